@@ -1,0 +1,517 @@
+//! Audit events and the hash chains that hold them: one chain per request, and one named `system`
+//! for facts of no request. An event is sealed by the commit that it describes, so no second
+//! writer exists.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::policy::Right;
+use crate::principal::{Principal, PrincipalId};
+use crate::provider::{Presence, Target};
+use crate::request::{
+    AccessRequest, Approver, CancelReason, Cause, End, Mismatch, Reason, RequestId, Status, Stuck,
+};
+use crate::time::{Timestamp, Ttl};
+
+/// The newest shape of an event that this release reads and writes.
+pub const EVENT_SHAPE: u32 = 1;
+
+/// Who did it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "actor")]
+pub enum Actor {
+    /// A person or an agent.
+    Principal {
+        /// Their canonical id.
+        id: PrincipalId,
+        /// As whom they were authenticated, and where they came in.
+        via: Principal,
+    },
+    /// The service, because of its policy or its clock.
+    System,
+    /// An operator with the store open.
+    Operator,
+}
+
+/// What a provider said, or how it failed, as the audit keeps it: never a message of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "result")]
+pub enum CallResult {
+    /// It did it.
+    Applied,
+    /// It took it and is applying it.
+    Accepted,
+    /// It said that it did nothing.
+    DidNothing {
+        /// The kind of the error.
+        error: crate::ports::ErrorKind,
+    },
+    /// It may have happened.
+    Unknown {
+        /// The kind of the error.
+        error: crate::ports::ErrorKind,
+    },
+}
+
+/// What happened, in the chain of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "fact")]
+pub enum Fact {
+    /// It was opened.
+    Requested {
+        /// The digest of everything that was asked.
+        digest: Digest,
+        /// Who gets the access.
+        beneficiary: PrincipalId,
+        /// What was asked for.
+        entitlements: Vec<crate::catalog::EntitlementId>,
+        /// For how long.
+        ttl: Ttl,
+        /// Why.
+        reason: Reason,
+        /// How many people must approve.
+        approvals_needed: u8,
+    },
+    /// One approval; the last needed one is followed by `Granted`.
+    Approved {
+        /// Who, or nobody.
+        by: Approver,
+        /// The shorter time that they chose.
+        ttl: Option<Ttl>,
+        /// How many approvals count now.
+        count: u8,
+        /// How many are needed.
+        needed: u8,
+    },
+    /// An earlier approval no longer counts, because its author lost the authority.
+    ApprovalDropped {
+        /// Whose.
+        by: PrincipalId,
+    },
+    /// An approver took their own approval back.
+    ApprovalRetracted {
+        /// Who.
+        by: PrincipalId,
+    },
+    /// Enough people approved.
+    Granted {
+        /// When the access will end.
+        expires_at: Timestamp,
+        /// It is given up if it is not provisioned or collected by then.
+        provision_by: Timestamp,
+    },
+    /// An approver said no.
+    Denied {
+        /// Why.
+        reason: Option<Reason>,
+    },
+    /// The requester or the beneficiary took it back.
+    Withdrawn,
+    /// Nobody decided in time.
+    Lapsed,
+    /// It is no longer what would be given.
+    Invalidated {
+        /// How so.
+        why: Mismatch,
+        /// In whose words.
+        reason: Option<Reason>,
+    },
+    /// Over before any call was sent.
+    Cancelled {
+        /// Why.
+        why: CancelReason,
+        /// In whose words.
+        reason: Option<Reason>,
+    },
+    /// A grant call is about to be sent.
+    GrantIntended {
+        /// Its epoch.
+        epoch: u32,
+        /// It is sent before this or not at all.
+        send_before: Timestamp,
+        /// Where.
+        target: Target,
+        /// The grant whose slot was taken over.
+        took_over: Option<RequestId>,
+    },
+    /// What became of a grant call.
+    GrantAnswered {
+        /// Of which epoch.
+        epoch: u32,
+        /// What the provider said.
+        answer: CallResult,
+    },
+    /// The access is there.
+    Activated {
+        /// It ends then.
+        expires_at: Timestamp,
+    },
+    /// The asker has the credential.
+    Collected,
+    /// The ending began.
+    Ending {
+        /// Why.
+        cause: Cause,
+        /// In whose words.
+        reason: Option<Reason>,
+    },
+    /// Deletes are about to be sent.
+    RevokeIntended {
+        /// The number of this try.
+        attempt: u32,
+    },
+    /// What became of the latest deletes.
+    RevokeAnswered {
+        /// The number of the try.
+        attempt: u32,
+        /// What the provider said.
+        answer: CallResult,
+        /// What reading it back showed, if it could be read.
+        read_back: Option<Presence>,
+    },
+    /// Verified absent, and watched.
+    Settling {
+        /// Until then.
+        until: Timestamp,
+    },
+    /// It was absent and is there again.
+    Reappeared,
+    /// A call of ours took effect late.
+    LateEffect {
+        /// Of which epoch.
+        epoch: u32,
+    },
+    /// Access found missing while it should be there.
+    Missing,
+    /// The ending is late.
+    Stuck {
+        /// How so.
+        why: Stuck,
+    },
+    /// It is no longer late.
+    Unstuck,
+    /// Over.
+    Closed {
+        /// How.
+        end: End,
+    },
+}
+
+/// A fact of no request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "fact")]
+pub enum SystemFact {
+    /// A process started with this policy and catalogue.
+    Configured {
+        /// Their digest.
+        digest: Digest,
+    },
+    /// A bearer token was made.
+    TokenMade {
+        /// Its public id.
+        token: String,
+        /// Whose it is.
+        principal: PrincipalId,
+        /// When it ends.
+        expires_at: Timestamp,
+    },
+    /// A bearer token was revoked.
+    TokenRevoked {
+        /// Its public id.
+        token: String,
+        /// Whose it was.
+        principal: PrincipalId,
+    },
+    /// Somebody tried to do what they have no right to.
+    AuthorityRefused {
+        /// Which right was missing.
+        right: Right,
+        /// On which request.
+        request: Option<RequestId>,
+    },
+    /// No new grants from here on.
+    Paused,
+    /// New grants again.
+    Resumed,
+    /// The chains of requests as they stood. A request that is listed here and later missing, or
+    /// shorter, was cut.
+    Checkpoint {
+        /// Request, newest event and its hash.
+        heads: Vec<(RequestId, ChainHead)>,
+    },
+}
+
+/// How far a chain has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainHead {
+    /// The number of the newest event; 0 before the first.
+    pub seq: u64,
+    /// The hash of the newest event; before the first, a digest of the chain's name.
+    pub hash: Digest,
+}
+
+/// The name of the chain for facts of no request.
+pub const SYSTEM_CHAIN: &str = "system";
+
+impl ChainHead {
+    /// The head of an empty chain with this name: a request id, or [`SYSTEM_CHAIN`].
+    pub fn start(chain: &str) -> Self {
+        Self {
+            seq: 0,
+            hash: Digest::of_parts(&[b"jit audit chain v1:", chain.as_bytes()]),
+        }
+    }
+
+    /// Seals an event behind this head and moves the head.
+    fn seal<E: Serialize>(
+        &mut self,
+        chain: &str,
+        at: Timestamp,
+        actor: &Actor,
+        event: E,
+    ) -> Sealed {
+        let seq = self.seq + 1;
+        let body = serde_json::to_string(&Link {
+            shape: EVENT_SHAPE,
+            chain: chain.to_owned(),
+            seq,
+            at,
+            actor: actor.clone(),
+            event,
+            prev: self.hash,
+        })
+        .expect("an event has string keys and finite numbers, so it serialises");
+        let hash = Digest::of(body.as_bytes());
+        *self = Self { seq, hash };
+        Sealed {
+            chain: chain.to_owned(),
+            seq,
+            at,
+            body,
+            hash,
+        }
+    }
+
+    /// Seals a fact of no request.
+    pub fn seal_system(&mut self, at: Timestamp, actor: &Actor, fact: SystemFact) -> Sealed {
+        self.seal(SYSTEM_CHAIN, at, actor, fact)
+    }
+}
+
+/// An event in its chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link<E> {
+    /// The shape of this event as stored.
+    pub shape: u32,
+    /// The chain that it belongs to.
+    pub chain: String,
+    /// Its number in the chain, from 1.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub event: E,
+    /// The hash of the event before it.
+    pub prev: Digest,
+}
+
+/// What happened to a request, and how it stood afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestEvent {
+    /// What happened.
+    pub what: Fact,
+    /// The status afterwards.
+    pub status: Status,
+    /// When the access ends, once that is known.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// An event of a request.
+pub type AuditEvent = Link<RequestEvent>;
+/// An event of the system chain.
+pub type SystemEvent = Link<SystemFact>;
+
+/// An event as a store keeps it. The hash is SHA-256 over the bytes of `body`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The chain that it belongs to.
+    pub chain: String,
+    /// Its number, from 1.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The event as JSON; its `prev` is the hash of the event before it.
+    pub body: String,
+    /// SHA-256 of `body`.
+    pub hash: Digest,
+}
+
+impl Sealed {
+    /// Reads the event of a request.
+    pub fn event(&self) -> Result<AuditEvent, serde_json::Error> {
+        serde_json::from_str(&self.body)
+    }
+
+    /// Reads an event of the system chain.
+    pub fn system_event(&self) -> Result<SystemEvent, serde_json::Error> {
+        serde_json::from_str(&self.body)
+    }
+}
+
+/// Writes what happened into the chain of a request. Called by the lifecycle after each change, so
+/// that every event carries the state it led to.
+pub(crate) fn record(
+    request: &mut AccessRequest,
+    at: Timestamp,
+    actor: &Actor,
+    facts: Vec<Fact>,
+) -> Vec<Sealed> {
+    let status = request.status();
+    let expires_at = request.grant().map(|grant| grant.expires_at);
+    let chain = request.id.to_string();
+    let seal = |what| {
+        let event = RequestEvent {
+            what,
+            status,
+            expires_at,
+        };
+        request.chain.seal(&chain, at, actor, event)
+    };
+    facts.into_iter().map(seal).collect()
+}
+
+/// How a chain is broken, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// Not the event that follows the one before it.
+    #[error("chain {chain}: event {expected} is missing, {found} stands in its place")]
+    Order {
+        /// Which chain.
+        chain: String,
+        /// The number that should follow.
+        expected: u64,
+        /// The number that does.
+        found: u64,
+    },
+    /// The text was edited.
+    #[error("chain {chain}: event {seq} was changed after it was written")]
+    Edited {
+        /// Which chain.
+        chain: String,
+        /// Which event.
+        seq: u64,
+    },
+    /// The text does not follow the event before it.
+    #[error("chain {chain}: event {seq} does not follow the event before it")]
+    Unlinked {
+        /// Which chain.
+        chain: String,
+        /// Which event.
+        seq: u64,
+    },
+    /// It cannot be read.
+    #[error("chain {chain}: event {seq} cannot be read by this release")]
+    Unreadable {
+        /// Which chain.
+        chain: String,
+        /// Which event.
+        seq: u64,
+    },
+    /// Events were cut off its end.
+    #[error("chain {chain}: {recorded} events were written, {found} are there")]
+    Truncated {
+        /// Which chain.
+        chain: String,
+        /// How many there should be.
+        recorded: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// The record says something else than its audit.
+    #[error("chain {chain}: the record disagrees with its audit: {how}")]
+    Disagrees {
+        /// Which chain.
+        chain: String,
+        /// In what.
+        how: &'static str,
+    },
+}
+
+/// Checks that these events, in order, are the whole of a chain; returns its head.
+pub fn verify_chain(chain: &str, events: &[Sealed]) -> Result<ChainHead, Broken> {
+    let mut head = ChainHead::start(chain);
+    for sealed in events {
+        let (name, seq) = (chain.to_owned(), sealed.seq);
+        if sealed.seq != head.seq + 1 {
+            let (expected, found) = (head.seq + 1, sealed.seq);
+            return Err(Broken::Order {
+                chain: name,
+                expected,
+                found,
+            });
+        }
+        let link: Link<serde_json::Value> =
+            serde_json::from_str(&sealed.body).map_err(|_| Broken::Unreadable {
+                chain: name.clone(),
+                seq,
+            })?;
+        let true_to_text = Digest::of(sealed.body.as_bytes()) == sealed.hash
+            && (link.seq, link.at, link.chain.as_str()) == (seq, sealed.at, chain);
+        if !true_to_text {
+            return Err(Broken::Edited { chain: name, seq });
+        }
+        if link.prev != head.hash {
+            return Err(Broken::Unlinked { chain: name, seq });
+        }
+        head = ChainHead {
+            seq,
+            hash: sealed.hash,
+        };
+    }
+    Ok(head)
+}
+
+/// Checks that these events are the whole story of this record: the chain is whole, ends where the
+/// record says, and agrees with it about what was asked, its status and its end.
+pub fn verify_request(request: &AccessRequest, events: &[Sealed]) -> Result<ChainHead, Broken> {
+    let chain = request.id.to_string();
+    let head = verify_chain(&chain, events)?;
+    if head.seq < request.chain.seq {
+        let (recorded, found) = (request.chain.seq, head.seq);
+        return Err(Broken::Truncated {
+            chain,
+            recorded,
+            found,
+        });
+    }
+    let disagrees = |how| {
+        Err(Broken::Disagrees {
+            chain: chain.clone(),
+            how,
+        })
+    };
+    if head != request.chain {
+        return disagrees("the newest event");
+    }
+    let read = |sealed: Option<&Sealed>| sealed.and_then(|sealed| sealed.event().ok());
+    let (Some(first), Some(last)) = (read(events.first()), read(events.last())) else {
+        return Err(Broken::Unreadable {
+            chain,
+            seq: head.seq,
+        });
+    };
+    match first.event.what {
+        Fact::Requested { digest, .. } if digest == request.digest() => {}
+        Fact::Requested { .. } => return disagrees("what was asked"),
+        _ => return disagrees("how it began"),
+    }
+    if last.event.status != request.status() {
+        return disagrees("its status");
+    }
+    if last.event.expires_at != request.grant().map(|grant| grant.expires_at) {
+        return disagrees("when the access ends");
+    }
+    Ok(head)
+}

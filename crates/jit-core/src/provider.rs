@@ -1,0 +1,186 @@
+//! What a provider declares about itself and what its calls answer: plain values that the
+//! lifecycle reasons with. The trait behind them is [`crate::ports::Provisioner`].
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::digest::sha256_json;
+use crate::principal::Subject;
+use crate::time::Timestamp;
+
+/// The two kinds of access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Membership or assignment. It can be listed and taken away; one slot per (realm, subject,
+    /// resource).
+    Standing,
+    /// A credential made for the asker. Making it is not idempotent; the slot is the request
+    /// itself.
+    Minted,
+}
+
+/// Whether the provider ends access by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "expires", content = "life")]
+pub enum NativeExpiry {
+    /// It does not.
+    None,
+    /// At exactly `expires_at`.
+    Exact,
+    /// At the latest this long after the grant call took effect.
+    AtMost(Duration),
+    /// No earlier than this long after the grant call took effect: it ends nothing for us.
+    AtLeast(Duration),
+}
+
+/// What a provider declares about itself. Stored with each request, so that revoking needs no
+/// configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Standing or Minted.
+    pub kind: Kind,
+    /// Whether the provider ends access by itself.
+    pub native_expiry: NativeExpiry,
+    /// Whether one access can be taken away alone.
+    pub revocable: bool,
+    /// Whether `inspect` sees calls that were accepted and are still being applied.
+    pub pending_visible: bool,
+    /// Whether `inspect` can find access, or a credential by its marker, without a handle.
+    pub listable: bool,
+    /// V: how long a call may still be accepted, counted from its signature, or from its connect
+    /// where it carries no time.
+    pub accepted_within: Duration,
+    /// A: the longest that an accepted call takes to apply.
+    pub applied_within: Duration,
+    /// The longest that issued sessions or credentials may outlive the end of a grant.
+    pub residual: Duration,
+}
+
+/// A provider that cannot be used safely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadDescription {
+    /// A lost reply could leave a credential that nothing ends.
+    #[error(
+        "a minted credential that can neither be found by its marker nor expires by itself cannot \
+         be used: a lost reply would leave it valid for ever"
+    )]
+    NothingEndsIt,
+    /// There would be no way to take the access away.
+    #[error("standing access that can neither be revoked and listed cannot be used")]
+    StandingForEver,
+}
+
+impl Description {
+    /// W: how long a record settles after the read-back, V where pending operations are visible
+    /// and V + A where they are not.
+    pub fn settles_for(&self) -> Duration {
+        if self.pending_visible {
+            self.accepted_within
+        } else {
+            self.accepted_within + self.applied_within
+        }
+    }
+
+    /// When access of a call sent before `send_before` is gone by the provider's own clock, where
+    /// that is bounded: the answer of an `inspect` that cannot list.
+    pub fn gone_by(&self, send_before: Timestamp, expires_at: Timestamp) -> Option<Timestamp> {
+        let applied = send_before + self.accepted_within + self.applied_within;
+        match self.native_expiry {
+            NativeExpiry::Exact => Some(expires_at),
+            NativeExpiry::AtMost(life) => Some(applied + life),
+            NativeExpiry::None | NativeExpiry::AtLeast(_) => None,
+        }
+    }
+
+    /// Refuses a provider whose access could outlive every means of ending it.
+    pub fn check(&self) -> Result<(), BadDescription> {
+        let ends = matches!(
+            self.native_expiry,
+            NativeExpiry::Exact | NativeExpiry::AtMost(_)
+        );
+        match self.kind {
+            Kind::Minted if !self.listable && !ends => Err(BadDescription::NothingEndsIt),
+            Kind::Standing if !(self.revocable && self.listable) => {
+                Err(BadDescription::StandingForEver)
+            }
+            Kind::Minted | Kind::Standing => Ok(()),
+        }
+    }
+}
+
+/// The provider's own ids for one access, resolved once and stored.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// The system that the ids belong to, as its adapter names it. Two configured providers that
+    /// lead to one system give the same realm, so they share its slots.
+    pub realm: String,
+    /// Who, in that system.
+    pub subject: Subject,
+    /// What, in that system. All that a revoke needs beside the credentials.
+    pub resource: String,
+}
+
+impl Target {
+    /// The slot that this target occupies when it is asked for with these parameters.
+    pub fn slot_key(&self, parameters: &Parameters) -> SlotKey {
+        let resource = if parameters.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}#{}", self.resource, sha256_json(parameters).prefix())
+        };
+        let subject = self.subject.as_str();
+        SlotKey(sha256_json(&(&self.realm, subject, resource)).to_string())
+    }
+}
+
+/// What was asked for beside the entitlement, as a JSON object.
+pub type Parameters = Map<String, Value>;
+
+/// The identity of a slot: a digest of the resolved realm, subject and resource.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SlotKey(String);
+
+impl SlotKey {
+    /// 64 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SlotKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The provider's name for one minted credential: an accessor, a token id. Never a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Handle(pub String);
+
+/// What reading the provider shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "presence", content = "at")]
+pub enum Presence {
+    /// The access is there.
+    Present,
+    /// It is not there, and nothing that could change this is being applied.
+    Absent,
+    /// A call is still being applied.
+    InFlight,
+    /// It cannot be seen, and is gone by this instant at the latest by the provider's own clock.
+    GoneBy(Timestamp),
+}
+
+/// What a provider says to a call that was not an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Done: the change is in effect.
+    Applied,
+    /// Taken: the change will be in effect within A, or fail.
+    Accepted,
+}
