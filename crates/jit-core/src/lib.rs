@@ -5,6 +5,8 @@
 pub mod audit;
 pub mod catalog;
 pub mod digest;
+pub mod engine;
+pub mod lifecycle;
 pub mod policy;
 pub mod ports;
 pub mod principal;

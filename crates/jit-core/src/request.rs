@@ -286,6 +286,8 @@ pub enum Sent {
     Accepted,
     /// The provider said that it did nothing, and that answer is saved here.
     Nothing,
+    /// A look after its `send_before` showed neither the access nor anything being applied.
+    Absent,
 }
 
 /// The work of ending a grant so far.

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 ///
 /// Stored and shown as RFC 3339 (`2026-01-31T09:30:00.000001Z`). Arithmetic saturates at the years
 /// 1970 and 9999 instead of overflowing, so no input can make it panic.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 const LAST_MICROS: i64 = 253_402_300_799_999_999;

@@ -1,0 +1,173 @@
+//! Telling people and systems, after the fact and never in the way: deliveries that are due are
+//! taken, announced and marked. Paging is one of the notifiers, so that it is as durable as they.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Engine;
+use crate::audit::{AuditEvent, Fact};
+use crate::ports::{Alarm, Announcement, CommitError, Delivery, Notifier, Pager, PortError};
+use crate::request::{AccessRequest, Stuck};
+use crate::time::Timestamp;
+
+/// The notifier name of pages.
+pub const PAGER: &str = "pager";
+
+/// A delivery that was taken is due again after this long, unless it was marked.
+const TAKEN_FOR: Duration = Duration::from_secs(30);
+
+/// Pages for every grant that became stuck.
+pub(super) struct Paging {
+    pager: Arc<dyn Pager>,
+}
+
+impl Paging {
+    pub(super) fn new(pager: Arc<dyn Pager>) -> Self {
+        Self { pager }
+    }
+}
+
+#[async_trait]
+impl Notifier for Paging {
+    fn name(&self) -> &'static str {
+        PAGER
+    }
+
+    fn targets(&self, request: &AccessRequest) -> Vec<String> {
+        let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());
+        if stuck {
+            vec!["oncall".to_owned()]
+        } else {
+            vec![]
+        }
+    }
+
+    async fn announce(&self, announcement: Announcement<'_>) -> Result<Option<String>, PortError> {
+        let request = announcement.request;
+        for event in announcement.news {
+            let Fact::Stuck { why } = event.event.what else {
+                continue;
+            };
+            let what = match why {
+                Stuck::NotAccepted => "no revoke was accepted",
+                Stuck::NotVerified => "the access is not verified absent",
+                Stuck::Refused => "the provider refuses to revoke",
+            };
+            let entitlement = &request.parts.first().entitlement;
+            let summary = format!(
+                "STUCK: {what} for {entitlement}; trying on. See {}",
+                request.id
+            );
+            let alarm = Alarm {
+                request: Some(request.id),
+                summary,
+                at: event.at,
+            };
+            self.pager.page(&alarm).await?;
+        }
+        Ok(None)
+    }
+}
+
+impl Engine {
+    /// Announces what is due, at most `limit` deliveries; returns how many were found.
+    pub async fn announce_due(&self, limit: usize) -> Result<usize, PortError> {
+        let names: Vec<String> = self
+            .parts
+            .notifiers
+            .iter()
+            .map(|notifier| notifier.name().to_owned())
+            .collect();
+        let now = self.now();
+        let due = self.parts.store.deliveries_due(&names, now, limit).await?;
+        let found = due.len();
+        for delivery in due {
+            let (request, notifier) = (delivery.key.request, delivery.key.notifier.clone());
+            if let Err(error) = self.announce(delivery, now).await {
+                tracing::warn!(
+                    request.id = %request, notifier, error = %error, cause = ?error.source,
+                    "an announcement failed and will be tried again",
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    async fn announce(&self, delivery: Delivery, now: Timestamp) -> Result<(), PortError> {
+        let wanted = delivery.key.notifier.as_str();
+        let mut notifiers = self.parts.notifiers.iter();
+        let Some(notifier) = notifiers.find(|notifier| notifier.name() == wanted) else {
+            return Ok(());
+        };
+        let taken = Delivery {
+            version: delivery.version + 1,
+            attempts: delivery.attempts.saturating_add(1),
+            deliver_at: Some(now + TAKEN_FOR),
+            ..delivery
+        };
+        if !self.update(taken.clone()).await? {
+            return Ok(());
+        }
+        let Some(request) = self.load(taken.key.request).await? else {
+            return Ok(());
+        };
+        let events = self.parts.store.events(request.id).await?;
+        let news: Vec<AuditEvent> = events
+            .iter()
+            .filter(|sealed| sealed.seq > taken.shown_seq)
+            .filter_map(|sealed| sealed.event().ok())
+            .collect();
+        let shown_seq = events.last().map_or(taken.shown_seq, |sealed| sealed.seq);
+        let said = notifier
+            .announce(Announcement {
+                delivery: &taken,
+                request: &request,
+                news: &news,
+            })
+            .await;
+        let version = taken.version + 1;
+        let (marked, failed) = match said {
+            Ok(message) => {
+                let done = Delivery {
+                    version,
+                    message,
+                    shown_seq,
+                    attempts: 0,
+                    deliver_at: None,
+                    ..taken
+                };
+                (done, None)
+            }
+            Err(error) => {
+                let pause = Duration::from_secs(1 << taken.attempts.min(6)) + self.jitter();
+                let deliver_at = Some(self.now() + pause.min(Duration::from_secs(60)));
+                (
+                    Delivery {
+                        version,
+                        deliver_at,
+                        ..taken
+                    },
+                    Some(error),
+                )
+            }
+        };
+        // Where the record changed meanwhile the row is due again, and the mark does not count.
+        self.update(marked).await?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Whether the row was still as it was decided on.
+    async fn update(&self, delivery: Delivery) -> Result<bool, PortError> {
+        match self.parts.store.delivery_update(delivery).await {
+            Ok(()) => Ok(true),
+            Err(CommitError::Port(error)) => Err(error),
+            Err(
+                CommitError::Conflict
+                | CommitError::CounterFull { .. }
+                | CommitError::TooLarge { .. },
+            ) => Ok(false),
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! The imperative shell: load, look up, decide, commit, act, record. Everything that it does is
+//! judged by [`crate::lifecycle`]; everything that it touches is a port.
+
+mod announce;
+mod lookup;
+mod people;
+mod proof;
+mod tend;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use announce::PAGER;
+pub use people::{Collected, NewRequest, Reading, Verb};
+pub use proof::{AuditReport, Problem, verify_audit};
+
+use crate::audit::{Actor, ChainHead, SystemFact};
+use crate::catalog::{Catalog, ProviderName};
+use crate::lifecycle::{Automatic, Readiness, Refusal, Rules, Transition};
+use crate::policy::Policy;
+use crate::ports::{
+    Clock, Commit, CommitError, DeliveryKey, Directory, Due, ErrorKind, Idempotency, Notifier,
+    Pager, PortError, Provisioner, Random, RequestStore, RowChange, SystemAppend,
+};
+use crate::provider::BadDescription;
+use crate::request::{AccessRequest, RequestId};
+use crate::time::Timestamp;
+
+/// Facts about people may be this old when a decision on them is committed.
+pub const FACTS_FRESH_FOR: Duration = Duration::from_secs(5);
+/// How often facts that grew too old are looked up again.
+const LOOK_UPS: u32 = 3;
+/// How often a command is judged again after another change came first.
+const TRIES: u32 = 5;
+/// Offsets of our clock above this stop everything that gives access.
+const CLOCK_OFF: Duration = Duration::from_secs(5);
+/// For how long an offset counts after it was seen.
+const CLOCK_MEMORY: Duration = Duration::from_secs(600);
+/// The small row that holds the pause flag.
+const FLAGS: &str = "flag";
+const PAUSED: &str = "paused";
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The domain said no. The sentence is for whoever asked.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The world failed. The sentence is for the log.
+    #[error(transparent)]
+    Failed(#[from] PortError),
+}
+
+impl From<CommitError> for EngineError {
+    fn from(error: CommitError) -> Self {
+        let failed = |kind| PortError::nothing_done("store", "commit", kind);
+        Self::Failed(match error {
+            CommitError::Port(error) => error,
+            CommitError::Conflict => failed(ErrorKind::Conflict),
+            CommitError::CounterFull { .. } => failed(ErrorKind::Conflict),
+            CommitError::TooLarge { .. } => failed(ErrorKind::Misconfigured),
+        })
+    }
+}
+
+/// What an engine is made of.
+pub struct EngineParts {
+    /// Remembers.
+    pub store: Arc<dyn RequestStore>,
+    /// Knows people.
+    pub directory: Arc<dyn Directory>,
+    /// Give and take access, by configured name.
+    pub provisioners: BTreeMap<ProviderName, Arc<dyn Provisioner>>,
+    /// Tell people and systems.
+    pub notifiers: Vec<Arc<dyn Notifier>>,
+    /// Wakes somebody up.
+    pub pager: Arc<dyn Pager>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Rolls the dice.
+    pub random: Arc<dyn Random>,
+    /// Who may do what.
+    pub policy: Policy,
+    /// What can be asked for.
+    pub catalog: Catalog,
+}
+
+impl fmt::Debug for EngineParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let providers: Vec<_> = self.provisioners.keys().collect();
+        f.debug_struct("EngineParts")
+            .field("provisioners", &providers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A configuration that an engine refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum BadParts {
+    /// A provider whose access could outlive every means of ending it.
+    #[error("provider {provider}: {why}")]
+    Provider {
+        /// Which.
+        provider: ProviderName,
+        /// Why not.
+        why: BadDescription,
+    },
+}
+
+/// Whether this process believes its clock against what others committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockTrust {
+    /// A commit from the future means that our clock is behind.
+    Compared,
+    /// The operator says that the clock is right and earlier commits were wrong.
+    Trusted,
+}
+
+#[derive(Debug, Default)]
+struct ClockWatch {
+    newest: Timestamp,
+    behind: Duration,
+    behind_seen_at: Timestamp,
+}
+
+/// The domain at work. Cheap to share behind an `Arc`; any number may run on one store.
+pub struct Engine {
+    parts: EngineParts,
+    trust: ClockTrust,
+    watch: Mutex<ClockWatch>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Checks the parts and puts them together.
+    pub fn new(mut parts: EngineParts, trust: ClockTrust) -> Result<Self, BadParts> {
+        for (name, provisioner) in &parts.provisioners {
+            let checked = provisioner.describe().check();
+            checked.map_err(|why| BadParts::Provider {
+                provider: name.clone(),
+                why,
+            })?;
+        }
+        parts
+            .notifiers
+            .push(Arc::new(announce::Paging::new(parts.pager.clone())));
+        Ok(Self {
+            parts,
+            trust,
+            watch: Mutex::default(),
+        })
+    }
+
+    /// The policy at work.
+    pub fn policy(&self) -> &Policy {
+        &self.parts.policy
+    }
+
+    /// What can be asked for.
+    pub fn catalog(&self) -> &Catalog {
+        &self.parts.catalog
+    }
+
+    /// The store, for reading what is not a command: health, exports.
+    pub fn store(&self) -> &Arc<dyn RequestStore> {
+        &self.parts.store
+    }
+
+    /// The pager, for alarms that are about no request.
+    pub fn pager(&self) -> &Arc<dyn Pager> {
+        &self.parts.pager
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            policy: &self.parts.policy,
+            catalog: &self.parts.catalog,
+        }
+    }
+
+    // ---------------------------------------------------------------------------------- clock
+
+    /// The instant by which expiry is judged: our clock, or the newest commit where that is later
+    /// (K1).
+    pub fn now(&self) -> Timestamp {
+        let clock = self.parts.clock.now();
+        match self.trust {
+            ClockTrust::Trusted => clock,
+            ClockTrust::Compared => clock.max(self.watch().newest),
+        }
+    }
+
+    /// How far our clock is behind what others committed, as seen in the last ten minutes.
+    pub fn clock_behind(&self) -> Duration {
+        if self.trust == ClockTrust::Trusted {
+            return Duration::ZERO;
+        }
+        let clock = self.parts.clock.now();
+        let watch = self.watch();
+        let remembered = if clock < watch.behind_seen_at + CLOCK_MEMORY {
+            watch.behind
+        } else {
+            Duration::ZERO
+        };
+        remembered.max(watch.newest.since(clock))
+    }
+
+    fn watch(&self) -> std::sync::MutexGuard<'_, ClockWatch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns from the instant of a commit. One-sided: an old one says nothing.
+    fn observe(&self, at: Timestamp) {
+        let clock = self.parts.clock.now();
+        let mut watch = self.watch();
+        watch.newest = watch.newest.max(at);
+        let behind = at.since(clock);
+        let forgotten = clock >= watch.behind_seen_at + CLOCK_MEMORY;
+        if behind > Duration::ZERO && (behind >= watch.behind || forgotten) {
+            watch.behind = behind;
+            watch.behind_seen_at = clock;
+        }
+    }
+
+    async fn readiness(&self) -> Result<Readiness, PortError> {
+        let off_by = self.clock_behind();
+        if off_by > CLOCK_OFF {
+            return Ok(Readiness::ClockOff { off_by });
+        }
+        let paused = self.is_paused().await?;
+        Ok(if paused {
+            Readiness::Paused
+        } else {
+            Readiness::Ready
+        })
+    }
+
+    /// Whether an operator paused new access.
+    pub async fn is_paused(&self) -> Result<bool, PortError> {
+        let row = self.parts.store.row(FLAGS, PAUSED).await?;
+        Ok(row.is_some_and(|row| row.value == "true"))
+    }
+
+    // ---------------------------------------------------------------------------------- store
+
+    /// Loads a record and learns from its newest commit what time it is.
+    async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
+        let request = self.parts.store.load(id).await?;
+        if let Some(request) = &request {
+            self.observe(request.updated_at);
+        }
+        Ok(request)
+    }
+
+    /// Records that are due now, the longest due first and revokes before all else.
+    pub async fn due(&self, limit: usize) -> Result<Vec<Due>, PortError> {
+        self.parts.store.due(self.now(), limit).await
+    }
+
+    /// Commits a transition with whatever else must hold.
+    async fn commit(
+        &self,
+        transition: Transition,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(), CommitError> {
+        let deliveries = transition
+            .changes
+            .iter()
+            .filter(|change| !change.events.is_empty());
+        let deliveries = deliveries
+            .flat_map(|change| self.deliveries(&change.record))
+            .collect();
+        let at = transition
+            .changes
+            .iter()
+            .map(|change| change.record.updated_at)
+            .max();
+        self.parts
+            .store
+            .commit(Commit {
+                changes: transition.changes,
+                unchanged: transition.unchanged,
+                slots: transition.slot.into_iter().collect(),
+                counters: transition.counter.into_iter().collect(),
+                idempotency,
+                deliveries,
+                at,
+                ..Commit::default()
+            })
+            .await?;
+        at.into_iter().for_each(|at| self.observe(at));
+        Ok(())
+    }
+
+    fn deliveries(&self, request: &AccessRequest) -> Vec<DeliveryKey> {
+        let rows = self.parts.notifiers.iter().flat_map(|notifier| {
+            notifier
+                .targets(request)
+                .into_iter()
+                .map(|target| DeliveryKey {
+                    request: request.id,
+                    notifier: notifier.name().to_owned(),
+                    target,
+                })
+        });
+        rows.collect()
+    }
+
+    /// Appends a fact of no request to the system chain, with the small rows it speaks of.
+    pub async fn record_system(
+        &self,
+        actor: &Actor,
+        fact: SystemFact,
+        rows: Vec<RowChange>,
+    ) -> Result<(), CommitError> {
+        for _ in 0..TRIES {
+            let expected: ChainHead = self.parts.store.system_head().await?;
+            let now = self.now();
+            let mut head = expected;
+            let events = vec![head.seal_system(now, actor, fact.clone())];
+            let commit = Commit {
+                system: Some(SystemAppend { expected, events }),
+                rows: rows.clone(),
+                at: Some(now),
+                ..Commit::default()
+            };
+            match self.parts.store.commit(commit).await {
+                Err(CommitError::Conflict) => {}
+                done => return done,
+            }
+        }
+        Err(CommitError::Conflict)
+    }
+
+    // ---------------------------------------------------------------------------- small helpers
+
+    fn provisioner(&self, name: &ProviderName) -> Result<&Arc<dyn Provisioner>, PortError> {
+        self.parts.provisioners.get(name).ok_or_else(|| {
+            PortError::nothing_done("engine", "find the provider", ErrorKind::Misconfigured)
+                .because(format!("no provider named {name} is configured"))
+        })
+    }
+
+    fn provisioner_of(&self, request: &AccessRequest) -> Result<&Arc<dyn Provisioner>, PortError> {
+        self.provisioner(&request.parts.first().entitlement.provider())
+    }
+
+    /// Up to a quarter of a second, to spread out tries that would otherwise meet.
+    fn jitter(&self) -> Duration {
+        let mut bytes = [0; 2];
+        self.parts.random.fill(&mut bytes);
+        Duration::from_micros(u64::from(u16::from_le_bytes(bytes)) * 4)
+    }
+
+    fn new_id(&self, at: Timestamp) -> RequestId {
+        let mut bytes = [0; 10];
+        self.parts.random.fill(&mut bytes);
+        RequestId::new(at, bytes)
+    }
+
+    fn automatic(used_up: bool) -> Automatic {
+        if used_up {
+            Automatic::UsedUp
+        } else {
+            Automatic::Try
+        }
+    }
+}

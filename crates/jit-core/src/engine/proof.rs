@@ -1,0 +1,225 @@
+//! Proving the audit: checkpoints of the chains of requests inside the system chain, and the
+//! verifier that reads all of it back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Engine;
+use crate::audit::{
+    Actor, Broken, ChainHead, SYSTEM_CHAIN, Sealed, SystemFact, verify_chain, verify_request,
+};
+use crate::ports::{CommitError, PortError, Query, RequestStore, Row, RowChange};
+use crate::request::RequestId;
+use crate::time::Timestamp;
+
+/// The small row that remembers how far the checkpoints have come.
+const CHECKPOINTS: &str = "checkpoint";
+const LAST: &str = "last";
+/// A checkpoint looks back so far behind the one before, for commits under way and for clocks.
+const OVERLAP: Duration = Duration::from_secs(60);
+/// At most so many chains in one checkpoint.
+const HEADS: usize = 500;
+
+impl Engine {
+    /// Writes the heads of all chains that moved since the last checkpoint into the system chain.
+    /// Returns how many there were. Where another replica does the same, one of them wins.
+    pub async fn checkpoint(&self) -> Result<usize, CommitError> {
+        let store = &self.parts.store;
+        let before = store.row(CHECKPOINTS, LAST).await?;
+        let since: Option<Timestamp> = before
+            .as_ref()
+            .and_then(|row| row.value.trim_matches('"').parse().ok());
+        let until = self.now();
+        let mut query = Query {
+            updated_since: since.map(|since| since - OVERLAP),
+            limit: HEADS,
+            ..Query::default()
+        };
+        let mut written = 0;
+        loop {
+            let page = store.query(&query).await?;
+            let full = page.len() == query.limit;
+            query.after = page.last().map(|request| request.id).or(query.after);
+            let heads: Vec<(RequestId, ChainHead)> = page
+                .iter()
+                .map(|request| (request.id, request.chain))
+                .collect();
+            if !heads.is_empty() {
+                written += heads.len();
+                let fact = SystemFact::Checkpoint { heads };
+                self.record_system(&Actor::System, fact, vec![]).await?;
+            }
+            if !full {
+                break;
+            }
+        }
+        let row = Row {
+            table: CHECKPOINTS,
+            key: LAST.to_owned(),
+            value: format!("\"{until}\""),
+        };
+        let moved = RowChange {
+            row,
+            expected: before.map(|row| row.value),
+        };
+        let commit = crate::ports::Commit {
+            rows: vec![moved],
+            at: Some(until),
+            ..Default::default()
+        };
+        match store.commit(commit).await {
+            Ok(()) | Err(CommitError::Conflict) => Ok(written),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Something that the verifier found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// A chain is broken.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// A record has no events, or events have no record.
+    #[error("request {0}: there are events without a record")]
+    NoRecord(RequestId),
+    /// A checkpoint names an event that is gone or different.
+    #[error("request {request}: event {seq} was there at a checkpoint and is missing or different")]
+    Cut {
+        /// Which request.
+        request: RequestId,
+        /// Which event.
+        seq: u64,
+    },
+}
+
+/// What the verifier found.
+#[derive(Debug, Clone, Default)]
+pub struct AuditReport {
+    /// How many events were read, of all chains.
+    pub events: u64,
+    /// How many chains of requests.
+    pub requests: u64,
+    /// What is wrong; empty where all is well.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads every chain back and checks it: each is whole, follows from hash to hash, ends where its
+/// record says and agrees with it; and nothing that a checkpoint saw is gone.
+pub async fn verify_audit(store: &dyn RequestStore) -> Result<AuditReport, PortError> {
+    let mut report = AuditReport::default();
+    let system = verify_system(store, &mut report).await?;
+    let mut after = None;
+    loop {
+        let ids = store.chains(after, 500).await?;
+        let Some(last) = ids.last().copied() else {
+            break;
+        };
+        for id in ids {
+            verify_one(store, id, &mut report).await?;
+        }
+        after = Some(last);
+    }
+    verify_checkpoints(store, &system, &mut report).await?;
+    Ok(report)
+}
+
+async fn verify_system(
+    store: &dyn RequestStore,
+    report: &mut AuditReport,
+) -> Result<Vec<Sealed>, PortError> {
+    let head = store.system_head().await?;
+    let mut all: Vec<Sealed> = vec![];
+    loop {
+        let after = all.last().map_or(0, |sealed| sealed.seq);
+        let page = store.system_events(after, 1_000).await?;
+        if page.is_empty() {
+            break;
+        }
+        all.extend(page);
+    }
+    report.events += all.len() as u64;
+    match verify_chain(SYSTEM_CHAIN, &all) {
+        Err(broken) => report.problems.push(broken.into()),
+        Ok(found) if found.seq < head.seq => {
+            let (recorded, found) = (head.seq, found.seq);
+            let chain = SYSTEM_CHAIN.to_owned();
+            report.problems.push(
+                Broken::Truncated {
+                    chain,
+                    recorded,
+                    found,
+                }
+                .into(),
+            );
+        }
+        Ok(_) => {}
+    }
+    Ok(all)
+}
+
+/// One chain against its record. A commit may come between the two reads, so a mismatch is looked
+/// at again.
+async fn verify_one(
+    store: &dyn RequestStore,
+    id: RequestId,
+    report: &mut AuditReport,
+) -> Result<(), PortError> {
+    report.requests += 1;
+    let mut found = None;
+    for _ in 0..3 {
+        let record = store.load(id).await?;
+        let events = store.events(id).await?;
+        let checked = match &record {
+            None => Err(Problem::NoRecord(id)),
+            Some(record) => verify_request(record, &events)
+                .map(drop)
+                .map_err(Problem::from),
+        };
+        match checked {
+            Ok(()) => {
+                report.events += events.len() as u64;
+                return Ok(());
+            }
+            Err(problem) => found = Some((problem, events.len() as u64)),
+        }
+    }
+    if let Some((problem, events)) = found {
+        report.events += events;
+        report.problems.push(problem);
+    }
+    Ok(())
+}
+
+async fn verify_checkpoints(
+    store: &dyn RequestStore,
+    system: &[Sealed],
+    report: &mut AuditReport,
+) -> Result<(), PortError> {
+    // A later head of a chain proves every earlier one, so the newest mention is enough.
+    let mut seen = BTreeSet::new();
+    for sealed in system.iter().rev() {
+        let Ok(event) = sealed.system_event() else {
+            continue;
+        };
+        let SystemFact::Checkpoint { heads } = event.event else {
+            continue;
+        };
+        for (request, head) in heads {
+            if !seen.insert(request) {
+                continue;
+            }
+            let events = store.events(request).await?;
+            let there = events
+                .iter()
+                .any(|it| it.seq == head.seq && it.hash == head.hash);
+            if !there {
+                report.problems.push(Problem::Cut {
+                    request,
+                    seq: head.seq,
+                });
+            }
+        }
+    }
+    Ok(())
+}

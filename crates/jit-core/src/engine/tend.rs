@@ -1,0 +1,343 @@
+//! Paying what a record owes. Any worker may call [`Engine::tend`] at any time; whoever commits
+//! first does the work, and a worker that dies leaves a record that says what is owed.
+
+use super::{Engine, EngineError, LOOK_UPS, TRIES};
+use crate::lifecycle::{
+    Command, Duty, Failure, GrantAnswer, LeaseFacts, decide, owed, sends_after_lease,
+};
+use crate::ports::{CommitError, ErrorKind, GrantCall, PortError, RevokeCall};
+use crate::provider::{Answer, Presence};
+use crate::request::{AccessRequest, Phase, RequestId, Sent};
+
+/// How many duties of one record are paid in one go.
+const STEPS: u32 = 8;
+
+impl Engine {
+    /// Pays everything that this record owes now.
+    pub async fn tend(&self, id: RequestId) -> Result<(), EngineError> {
+        for _ in 0..STEPS {
+            let Some(request) = self.load(id).await? else {
+                return Ok(());
+            };
+            let Some(duty) = owed(&request, self.now()) else {
+                return Ok(());
+            };
+            if !self.pay(request, duty).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Pays one duty. False where another worker has the record.
+    async fn pay(&self, request: AccessRequest, duty: Duty) -> Result<bool, EngineError> {
+        let command = match duty {
+            Duty::Lapse | Duty::Cancel(_) | Duty::Finish(_) | Duty::Close | Duty::Stick(_) => {
+                Command::Due
+            }
+            Duty::Lease | Duty::Verify | Duty::Check | Duty::Revoke | Duty::Look => Command::Take,
+        };
+        let Some(taken) = self.apply(&request, &command).await? else {
+            return Ok(false);
+        };
+        match duty {
+            Duty::Lapse | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => {}
+            Duty::Finish(_) | Duty::Revoke => self.revoke(taken).await?,
+            Duty::Lease => self.provision(taken).await?,
+            Duty::Verify => self.verify(&taken).await?,
+            Duty::Check => self.check(&taken).await?,
+            Duty::Look => self.look(&taken).await?,
+        }
+        Ok(true)
+    }
+
+    /// Decides and commits on exactly this record. None where another change came first, or
+    /// nothing was to be changed.
+    pub(super) async fn apply(
+        &self,
+        request: &AccessRequest,
+        command: &Command,
+    ) -> Result<Option<AccessRequest>, EngineError> {
+        let transition = decide(self.rules(), request, command, self.now())?;
+        let Some(after) = transition.request().cloned() else {
+            return Ok(None);
+        };
+        match self.commit(transition, None).await {
+            Ok(()) => Ok(Some(after)),
+            Err(CommitError::Conflict) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Saves what came of a call, on the record as it is by then.
+    pub(super) async fn save(
+        &self,
+        id: RequestId,
+        outcome: &Command,
+    ) -> Result<Option<AccessRequest>, EngineError> {
+        for _ in 0..TRIES {
+            let Some(request) = self.load(id).await? else {
+                return Ok(None);
+            };
+            let transition = decide(self.rules(), &request, outcome, self.now())?;
+            let Some(after) = transition.request().cloned() else {
+                return Ok(Some(request));
+            };
+            match self.commit(transition, None).await {
+                Ok(()) => return Ok(Some(after)),
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(PortError::nothing_done("engine", "save an outcome", ErrorKind::Conflict).into())
+    }
+
+    fn failure(&self, error: &PortError) -> Failure {
+        Failure::new(error, self.jitter())
+    }
+
+    /// Turns an error into what the lifecycle needs of it, and logs the rest.
+    fn told<T>(&self, request: &AccessRequest, answer: Result<T, PortError>) -> Result<T, Failure> {
+        answer.map_err(|error| {
+            tracing::warn!(
+                request.id = %request.id,
+                entitlement = %request.parts.first().entitlement,
+                error = %error,
+                cause = ?error.source,
+                "a provider call failed",
+            );
+            self.failure(&error)
+        })
+    }
+
+    // -------------------------------------------------------------------------------- granting
+
+    /// Leases the record and sends the grant call, once.
+    async fn provision(&self, request: AccessRequest) -> Result<(), EngineError> {
+        let Some(facts) = self.fresh_lease_facts(&request).await? else {
+            return Ok(());
+        };
+        let lease = Command::Lease {
+            facts: Box::new(facts),
+        };
+        let Some(leased) = self.apply(&request, &lease).await? else {
+            return Ok(());
+        };
+        let Some(epoch) = leased_epoch(&request, &leased) else {
+            return Ok(());
+        };
+        if !sends_after_lease(&leased) {
+            let seen_at = self.now();
+            match self.told(&leased, self.inspect(&leased).await) {
+                Ok(Presence::Absent) => {}
+                presence => {
+                    let verified = Command::Verified {
+                        epoch,
+                        seen_at,
+                        presence,
+                    };
+                    return self.save(leased.id, &verified).await.map(drop);
+                }
+            }
+        }
+        self.send_grant(&leased, epoch).await
+    }
+
+    /// Facts for a lease that are fresh enough to commit on; none where they could not be had and
+    /// the record was put off.
+    async fn fresh_lease_facts(
+        &self,
+        request: &AccessRequest,
+    ) -> Result<Option<LeaseFacts>, EngineError> {
+        let mut failure = None;
+        for _ in 0..LOOK_UPS {
+            match self.lease_facts(request).await {
+                Ok((facts, looked_up_at)) if self.is_fresh(looked_up_at) => {
+                    return Ok(Some(facts));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    failure = self.told::<()>(request, Err(error)).err();
+                    break;
+                }
+            }
+        }
+        let stale = || PortError::nothing_done("directory", "look up", ErrorKind::Unavailable);
+        let failure = failure.unwrap_or_else(|| self.failure(&stale()));
+        self.apply(request, &Command::LeaseFailed { failure })
+            .await?;
+        Ok(None)
+    }
+
+    async fn send_grant(&self, leased: &AccessRequest, epoch: u32) -> Result<(), EngineError> {
+        let Some(grant) = leased.grant() else {
+            return Ok(());
+        };
+        let part = leased.parts.first();
+        let call = GrantCall {
+            request: leased.id,
+            target: &part.target,
+            parameters: &part.parameters,
+            expires_at: grant.expires_at,
+            send_before: grant.send_before.unwrap_or(grant.approved_at),
+        };
+        let answer = self.provisioner_of(leased)?.grant(call).await;
+        let answer = self.told(leased, answer);
+        self.save_grant_answer(leased, epoch, answer).await
+    }
+
+    async fn save_grant_answer(
+        &self,
+        leased: &AccessRequest,
+        epoch: u32,
+        answer: Result<Answer, Failure>,
+    ) -> Result<(), EngineError> {
+        for _ in 0..TRIES {
+            let Some(request) = self.load(leased.id).await? else {
+                return Ok(());
+            };
+            let closed = request
+                .grant()
+                .is_some_and(|grant| matches!(grant.phase, Phase::Closed { .. }));
+            let owned = if closed {
+                self.owned(&request.parts.first().slot_key()).await?
+            } else {
+                None
+            };
+            let outcome = Command::GrantAnswered(Box::new(GrantAnswer {
+                epoch,
+                answer,
+                owned,
+            }));
+            let transition = decide(self.rules(), &request, &outcome, self.now())?;
+            match self.commit(transition, None).await {
+                Err(CommitError::Conflict) => {}
+                done => return done.map_err(EngineError::from),
+            }
+        }
+        Err(PortError::nothing_done("engine", "save an outcome", ErrorKind::Conflict).into())
+    }
+
+    async fn verify(&self, taken: &AccessRequest) -> Result<(), EngineError> {
+        let Some(epoch) = taken.grant().map(|grant| grant.epoch) else {
+            return Ok(());
+        };
+        let seen_at = self.now();
+        let presence = self.told(taken, self.inspect(taken).await);
+        self.save(
+            taken.id,
+            &Command::Verified {
+                epoch,
+                seen_at,
+                presence,
+            },
+        )
+        .await
+        .map(drop)
+    }
+
+    async fn check(&self, taken: &AccessRequest) -> Result<(), EngineError> {
+        let Some(grant) = taken.grant() else {
+            return Ok(());
+        };
+        let (epoch, seen_at) = (grant.epoch, self.now());
+        let beneficiary = self.parts.directory.profile(&taken.beneficiary).await;
+        let beneficiary = beneficiary.map_err(|error| self.failure(&error));
+        let presence = if grant.rechecks.iter().any(|at| *at <= seen_at) {
+            Some(self.told(taken, self.inspect(taken).await))
+        } else {
+            None
+        };
+        let checked = Command::Checked {
+            epoch,
+            beneficiary,
+            presence,
+            seen_at,
+        };
+        self.save(taken.id, &checked).await.map(drop)
+    }
+
+    // -------------------------------------------------------------------------------- revoking
+
+    /// Deletes and reads back. A delete that was accepted is not repeated before a look shows
+    /// that the access is still there.
+    async fn revoke(&self, taken: AccessRequest) -> Result<(), EngineError> {
+        let Some(grant) = taken.grant() else {
+            return Ok(());
+        };
+        let Phase::Revoking { ending } = &grant.phase else {
+            return Ok(());
+        };
+        let epoch = grant.epoch;
+        if ending.accepted_at.is_some() || !taken.parts.first().provider.revocable {
+            let read_back = self.told(&taken, self.inspect(&taken).await);
+            if read_back != Ok(Presence::Present) {
+                let answered = Command::RevokeAnswered {
+                    epoch,
+                    answer: None,
+                    read_back,
+                };
+                return self.save(taken.id, &answered).await.map(drop);
+            }
+        }
+        let answer = self.send_delete(&taken).await;
+        let answer = self.told(&taken, answer);
+        let read_back = match answer {
+            Err(failure) if matches!(failure.kind, ErrorKind::RateLimited { .. }) => Err(failure),
+            Ok(_) | Err(_) => self.told(&taken, self.inspect(&taken).await),
+        };
+        let answered = Command::RevokeAnswered {
+            epoch,
+            answer: Some(answer),
+            read_back,
+        };
+        self.save(taken.id, &answered).await.map(drop)
+    }
+
+    /// Sends one delete. It is fenced like a grant: sent only within 30 s after the record was
+    /// read as Revoking, counted from the instant of the take, so that a pause since then counts.
+    async fn send_delete(&self, taken: &AccessRequest) -> Result<Answer, PortError> {
+        let part = taken.parts.first();
+        let call = RevokeCall {
+            request: taken.id,
+            target: &part.target,
+            parameters: &part.parameters,
+            handle: taken.grant().and_then(|grant| grant.handle.as_ref()),
+            send_before: taken.updated_at + crate::lifecycle::SEND_WITHIN,
+        };
+        self.provisioner_of(taken)?.revoke(call).await
+    }
+
+    async fn look(&self, taken: &AccessRequest) -> Result<(), EngineError> {
+        let Some(epoch) = taken.grant().map(|grant| grant.epoch) else {
+            return Ok(());
+        };
+        let seen_at = self.now();
+        let presence = self.told(taken, self.inspect(taken).await);
+        self.save(
+            taken.id,
+            &Command::Looked {
+                epoch,
+                seen_at,
+                presence,
+            },
+        )
+        .await
+        .map(drop)
+    }
+}
+
+/// The epoch under which this lease lets a grant call be sent; none where it led elsewhere.
+pub(super) fn leased_epoch(before: &AccessRequest, after: &AccessRequest) -> Option<u32> {
+    let grant = after.grant()?;
+    let leased = matches!(
+        grant.phase,
+        Phase::Provisioning {
+            sent: Sent::MaybeApplied
+        }
+    );
+    let newer = before
+        .grant()
+        .is_none_or(|before| before.epoch < grant.epoch);
+    (leased && newer).then_some(grant.epoch)
+}
