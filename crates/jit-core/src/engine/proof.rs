@@ -80,7 +80,7 @@ pub enum Problem {
     /// A chain is broken.
     #[error(transparent)]
     Broken(#[from] Broken),
-    /// A record has no events, or events have no record.
+    /// There are events without a record.
     #[error("request {0}: there are events without a record")]
     NoRecord(RequestId),
     /// A checkpoint names an event that is gone or different.

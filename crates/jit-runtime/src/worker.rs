@@ -1,0 +1,280 @@
+//! The loop that tends: asks the store what is due and pays it, with bounded concurrency per
+//! provider, revokes first, and a pause of its own for each record that fails, so that one poison
+//! record delays none. The daemon, the sweeper and the simulation run this very loop.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::catalog::ProviderName;
+use jit_core::engine::{Engine, EngineError};
+use jit_core::ports::{Due, PortError, Random, Urgency};
+use jit_core::request::RequestId;
+use jit_core::time::Timestamp;
+use tokio::task::{JoinError, JoinSet};
+
+/// How hard a worker works.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerSettings {
+    /// How often the store is asked what is due.
+    pub tick: Duration,
+    /// Records tended at once for one provider; at least four. Revokes may use all of them,
+    /// everything else a quarter.
+    pub tasks_per_provider: usize,
+    /// A record that takes longer than this is given up for now.
+    pub record_deadline: Duration,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(250),
+            tasks_per_provider: 16,
+            record_deadline: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How many due records are asked for at once, beside those under way or put off.
+const BATCH: usize = 200;
+/// How many deliveries are announced in one go.
+const ANNOUNCEMENTS: usize = 50;
+/// How often the chains are checkpointed.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
+
+/// Tends records until it is told to stop.
+pub struct Worker {
+    engine: Arc<Engine>,
+    random: Arc<dyn Random>,
+    settings: WorkerSettings,
+    running: JoinSet<bool>,
+    busy: HashMap<tokio::task::Id, Due>,
+    put_off: HashMap<RequestId, PutOff>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("busy", &self.busy.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A record that failed, and when it is tried again.
+#[derive(Clone, Copy)]
+struct PutOff {
+    failures: u32,
+    until: Timestamp,
+}
+
+impl Worker {
+    /// A worker on this engine.
+    pub fn new(engine: Arc<Engine>, random: Arc<dyn Random>, settings: WorkerSettings) -> Self {
+        let settings = WorkerSettings {
+            tasks_per_provider: settings.tasks_per_provider.max(4),
+            ..settings
+        };
+        Self {
+            engine,
+            random,
+            settings,
+            running: JoinSet::new(),
+            busy: HashMap::new(),
+            put_off: HashMap::new(),
+        }
+    }
+
+    /// Tends and announces until `stop` is ready, then lets what is under way come to its end for
+    /// at most ten seconds. Dropping the future stops everything at once, like a crash.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let announcing = announce_for_ever(self.engine.clone(), self.settings.tick);
+        let checkpoints = checkpoint_for_ever(self.engine.clone());
+        tokio::select! {
+            () = stop => {}
+            () = self.tend_for_ever() => {}
+            () = announcing => {}
+            () = checkpoints => {}
+        }
+        let drain = async { while self.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_secs(10), drain)
+            .await
+            .is_err()
+        {
+            tracing::warn!("some records were still being tended at the end; others will go on");
+        }
+    }
+
+    async fn tend_for_ever(&mut self) {
+        loop {
+            if let Err(error) = self.start_due().await {
+                tracing::error!(error = %error, cause = ?error.source, "the store cannot be asked");
+            }
+            let tick = tokio::time::sleep(self.settings.tick);
+            tokio::pin!(tick);
+            loop {
+                tokio::select! {
+                    () = &mut tick => break,
+                    Some(done) = self.running.join_next_with_id() => { self.finish(done); }
+                }
+            }
+        }
+    }
+
+    /// Tends everything that is due now and whatever becomes due by it, then returns how many
+    /// records were tended and how many of them failed.
+    pub async fn sweep(&mut self) -> Result<Swept, PortError> {
+        let mut swept = Swept::default();
+        // Each pass pays all that was due at its beginning; a record owes a few things in a row.
+        for _ in 0..8 {
+            let started = self.start_due().await?;
+            if started == 0 && self.running.is_empty() {
+                break;
+            }
+            while let Some(done) = self.running.join_next_with_id().await {
+                swept.tended += 1;
+                swept.failed += usize::from(!self.finish(done));
+                self.start_due().await?;
+            }
+        }
+        while self.engine.announce_due(ANNOUNCEMENTS).await? == ANNOUNCEMENTS {}
+        Ok(swept)
+    }
+
+    /// Starts what is due and not held back; returns how many were started.
+    async fn start_due(&mut self) -> Result<usize, PortError> {
+        let now = self.engine.now();
+        let held_back = self.busy.len() + self.put_off.len();
+        let due = self.engine.due(BATCH + held_back).await?;
+        let listed: HashSet<RequestId> = due.iter().map(|due| due.id).collect();
+        // A record that is no longer due was mended by somebody.
+        self.put_off
+            .retain(|id, put_off| listed.contains(id) || now < put_off.until);
+        let busy: HashSet<RequestId> = self.busy.values().map(|due| due.id).collect();
+        let mut load = self.load_by_provider();
+        let mut started = 0;
+        for due in due {
+            let waits = self
+                .put_off
+                .get(&due.id)
+                .is_some_and(|put_off| now < put_off.until);
+            if waits || busy.contains(&due.id) || !self.has_room(&due, &mut load) {
+                continue;
+            }
+            self.start(due);
+            started += 1;
+        }
+        Ok(started)
+    }
+
+    /// Tasks under way by provider: all of them, and those that are not revokes.
+    fn load_by_provider(&self) -> BTreeMap<ProviderName, (usize, usize)> {
+        let mut load: BTreeMap<ProviderName, (usize, usize)> = BTreeMap::new();
+        for due in self.busy.values() {
+            let (all, others) = load.entry(due.provider.clone()).or_default();
+            *all += 1;
+            *others += usize::from(due.urgency == Urgency::Other);
+        }
+        load
+    }
+
+    /// Counts a record in, unless its provider has enough to do.
+    fn has_room(&self, due: &Due, load: &mut BTreeMap<ProviderName, (usize, usize)>) -> bool {
+        let (all, others) = load.entry(due.provider.clone()).or_default();
+        let tasks = self.settings.tasks_per_provider;
+        let room = match due.urgency {
+            Urgency::Revoke => *all < tasks,
+            Urgency::Other => *all < tasks && *others < tasks / 4,
+        };
+        if room {
+            *all += 1;
+            *others += usize::from(due.urgency == Urgency::Other);
+        }
+        room
+    }
+
+    fn start(&mut self, due: Due) {
+        let (engine, id, deadline) = (self.engine.clone(), due.id, self.settings.record_deadline);
+        let task = self.running.spawn(async move {
+            match tokio::time::timeout(deadline, engine.tend(id)).await {
+                Ok(Ok(())) => return true,
+                Ok(Err(EngineError::Refused(refusal))) => {
+                    tracing::error!(request.id = %id, refusal = %refusal, "a duty was refused");
+                }
+                Ok(Err(EngineError::Failed(error))) => tracing::error!(
+                    request.id = %id, error = %error, cause = ?error.source,
+                    "a record could not be tended and will be tried again",
+                ),
+                Err(_) => tracing::error!(request.id = %id, "tending a record took too long"),
+            }
+            false
+        });
+        self.busy.insert(task.id(), due);
+    }
+
+    /// Takes a task that ended off the list; false where its record must be tried again.
+    fn finish(&mut self, done: Result<(tokio::task::Id, bool), JoinError>) -> bool {
+        let (task, tended) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::error!(error = %error, "tending a record panicked");
+                (error.id(), false)
+            }
+        };
+        let Some(Due { id, .. }) = self.busy.remove(&task) else {
+            return tended;
+        };
+        if tended {
+            self.put_off.remove(&id);
+            return true;
+        }
+        let failures = self.put_off.get(&id).map_or(0, |put_off| put_off.failures);
+        let pause = Duration::from_secs(1 << failures.min(6)).min(Duration::from_secs(60));
+        let until = self.engine.now() + pause + self.jitter();
+        self.put_off.insert(
+            id,
+            PutOff {
+                failures: failures.saturating_add(1),
+                until,
+            },
+        );
+        false
+    }
+
+    fn jitter(&self) -> Duration {
+        let mut byte = [0];
+        self.random.fill(&mut byte);
+        Duration::from_millis(u64::from(byte[0]))
+    }
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Records that were tended.
+    pub tended: usize,
+    /// Those among them that failed; they are tried again by the next pass.
+    pub failed: usize,
+}
+
+async fn announce_for_ever(engine: Arc<Engine>, tick: Duration) {
+    loop {
+        match engine.announce_due(ANNOUNCEMENTS).await {
+            Ok(ANNOUNCEMENTS) => continue,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(error = %error, cause = ?error.source, "nothing can be announced");
+            }
+        }
+        tokio::time::sleep(tick).await;
+    }
+}
+
+async fn checkpoint_for_ever(engine: Arc<Engine>) {
+    loop {
+        tokio::time::sleep(CHECKPOINT_EVERY).await;
+        if let Err(error) = engine.checkpoint().await {
+            tracing::error!(error = %error, "the audit could not be checkpointed");
+        }
+    }
+}
