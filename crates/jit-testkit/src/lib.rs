@@ -1,8 +1,11 @@
 //! What tests need: one contract suite per port, adapters in memory that pass it, a clock that is
-//! set by hand, and records to begin with. A dev-dependency only; nothing here runs in production.
+//! set by hand, and the hostile provider with its ground-truth ledger. A dev-dependency only;
+//! nothing here runs in production.
 
 #![warn(missing_docs)]
 
+pub mod hostile;
+pub mod provisioner;
 pub mod sample;
 pub mod store;
 pub mod time;

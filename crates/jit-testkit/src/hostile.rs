@@ -1,0 +1,772 @@
+//! A provider that does everything a real one may do to its caller, and a ledger of what really was
+//! so. It has no tasks of its own: what is to happen waits in a queue and happens when anybody
+//! looks at a later instant, so that thousands of virtual hours cost only their calls.
+
+mod ledger;
+mod world;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jit_core::Timestamp;
+use jit_core::catalog::Entitlement;
+use jit_core::ports::{
+    Clock, Credential, Effect, ErrorKind, GrantCall, InspectCall, Minted, Page, PortError,
+    Provisioner, Random, RevokeCall, Standing,
+};
+use jit_core::principal::{Profile, Subject};
+use jit_core::provider::{
+    Answer, Description, Handle, Kind, NativeExpiry, Parameters, Presence, Target,
+};
+
+pub use ledger::{Call, Fate, Hand, Interval, Ledger, Operation};
+use world::{Look, Order, Plan, World};
+
+/// The longest that a call of an adapter takes here, and how long it waits for a reply.
+pub const SLOWEST_CALL: Duration = Duration::from_secs(10);
+/// How many holders a page of a listing has.
+pub const PAGE_SIZE: usize = 3;
+/// How soon after a call other hands come.
+const FOREIGN_WITHIN: Duration = Duration::from_secs(120);
+
+const ADAPTER: &str = "hostile";
+
+/// What the provider is, and says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nature {
+    /// The realm of its targets.
+    pub realm: String,
+    /// What `describe` says; all of it is kept.
+    pub description: Description,
+    /// Whether an accepted call is in effect at once. A minted credential always is.
+    pub apply: Apply,
+    /// The part of V that the provider declares for the sake of wrong clocks and does not use.
+    pub skew_allowance: Duration,
+}
+
+/// When an accepted call takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Apply {
+    /// When it is accepted.
+    AtOnce,
+    /// At any time within A.
+    Later,
+}
+
+/// How often each fault happens, in calls per mille, and how bad it is. All zero is friendly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hostility {
+    /// Turned away as too fast, with a time to wait of up to `retry_after_max`.
+    pub throttled: u16,
+    /// Fails before it does anything, and says so.
+    pub error_before: u16,
+    /// Fails before it does anything, and cannot say so.
+    pub error_before_unknown: u16,
+    /// Is carried out, and its reply is lost.
+    pub lost_reply: u16,
+    /// Gets lost in the network and is accepted at any time within V, when nobody waits any more.
+    pub late: u16,
+    /// Is accepted, and then nothing comes of it. Only where effects come later.
+    pub failed: u16,
+    /// Begins a time of up to `forbidden_max` in which every call is refused.
+    pub forbidden: u16,
+    /// Begins an outage of up to `outage_max`: every connection is refused.
+    pub outage: u16,
+    /// Is followed within two minutes by other hands that turn its slot over.
+    pub foreign: u16,
+    /// Takes up to [`SLOWEST_CALL`] instead of `latency_max`.
+    pub slow: u16,
+    /// The most that an ordinary call takes; zero: no call ever waits.
+    pub latency_max: Duration,
+    /// The most that a throttled caller is told to wait.
+    pub retry_after_max: Duration,
+    /// The longest refusal.
+    pub forbidden_max: Duration,
+    /// The longest outage.
+    pub outage_max: Duration,
+}
+
+/// One fault, by the name that [`HostileProvider::fault_counts`] counts it under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// See [`Hostility::throttled`].
+    Throttled,
+    /// See [`Hostility::error_before`].
+    ErrorBefore,
+    /// See [`Hostility::error_before_unknown`].
+    ErrorBeforeUnknown,
+    /// See [`Hostility::lost_reply`].
+    LostReply,
+    /// See [`Hostility::late`].
+    Late,
+    /// See [`Hostility::failed`].
+    Failed,
+    /// See [`Hostility::forbidden`].
+    Forbidden,
+    /// See [`Hostility::outage`].
+    Outage,
+}
+
+impl Fault {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::ErrorBefore => "error_before",
+            Self::ErrorBeforeUnknown => "error_before_unknown",
+            Self::LostReply => "lost_reply",
+            Self::Late => "late",
+            Self::Failed => "failed",
+            Self::Forbidden => "forbidden",
+            Self::Outage => "outage",
+        }
+    }
+
+    /// Whether it can happen to a call that only reads.
+    fn hits_reads(self) -> bool {
+        !matches!(self, Self::Late | Self::Failed)
+    }
+}
+
+/// The hostile provider: one world, shared by all clones and all handles.
+///
+/// Its clock is the true time. Where calls take time they wait by tokio's clock, so the true time
+/// must be tokio's, paused or not.
+#[derive(Clone)]
+pub struct HostileProvider {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    nature: Nature,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    state: Mutex<State>,
+}
+
+struct State {
+    world: World,
+    hostility: Hostility,
+    names: BTreeMap<String, String>,
+    next: VecDeque<Fault>,
+    forbidden_until: Timestamp,
+    outage_until: Timestamp,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl std::fmt::Debug for HostileProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostileProvider")
+            .field("nature", &self.shared.nature)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A friendly provider of standing access, in memory: one name, `admins`.
+pub fn memory_standing(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> HostileProvider {
+    let nature = Nature {
+        realm: "memory".to_owned(),
+        description: Description {
+            kind: Kind::Standing,
+            native_expiry: NativeExpiry::None,
+            revocable: true,
+            pending_visible: true,
+            listable: true,
+            accepted_within: Duration::ZERO,
+            applied_within: Duration::ZERO,
+            residual: Duration::ZERO,
+        },
+        apply: Apply::AtOnce,
+        skew_allowance: Duration::ZERO,
+    };
+    HostileProvider::new(nature, clock, random).named("admins", "admins")
+}
+
+/// A friendly provider of minted credentials, in memory, that ends each at its `expires_at`: one
+/// name, `admins`.
+pub fn memory_minter(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> HostileProvider {
+    let nature = Nature {
+        realm: "memory".to_owned(),
+        description: Description {
+            kind: Kind::Minted,
+            native_expiry: NativeExpiry::Exact,
+            revocable: true,
+            pending_visible: true,
+            listable: true,
+            accepted_within: Duration::ZERO,
+            applied_within: Duration::ZERO,
+            residual: Duration::ZERO,
+        },
+        apply: Apply::AtOnce,
+        skew_allowance: Duration::ZERO,
+    };
+    HostileProvider::new(nature, clock, random).named("admins", "admins")
+}
+
+// What a test does to the provider.
+impl HostileProvider {
+    /// A friendly provider without names. `clock` is the true time.
+    pub fn new(nature: Nature, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        let state = State {
+            world: World::new(nature.clone()),
+            hostility: Hostility::default(),
+            names: BTreeMap::new(),
+            next: VecDeque::new(),
+            forbidden_until: Timestamp::MIN,
+            outage_until: Timestamp::MIN,
+            counts: BTreeMap::new(),
+        };
+        Self {
+            shared: Arc::new(Shared {
+                nature,
+                clock,
+                random,
+                state: Mutex::new(state),
+            }),
+        }
+    }
+
+    /// From now on this name, which an entitlement gives as its resource, leads to this resource.
+    #[must_use]
+    pub fn named(self, name: &str, resource: &str) -> Self {
+        self.settled()
+            .names
+            .insert(name.to_owned(), resource.to_owned());
+        self
+    }
+
+    /// From now on it is as hostile as this.
+    pub fn set_hostility(&self, hostility: Hostility) {
+        self.settled().hostility = hostility;
+    }
+
+    /// The next call meets this fault, whatever the odds; given several times, the ones after it.
+    pub fn fail_next(&self, fault: Fault) {
+        self.settled().next.push_back(fault);
+    }
+
+    /// Every connection is refused until this instant.
+    pub fn outage_until(&self, until: Timestamp) {
+        self.settled().outage_until = until;
+    }
+
+    /// Every call is refused until this instant.
+    pub fn forbidden_until(&self, until: Timestamp) {
+        self.settled().forbidden_until = until;
+    }
+
+    /// Other hands give this access now.
+    pub fn foreign_grant(&self, target: &Target, parameters: &Parameters) {
+        let now = self.shared.clock.now();
+        let world = &mut self.settled().world;
+        world.foreign(target, parameters, Presence::Present, now);
+    }
+
+    /// Other hands take this access away now.
+    pub fn foreign_revoke(&self, target: &Target, parameters: &Parameters) {
+        let now = self.shared.clock.now();
+        let world = &mut self.settled().world;
+        world.foreign(target, parameters, Presence::Absent, now);
+    }
+
+    /// Other hands end this credential now.
+    pub fn foreign_end(&self, handle: &Handle) {
+        let now = self.shared.clock.now();
+        self.settled().world.foreign_end(handle, now);
+    }
+
+    /// The provider through the eyes of a process with this clock, which judges `send_before` and
+    /// nothing else.
+    pub fn as_seen_by(&self, clock: Arc<dyn Clock>) -> HostileHandle {
+        HostileHandle {
+            provider: self.clone(),
+            clock,
+        }
+    }
+
+    /// The ground truth.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::of(self.clone())
+    }
+
+    /// How often each fault really happened: the names of [`Fault`], and `conflict`, `foreign`,
+    /// `slow`, `past_its_time`, `unseen_pending`, `dropped_before_sending` and
+    /// `dropped_after_sending`.
+    pub fn fault_counts(&self) -> BTreeMap<&'static str, u64> {
+        let state = self.settled();
+        let mut counts = state.counts.clone();
+        for (name, count) in [
+            ("conflict", state.world.conflicts),
+            ("foreign", state.world.foreign_changes),
+        ] {
+            if count > 0 {
+                counts.insert(name, count);
+            }
+        }
+        counts
+    }
+}
+
+/// What will happen to one call, drawn before it begins so that the draws do not depend on how
+/// calls interleave.
+struct Trip {
+    fault: Option<Fault>,
+    /// Before it is signed.
+    before: Duration,
+    /// From the signature to the provider, as far as the caller waits for it.
+    out: Duration,
+    /// From the provider to the caller.
+    back: Duration,
+    plan: Plan,
+    /// The length of the refusal or outage that begins here, or the time to wait.
+    lasts: Duration,
+    foreign_after: Option<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+// How a call goes.
+impl HostileProvider {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared
+            .state
+            .lock()
+            .expect("nothing panics while it holds the world")
+    }
+
+    /// The world as it is now.
+    fn settled(&self) -> MutexGuard<'_, State> {
+        let now = self.shared.clock.now();
+        let mut state = self.lock();
+        state.world.settle(now);
+        state
+    }
+
+    fn plan(&self, access: Access) -> Trip {
+        let mut state = self.settled();
+        let dice = Dice(self.shared.random.as_ref());
+        let nature = &self.shared.nature;
+        let hostility = state.hostility;
+        let fault = match state.next.pop_front() {
+            Some(fault) => Some(fault),
+            None => hostility.draw(&dice),
+        };
+        let fault = fault.filter(|fault| access == Access::Write || fault.hits_reads());
+        let fault = fault.filter(|fault| *fault != Fault::Failed || nature.applies_later());
+
+        let accepted_within = nature
+            .description
+            .accepted_within
+            .saturating_sub(nature.skew_allowance);
+        let is_slow = dice.hits(hostility.slow);
+        if is_slow {
+            state.count("slow");
+        }
+        let waits_in_vain = matches!(fault, Some(Fault::LostReply | Fault::Late))
+            && !hostility.latency_max.is_zero();
+        let whole = match (is_slow, waits_in_vain) {
+            (_, true) => SLOWEST_CALL,
+            (true, false) => dice.up_to(SLOWEST_CALL),
+            (false, false) => dice.up_to(hostility.latency_max),
+        };
+        let before = dice.up_to(whole);
+        let out = dice.up_to(whole - before).min(accepted_within);
+        let travels = if fault == Some(Fault::Late) {
+            dice.up_to(accepted_within)
+        } else {
+            out
+        };
+        let mut applies = match nature.apply {
+            Apply::AtOnce => Duration::ZERO,
+            Apply::Later => dice.up_to(nature.description.applied_within),
+        };
+        let fails = fault == Some(Fault::Failed);
+        if fails {
+            // A failure comes after the call was accepted, or it would be a refusal.
+            applies = applies.max(Duration::from_millis(1));
+        }
+        let lasts = match fault {
+            Some(Fault::Throttled) => dice.up_to(hostility.retry_after_max),
+            Some(Fault::Forbidden) => dice.up_to(hostility.forbidden_max),
+            Some(Fault::Outage) => dice.up_to(hostility.outage_max),
+            _ => Duration::ZERO,
+        };
+        let foreign_after = (access == Access::Write && dice.hits(hostility.foreign))
+            .then(|| dice.up_to(FOREIGN_WITHIN));
+        Trip {
+            fault,
+            before,
+            out,
+            back: whole - before - out,
+            plan: Plan {
+                travels,
+                applies,
+                fails,
+                life: dice.per_mille().into(),
+            },
+            lasts,
+            foreign_after,
+        }
+    }
+
+    /// Whether the provider, or the way to it, turns this call away before it does anything.
+    fn gate(&self, trip: &Trip, operation: &'static str) -> Result<(), PortError> {
+        let now = self.shared.clock.now();
+        let mut state = self.settled();
+        match trip.fault {
+            Some(Fault::Outage) => state.outage_until = state.outage_until.max(now + trip.lasts),
+            Some(Fault::Forbidden) => {
+                state.forbidden_until = state.forbidden_until.max(now + trip.lasts);
+            }
+            _ => {}
+        }
+        let fault = if now < state.outage_until {
+            Some(Fault::Outage)
+        } else if now < state.forbidden_until {
+            Some(Fault::Forbidden)
+        } else {
+            trip.fault
+        };
+        let retry_after_ms = u64::try_from(trip.lasts.as_millis()).ok();
+        let (effect, kind) = match fault {
+            Some(Fault::Outage | Fault::ErrorBefore) => (Effect::None, ErrorKind::Unavailable),
+            Some(Fault::ErrorBeforeUnknown) => (Effect::Unknown, ErrorKind::Unavailable),
+            Some(Fault::Forbidden) => (Effect::None, ErrorKind::Forbidden),
+            Some(Fault::Throttled) => (Effect::None, ErrorKind::RateLimited { retry_after_ms }),
+            Some(Fault::LostReply | Fault::Late | Fault::Failed) | None => return Ok(()),
+        };
+        if let Some(fault) = fault {
+            state.count(fault.as_str());
+        }
+        Err(failure(operation, effect, kind))
+    }
+
+    async fn read<T>(
+        &self,
+        operation: &'static str,
+        look: impl FnOnce(&mut State) -> T,
+    ) -> Result<T, PortError> {
+        let trip = self.plan(Access::Read);
+        pause(trip.before + trip.out).await;
+        let passed = self.gate(&trip, operation);
+        let seen = passed.map(|()| look(&mut self.settled()));
+        pause(trip.back).await;
+        if trip.fault == Some(Fault::LostReply) && seen.is_ok() {
+            self.settled().count(Fault::LostReply.as_str());
+            return Err(failure(operation, Effect::Unknown, ErrorKind::Unavailable));
+        }
+        seen
+    }
+}
+
+impl State {
+    fn count(&mut self, name: &'static str) {
+        *self.counts.entry(name).or_default() += 1;
+    }
+}
+
+impl Nature {
+    fn applies_later(&self) -> bool {
+        self.apply == Apply::Later && self.description.kind == Kind::Standing
+    }
+}
+
+impl Hostility {
+    fn draw(&self, dice: &Dice<'_>) -> Option<Fault> {
+        [
+            (self.outage, Fault::Outage),
+            (self.forbidden, Fault::Forbidden),
+            (self.throttled, Fault::Throttled),
+            (self.error_before, Fault::ErrorBefore),
+            (self.error_before_unknown, Fault::ErrorBeforeUnknown),
+            (self.late, Fault::Late),
+            (self.lost_reply, Fault::LostReply),
+            (self.failed, Fault::Failed),
+        ]
+        .into_iter()
+        .find_map(|(odds, fault)| dice.hits(odds).then_some(fault))
+    }
+}
+
+/// A process's connection to the provider.
+#[derive(Clone)]
+pub struct HostileHandle {
+    provider: HostileProvider,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for HostileHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("HostileHandle")
+            .field(&self.provider)
+            .finish()
+    }
+}
+
+impl HostileHandle {
+    /// Signs, checks, transmits once and waits for the answer; the call's number in the ledger.
+    async fn write(&self, name: &'static str, order: Order) -> Result<usize, PortError> {
+        let provider = &self.provider;
+        let trip = provider.plan(Access::Write);
+        let mut fuse = Fuse::new(provider, "dropped_before_sending");
+        pause(trip.before).await;
+        fuse.blows_as = "dropped_after_sending";
+        let sent = self.transmit(name, order, &trip);
+        pause(trip.out).await;
+        let fate = sent.map(|call| (call, provider.settled().world.call(call).fate));
+        pause(trip.back).await;
+        fuse.disarm();
+        let unknown = || failure(name, Effect::Unknown, ErrorKind::Unavailable);
+        match (trip.fault, fate?) {
+            (Some(fault @ (Fault::Late | Fault::LostReply)), _) => {
+                provider.settled().count(fault.as_str());
+                Err(unknown())
+            }
+            (_, (_, Fate::Refused(kind))) => Err(failure(name, Effect::None, kind)),
+            (_, (_, Fate::Travelling)) => Err(unknown()),
+            (_, (call, Fate::Applying | Fate::Changed | Fate::Unchanged | Fate::Failed)) => {
+                Ok(call)
+            }
+        }
+    }
+
+    /// Signs, checks and sends in one step: what was sent happens whether or not anybody waits.
+    fn transmit(&self, name: &'static str, order: Order, trip: &Trip) -> Result<usize, PortError> {
+        let provider = &self.provider;
+        if self.clock.now() >= order.send_before {
+            provider.settled().count("past_its_time");
+            return Err(failure(name, Effect::None, ErrorKind::Unavailable));
+        }
+        let now = provider.shared.clock.now();
+        if let Err(error) = provider.gate(trip, name) {
+            let mut state = provider.settled();
+            state.world.turn_away(order, trip.plan, error.kind, now);
+            return Err(error);
+        }
+        let mut state = provider.settled();
+        if let Some(after) = trip.foreign_after {
+            let slot = order.target.slot_key(&order.parameters);
+            state.world.foreign_later(slot, now + after);
+        }
+        if trip.plan.fails {
+            state.count(Fault::Failed.as_str());
+        }
+        Ok(state.world.send(order, trip.plan, now))
+    }
+
+    fn answer(&self, call: usize) -> Answer {
+        match self.provider.lock().world.call(call).fate {
+            Fate::Changed | Fate::Unchanged => Answer::Applied,
+            Fate::Travelling | Fate::Refused(_) | Fate::Applying | Fate::Failed => Answer::Accepted,
+        }
+    }
+
+    fn wants(&self, kind: Kind, operation: &'static str) -> Result<(), PortError> {
+        if self.describe().kind == kind {
+            return Ok(());
+        }
+        Err(failure(operation, Effect::None, ErrorKind::Misconfigured))
+    }
+}
+
+#[async_trait]
+impl Provisioner for HostileHandle {
+    fn describe(&self) -> Description {
+        self.provider.shared.nature.description
+    }
+
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        _parameters: &Parameters,
+    ) -> Result<Target, PortError> {
+        let find = |state: &mut State| state.names.get(&entitlement.resource).cloned();
+        let unknown = || failure("resolve", Effect::None, ErrorKind::NotFound);
+        let resource = self.provider.read("resolve", find).await?;
+        let subject: Subject = beneficiary.id.as_str().parse().map_err(|cause| {
+            failure("resolve", Effect::None, ErrorKind::Misconfigured).because(cause)
+        })?;
+        Ok(Target {
+            realm: self.provider.shared.nature.realm.clone(),
+            subject,
+            resource: resource.ok_or_else(unknown)?,
+        })
+    }
+
+    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        self.wants(Kind::Standing, "grant")?;
+        let call = self.write("grant", order(Operation::Grant, &call)).await?;
+        Ok(self.answer(call))
+    }
+
+    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
+        self.wants(Kind::Minted, "mint")?;
+        let call = self.write("mint", order(Operation::Mint, &call)).await?;
+        let state = self.provider.lock();
+        let made = state
+            .world
+            .made_by(call)
+            .expect("a mint that was accepted made a credential at once");
+        Ok(Minted {
+            secret: Credential::new(made.secret.clone()),
+            handle: made.interval.handle.clone(),
+            ends_at: made.ends_at,
+        })
+    }
+
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        let description = self.describe();
+        if !description.revocable {
+            return Err(failure("revoke", Effect::None, ErrorKind::Misconfigured));
+        }
+        let is_minted = description.kind == Kind::Minted;
+        if is_minted && call.handle.is_none() && !description.listable {
+            // There is no way to name it: what was minted ends by the provider's own clock.
+            return Err(failure("revoke", Effect::None, ErrorKind::NotFound));
+        }
+        let order = Order {
+            operation: Operation::Revoke,
+            request: call.request,
+            target: call.target.clone(),
+            parameters: call.parameters.clone(),
+            handle: call.handle.cloned(),
+            expires_at: Timestamp::MAX,
+            send_before: call.send_before,
+        };
+        let call = self.write("revoke", order).await?;
+        Ok(self.answer(call))
+    }
+
+    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        let slot = call.target.slot_key(call.parameters);
+        let look = |state: &mut State| {
+            let (seen, is_hidden) = state.world.look(&Look {
+                request: call.request,
+                slot: &slot,
+                handle: call.handle,
+                expires_at: call.expires_at,
+                send_before: call.send_before,
+            });
+            if is_hidden {
+                state.count("unseen_pending");
+            }
+            seen
+        };
+        self.provider.read("inspect", look).await
+    }
+
+    async fn standing(
+        &self,
+        resource: &str,
+        page: Option<&str>,
+    ) -> Result<Page<Standing>, PortError> {
+        let list = |state: &mut State| state.world.holders(resource, page);
+        let mut holders = self.provider.read("standing", list).await?;
+        let is_last = holders.len() <= PAGE_SIZE;
+        holders.truncate(PAGE_SIZE);
+        let last = holders.last().map(|target| target.subject.to_string());
+        Ok(Page {
+            items: holders
+                .into_iter()
+                .map(|target| Standing { target })
+                .collect(),
+            next: last.filter(|_| !is_last),
+        })
+    }
+}
+
+fn order(operation: Operation, call: &GrantCall<'_>) -> Order {
+    Order {
+        operation,
+        request: call.request,
+        target: call.target.clone(),
+        parameters: call.parameters.clone(),
+        handle: None,
+        expires_at: call.expires_at,
+        send_before: call.send_before,
+    }
+}
+
+fn failure(operation: &'static str, effect: Effect, kind: ErrorKind) -> PortError {
+    match effect {
+        Effect::None => PortError::nothing_done(ADAPTER, operation, kind),
+        Effect::Unknown => PortError::maybe_done(ADAPTER, operation, kind),
+    }
+}
+
+async fn pause(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// Counts a call whose caller went away.
+struct Fuse<'a> {
+    provider: &'a HostileProvider,
+    blows_as: &'static str,
+    is_armed: bool,
+}
+
+impl<'a> Fuse<'a> {
+    fn new(provider: &'a HostileProvider, blows_as: &'static str) -> Self {
+        Self {
+            provider,
+            blows_as,
+            is_armed: true,
+        }
+    }
+
+    fn disarm(&mut self) {
+        self.is_armed = false;
+    }
+}
+
+impl Drop for Fuse<'_> {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.provider.lock().count(self.blows_as);
+        }
+    }
+}
+
+/// Draws from the [`Random`] port.
+struct Dice<'a>(&'a dyn Random);
+
+impl Dice<'_> {
+    fn below(&self, limit: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        u64::from_le_bytes(bytes) % limit.max(1)
+    }
+
+    fn per_mille(&self) -> u16 {
+        u16::try_from(self.below(1_000)).unwrap_or_default()
+    }
+
+    fn hits(&self, odds: u16) -> bool {
+        odds > 0 && self.per_mille() < odds
+    }
+
+    /// A time in whole milliseconds up to this one; the longest itself once in eight times,
+    /// because that is where the mistakes are.
+    fn up_to(&self, longest: Duration) -> Duration {
+        let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX - 1);
+        if millis == 0 {
+            return Duration::ZERO;
+        }
+        if self.below(8) == 0 {
+            return Duration::from_millis(millis);
+        }
+        Duration::from_millis(self.below(millis + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests;

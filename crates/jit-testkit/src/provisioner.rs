@@ -1,0 +1,808 @@
+//! The contract of [`Provisioner`], checked on any adapter through one function, so that no adapter
+//! can run less of it. What an adapter is compared with is its fixture's business.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jit_core::Timestamp;
+use jit_core::catalog::Entitlement;
+use jit_core::ports::{
+    Effect, ErrorKind, GrantCall, InspectCall, Minted, PortError, Provisioner, RevokeCall,
+};
+use jit_core::principal::Profile;
+use jit_core::provider::{
+    Answer, Description, Handle, Kind, NativeExpiry, Parameters, Presence, Target,
+};
+use jit_core::request::RequestId;
+
+/// The longest that any call may take.
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+/// The shortest step of a [`Timestamp`].
+const TICK: Duration = Duration::from_micros(1);
+/// How long the suite asks access for.
+const LIFE: Duration = Duration::from_secs(3_600);
+/// More pages than any listing of a fixture has.
+const PAGES_LIMIT: usize = 1_000;
+
+/// Runs every clause of the contract of [`Provisioner`] that fits its kind, and prints what the
+/// counterpart cannot show.
+///
+/// # Panics
+/// Where the adapter, or the fixture, breaks its contract: this is an assertion.
+pub async fn provisioner_contract(fixture: &mut dyn ProvisionerFixture) {
+    let counterpart = fixture.counterpart();
+    for (sight, why) in &counterpart.cannot_show {
+        eprintln!("{} cannot show {sight}: {why}", counterpart.name);
+    }
+    let description = the_description_is_sound_and_constant(fixture.provisioner().as_ref());
+    let target = resolving_is_stable_and_refuses_the_unknown(fixture, &counterpart).await;
+    let mut suite = Suite {
+        description,
+        ask: fixture.known(),
+        adapter: fixture.provisioner(),
+        target,
+        counterpart,
+        requests: 0,
+        fixture,
+    };
+    match description.kind {
+        Kind::Standing => suite.standing_access().await,
+        Kind::Minted => suite.minted_credentials().await,
+    }
+    let settled = suite.adapter.describe();
+    assert_eq!(
+        settled, description,
+        "`describe` is constant while it is used"
+    );
+}
+
+/// A person, and what they ask for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Who.
+    pub beneficiary: Profile,
+    /// What.
+    pub entitlement: Entitlement,
+    /// With which parameters.
+    pub parameters: Parameters,
+}
+
+/// A way in which a call can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breakage {
+    /// The other side says no, and trying again does not help.
+    Refusal,
+    /// The other side says: too fast.
+    Throttling,
+    /// The other side cannot be reached.
+    Outage,
+    /// The other side does what it is told and its answer is lost.
+    LostReply,
+}
+
+/// Something that a counterpart shows, or cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// Two names for one thing.
+    Alias,
+    /// A listing of more than one page.
+    Paging,
+    /// A call that fails in this way.
+    Breakage(Breakage),
+}
+
+impl fmt::Display for Sight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Alias => "two names for one thing",
+            Self::Paging => "a listing of several pages",
+            Self::Breakage(Breakage::Refusal) => "a refused call",
+            Self::Breakage(Breakage::Throttling) => "a throttled call",
+            Self::Breakage(Breakage::Outage) => "an outage",
+            Self::Breakage(Breakage::LostReply) => "a lost reply",
+        })
+    }
+}
+
+/// What the adapter is tested against, and what that cannot show.
+#[derive(Debug, Clone)]
+pub struct Counterpart {
+    /// What it is: `a real file`, `aws-sim`.
+    pub name: &'static str,
+    /// Each thing that it cannot show, and why.
+    pub cannot_show: Vec<(Sight, &'static str)>,
+}
+
+impl Counterpart {
+    fn shows(&self, sight: Sight) -> bool {
+        self.cannot_show.iter().all(|(hidden, _)| *hidden != sight)
+    }
+}
+
+/// An adapter with everything around it that the suite must see and move.
+///
+/// # Contract
+/// Nothing of what `known` asks for is there when the suite begins. The adapter's time stands still
+/// but for `pass`. `is_effective` and `works` do not go through the adapter.
+#[async_trait]
+pub trait ProvisionerFixture: Send {
+    /// What the adapter is tested against.
+    fn counterpart(&self) -> Counterpart;
+
+    /// The adapter.
+    fn provisioner(&self) -> Arc<dyn Provisioner>;
+
+    /// The time by the adapter's clock.
+    fn now(&self) -> Timestamp;
+
+    /// Lets time pass, for the adapter and for its counterpart.
+    async fn pass(&mut self, time: Duration);
+
+    /// What can be granted.
+    fn known(&self) -> Ask;
+
+    /// What can never be granted.
+    fn unknown(&self) -> Ask;
+
+    /// Another way to exactly what `known` asks for, through the same adapter or another one.
+    fn alias(&self) -> Option<(Arc<dyn Provisioner>, Ask)> {
+        None
+    }
+
+    /// Gives so many others what `known` asks for that a listing has several pages.
+    async fn crowd(&mut self) {}
+
+    /// Whether the access is effective now; for a minted credential, whether any that is marked
+    /// with this request would be accepted.
+    async fn is_effective(
+        &mut self,
+        request: RequestId,
+        target: &Target,
+        parameters: &Parameters,
+    ) -> bool;
+
+    /// Whether the counterpart accepts this secret now. Only asked of minted credentials.
+    async fn works(&mut self, secret: &str) -> bool {
+        let _ = secret;
+        false
+    }
+
+    /// Makes calls fail in this way from now on.
+    async fn break_calls(&mut self, how: Breakage);
+
+    /// Calls work again.
+    async fn mend(&mut self);
+}
+
+fn the_description_is_sound_and_constant(adapter: &dyn Provisioner) -> Description {
+    let description = adapter.describe();
+    assert_eq!(
+        description.check(),
+        Ok(()),
+        "what it declares can be used safely"
+    );
+    assert_eq!(
+        adapter.describe(),
+        description,
+        "`describe` gives the same each time"
+    );
+    description
+}
+
+async fn resolving_is_stable_and_refuses_the_unknown(
+    fixture: &dyn ProvisionerFixture,
+    counterpart: &Counterpart,
+) -> Target {
+    let adapter = fixture.provisioner();
+    let known = fixture.known();
+    let target = resolve(adapter.as_ref(), &known)
+        .await
+        .expect("what is known resolves");
+    let again = resolve(adapter.as_ref(), &known)
+        .await
+        .expect("it resolves a second time");
+    assert_eq!(again, target, "the same facts give the same target");
+
+    let refused = resolve(adapter.as_ref(), &fixture.unknown()).await;
+    let error = refused.expect_err("what can never be granted is refused");
+    assert!(
+        matches!(error.kind, ErrorKind::NotFound | ErrorKind::Misconfigured),
+        "it is refused as NotFound or Misconfigured, not {error:?}"
+    );
+    assert_eq!(error.effect, Effect::None, "resolving changes nothing");
+
+    if counterpart.shows(Sight::Alias) {
+        let (adapter, ask) = fixture
+            .alias()
+            .expect("a fixture has an alias or says why not");
+        let other = resolve(adapter.as_ref(), &ask)
+            .await
+            .expect("the alias resolves");
+        assert_eq!(other, target, "two names for one thing give equal targets");
+    }
+    target
+}
+
+async fn resolve(adapter: &dyn Provisioner, ask: &Ask) -> Result<Target, PortError> {
+    in_time(adapter.resolve(&ask.beneficiary, &ask.entitlement, &ask.parameters)).await
+}
+
+async fn in_time<T>(call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(CALL_LIMIT, call)
+        .await
+        .expect("every call ends within 15 s")
+}
+
+/// A mark of the one clause that both kinds share: a call past its time.
+const LATE: &str = "a call at `now == send_before` or later is not transmitted";
+
+struct Suite<'a> {
+    fixture: &'a mut dyn ProvisionerFixture,
+    counterpart: Counterpart,
+    adapter: Arc<dyn Provisioner>,
+    description: Description,
+    ask: Ask,
+    target: Target,
+    requests: u8,
+}
+
+// What the suite does to the adapter.
+impl Suite<'_> {
+    fn request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId::new(self.fixture.now(), [self.requests; 10])
+    }
+
+    fn soon(&self) -> Timestamp {
+        self.fixture.now() + Duration::from_secs(30)
+    }
+
+    fn grant_call(&self, request: RequestId, send_before: Timestamp) -> GrantCall<'_> {
+        GrantCall {
+            request,
+            target: &self.target,
+            parameters: &self.ask.parameters,
+            expires_at: self.fixture.now() + LIFE,
+            send_before,
+        }
+    }
+
+    async fn grant(&self, request: RequestId, send_before: Timestamp) -> Result<Answer, PortError> {
+        in_time(self.adapter.grant(self.grant_call(request, send_before))).await
+    }
+
+    async fn mint(&self, request: RequestId, send_before: Timestamp) -> Result<Minted, PortError> {
+        in_time(self.adapter.mint(self.grant_call(request, send_before))).await
+    }
+
+    async fn revoke(
+        &self,
+        request: RequestId,
+        handle: Option<&Handle>,
+        send_before: Timestamp,
+    ) -> Result<Answer, PortError> {
+        let call = RevokeCall {
+            request,
+            target: &self.target,
+            parameters: &self.ask.parameters,
+            handle,
+            send_before,
+        };
+        in_time(self.adapter.revoke(call)).await
+    }
+
+    async fn inspect(
+        &self,
+        request: RequestId,
+        handle: Option<&Handle>,
+    ) -> Result<Presence, PortError> {
+        let call = InspectCall {
+            request,
+            target: &self.target,
+            parameters: &self.ask.parameters,
+            handle,
+            expires_at: self.fixture.now() + LIFE,
+            send_before: Some(self.soon()),
+        };
+        in_time(self.adapter.inspect(call)).await
+    }
+
+    async fn is_effective(&mut self, request: RequestId) -> bool {
+        self.fixture
+            .is_effective(request, &self.target, &self.ask.parameters)
+            .await
+    }
+
+    /// Waits until no call that was made so far can still change anything.
+    async fn settle(&mut self) {
+        let longest = self.description.accepted_within + self.description.applied_within;
+        self.fixture.pass(longest).await;
+    }
+
+    /// Waits until an answered call is applied, and checks what can be seen of it on the way.
+    async fn applied(&mut self, request: RequestId, answer: Answer, wanted: Presence) {
+        if answer == Answer::Accepted {
+            if self.description.pending_visible {
+                let seen = self.inspect(request, None).await.expect("inspect works");
+                assert!(
+                    seen == wanted || seen == Presence::InFlight,
+                    "a call that is being applied is seen, but inspect said {seen:?}"
+                );
+            }
+            self.fixture.pass(self.description.applied_within).await;
+        }
+        self.agrees(request, wanted).await;
+    }
+
+    async fn agrees(&mut self, request: RequestId, wanted: Presence) {
+        let seen = self.inspect(request, None).await.expect("inspect works");
+        assert_eq!(seen, wanted, "inspect sees every effect that was applied");
+        let there = self.is_effective(request).await;
+        assert_eq!(
+            there,
+            wanted == Presence::Present,
+            "what inspect says is so at the counterpart"
+        );
+    }
+
+    async fn given(&mut self) -> RequestId {
+        let request = self.request();
+        let answer = self.grant(request, self.soon()).await.expect("grant works");
+        self.applied(request, answer, Presence::Present).await;
+        request
+    }
+
+    async fn taken(&mut self, request: RequestId) {
+        let answer = self
+            .revoke(request, None, self.soon())
+            .await
+            .expect("revoke works");
+        self.applied(request, answer, Presence::Absent).await;
+    }
+
+    /// The ways to fail that the counterpart shows.
+    fn breakages(&self) -> Vec<Breakage> {
+        use Breakage::{LostReply, Outage, Refusal, Throttling};
+        [Refusal, Throttling, Outage, LostReply]
+            .into_iter()
+            .filter(|how| self.counterpart.shows(Sight::Breakage(*how)))
+            .collect()
+    }
+}
+
+// The clauses of standing access.
+impl Suite<'_> {
+    async fn standing_access(&mut self) {
+        self.the_other_kind_is_refused().await;
+        self.granting_and_revoking_are_idempotent().await;
+        self.nothing_is_transmitted_past_its_time().await;
+        self.a_dropped_call_is_like_a_crash().await;
+        for how in self.breakages() {
+            self.a_failure_says_what_was_done(how).await;
+        }
+        self.a_listing_shows_what_stands().await;
+    }
+
+    async fn the_other_kind_is_refused(&mut self) {
+        let request = self.request();
+        let refused = self.mint(request, self.soon()).await;
+        let error = refused.expect_err("standing access is not minted");
+        not_possible(&error);
+        self.agrees(request, Presence::Absent).await;
+    }
+
+    async fn granting_and_revoking_are_idempotent(&mut self) {
+        let never = self.request();
+        self.taken(never).await;
+        let first = self.given().await;
+        let second = self.given().await;
+        self.taken(second).await;
+        self.taken(first).await;
+    }
+
+    async fn nothing_is_transmitted_past_its_time(&mut self) {
+        let request = self.request();
+        let now = self.fixture.now();
+        for send_before in [now, now - Duration::from_secs(1)] {
+            let refused = self.grant(request, send_before).await;
+            nothing_done(&refused.expect_err(LATE));
+        }
+        self.settle().await;
+        self.agrees(request, Presence::Absent).await;
+
+        let limit = self.fixture.now() + TICK;
+        let answer = self
+            .grant(request, limit)
+            .await
+            .expect("a grant just before its limit is sent");
+        self.applied(request, answer, Presence::Present).await;
+
+        let now = self.fixture.now();
+        for send_before in [now, now - Duration::from_secs(1)] {
+            let refused = self.revoke(request, None, send_before).await;
+            nothing_done(&refused.expect_err(LATE));
+        }
+        self.settle().await;
+        self.agrees(request, Presence::Present).await;
+
+        let limit = self.fixture.now() + TICK;
+        let answer = self
+            .revoke(request, None, limit)
+            .await
+            .expect("a revoke just before its limit is sent");
+        self.applied(request, answer, Presence::Absent).await;
+    }
+
+    async fn a_dropped_call_is_like_a_crash(&mut self) {
+        let request = self.request();
+        let call = self.grant(request, self.soon());
+        // The first poll runs to the first await, then the call is dropped.
+        drop(tokio::time::timeout(Duration::ZERO, call).await);
+        self.settle().await;
+        let there = self.is_effective(request).await;
+        let wanted = if there {
+            Presence::Present
+        } else {
+            Presence::Absent
+        };
+        // A call that goes on behind the drop may be seen, in flight or done, but never missed.
+        let seen = self.inspect(request, None).await.expect("inspect works");
+        assert!(
+            seen == wanted || self.is_effective(request).await || seen == Presence::InFlight,
+            "a dropped call is judged by what was done, but inspect said {seen:?}"
+        );
+        let answer = self.revoked_at_last(request).await;
+        self.applied(request, answer, Presence::Absent).await;
+    }
+
+    /// What is in flight may refuse a revoke for a while.
+    async fn revoked_at_last(&mut self, request: RequestId) -> Answer {
+        loop {
+            match self.revoke(request, None, self.soon()).await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(error.kind.is_retryable(), "revoke works: {error:?}"),
+            }
+            self.fixture.pass(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn a_failure_says_what_was_done(&mut self, how: Breakage) {
+        let request = self.request();
+        self.fixture.break_calls(how).await;
+        let failed = self.grant(request, self.soon()).await;
+        let seen = self.inspect(request, None).await;
+        self.fixture.mend().await;
+        let error = failed.expect_err("a broken grant fails");
+        says_how(&error, how);
+        assert!(seen.is_err(), "a broken look is an error, not {seen:?}");
+        self.settle().await;
+        let there = self.is_effective(request).await;
+        assert!(
+            !there || error.effect == Effect::Unknown,
+            "{how:?}: an error says that nothing was done only where that is certain"
+        );
+        assert_eq!(
+            there,
+            how == Breakage::LostReply,
+            "the fixture breaks calls as asked"
+        );
+        self.taken(request).await;
+
+        let request = self.given().await;
+        self.fixture.break_calls(how).await;
+        let failed = self.revoke(request, None, self.soon()).await;
+        self.fixture.mend().await;
+        let error = failed.expect_err("a broken revoke fails");
+        says_how(&error, how);
+        self.settle().await;
+        let there = self.is_effective(request).await;
+        assert!(
+            there || error.effect == Effect::Unknown,
+            "{how:?}: an error says that nothing was done only where that is certain"
+        );
+        self.taken(request).await;
+    }
+
+    async fn a_listing_shows_what_stands(&mut self) {
+        let request = self.given().await;
+        if self.counterpart.shows(Sight::Paging) {
+            self.fixture.crowd().await;
+        }
+        let (pages, listed) = self.listing().await;
+        let ours = listed.iter().filter(|target| **target == self.target);
+        assert_eq!(ours.count(), 1, "what stands is listed once");
+        for (at, target) in listed.iter().enumerate() {
+            assert!(
+                !listed.iter().skip(at + 1).any(|other| other == target),
+                "{target:?} is listed twice"
+            );
+        }
+        assert!(
+            pages > 1 || !self.counterpart.shows(Sight::Paging),
+            "a fixture crowds several pages or says why not"
+        );
+        self.taken(request).await;
+        let (_, listed) = self.listing().await;
+        assert!(
+            !listed.contains(&self.target),
+            "what was revoked is not listed"
+        );
+    }
+
+    async fn listing(&self) -> (usize, Vec<Target>) {
+        let mut listed = Vec::new();
+        let mut page = None;
+        for pages in 1..=PAGES_LIMIT {
+            let resource = &self.target.resource;
+            let got = in_time(self.adapter.standing(resource, page.as_deref()))
+                .await
+                .expect("listing works");
+            listed.extend(got.items.into_iter().map(|standing| standing.target));
+            page = got.next;
+            if page.is_none() {
+                return (pages, listed);
+            }
+        }
+        assert!(page.is_none(), "a listing ends");
+        (PAGES_LIMIT, listed)
+    }
+}
+
+// The clauses of minted credentials.
+impl Suite<'_> {
+    async fn minted_credentials(&mut self) {
+        let request = self.request();
+        let refused = self.grant(request, self.soon()).await;
+        not_possible(&refused.expect_err("a credential is not granted"));
+        assert!(!self.is_effective(request).await, "nothing was made");
+
+        self.a_credential_works_and_its_secret_is_hidden().await;
+        self.nothing_is_minted_past_its_time().await;
+        for how in self.breakages() {
+            self.a_failed_mint_says_what_was_done(how).await;
+        }
+        self.a_dropped_mint_is_found_by_its_marker().await;
+        if self.description.revocable {
+            self.a_credential_is_revoked_by_its_handle().await;
+            self.nothing_is_revoked_past_its_time().await;
+        } else {
+            self.what_cannot_be_revoked_says_so().await;
+        }
+        self.the_provider_ends_a_credential().await;
+    }
+
+    async fn made(&mut self) -> (RequestId, Minted) {
+        let request = self.request();
+        let minted = self.mint(request, self.soon()).await.expect("mint works");
+        assert!(
+            self.fixture.works(minted.secret.expose()).await,
+            "a credential works when it is handed over"
+        );
+        (request, minted)
+    }
+
+    async fn a_credential_works_and_its_secret_is_hidden(&mut self) {
+        let (request, minted) = self.made().await;
+        let secret = minted.secret.expose();
+        let printed = format!("{minted:?} {:?}", minted.secret);
+        assert!(
+            !printed.contains(secret),
+            "a secret is never in Debug output"
+        );
+        if let Some(handle) = &minted.handle {
+            assert!(!handle.0.contains(secret), "a handle is never a secret");
+            let seen = self.inspect(request, Some(handle)).await;
+            assert_eq!(
+                seen.expect("inspect works"),
+                Presence::Present,
+                "found by its handle"
+            );
+        }
+        self.seen_by_marker(request).await;
+        let other = self.request();
+        let seen = self.inspect(other, None).await.expect("inspect works");
+        let expected = if self.description.listable {
+            seen == Presence::Absent
+        } else {
+            matches!(seen, Presence::GoneBy(_))
+        };
+        assert!(
+            expected,
+            "another request's marker finds nothing, but inspect said {seen:?}"
+        );
+    }
+
+    async fn seen_by_marker(&self, request: RequestId) {
+        let seen = self.inspect(request, None).await.expect("inspect works");
+        if self.description.listable {
+            assert_eq!(seen, Presence::Present, "found by its marker");
+        } else {
+            let latest = self
+                .description
+                .gone_by(self.soon(), self.fixture.now() + LIFE);
+            assert_eq!(
+                Some(seen),
+                latest.map(Presence::GoneBy),
+                "what cannot be found is known to end"
+            );
+        }
+    }
+
+    async fn nothing_is_minted_past_its_time(&mut self) {
+        let request = self.request();
+        let now = self.fixture.now();
+        for send_before in [now, now - Duration::from_secs(1)] {
+            let refused = self.mint(request, send_before).await;
+            nothing_done(&refused.expect_err(LATE));
+        }
+        self.settle().await;
+        assert!(
+            !self.is_effective(request).await,
+            "nothing was made past its time"
+        );
+        let limit = self.fixture.now() + TICK;
+        let minted = self.mint(request, limit).await;
+        minted.expect("a mint just before its limit is sent");
+        assert!(
+            self.is_effective(request).await,
+            "it is marked with its request"
+        );
+    }
+
+    async fn a_failed_mint_says_what_was_done(&mut self, how: Breakage) {
+        let request = self.request();
+        self.fixture.break_calls(how).await;
+        let failed = self.mint(request, self.soon()).await;
+        self.fixture.mend().await;
+        let error = failed.expect_err("a broken mint fails");
+        says_how(&error, how);
+        // A short native life may be over before the last moment at which the call could land.
+        let at_once = self.is_effective(request).await;
+        self.settle().await;
+        let there = at_once || self.is_effective(request).await;
+        assert!(
+            !there || error.effect == Effect::Unknown,
+            "{how:?}: an error says that nothing was done only where that is certain"
+        );
+        assert_eq!(
+            there,
+            how == Breakage::LostReply,
+            "the fixture breaks calls as asked"
+        );
+        if there {
+            if self.is_effective(request).await {
+                self.seen_by_marker(request).await;
+            }
+            self.revoked_by_marker(request).await;
+        }
+    }
+
+    async fn a_dropped_mint_is_found_by_its_marker(&mut self) {
+        let request = self.request();
+        let call = self.mint(request, self.soon());
+        drop(tokio::time::timeout(Duration::ZERO, call).await);
+        self.settle().await;
+        if self.is_effective(request).await {
+            self.seen_by_marker(request).await;
+        }
+        self.revoked_by_marker(request).await;
+    }
+
+    async fn revoked_by_marker(&mut self, request: RequestId) {
+        if !(self.description.revocable && self.description.listable) {
+            return;
+        }
+        let answer = self
+            .revoke(request, None, self.soon())
+            .await
+            .expect("revoke by marker works, also where nothing is left");
+        self.applied(request, answer, Presence::Absent).await;
+    }
+
+    async fn a_credential_is_revoked_by_its_handle(&mut self) {
+        let (request, minted) = self.made().await;
+        let (_, other) = self.made().await;
+        let handle = minted.handle.as_ref();
+        for _ in 0..2 {
+            let answer = self
+                .revoke(request, handle, self.soon())
+                .await
+                .expect("revoking works, and works again");
+            if answer == Answer::Accepted {
+                self.fixture.pass(self.description.applied_within).await;
+            }
+            assert!(
+                !self.fixture.works(minted.secret.expose()).await,
+                "a revoked credential does not work"
+            );
+            let seen = self.inspect(request, handle).await.expect("inspect works");
+            assert_eq!(seen, Presence::Absent, "a revoked credential is gone");
+        }
+        assert!(
+            self.fixture.works(other.secret.expose()).await,
+            "no other credential is touched"
+        );
+    }
+
+    async fn nothing_is_revoked_past_its_time(&mut self) {
+        let (request, minted) = self.made().await;
+        let handle = minted.handle.as_ref();
+        let now = self.fixture.now();
+        for send_before in [now, now - Duration::from_secs(1)] {
+            let refused = self.revoke(request, handle, send_before).await;
+            nothing_done(&refused.expect_err(LATE));
+        }
+        assert!(
+            self.fixture.works(minted.secret.expose()).await,
+            "nothing was revoked past its time"
+        );
+        let limit = self.fixture.now() + TICK;
+        self.revoke(request, handle, limit)
+            .await
+            .expect("a revoke just before its limit is sent");
+        self.settle().await;
+        assert!(
+            !self.fixture.works(minted.secret.expose()).await,
+            "it was revoked"
+        );
+    }
+
+    async fn what_cannot_be_revoked_says_so(&mut self) {
+        let (request, minted) = self.made().await;
+        let refused = self
+            .revoke(request, minted.handle.as_ref(), self.soon())
+            .await;
+        not_possible(&refused.expect_err("what is not revocable is not revoked"));
+        assert!(
+            self.fixture.works(minted.secret.expose()).await,
+            "it was not touched"
+        );
+    }
+
+    async fn the_provider_ends_a_credential(&mut self) {
+        let life = match self.description.native_expiry {
+            NativeExpiry::Exact => LIFE,
+            NativeExpiry::AtMost(life) => life + self.description.applied_within,
+            NativeExpiry::None | NativeExpiry::AtLeast(_) => return,
+        };
+        let (request, minted) = self.made().await;
+        let latest = self.fixture.now() + life;
+        assert!(
+            minted.ends_at.is_none_or(|end| end <= latest),
+            "it ends no later than declared"
+        );
+        self.fixture.pass(life).await;
+        assert!(
+            !self.fixture.works(minted.secret.expose()).await,
+            "the provider ends a credential by itself"
+        );
+        if self.description.listable {
+            let seen = self.inspect(request, None).await.expect("inspect works");
+            assert_eq!(seen, Presence::Absent, "an expired credential is gone");
+        }
+    }
+}
+
+fn nothing_done(error: &PortError) {
+    assert_eq!(error.effect, Effect::None, "{LATE}: {error:?}");
+}
+
+fn not_possible(error: &PortError) {
+    assert_eq!(error.effect, Effect::None, "nothing was done: {error:?}");
+    assert!(
+        !error.kind.is_retryable(),
+        "trying again does not help: {error:?}"
+    );
+}
+
+fn says_how(error: &PortError, how: Breakage) {
+    let fits = match how {
+        Breakage::Refusal => !error.kind.is_retryable(),
+        Breakage::Throttling => matches!(error.kind, ErrorKind::RateLimited { .. }),
+        Breakage::Outage => error.kind == ErrorKind::Unavailable,
+        Breakage::LostReply => error.kind.is_retryable() && error.effect == Effect::Unknown,
+    };
+    assert!(fits, "{how:?} was reported as {error:?}");
+}
