@@ -91,6 +91,7 @@ impl Worker {
         let announcing = announce_for_ever(self.engine.clone(), self.settings.tick);
         let checkpoints = checkpoint_for_ever(self.engine.clone());
         tokio::select! {
+            biased;
             () = stop => {}
             () = self.tend_for_ever() => {}
             () = announcing => {}
@@ -114,6 +115,7 @@ impl Worker {
             tokio::pin!(tick);
             loop {
                 tokio::select! {
+                    biased;
                     () = &mut tick => break,
                     Some(done) = self.running.join_next_with_id() => { self.finish(done); }
                 }

@@ -1,0 +1,393 @@
+//! What people do in the simulation: each lifecycle is asked for, decided, ended or left alone, on
+//! whichever replica answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::engine::{EngineError, NewRequest, Verb};
+use jit_core::ports::RequestStore;
+use jit_core::principal::{Door, Principal};
+use jit_core::provider::{Kind, Parameters};
+use jit_core::request::{AccessRequest, RequestId};
+use jit_core::{Timestamp, Ttl};
+
+use super::{Mood, Replica, World, id};
+
+/// What is to become of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Approved, and left to the clock.
+    Expires,
+    /// Approved, and returned early.
+    Ends,
+    /// Approved, and taken away by security.
+    Revoked,
+    /// Ended while its grant call is under way, whose reply comes very late.
+    LateReply,
+    /// Denied.
+    Denied,
+    /// Taken back.
+    Withdrawn,
+    /// Nobody decides.
+    Lapses,
+    /// The requester leaves before the decision.
+    Invalidated,
+    /// The requester leaves between the decision and the grant.
+    LeavesApproved,
+    /// An approver leaves between the first approval and the last.
+    ApproverLeaves,
+    /// Ended or revoked as soon as it is approved.
+    CancelledAtOnce,
+    /// Revoked by security while it waits for its decision.
+    RevokedPending,
+}
+
+const FATES: [(Fate, u64); 12] = [
+    (Fate::Expires, 30),
+    (Fate::Ends, 14),
+    (Fate::Revoked, 8),
+    (Fate::LateReply, 9),
+    (Fate::Denied, 6),
+    (Fate::Withdrawn, 6),
+    (Fate::Lapses, 6),
+    (Fate::Invalidated, 6),
+    (Fate::LeavesApproved, 7),
+    (Fate::ApproverLeaves, 6),
+    (Fate::CancelledAtOnce, 8),
+    (Fate::RevokedPending, 4),
+];
+
+type Replicas = Vec<Arc<Replica>>;
+
+struct Script {
+    world: Arc<World>,
+    replicas: Replicas,
+}
+
+pub(crate) async fn lifecycle(world: Arc<World>, replicas: Replicas, number: u64) {
+    let script = Script { world, replicas };
+    let window = if script.world.plan.mood == Mood::Calm {
+        900_000
+    } else {
+        1_500_000
+    };
+    script.pause(window).await;
+    let fate = script.draw_fate();
+    let Some(request) = script.open(number, fate).await else {
+        return;
+    };
+    script.play(request, fate).await;
+}
+
+/// Things that happen to everybody: people leave and return, the directory is away, the policy
+/// changes.
+pub(crate) async fn upheaval(world: Arc<World>, replicas: Replicas) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60 + world.random.below(240))).await;
+        match world.random.below(4) {
+            0 => {
+                let now = tokio_now(&world);
+                *world.people.down_until.lock().unwrap() =
+                    now + Duration::from_secs(world.random.below(30));
+            }
+            1 => {
+                let who = ["ana", "cleo", "finn", "bob", "dora", "eve"];
+                let who = id(who[usize::try_from(world.random.below(6)).unwrap()]);
+                world.people.set_active(&who, false);
+                tokio::time::sleep(Duration::from_secs(1 + world.random.below(40))).await;
+                world.people.set_active(&who, true);
+            }
+            2 if world.random.below(4) == 0 => {
+                let now = *world.ttl_max.lock().unwrap();
+                let other = if now.to_string() == "1h" { "50m" } else { "1h" };
+                *world.ttl_max.lock().unwrap() = other.parse().unwrap();
+                // Replicas take the new policy one after the other.
+                for replica in &replicas {
+                    replica.chaos.deaths.send_modify(|deaths| *deaths += 1);
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn tokio_now(world: &World) -> Timestamp {
+    use jit_core::ports::Clock;
+    world.truth.now()
+}
+
+fn via(name: &str) -> Principal {
+    Principal {
+        id: id(name),
+        door: Door::Embedded,
+    }
+}
+
+impl Script {
+    fn below(&self, limit: u64) -> u64 {
+        self.world.random.below(limit)
+    }
+
+    async fn pause(&self, most_millis: u64) {
+        tokio::time::sleep(Duration::from_millis(self.below(most_millis))).await;
+    }
+
+    fn pick<'a>(&self, names: &[&'a str]) -> &'a str {
+        names[usize::try_from(self.below(names.len() as u64)).unwrap()]
+    }
+
+    fn draw_fate(&self) -> Fate {
+        let mut left = self.below(FATES.iter().map(|(_, weight)| weight).sum());
+        for (fate, weight) in FATES {
+            if left < weight {
+                return fate;
+            }
+            left -= weight;
+        }
+        Fate::Expires
+    }
+
+    fn replica(&self) -> Arc<Replica> {
+        let number = usize::try_from(self.below(self.replicas.len() as u64)).unwrap();
+        self.replicas[number].clone()
+    }
+
+    async fn open(&self, number: u64, fate: Fate) -> Option<AccessRequest> {
+        let who = self.pick(&["ana", "cleo", "finn"]);
+        let late = fate == Fate::LateReply;
+        let entitlement = match self.below(10) {
+            0..=3 if late => "st/ops",
+            0..=3 => "mt/token",
+            4..=5 => "st/admins",
+            6..=8 => "st/ops",
+            _ => "st/alias",
+        };
+        let secs = if self.below(3) == 0 {
+            15 + self.below(60)
+        } else {
+            60 + self.below(600)
+        };
+        // Parameters make a slot of their own, so that some grants are alone.
+        let mut parameters = Parameters::new();
+        if late || self.below(3) == 0 {
+            parameters.insert("lifecycle".to_owned(), number.into());
+        }
+        let ask = NewRequest {
+            beneficiary: None,
+            parts: vec![(entitlement.parse().unwrap(), parameters)],
+            ttl: Some(Ttl::from_secs(secs).unwrap()),
+            reason: "simulated".parse().unwrap(),
+            idempotency_key: Some(number.to_string()),
+        };
+        for _ in 0..6 {
+            let ask = ask.clone();
+            let replica = self.replica();
+            let opened = replica.call(|engine| async move { engine.open(&via(who), ask).await });
+            match opened.await {
+                Some(Ok(request)) => return Some(request),
+                Some(Err(EngineError::Refused(refusal))) => {
+                    self.world.counts.add(format!("refused {}", refusal.code()));
+                    return None;
+                }
+                Some(Err(EngineError::Failed(_))) | None => self.pause(3_000).await,
+            }
+        }
+        None
+    }
+
+    async fn say(&self, who: &str, request: RequestId, verb: Verb) -> Option<AccessRequest> {
+        for _ in 0..6 {
+            let verb = verb.clone();
+            let replica = self.replica();
+            let said =
+                replica.call(|engine| async move { engine.handle(&via(who), request, verb).await });
+            match said.await {
+                Some(Ok(request)) => return Some(request),
+                Some(Err(EngineError::Refused(refusal))) => {
+                    self.world.counts.add(format!("refused {}", refusal.code()));
+                    return None;
+                }
+                Some(Err(EngineError::Failed(_))) | None => self.pause(2_000).await,
+            }
+        }
+        None
+    }
+
+    fn approve(&self, request: &AccessRequest) -> Verb {
+        let secs = u64::from(request.ttl.as_secs());
+        let shorter = (self.below(4) == 0).then(|| Ttl::from_secs(secs / 2 + 1).unwrap());
+        Verb::Approve {
+            ttl: shorter,
+            digest: request.digest().prefix(),
+        }
+    }
+
+    async fn play(&self, request: AccessRequest, fate: Fate) {
+        let id = request.id;
+        let digest = request.digest().prefix();
+        if fate == Fate::LateReply {
+            self.world.slow_replies.lock().unwrap().insert(id);
+        }
+        match fate {
+            Fate::Lapses => {
+                if self.below(2) == 0 {
+                    // One of two approvals is not enough, and is taken back.
+                    self.say("bob", id, self.approve(&request)).await;
+                    self.say("bob", id, Verb::Retract).await;
+                }
+                return self.watch(id, Duration::from_secs(330)).await;
+            }
+            Fate::Denied => {
+                self.pause(20_000).await;
+                let deny = Verb::Deny {
+                    reason: None,
+                    digest,
+                };
+                let (one, two) = (self.approve(&request), deny.clone());
+                // A denial races an approval: exactly one of them counts.
+                tokio::join!(self.say("bob", id, one), self.say("dora", id, two));
+                self.say("dora", id, deny).await;
+                return;
+            }
+            Fate::Withdrawn => {
+                self.pause(20_000).await;
+                let who = requester(&request);
+                tokio::join!(
+                    self.say(&who, id, Verb::Withdraw),
+                    self.say("bob", id, self.approve(&request)),
+                );
+            }
+            Fate::RevokedPending => {
+                self.say("sven", id, Verb::Revoke { reason: None }).await;
+                return;
+            }
+            Fate::Invalidated => {
+                self.pause(10_000).await;
+                self.world.people.set_active(&request.requester, false);
+                self.say("bob", id, self.approve(&request)).await;
+                self.pause(10_000).await;
+                self.world.people.set_active(&request.requester, true);
+                return;
+            }
+            Fate::ApproverLeaves => {
+                self.say("bob", id, self.approve(&request)).await;
+                self.world.people.set_active(&super::id("bob"), false);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.say("dora", id, self.approve(&request)).await;
+                self.pause(15_000).await;
+                self.world.people.set_active(&super::id("bob"), true);
+                self.say("eve", id, self.approve(&request)).await;
+            }
+            Fate::Expires
+            | Fate::Ends
+            | Fate::Revoked
+            | Fate::LateReply
+            | Fate::LeavesApproved
+            | Fate::CancelledAtOnce => self.decide(&request).await,
+        }
+        if fate == Fate::CancelledAtOnce {
+            let security = self.below(2) == 0;
+            let (who, verb) = if security {
+                ("sven".to_owned(), Verb::Revoke { reason: None })
+            } else {
+                (requester(&request), Verb::End)
+            };
+            self.say(&who, id, verb).await;
+        }
+        if fate == Fate::LeavesApproved {
+            self.world.people.set_active(&request.requester, false);
+            tokio::time::sleep(Duration::from_secs(8 + self.below(20))).await;
+            self.world.people.set_active(&request.requester, true);
+        }
+        let minted = request.parts.first().provider.kind == Kind::Minted;
+        if minted && self.below(8) > 0 {
+            self.collect(id, &requester(&request)).await;
+        }
+        match fate {
+            Fate::Ends => {
+                self.pause(90_000).await;
+                self.say(&requester(&request), id, Verb::End).await;
+            }
+            Fate::LateReply => {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                self.say(&requester(&request), id, Verb::End).await;
+            }
+            Fate::Revoked => {
+                self.pause(120_000).await;
+                self.say("sven", id, Verb::Revoke { reason: None }).await;
+            }
+            _ => {}
+        }
+        self.watch(id, Duration::from_secs(900)).await;
+    }
+
+    /// Three people approve, in any order, sometimes two at the same instant.
+    async fn decide(&self, request: &AccessRequest) {
+        let id = request.id;
+        self.pause(20_000).await;
+        let first = self.pick(&["bob", "dora", "eve"]);
+        let second = if first == "dora" { "eve" } else { "dora" };
+        if self.below(2) == 0 {
+            tokio::join!(
+                self.say(first, id, self.approve(request)),
+                self.say(second, id, self.approve(request)),
+            );
+        } else {
+            self.say(first, id, self.approve(request)).await;
+            self.pause(5_000).await;
+            self.say(second, id, self.approve(request)).await;
+        }
+    }
+
+    /// The asker polls; sometimes two of their processes do at once.
+    async fn collect(&self, id: RequestId, who: &str) {
+        let once = async || {
+            for _ in 0..10 {
+                let replica = self.replica();
+                let collected =
+                    replica.call(|engine| async move { engine.collect(&via(who), id).await });
+                match collected.await {
+                    Some(Ok(collected)) => {
+                        self.world.counts.add("collected");
+                        let secret = collected.secret.expose().to_owned();
+                        self.world.secrets.lock().unwrap().push((id, secret));
+                        return;
+                    }
+                    Some(Err(EngineError::Refused(refusal))) => {
+                        self.world.counts.add(format!("refused {}", refusal.code()));
+                        return;
+                    }
+                    Some(Err(EngineError::Failed(_))) | None => self.pause(4_000).await,
+                }
+            }
+        };
+        self.pause(4_000).await;
+        if self.below(3) == 0 {
+            tokio::join!(once(), once());
+        } else {
+            once().await;
+        }
+    }
+
+    /// Stays until the request is over or this time has passed.
+    async fn watch(&self, id: RequestId, longest: Duration) {
+        let mut waited = Duration::ZERO;
+        while waited < longest {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            waited += Duration::from_secs(10);
+            let record = self.world.store.memory.load(id).await.unwrap();
+            if record.is_none_or(|record| record.status().is_over()) {
+                return;
+            }
+        }
+    }
+}
+
+fn requester(request: &AccessRequest) -> String {
+    request
+        .requester
+        .as_str()
+        .trim_end_matches("@example.com")
+        .to_owned()
+}
