@@ -308,3 +308,6 @@ fn ends_a_line(file: &mut File) -> std::io::Result<bool> {
     file.read_exact(&mut last)?;
     Ok(last == *b"\n")
 }
+
+#[cfg(test)]
+mod tests;

@@ -284,3 +284,6 @@ impl Provisioner for MeteredProvisioner {
             .await
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
