@@ -14,6 +14,7 @@ mod check;
 mod document;
 mod environment;
 mod principals;
+mod problems;
 mod written;
 
 use std::fmt;
@@ -27,8 +28,8 @@ use jit_core::policy::Policy;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-pub use self::document::{Place, Problem};
 pub use self::environment::{Environment, VARIABLES};
+pub use self::problems::{Place, Problem};
 use crate::pager::WebhookUrl;
 use crate::people::ConfiguredPeople;
 
@@ -229,7 +230,7 @@ impl Config {
         let absolute = std::path::absolute(file).map_err(unreadable)?;
         let text = environment::read_limited(&absolute, FILE_LIMIT).map_err(unreadable)?;
         let folder = absolute.parent().unwrap_or(Path::new("/"));
-        let mut problems = document::Problems::of(&text);
+        let mut problems = problems::Problems::of(&text);
         let mut environment = environment.clone();
         environment.add_dotenv(&folder.join(".env"), &mut problems);
         environment.refuse_misspelt(&mut problems);

@@ -12,8 +12,8 @@ use jit_core::digest::{Digest, sha256_json};
 use jit_core::policy::{Policy, Tier};
 use secrecy::ExposeSecret;
 
-use super::document::{At, Problems, Spot, cut, nearest};
 use super::environment::{Environment, PAGER_TOKEN, PAGER_WEBHOOK};
+use super::problems::{At, Problems, Spot, cut, nearest};
 use super::written::{Address, EntitlementTable, KindWord, ProviderTable, TierTable, Written};
 use super::{
     Audit, Config, Http, Log, LogFormat, Pager, Provider, ProviderKind, Store, Webhook, Worker,
@@ -82,7 +82,7 @@ impl Check<'_, '_> {
             value: text.parse().expect("the default is an address"),
             at,
         };
-        let unwritten = Spot::Byte(0);
+        let unwritten = Spot::Unwritten;
         let listen: At<Address> = self
             .overlay("JIT_LISTEN", written.listen.clone())
             .unwrap_or_else(|| address("127.0.0.1:8080", unwritten));
@@ -125,7 +125,7 @@ impl Check<'_, '_> {
             .overlay("JIT_STORE", written.sqlite.clone())
             .unwrap_or_else(|| At {
                 value: "jit.db".to_owned(),
-                at: Spot::Byte(0),
+                at: Spot::Unwritten,
             });
         let csv = self.overlay("JIT_AUDIT_CSV", written.csv.clone());
         let place = |text: At<String>| At {
@@ -143,7 +143,7 @@ impl Check<'_, '_> {
         for file in [Some(&store), csv.as_ref()].into_iter().flatten() {
             if let Some(first) = taken.insert(&file.value, file.at) {
                 let (first, name) = (self.problems.where_is(first), file.value.display());
-                let what = format!("{name} is used for something else on {first}");
+                let what = format!("{name} is used for something else {first}");
                 self.problems.add(file.at, what, "give each its own file");
             }
         }
@@ -187,7 +187,7 @@ impl Check<'_, '_> {
             if let Some(first) = files.get(&file) {
                 let first = self.problems.where_is(*first);
                 let what = format!(
-                    "{} is the file of another provider, on {first}: each of its groups would be \
+                    "{} is the file of another provider, {first}: each of its groups would be \
                      granted under two names",
                     file.display()
                 );
@@ -250,7 +250,7 @@ impl Check<'_, '_> {
                 continue;
             };
             let what = format!(
-                "{} on {} and {} on {} are both {:?} of {}: one would end the other's access",
+                "{} {} and {} {} are both {:?} of {}: one would end the other's access",
                 first.value,
                 self.problems.where_is(first.at),
                 id.value,
@@ -275,7 +275,7 @@ impl Check<'_, '_> {
                 continue;
             };
             let first = self.problems.where_is(*first);
-            let what = format!("{what} {} is there already, on {first}", name.value);
+            let what = format!("{what} {} is there already, {first}", name.value);
             self.problems.add(
                 name.at,
                 what,

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use secrecy::SecretString;
 
-use super::document::{At, Place, Problems, Spot, nearest};
+use super::problems::{At, Place, Problems, Spot, nearest};
 
 /// Every variable that this program reads, and what it stands for.
 ///

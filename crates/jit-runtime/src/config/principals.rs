@@ -8,7 +8,7 @@ use jit_core::policy::{Effect, Right, Rule, Who};
 use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile, Subject};
 
 use super::check::{Check, readable};
-use super::document::{At, Spot};
+use super::problems::{At, Spot};
 use super::written::{AgentTable, PersonTable, RuleTable, Written};
 use crate::people::KnownPrincipal;
 
@@ -44,11 +44,11 @@ impl Check<'_, '_> {
         for person in &written.people {
             let Some(id) = &person.id else { continue };
             self.claim(&mut names, id, id);
-            self.reads_as(id, "person");
+            self.reads_as(id, "a person");
             names.people.insert(&id.value);
             for alias in person.aliases.iter().filter(|it| it.value != id.value) {
                 self.claim(&mut names, id, alias);
-                self.reads_as(alias, "person");
+                self.reads_as(alias, "a person");
                 names.aliases.insert(&alias.value, &id.value);
             }
             names
@@ -57,7 +57,7 @@ impl Check<'_, '_> {
         }
         for id in written.agents.iter().filter_map(|agent| agent.id.as_ref()) {
             self.claim(&mut names, id, id);
-            self.reads_as(id, "agent");
+            self.reads_as(id, "an agent");
             names.agents.insert(&id.value);
         }
         names
@@ -74,7 +74,7 @@ impl Check<'_, '_> {
             return;
         };
         let what = format!(
-            "{} leads to {first} already, on {}",
+            "{} leads to {first} already, {}",
             name.value,
             self.problems.where_is(*at)
         );
@@ -85,8 +85,8 @@ impl Check<'_, '_> {
     /// An id that a rule could not name, or that reads as somebody else's kind.
     fn reads_as(&mut self, id: &At<PrincipalId>, kind: &str) {
         let text = id.value.as_str();
-        if text.starts_with("group:") || (kind == "person" && text.starts_with("agent:")) {
-            let what = format!("{text} does not read as the name of a {kind}");
+        if text.starts_with("group:") || (kind == "a person" && text.starts_with("agent:")) {
+            let what = format!("{text} does not read as the name of {kind}");
             let instead = "agent: begins the ids of agents, group: those of groups in rules; write \
                            it without";
             self.problems.add(id.at, what, instead);

@@ -178,6 +178,13 @@ fn the_template_is_a_configuration_that_works() {
 }
 
 #[test]
+fn the_template_names_every_variable() {
+    for (name, _) in VARIABLES {
+        assert!(TEMPLATE.contains(name), "{name}");
+    }
+}
+
+#[test]
 fn what_the_template_has_commented_out_works_too() {
     let commented = ["trusted_proxy", "active", "tick_ms", "tasks_per", "webhook"];
     let text: Vec<&str> = TEMPLATE
@@ -491,7 +498,7 @@ fn an_id_reads_as_what_it_is() {
     refused_behind("[[person]]\nid = \"group:x\"\n", "id", &expected);
     refused_behind("[[person]]\nid = \"agent:x\"\n", "id", &expected);
     let agent = "[[agent]]\nid = \"group:x\"\nacts_for = \"ana@example.com\"\n";
-    refused_behind(agent, "id", &["name of a agent"]);
+    refused_behind(agent, "id", &["name of an agent"]);
 }
 
 #[test]

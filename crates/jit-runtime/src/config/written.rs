@@ -11,7 +11,8 @@ use jit_core::principal::{GroupName, PrincipalId, Subject};
 use serde::Deserialize;
 
 use super::LogFormat;
-use super::document::{At, Table};
+use super::document::Table;
+use super::problems::At;
 use crate::pager::WebhookUrl;
 
 /// Longest path, in characters.
