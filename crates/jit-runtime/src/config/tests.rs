@@ -541,6 +541,9 @@ fn two_providers_may_not_have_one_file() {
         "file =",
         &["another provider, on line 6"],
     );
+    let folder = Folder::with(&format!("{GOOD}{}", added("folder/groups")));
+    std::os::unix::fs::symlink(folder.path(""), folder.path("folder")).unwrap();
+    assert!(told(folder.read(&[]))[0].contains("another provider"));
 }
 
 #[test]

@@ -127,7 +127,10 @@ async fn a_webhook_that_never_answers_is_given_up_at_the_deadline() {
     let url = format!("{}/never", server.root).parse().unwrap();
     let deadline = Duration::from_millis(50);
     let pager = WebhookPager::with_deadline(url, None, deadline).unwrap();
-    let error = pager.page(&alarm()).await.unwrap_err();
+    // The outer limit is for the test itself, should the deadline ever be lost.
+    let alarm = alarm();
+    let outer = tokio::time::timeout(Duration::from_secs(5), pager.page(&alarm));
+    let error = outer.await.unwrap().unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
     assert_eq!(error.effect, jit_core::ports::Effect::Unknown);
     assert!(whole_story(&error).contains("in time"));
