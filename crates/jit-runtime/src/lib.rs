@@ -1,4 +1,13 @@
-//! The composition root: from a configuration to adapters to an engine at work.
+//! The composition root: what a configuration says, turned into adapters and an engine. The only
+//! library that names more than one adapter; it decides nothing about requests.
 
+#![warn(missing_docs)]
+
+pub mod clock;
+pub mod config;
+pub mod csv;
+pub mod observe;
+pub mod pager;
+pub mod people;
 pub mod throttle;
 pub mod worker;

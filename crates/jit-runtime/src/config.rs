@@ -1,0 +1,258 @@
+//! The configuration: one TOML file, what the environment adds to it, and the checked value that
+//! comes of both. Nothing is opened, bound or connected here, and no default hides elsewhere.
+//!
+//! Every problem of a file is told at once, with its line and what to write instead. An unknown key
+//! is a problem: a key that this release does not know would otherwise be a protection that
+//! somebody believes in and nobody gives.
+//!
+//! Paths are relative to the folder of the file. The variables of the environment are listed in
+//! [`VARIABLES`]; a variable of the process wins over the same one in `.env` beside the file, and
+//! both win over the file. A secret comes from a variable, or from the file that the variable with
+//! `_FILE` behind its name names, and from nowhere else.
+
+mod check;
+mod document;
+mod environment;
+mod principals;
+mod problems;
+mod written;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jit_core::catalog::{Catalog, ProviderName};
+use jit_core::digest::Digest;
+use jit_core::policy::Policy;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+pub use self::environment::{Environment, VARIABLES};
+pub use self::problems::{Place, Problem};
+use crate::pager::WebhookUrl;
+use crate::people::ConfiguredPeople;
+
+/// What `jitd init` writes: a commented configuration that works as it stands.
+pub const TEMPLATE: &str = include_str!("../../../docs/examples/jit.toml");
+
+/// The largest configuration file, in bytes.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// A configuration without a known mistake. Every path is absolute.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// Where requests are kept.
+    pub store: Store,
+    /// Where we listen.
+    pub http: Http,
+    /// How the worker works.
+    pub worker: Worker,
+    /// Who gives access, in the order of the file.
+    pub providers: Vec<Provider>,
+    /// What can be asked for.
+    pub catalog: Catalog,
+    /// Under which terms, and by whom.
+    pub policy: Policy,
+    /// Who people are.
+    pub people: ConfiguredPeople,
+    /// Who is woken up.
+    pub pager: Pager,
+    /// Where the audit is written to beside the store.
+    pub audit: Audit,
+    /// How the log looks.
+    pub log: Log,
+    /// Over policy, catalogue and people: what the audit's `configured` carries.
+    pub digest: Digest,
+}
+
+/// `[store]`: where requests are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// In one SQLite file on a local disk.
+    Sqlite {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// `[http]`: where we listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http {
+    /// The API.
+    pub listen: SocketAddr,
+    /// Metrics and health.
+    pub observe: SocketAddr,
+    /// A proxy that ends TLS is the only one who reaches `listen`. Without one `listen` is a
+    /// loopback address.
+    pub trusted_proxy: bool,
+}
+
+/// `[worker]`: how the worker works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worker {
+    /// How often it looks for what is due.
+    pub tick: Duration,
+    /// The most calls in flight at one provider, at least 4, so that three quarters of them can be
+    /// kept for revokes.
+    pub tasks_per_provider: usize,
+}
+
+/// `[[provider]]`: who gives access.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// Its name in entitlement ids.
+    pub name: ProviderName,
+    /// What it is.
+    pub kind: ProviderKind,
+}
+
+/// The kinds of provider that this release has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// `groupfile`: members of the groups in an Apache-style group file.
+    GroupFile {
+        /// The file, with symbolic links resolved where it exists.
+        file: PathBuf,
+    },
+}
+
+/// `[pager]`: who is woken up, beside the log and the metric.
+#[derive(Debug, Clone, Default)]
+pub struct Pager {
+    /// A webhook.
+    pub webhook: Option<Webhook>,
+}
+
+/// A webhook that takes alarms.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Where it is.
+    pub url: WebhookUrl,
+    /// What it wants as `Authorization: Bearer`.
+    pub token: Option<SecretString>,
+}
+
+/// `[audit]`: where the audit is written to beside the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// One row per event.
+    pub csv: Option<PathBuf>,
+}
+
+/// `[log]`: how the log looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Its form.
+    pub format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object per line.
+    #[default]
+    Json,
+    /// Lines for a person at a terminal.
+    Text,
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err("a log format is json or text"),
+        }
+    }
+}
+
+/// A configuration that cannot be used. `Display` tells every problem, each on its own line.
+#[derive(Debug, thiserror::Error)]
+pub enum BadConfig {
+    /// The file cannot be read.
+    #[error("{} cannot be read; name a configuration that exists, or make one with jitd init", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file, or what the environment adds to it, is wrong.
+    #[error("{}", Listing { file, problems })]
+    Wrong {
+        /// The configuration file.
+        file: PathBuf,
+        /// Everything that is wrong, in the order of the file.
+        problems: Vec<Problem>,
+    },
+}
+
+struct Listing<'a> {
+    file: &'a Path,
+    problems: &'a [Problem],
+}
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            match &problem.place {
+                Place::Line { line, column } => {
+                    write!(f, "{}:{line}:{column}: {problem}", self.file.display())?;
+                }
+                Place::Variable { name } => write!(f, "variable {name}: {problem}")?,
+                Place::File { file, line: None } => write!(f, "{}: {problem}", file.display())?,
+                Place::File {
+                    file,
+                    line: Some(line),
+                } => write!(f, "{}:{line}: {problem}", file.display())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads the file, `.env` beside it and the environment, and checks everything.
+    pub fn read(file: &Path, environment: &Environment) -> Result<Self, BadConfig> {
+        let unreadable = |source| BadConfig::Unreadable {
+            file: file.to_owned(),
+            source,
+        };
+        let absolute = std::path::absolute(file).map_err(unreadable)?;
+        let text = environment::read_limited(&absolute, FILE_LIMIT).map_err(unreadable)?;
+        let folder = absolute.parent().unwrap_or(Path::new("/"));
+        let mut problems = problems::Problems::of(&text);
+        let mut environment = environment.clone();
+        environment.add_dotenv(&folder.join(".env"), &mut problems);
+        environment.refuse_misspelt(&mut problems);
+        let written = document::read_document(&mut problems, written::Written::read);
+        let checked = written.and_then(|written| {
+            check::Check {
+                folder,
+                environment: &environment,
+                problems: &mut problems,
+            }
+            .config(&absolute, &written)
+        });
+        let problems = problems.into_found();
+        match checked {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(BadConfig::Wrong {
+                file: file.to_owned(),
+                problems,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

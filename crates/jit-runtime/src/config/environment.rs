@@ -1,0 +1,206 @@
+//! What the environment says: the process's own variables, a `.env` file beside the configuration,
+//! and files that hold one secret each. It comes in as a value, so nothing here writes to the
+//! process's environment and tests need none.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+use std::str::FromStr;
+
+use secrecy::SecretString;
+
+use super::problems::{At, Place, Problems, Spot, nearest};
+
+/// Every variable that this program reads, and what it stands for.
+///
+/// The scalars win over the same key of the file. The variables that may hold a secret are also
+/// read from a file, which the same name with `_FILE` behind it names.
+pub const VARIABLES: [(&str, &str); 8] = [
+    ("JIT_LISTEN", "[http] listen"),
+    ("JIT_OBSERVE", "[http] observe"),
+    ("JIT_TRUSTED_PROXY", "[http] trusted_proxy"),
+    ("JIT_STORE", "[store] sqlite"),
+    ("JIT_AUDIT_CSV", "[audit] csv"),
+    ("JIT_LOG_FORMAT", "[log] format"),
+    (PAGER_WEBHOOK, "[pager] webhook; or JIT_PAGER_WEBHOOK_FILE"),
+    (
+        PAGER_TOKEN,
+        "the bearer token for the webhook; or JIT_PAGER_TOKEN_FILE",
+    ),
+];
+
+pub(super) const PAGER_WEBHOOK: &str = "JIT_PAGER_WEBHOOK";
+pub(super) const PAGER_TOKEN: &str = "JIT_PAGER_TOKEN";
+
+/// The largest file that is read for one secret, in bytes.
+const SECRET_LIMIT: u64 = 16 * 1024;
+/// The largest `.env` file, in bytes.
+const DOTENV_LIMIT: u64 = 256 * 1024;
+
+/// Variables whose names begin with `JIT_`. `Debug` shows their names only.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// The variables of this process.
+    pub fn of_process() -> Self {
+        let variables = std::env::vars_os();
+        let ours = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        Self(ours.filter(|(name, _)| name.starts_with("JIT_")).collect())
+    }
+
+    /// Adds what a `.env` file says; a variable that is set already stays.
+    pub(super) fn add_dotenv(&mut self, file: &Path, problems: &mut Problems<'_>) {
+        let read = match read_limited(file, DOTENV_LIMIT) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            read => read,
+        };
+        let place = |line| Place::File {
+            file: file.to_owned(),
+            line,
+        };
+        let text = match read {
+            Ok(text) => text,
+            Err(error) => {
+                let what = format!("it cannot be read: {error}");
+                return problems.add_at(place(None), what, "mend it or remove it");
+            }
+        };
+        for item in dotenvy::from_read_iter(text.as_bytes()) {
+            match item {
+                Ok((name, value)) if name.starts_with("JIT_") => {
+                    self.0.entry(name).or_insert_with(|| value.into());
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    // The error quotes the line, which may hold a secret: only its number is told.
+                    let line = match &error {
+                        dotenvy::Error::LineParse(bad, _) => text
+                            .lines()
+                            .position(|line| line.trim() == bad.trim())
+                            .map(|index| index + 1),
+                        _ => None,
+                    };
+                    let instead = "write each line as NAME='value', in single quotes so that $ \
+                                   and # stand for themselves";
+                    problems.add_at(place(line), "this is not a line of a .env file", instead);
+                }
+            }
+        }
+    }
+
+    /// Refuses names that are almost one of ours.
+    pub(super) fn refuse_misspelt(&self, problems: &mut Problems<'_>) {
+        let with_file = |name: &'static str| format!("{name}_FILE");
+        let files = [with_file(PAGER_WEBHOOK), with_file(PAGER_TOKEN)];
+        let known: Vec<&str> = VARIABLES
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(files.iter().map(String::as_str))
+            .collect();
+        for name in self.0.keys() {
+            let Some(meant) = nearest(name, &known).filter(|meant| meant != name) else {
+                continue;
+            };
+            let place = Place::Variable { name: name.clone() };
+            let what = "no variable has this name";
+            problems.add_at(place, what, format!("write {meant}, or unset it"));
+        }
+    }
+
+    /// A variable that its type reads strictly.
+    pub(super) fn parsed<T>(&self, name: &'static str, problems: &mut Problems<'_>) -> Option<At<T>>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        let at = Spot::Variable(name);
+        let value = self.0.get(name)?;
+        let text = value.to_string_lossy();
+        match text.parse() {
+            Ok(value) => Some(At { value, at }),
+            Err(error) => {
+                let stands_for = VARIABLES
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map_or("", |(_, stands_for)| *stands_for);
+                let instead = format!("write it as {stands_for} would be written, or unset it");
+                problems.add(at, format!("it is refused: {error}"), instead);
+                None
+            }
+        }
+    }
+
+    /// A secret: the variable itself, or the file that the variable with `_FILE` behind it names.
+    /// The name of a file is relative to `folder`.
+    pub(super) fn secret(
+        &self,
+        name: &'static str,
+        folder: &Path,
+        problems: &mut Problems<'_>,
+    ) -> Option<SecretString> {
+        let at = Spot::Variable(name);
+        let from_file = self.0.get(&format!("{name}_FILE"));
+        let read = match (self.0.get(name), from_file) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
+                let what = format!("{name} and {name}_FILE are both set");
+                problems.add(at, what, "keep one of them");
+                return None;
+            }
+            (Some(value), None) => value
+                .to_str()
+                .map(str::to_owned)
+                .ok_or_else(|| "it is not UTF-8".to_owned()),
+            (None, Some(file)) => {
+                let file = folder.join(file);
+                read_limited(&file, SECRET_LIMIT)
+                    .map_err(|error| format!("{} cannot be read: {error}", file.display()))
+            }
+        };
+        let checked = read.and_then(|text| {
+            let text = text.trim_end_matches(['\r', '\n']);
+            if text.is_empty() {
+                return Err("it is empty".to_owned());
+            }
+            // It travels in a header, where nothing else is possible.
+            if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err("it holds a space, a line break or a letter beyond ASCII".to_owned());
+            }
+            Ok(SecretString::from(text))
+        });
+        checked
+            .map_err(|what| problems.add(at, what, "put the secret there alone, or unset it"))
+            .ok()
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        let variables = variables.into_iter();
+        Self(
+            variables
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
+        )
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Reads a text file that may not be longer than `limit` bytes.
+pub(super) fn read_limited(file: &Path, limit: u64) -> std::io::Result<String> {
+    let mut text = String::new();
+    let mut limited = std::fs::File::open(file)?.take(limit + 1);
+    limited.read_to_string(&mut text)?;
+    if limited.limit() == 0 {
+        let message = format!("it is longer than {limit} bytes");
+        return Err(std::io::Error::other(message));
+    }
+    Ok(text)
+}

@@ -1,0 +1,288 @@
+//! Who people are, and which rules can ever count. A rule that names nobody, or gives what it
+//! cannot give, is a mistake and not a rule: refused, because somebody relies on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jit_core::catalog::{EntitlementId, Pattern, ProviderName};
+use jit_core::policy::{Effect, Right, Rule, Who};
+use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile, Subject};
+
+use super::check::{Check, readable};
+use super::problems::{At, Spot};
+use super::written::{AgentTable, PersonTable, RuleTable, Written};
+use crate::people::KnownPrincipal;
+
+/// Every name of every principal, and the groups that somebody is in.
+#[derive(Default)]
+pub(super) struct Names<'w> {
+    /// Canonical ids of people.
+    people: BTreeSet<&'w PrincipalId>,
+    /// Canonical ids of agents.
+    agents: BTreeSet<&'w PrincipalId>,
+    /// Whose other name it is.
+    aliases: BTreeMap<&'w PrincipalId, &'w PrincipalId>,
+    /// Groups that somebody is in.
+    groups: BTreeSet<&'w GroupName>,
+    /// Some name could not be read, so a name that leads nowhere may lead to that one.
+    unreadable: bool,
+    /// Where each name was written first, and to whom it leads.
+    claimed: BTreeMap<&'w PrincipalId, (&'w PrincipalId, Spot)>,
+}
+
+/// Which subject of which provider leads to whom.
+type Subjects = BTreeMap<(ProviderName, Subject), PrincipalId>;
+
+impl Check<'_, '_> {
+    /// Collects every name, and refuses one that leads to two principals.
+    pub(super) fn names<'w>(&mut self, written: &'w Written) -> Names<'w> {
+        let all_people = readable(written.people.iter().map(|it| &it.id));
+        let all_agents = readable(written.agents.iter().map(|it| &it.id));
+        let mut names = Names {
+            unreadable: all_people.is_none() || all_agents.is_none(),
+            ..Names::default()
+        };
+        for person in &written.people {
+            let Some(id) = &person.id else { continue };
+            self.claim(&mut names, id, id);
+            self.reads_as(id, "a person");
+            names.people.insert(&id.value);
+            for alias in person.aliases.iter().filter(|it| it.value != id.value) {
+                self.claim(&mut names, id, alias);
+                self.reads_as(alias, "a person");
+                names.aliases.insert(&alias.value, &id.value);
+            }
+            names
+                .groups
+                .extend(person.groups.iter().map(|group| &group.value));
+        }
+        for id in written.agents.iter().filter_map(|agent| agent.id.as_ref()) {
+            self.claim(&mut names, id, id);
+            self.reads_as(id, "an agent");
+            names.agents.insert(&id.value);
+        }
+        names
+    }
+
+    fn claim<'w>(
+        &mut self,
+        names: &mut Names<'w>,
+        owner: &'w At<PrincipalId>,
+        name: &'w At<PrincipalId>,
+    ) {
+        let Some((first, at)) = names.claimed.get(&name.value) else {
+            names.claimed.insert(&name.value, (&owner.value, name.at));
+            return;
+        };
+        let what = format!(
+            "{} leads to {first} already, {}",
+            name.value,
+            self.problems.where_is(*at)
+        );
+        let instead = "let every id and alias lead to one principal";
+        self.problems.add(name.at, what, instead);
+    }
+
+    /// An id that a rule could not name, or that reads as somebody else's kind.
+    fn reads_as(&mut self, id: &At<PrincipalId>, kind: &str) {
+        let text = id.value.as_str();
+        if text.starts_with("group:") || (kind == "a person" && text.starts_with("agent:")) {
+            let what = format!("{text} does not read as the name of {kind}");
+            let instead = "agent: begins the ids of agents, group: those of groups in rules; write \
+                           it without";
+            self.problems.add(id.at, what, instead);
+        }
+    }
+
+    /// Everybody, people before agents.
+    pub(super) fn people(&mut self, written: &Written, names: &Names<'_>) -> Vec<KnownPrincipal> {
+        let providers = readable(written.providers.iter().map(|it| &it.name));
+        let mut taken = Subjects::new();
+        let mut people = Vec::new();
+        for table in &written.people {
+            people.extend(self.person(table, providers.as_deref(), &mut taken));
+        }
+        for table in &written.agents {
+            people.extend(self.agent(table, names));
+        }
+        people
+    }
+
+    fn person(
+        &mut self,
+        table: &PersonTable,
+        providers: Option<&[&ProviderName]>,
+        taken: &mut Subjects,
+    ) -> Option<KnownPrincipal> {
+        let id = table.id.as_ref()?;
+        let mut subjects = BTreeMap::new();
+        for (name, subject) in &table.subjects {
+            let Some(providers) = providers else { continue };
+            let Some(provider) = providers.iter().find(|it| it.as_str() == name.value) else {
+                self.unknown("provider", &name.value, name.at, providers);
+                continue;
+            };
+            let slot = ((*provider).clone(), subject.value.clone());
+            if let Some(first) = taken.insert(slot, id.value.clone()) {
+                let what = format!("{} is {first} at {provider} already", subject.value);
+                let instead = "give each person a subject of their own: access of one would end \
+                               with that of the other";
+                self.problems.add(subject.at, what, instead);
+            }
+            subjects.insert((*provider).clone(), subject.value.clone());
+        }
+        Some(KnownPrincipal {
+            profile: Profile {
+                id: id.value.clone(),
+                kind: PrincipalKind::Person,
+                active: table.active,
+                groups: table.groups.iter().map(|it| it.value.clone()).collect(),
+                subjects,
+            },
+            aliases: table.aliases.iter().map(|it| it.value.clone()).collect(),
+        })
+    }
+
+    fn agent(&mut self, table: &AgentTable, names: &Names<'_>) -> Option<KnownPrincipal> {
+        let acts_for = table.acts_for.as_ref()?;
+        if !names.people.contains(&acts_for.value) {
+            self.no_such_principal(acts_for, names);
+        }
+        Some(KnownPrincipal {
+            profile: Profile {
+                id: table.id.as_ref()?.value.clone(),
+                kind: PrincipalKind::Agent {
+                    acts_for: acts_for.value.clone(),
+                },
+                active: table.active,
+                groups: BTreeSet::new(),
+                subjects: BTreeMap::new(),
+            },
+            aliases: BTreeSet::new(),
+        })
+    }
+
+    /// What is wrong with a name that is not the canonical id of a person.
+    fn no_such_principal(&mut self, name: &At<PrincipalId>, names: &Names<'_>) {
+        if let Some(id) = names.aliases.get(&name.value) {
+            let what = format!("{} is an alias", name.value);
+            self.problems.add(
+                name.at,
+                what,
+                format!("write the id that it leads to, {id}"),
+            );
+            return;
+        }
+        if names.agents.contains(&name.value) {
+            let what = format!("{} is an agent", name.value);
+            self.problems.add(name.at, what, "write the id of a person");
+            return;
+        }
+        if names.unreadable {
+            return;
+        }
+        let known: Vec<&PrincipalId> = names.people.iter().copied().collect();
+        self.unknown("person", name.value.as_str(), name.at, &known);
+    }
+
+    /// The rules, in the order of the file.
+    pub(super) fn rules(&mut self, written: &Written, names: &Names<'_>) -> Vec<Rule> {
+        let rule_names = written.rules.iter().filter_map(|it| it.name.as_ref());
+        self.once("rule", rule_names);
+        let ids = readable(written.entitlements.iter().map(|it| &it.id));
+        let mut rules = Vec::new();
+        for table in &written.rules {
+            for pattern in &table.entitlements {
+                self.pattern(pattern, ids.as_deref());
+            }
+            for who in &table.principals {
+                self.who(who, names);
+            }
+            if table.effect == Effect::Allow {
+                self.can_count(table, names);
+            }
+            rules.extend(table.name.as_ref().map(|name| Rule {
+                name: name.value.clone(),
+                effect: table.effect,
+                rights: table.rights.iter().map(|right| right.value).collect(),
+                entitlements: values(&table.entitlements),
+                principals: values(&table.principals),
+            }));
+        }
+        rules
+    }
+
+    fn pattern(&mut self, pattern: &At<Pattern>, ids: Option<&[&EntitlementId]>) {
+        let Some(ids) = ids else { return };
+        let everything = pattern.value.as_str() == "*";
+        if everything || ids.iter().any(|id| pattern.value.matches(id)) {
+            return;
+        }
+        let what = format!("{} fits no entitlement", pattern.value);
+        let some: Vec<String> = ids.iter().take(10).map(ToString::to_string).collect();
+        let instead = match some.is_empty() {
+            true => "add an [[entitlement]] that it fits".to_owned(),
+            false => format!(
+                "write a pattern over those that there are: {}",
+                some.join(", ")
+            ),
+        };
+        self.problems.add(pattern.at, what, instead);
+    }
+
+    fn who(&mut self, who: &At<Who>, names: &Names<'_>) {
+        match &who.value {
+            Who::AnyPerson | Who::AnyAgent => {}
+            Who::Group(group) => {
+                if !names.groups.contains(group) {
+                    let what = format!("nobody is in the group {group}");
+                    let instead = format!(
+                        "write groups = [\"{group}\"] for the people in it, or remove it here"
+                    );
+                    self.problems.add(who.at, what, instead);
+                }
+            }
+            Who::Principal(id) => {
+                if !names.people.contains(id) && !names.agents.contains(id) {
+                    let name = At {
+                        value: id.clone(),
+                        at: who.at,
+                    };
+                    self.no_such_principal(&name, names);
+                }
+            }
+        }
+    }
+
+    /// Refuses what an allowing rule can never give.
+    fn can_count(&mut self, table: &RuleTable, names: &Names<'_>) {
+        let more_than_asking = table
+            .rights
+            .iter()
+            .find(|right| right.value != Right::Request);
+        let agent = table.principals.iter().find(|who| match &who.value {
+            Who::AnyAgent => true,
+            Who::Principal(id) => names.agents.contains(id),
+            Who::AnyPerson | Who::Group(_) => false,
+        });
+        if let (Some(right), Some(agent)) = (more_than_asking, agent) {
+            let what = format!("{} may never {}", agent.value, right.value);
+            let instead = "agents file requests and nothing else; give them a rule of their own \
+                           with rights = [\"request\"]";
+            self.problems.add(agent.at, what, instead);
+        }
+        let over_everything = table
+            .rights
+            .iter()
+            .find(|right| matches!(right.value, Right::Audit | Right::Operate));
+        let bare_star = table.entitlements.iter().any(|it| it.value.as_str() == "*");
+        if let Some(right) = over_everything.filter(|_| !bare_star) {
+            let what = format!("{} is a right over everything or over nothing", right.value);
+            let instead = "write entitlements = [\"*\"], in a rule of its own if need be";
+            self.problems.add(right.at, what, instead);
+        }
+    }
+}
+
+fn values<T: Clone>(written: &[At<T>]) -> Vec<T> {
+    written.iter().map(|one| one.value.clone()).collect()
+}

@@ -1,0 +1,271 @@
+//! The configuration as it was written: which tables and keys there are, and the values that can be
+//! judged alone. What they mean to each other is judged in `check`.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use jit_core::Ttl;
+use jit_core::catalog::{EntitlementId, Pattern, ProviderName};
+use jit_core::policy::{APPROVALS_LIMIT, Effect, Quota, Right, Tier, TierName, Who};
+use jit_core::principal::{GroupName, PrincipalId, Subject};
+use serde::Deserialize;
+
+use super::LogFormat;
+use super::document::Table;
+use super::problems::At;
+use crate::pager::WebhookUrl;
+
+/// Longest path, in characters.
+const PATH_LIMIT: usize = 4_096;
+/// Longest `title`, `resource` and rule name, in characters.
+const TITLE_LIMIT: usize = 200;
+/// Longest `how_to_use`, in characters.
+const HOW_TO_USE_LIMIT: usize = 1_000;
+
+/// An address to listen on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Address(pub(super) SocketAddr);
+
+impl FromStr for Address {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| "an address is an IP address and a port, such as 127.0.0.1:8080")
+    }
+}
+
+/// A longest time that may also be zero, in seconds.
+struct Residual(u64);
+
+impl FromStr for Residual {
+    type Err = jit_core::time::BadTtl;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "0s" => Ok(Self(0)),
+            _ => text.parse::<Ttl>().map(|ttl| Self(ttl.as_secs().into())),
+        }
+    }
+}
+
+/// What a `[[provider]]` says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum KindWord {
+    Groupfile,
+}
+
+/// The whole file. A value that could not be read is absent and was complained about.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) sqlite: Option<At<String>>,
+    pub(super) listen: Option<At<Address>>,
+    pub(super) observe: Option<At<Address>>,
+    pub(super) trusted_proxy: Option<At<bool>>,
+    pub(super) tick_ms: Option<At<u64>>,
+    pub(super) tasks_per_provider: Option<At<u64>>,
+    pub(super) webhook: Option<At<WebhookUrl>>,
+    pub(super) csv: Option<At<String>>,
+    pub(super) log_format: Option<At<LogFormat>>,
+    pub(super) providers: Vec<ProviderTable>,
+    pub(super) entitlements: Vec<EntitlementTable>,
+    pub(super) tiers: Vec<TierTable>,
+    pub(super) rules: Vec<RuleTable>,
+    pub(super) people: Vec<PersonTable>,
+    pub(super) agents: Vec<AgentTable>,
+}
+
+pub(super) struct ProviderTable {
+    pub(super) name: Option<At<ProviderName>>,
+    pub(super) kind: Option<At<KindWord>>,
+    pub(super) file: Option<At<String>>,
+}
+
+pub(super) struct EntitlementTable {
+    pub(super) id: Option<At<EntitlementId>>,
+    pub(super) resource: Option<At<String>>,
+    pub(super) title: Option<At<String>>,
+    pub(super) how_to_use: Option<At<String>>,
+    pub(super) tier: Option<At<TierName>>,
+}
+
+pub(super) struct TierTable {
+    pub(super) name: Option<At<TierName>>,
+    /// The tier, if every key could be read.
+    pub(super) tier: Option<At<Tier>>,
+}
+
+pub(super) struct RuleTable {
+    pub(super) name: Option<At<String>>,
+    pub(super) effect: Effect,
+    pub(super) rights: Vec<At<Right>>,
+    pub(super) entitlements: Vec<At<Pattern>>,
+    pub(super) principals: Vec<At<Who>>,
+}
+
+pub(super) struct PersonTable {
+    pub(super) id: Option<At<PrincipalId>>,
+    pub(super) aliases: Vec<At<PrincipalId>>,
+    pub(super) groups: Vec<At<GroupName>>,
+    pub(super) active: bool,
+    pub(super) subjects: Vec<(At<String>, At<Subject>)>,
+}
+
+pub(super) struct AgentTable {
+    pub(super) id: Option<At<PrincipalId>>,
+    pub(super) acts_for: Option<At<PrincipalId>>,
+    pub(super) active: bool,
+}
+
+impl Written {
+    pub(super) fn read(file: &mut Table<'_, '_>) -> Self {
+        let mut written = Self::default();
+        file.within("store", "[store]", |store| {
+            written.sqlite = store.line("sqlite", PATH_LIMIT);
+        });
+        file.within("http", "[http]", |http| {
+            written.listen = http.parsed("listen");
+            written.observe = http.parsed("observe");
+            written.trusted_proxy = http.flag("trusted_proxy");
+        });
+        file.within("worker", "[worker]", |worker| {
+            written.tick_ms = worker.whole("tick_ms", 10..=2_000);
+            written.tasks_per_provider = worker.whole("tasks_per_provider", 4..=256);
+        });
+        file.within("pager", "[pager]", |pager| {
+            written.webhook = pager.parsed_unseen("webhook");
+        });
+        file.within("audit", "[audit]", |audit| {
+            written.csv = audit.line("csv", PATH_LIMIT);
+        });
+        file.within("log", "[log]", |log| {
+            written.log_format = log.choice("format")
+        });
+        written.providers = file.each("provider", "[[provider]]", ProviderTable::read);
+        written.entitlements = file.each("entitlement", "[[entitlement]]", EntitlementTable::read);
+        written.tiers = file.each("tier", "[[tier]]", TierTable::read);
+        written.rules = file.each("rule", "[[rule]]", RuleTable::read);
+        written.people = file.each("person", "[[person]]", PersonTable::read);
+        written.agents = file.each("agent", "[[agent]]", AgentTable::read);
+        written
+    }
+}
+
+impl ProviderTable {
+    fn read(table: &mut Table<'_, '_>) -> Self {
+        table.require("name", r#"name = "groupfile""#);
+        table.require("kind", r#"kind = "groupfile""#);
+        table.require("file", r#"file = "groups""#);
+        Self {
+            name: table.parsed("name"),
+            kind: table.choice("kind"),
+            file: table.line("file", PATH_LIMIT),
+        }
+    }
+}
+
+impl EntitlementTable {
+    fn read(table: &mut Table<'_, '_>) -> Self {
+        table.require("id", r#"id = "groupfile/admins""#);
+        table.require("title", r#"title = "Administrators of the wiki""#);
+        table.require("tier", r#"tier = "standard""#);
+        Self {
+            id: table.parsed("id"),
+            resource: table.line("resource", TITLE_LIMIT),
+            title: table.line("title", TITLE_LIMIT),
+            how_to_use: table.line("how_to_use", HOW_TO_USE_LIMIT),
+            tier: table.parsed("tier"),
+        }
+    }
+}
+
+impl TierTable {
+    fn read(table: &mut Table<'_, '_>) -> Self {
+        table.require("name", r#"name = "standard""#);
+        table.require("ttl_default", r#"ttl_default = "1h""#);
+        table.require("ttl_max", r#"ttl_max = "8h""#);
+        table.require("approvals", "approvals = 1");
+        let at = table.at();
+        let name = table.parsed::<TierName>("name");
+        let ttl_default = table.parsed("ttl_default");
+        let ttl_max = table.parsed("ttl_max");
+        let approvals = table.whole("approvals", 0..=APPROVALS_LIMIT.into());
+        let decision_window = table.parsed_or("decision_window", "8h");
+        let residual_max = table.parsed_or::<Residual>("residual_max", "0s");
+        let automatic = table.within(
+            "automatic",
+            r#"automatic = { ceiling = 10, per = "1h" }"#,
+            Self::read_quota,
+        );
+        let tier = || {
+            Some(Tier {
+                name: name.clone()?.value,
+                ttl_default: ttl_default?.value,
+                ttl_max: ttl_max?.value,
+                approvals: u8::try_from(approvals?.value).ok()?,
+                decision_window: decision_window?,
+                automatic: match automatic {
+                    Some(quota) => Some(quota?),
+                    None => None,
+                },
+                residual_max_secs: residual_max?.0,
+            })
+        };
+        let tier = tier().map(|value| At { value, at });
+        Self { name, tier }
+    }
+
+    fn read_quota(table: &mut Table<'_, '_>) -> Option<Quota> {
+        table.require("ceiling", "ceiling = 10");
+        table.require("per", r#"per = "1h""#);
+        let ceiling = table.whole("ceiling", 0..=1_000_000);
+        let per = table.parsed("per");
+        Some(Quota {
+            ceiling: u32::try_from(ceiling?.value).ok()?,
+            per: per?.value,
+        })
+    }
+}
+
+impl RuleTable {
+    fn read(table: &mut Table<'_, '_>) -> Self {
+        table.require("name", r#"name = "sre may ask""#);
+        table.require("rights", r#"rights = ["request"]"#);
+        table.require("entitlements", r#"entitlements = ["groupfile/*"]"#);
+        table.require("principals", r#"principals = ["group:sre"]"#);
+        Self {
+            name: table.line("name", TITLE_LIMIT),
+            effect: table
+                .choice("effect")
+                .map_or(Effect::Allow, |effect| effect.value),
+            rights: table.choice_list("rights"),
+            entitlements: table.parsed_list("entitlements"),
+            principals: table.parsed_list("principals"),
+        }
+    }
+}
+
+impl PersonTable {
+    fn read(table: &mut Table<'_, '_>) -> Self {
+        table.require("id", r#"id = "ana@example.com""#);
+        Self {
+            id: table.parsed("id"),
+            aliases: table.parsed_list("aliases"),
+            groups: table.parsed_list("groups"),
+            active: table.flag("active").is_none_or(|active| active.value),
+            subjects: table.parsed_pairs("subjects"),
+        }
+    }
+}
+
+impl AgentTable {
+    fn read(table: &mut Table<'_, '_>) -> Self {
+        table.require("id", r#"id = "agent:deploy-bot""#);
+        table.require("acts_for", r#"acts_for = "ana@example.com""#);
+        Self {
+            id: table.parsed("id"),
+            acts_for: table.parsed("acts_for"),
+            active: table.flag("active").is_none_or(|active| active.value),
+        }
+    }
+}

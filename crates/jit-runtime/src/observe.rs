@@ -1,0 +1,289 @@
+//! The metrics: their fixed names, what they mean, and the wrapper that counts and times every call
+//! to a provider. Operators build alerts on these names, so a name is never changed or reused.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jit_core::catalog::{Entitlement, ProviderName};
+use jit_core::ports::{
+    GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall, Standing,
+};
+use jit_core::principal::Profile;
+use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use tokio::time::Instant;
+
+/// Requests opened, by what became of opening them.
+pub const REQUESTS: &str = "jit_requests_total";
+/// Decisions, by their outcome.
+pub const DECISIONS: &str = "jit_decisions_total";
+/// Grants that may have access, by provider.
+pub const LIVE_GRANTS: &str = "jit_live_grants";
+/// Grants past their end whose access is not verified gone.
+pub const OVERDUE_GRANTS: &str = "jit_overdue_grants";
+/// Grants whose ending is late and was paged.
+pub const STUCK: &str = "jit_stuck";
+/// How long after the end of a grant its access was verified gone.
+pub const REVOKE_LATENESS_SECONDS: &str = "jit_revoke_lateness_seconds";
+/// How long access stood, summed over all grants.
+pub const EXPOSURE_SECONDS: &str = "jit_exposure_seconds_total";
+/// Calls to providers, by provider, operation and how they ended.
+pub const PROVIDER_CALLS: &str = "jit_provider_calls_total";
+/// How long calls to providers take.
+pub const PROVIDER_CALL_SECONDS: &str = "jit_provider_call_seconds";
+/// When the last sweep ended well.
+pub const SWEEP_LAST_SUCCESS: &str = "jit_sweep_last_success_timestamp_seconds";
+/// How far our clock is ahead of what others show.
+pub const CLOCK_OFFSET_SECONDS: &str = "jit_clock_offset_seconds";
+/// How long the oldest input has waited.
+pub const INBOX_AGE_SECONDS: &str = "jit_inbox_age_seconds";
+/// Messages that are behind their record.
+pub const DELIVERIES_PENDING: &str = "jit_deliveries_pending";
+/// Access that stands without a live record.
+pub const DRIFT: &str = "jit_drift";
+/// Alarms raised; one that is raised again counts again.
+pub const PAGES: &str = "jit_pages_total";
+
+/// What a metric measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// It has a distribution.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its fixed name.
+    pub name: &'static str,
+    /// What it measures.
+    pub form: Form,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// One line for `/metrics` and dashboards.
+    pub help: &'static str,
+}
+
+/// Every metric that this program may show.
+pub const METRICS: [Metric; 15] = [
+    metric(
+        REQUESTS,
+        Form::Counter,
+        &["outcome"],
+        "Requests, by what became of opening them",
+    ),
+    metric(
+        DECISIONS,
+        Form::Counter,
+        &["outcome"],
+        "Decisions, by their outcome",
+    ),
+    metric(
+        LIVE_GRANTS,
+        Form::Gauge,
+        &["provider"],
+        "Grants that may have access now",
+    ),
+    metric(
+        OVERDUE_GRANTS,
+        Form::Gauge,
+        &[],
+        "Grants past their end whose access is not verified gone",
+    ),
+    metric(
+        STUCK,
+        Form::Gauge,
+        &[],
+        "Grants whose ending is late and was paged",
+    ),
+    metric(
+        REVOKE_LATENESS_SECONDS,
+        Form::Histogram,
+        &[],
+        "Time from the end of a grant to its access verified gone",
+    ),
+    metric(
+        EXPOSURE_SECONDS,
+        Form::Counter,
+        &[],
+        "Time that access stood, summed over all grants",
+    ),
+    metric(
+        PROVIDER_CALLS,
+        Form::Counter,
+        &["provider", "op", "kind"],
+        "Calls to providers, by operation and how they ended",
+    ),
+    metric(
+        PROVIDER_CALL_SECONDS,
+        Form::Histogram,
+        &["provider", "op"],
+        "Time that calls to providers take",
+    ),
+    metric(
+        SWEEP_LAST_SUCCESS,
+        Form::Gauge,
+        &[],
+        "When the last sweep ended well, as a Unix time",
+    ),
+    metric(
+        CLOCK_OFFSET_SECONDS,
+        Form::Gauge,
+        &[],
+        "How far our clock is ahead of what others show",
+    ),
+    metric(
+        INBOX_AGE_SECONDS,
+        Form::Gauge,
+        &[],
+        "How long the oldest input has waited",
+    ),
+    metric(
+        DELIVERIES_PENDING,
+        Form::Gauge,
+        &[],
+        "Messages that are behind their record",
+    ),
+    metric(
+        DRIFT,
+        Form::Gauge,
+        &[],
+        "Access that stands without a live record",
+    ),
+    metric(PAGES, Form::Counter, &[], "Alarms raised"),
+];
+
+const fn metric(
+    name: &'static str,
+    form: Form,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        form,
+        labels,
+        help,
+    }
+}
+
+/// Tells the installed recorder what each metric means. Called once, after it is installed.
+pub fn describe_metrics() {
+    for metric in METRICS {
+        match metric.form {
+            Form::Counter => metrics::describe_counter!(metric.name, metric.help),
+            Form::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Form::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
+}
+
+/// Counts and times every call to a provider; changes none.
+///
+/// `op` is `resolve`, `grant`, `mint`, `revoke`, `inspect` or `standing`; `kind` is `ok` or the
+/// kind of the error. A call that is dropped before it ended counts as `dropped`.
+pub struct MeteredProvisioner {
+    provider: ProviderName,
+    inner: Arc<dyn Provisioner>,
+}
+
+impl MeteredProvisioner {
+    /// Counts the calls of this provider under this name.
+    pub fn new(provider: ProviderName, inner: Arc<dyn Provisioner>) -> Self {
+        Self { provider, inner }
+    }
+
+    async fn measured<T>(
+        &self,
+        op: &'static str,
+        call: impl Future<Output = Result<T, PortError>>,
+    ) -> Result<T, PortError> {
+        let mut measure = Measure {
+            provider: &self.provider,
+            op,
+            began: Instant::now(),
+            kind: "dropped",
+        };
+        let answer = call.await;
+        measure.kind = match &answer {
+            Ok(_) => "ok",
+            Err(error) => error.kind.as_str(),
+        };
+        answer
+    }
+}
+
+impl std::fmt::Debug for MeteredProvisioner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MeteredProvisioner")
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One call; told when it is dropped, so that a call that was cut off is told too.
+struct Measure<'a> {
+    provider: &'a ProviderName,
+    op: &'static str,
+    began: Instant,
+    kind: &'static str,
+}
+
+impl Drop for Measure<'_> {
+    fn drop(&mut self) {
+        let (provider, op, kind) = (self.provider.to_string(), self.op, self.kind);
+        let seconds = self.began.elapsed().as_secs_f64();
+        metrics::counter!(PROVIDER_CALLS, "provider" => provider.clone(), "op" => op, "kind" => kind)
+            .increment(1);
+        metrics::histogram!(PROVIDER_CALL_SECONDS, "provider" => provider, "op" => op)
+            .record(seconds);
+    }
+}
+
+#[async_trait]
+impl Provisioner for MeteredProvisioner {
+    fn describe(&self) -> Description {
+        self.inner.describe()
+    }
+
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Target, PortError> {
+        let call = self.inner.resolve(beneficiary, entitlement, parameters);
+        self.measured("resolve", call).await
+    }
+
+    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        self.measured("grant", self.inner.grant(call)).await
+    }
+
+    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
+        self.measured("mint", self.inner.mint(call)).await
+    }
+
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        self.measured("revoke", self.inner.revoke(call)).await
+    }
+
+    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        self.measured("inspect", self.inner.inspect(call)).await
+    }
+
+    async fn standing(
+        &self,
+        resource: &str,
+        page: Option<&str>,
+    ) -> Result<Page<Standing>, PortError> {
+        self.measured("standing", self.inner.standing(resource, page))
+            .await
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
