@@ -5,3 +5,6 @@
 
 pub mod hostile;
 pub mod provisioner;
+
+#[cfg(test)]
+mod friendly;
