@@ -2,6 +2,7 @@
 //! so. It has no tasks of its own: what is to happen waits in a queue and happens when anybody
 //! looks at a later instant, so that thousands of virtual hours cost only their calls.
 
+mod handle;
 mod ledger;
 mod world;
 
@@ -9,20 +10,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jit_core::Timestamp;
-use jit_core::catalog::Entitlement;
-use jit_core::ports::{
-    Clock, Credential, Effect, ErrorKind, GrantCall, InspectCall, Minted, Page, PortError,
-    Provisioner, Random, RevokeCall, Standing,
-};
-use jit_core::principal::{Profile, Subject};
-use jit_core::provider::{
-    Answer, Description, Handle, Kind, NativeExpiry, Parameters, Presence, Target,
-};
+use jit_core::ports::{Clock, Effect, ErrorKind, PortError, Random};
+use jit_core::provider::{Description, Handle, Kind, NativeExpiry, Parameters, Presence, Target};
 
+pub use handle::HostileHandle;
 pub use ledger::{Call, Fate, Hand, Interval, Ledger, Operation};
-use world::{Look, Order, Plan, World};
+use world::{Plan, World};
 
 /// The longest that a call of an adapter takes here, and how long it waits for a reply.
 pub const SLOWEST_CALL: Duration = Duration::from_secs(10);
@@ -226,6 +220,11 @@ impl HostileProvider {
                 state: Mutex::new(state),
             }),
         }
+    }
+
+    /// What it is.
+    pub fn nature(&self) -> &Nature {
+        &self.shared.nature
     }
 
     /// From now on this name, which an entitlement gives as its resource, leads to this resource.
@@ -494,206 +493,6 @@ impl Hostility {
     }
 }
 
-/// A process's connection to the provider.
-#[derive(Clone)]
-pub struct HostileHandle {
-    provider: HostileProvider,
-    clock: Arc<dyn Clock>,
-}
-
-impl std::fmt::Debug for HostileHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("HostileHandle")
-            .field(&self.provider)
-            .finish()
-    }
-}
-
-impl HostileHandle {
-    /// Signs, checks, transmits once and waits for the answer; the call's number in the ledger.
-    async fn write(&self, name: &'static str, order: Order) -> Result<usize, PortError> {
-        let provider = &self.provider;
-        let trip = provider.plan(Access::Write);
-        let mut fuse = Fuse::new(provider, "dropped_before_sending");
-        pause(trip.before).await;
-        fuse.blows_as = "dropped_after_sending";
-        let sent = self.transmit(name, order, &trip);
-        pause(trip.out).await;
-        let fate = sent.map(|call| (call, provider.settled().world.call(call).fate));
-        pause(trip.back).await;
-        fuse.disarm();
-        let unknown = || failure(name, Effect::Unknown, ErrorKind::Unavailable);
-        match (trip.fault, fate?) {
-            (Some(fault @ (Fault::Late | Fault::LostReply)), _) => {
-                provider.settled().count(fault.as_str());
-                Err(unknown())
-            }
-            (_, (_, Fate::Refused(kind))) => Err(failure(name, Effect::None, kind)),
-            (_, (_, Fate::Travelling)) => Err(unknown()),
-            (_, (call, Fate::Applying | Fate::Changed | Fate::Unchanged | Fate::Failed)) => {
-                Ok(call)
-            }
-        }
-    }
-
-    /// Signs, checks and sends in one step: what was sent happens whether or not anybody waits.
-    fn transmit(&self, name: &'static str, order: Order, trip: &Trip) -> Result<usize, PortError> {
-        let provider = &self.provider;
-        if self.clock.now() >= order.send_before {
-            provider.settled().count("past_its_time");
-            return Err(failure(name, Effect::None, ErrorKind::Unavailable));
-        }
-        let now = provider.shared.clock.now();
-        if let Err(error) = provider.gate(trip, name) {
-            let mut state = provider.settled();
-            state.world.turn_away(order, trip.plan, error.kind, now);
-            return Err(error);
-        }
-        let mut state = provider.settled();
-        if let Some(after) = trip.foreign_after {
-            let slot = order.target.slot_key(&order.parameters);
-            state.world.foreign_later(slot, now + after);
-        }
-        if trip.plan.fails {
-            state.count(Fault::Failed.as_str());
-        }
-        Ok(state.world.send(order, trip.plan, now))
-    }
-
-    fn answer(&self, call: usize) -> Answer {
-        match self.provider.lock().world.call(call).fate {
-            Fate::Changed | Fate::Unchanged => Answer::Applied,
-            Fate::Travelling | Fate::Refused(_) | Fate::Applying | Fate::Failed => Answer::Accepted,
-        }
-    }
-
-    fn wants(&self, kind: Kind, operation: &'static str) -> Result<(), PortError> {
-        if self.describe().kind == kind {
-            return Ok(());
-        }
-        Err(failure(operation, Effect::None, ErrorKind::Misconfigured))
-    }
-}
-
-#[async_trait]
-impl Provisioner for HostileHandle {
-    fn describe(&self) -> Description {
-        self.provider.shared.nature.description
-    }
-
-    async fn resolve(
-        &self,
-        beneficiary: &Profile,
-        entitlement: &Entitlement,
-        _parameters: &Parameters,
-    ) -> Result<Target, PortError> {
-        let find = |state: &mut State| state.names.get(&entitlement.resource).cloned();
-        let unknown = || failure("resolve", Effect::None, ErrorKind::NotFound);
-        let resource = self.provider.read("resolve", find).await?;
-        let subject: Subject = beneficiary.id.as_str().parse().map_err(|cause| {
-            failure("resolve", Effect::None, ErrorKind::Misconfigured).because(cause)
-        })?;
-        Ok(Target {
-            realm: self.provider.shared.nature.realm.clone(),
-            subject,
-            resource: resource.ok_or_else(unknown)?,
-        })
-    }
-
-    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
-        self.wants(Kind::Standing, "grant")?;
-        let call = self.write("grant", order(Operation::Grant, &call)).await?;
-        Ok(self.answer(call))
-    }
-
-    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
-        self.wants(Kind::Minted, "mint")?;
-        let call = self.write("mint", order(Operation::Mint, &call)).await?;
-        let state = self.provider.lock();
-        let made = state
-            .world
-            .made_by(call)
-            .expect("a mint that was accepted made a credential at once");
-        Ok(Minted {
-            secret: Credential::new(made.secret.clone()),
-            handle: made.interval.handle.clone(),
-            ends_at: made.ends_at,
-        })
-    }
-
-    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        let description = self.describe();
-        if !description.revocable {
-            return Err(failure("revoke", Effect::None, ErrorKind::Misconfigured));
-        }
-        let is_minted = description.kind == Kind::Minted;
-        if is_minted && call.handle.is_none() && !description.listable {
-            // There is no way to name it: what was minted ends by the provider's own clock.
-            return Err(failure("revoke", Effect::None, ErrorKind::NotFound));
-        }
-        let order = Order {
-            operation: Operation::Revoke,
-            request: call.request,
-            target: call.target.clone(),
-            parameters: call.parameters.clone(),
-            handle: call.handle.cloned(),
-            expires_at: Timestamp::MAX,
-            send_before: call.send_before,
-        };
-        let call = self.write("revoke", order).await?;
-        Ok(self.answer(call))
-    }
-
-    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        let slot = call.target.slot_key(call.parameters);
-        let look = |state: &mut State| {
-            let (seen, is_hidden) = state.world.look(&Look {
-                request: call.request,
-                slot: &slot,
-                handle: call.handle,
-                expires_at: call.expires_at,
-                send_before: call.send_before,
-            });
-            if is_hidden {
-                state.count("unseen_pending");
-            }
-            seen
-        };
-        self.provider.read("inspect", look).await
-    }
-
-    async fn standing(
-        &self,
-        resource: &str,
-        page: Option<&str>,
-    ) -> Result<Page<Standing>, PortError> {
-        let list = |state: &mut State| state.world.holders(resource, page);
-        let mut holders = self.provider.read("standing", list).await?;
-        let is_last = holders.len() <= PAGE_SIZE;
-        holders.truncate(PAGE_SIZE);
-        let last = holders.last().map(|target| target.subject.to_string());
-        Ok(Page {
-            items: holders
-                .into_iter()
-                .map(|target| Standing { target })
-                .collect(),
-            next: last.filter(|_| !is_last),
-        })
-    }
-}
-
-fn order(operation: Operation, call: &GrantCall<'_>) -> Order {
-    Order {
-        operation,
-        request: call.request,
-        target: call.target.clone(),
-        parameters: call.parameters.clone(),
-        handle: None,
-        expires_at: call.expires_at,
-        send_before: call.send_before,
-    }
-}
-
 fn failure(operation: &'static str, effect: Effect, kind: ErrorKind) -> PortError {
     match effect {
         Effect::None => PortError::nothing_done(ADAPTER, operation, kind),
@@ -704,35 +503,6 @@ fn failure(operation: &'static str, effect: Effect, kind: ErrorKind) -> PortErro
 async fn pause(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
-    }
-}
-
-/// Counts a call whose caller went away.
-struct Fuse<'a> {
-    provider: &'a HostileProvider,
-    blows_as: &'static str,
-    is_armed: bool,
-}
-
-impl<'a> Fuse<'a> {
-    fn new(provider: &'a HostileProvider, blows_as: &'static str) -> Self {
-        Self {
-            provider,
-            blows_as,
-            is_armed: true,
-        }
-    }
-
-    fn disarm(&mut self) {
-        self.is_armed = false;
-    }
-}
-
-impl Drop for Fuse<'_> {
-    fn drop(&mut self) {
-        if self.is_armed {
-            self.provider.lock().count(self.blows_as);
-        }
     }
 }
 

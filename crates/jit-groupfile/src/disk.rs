@@ -1,0 +1,143 @@
+//! The group file on the disk: its lock, and reading and replacing it as a whole. What is written
+//! in it is not judged here.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::Trouble;
+use crate::text::Malformed;
+
+/// The largest file that is read or written, in bytes. Apache reads lines of up to 16 MiB
+/// (`VARBUF_MAX_LEN` in its `mod_authz_groupfile.c`), so no line of such a file is too long for it.
+pub(crate) const FILE_BYTES_LIMIT: u64 = 1024 * 1024;
+/// How long a lock that others hold is waited for, and how often it is tried meanwhile.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_TRY_EVERY: Duration = Duration::from_millis(20);
+/// How long one piece of work on the disk may take.
+const DISK_LIMIT: Duration = Duration::from_secs(5);
+
+/// The right to read and write the file, while this lives.
+///
+/// Its fields are private and its work is in methods, so that a closure which works on the file
+/// takes the whole of it along: one that named only the path would leave the lock with a caller who
+/// may be gone before the work is done.
+pub(crate) struct Lock {
+    /// Where the file really is: a link may have taken its place since it was resolved.
+    file: PathBuf,
+    _held: File,
+}
+
+impl Lock {
+    /// The whole text of the file.
+    pub(crate) fn read(&self) -> Result<String, Trouble> {
+        read(&self.file)
+    }
+
+    /// Puts this text in the file's place; readers see the old one or the new one.
+    pub(crate) fn replace(&self, text: &str) -> Result<(), Trouble> {
+        check_size(text.as_bytes())?;
+        let old = fs::metadata(&self.file)?;
+        let path = beside(&self.file, ".new");
+        match fs::remove_file(&path) {
+            // A crash may have left one; nobody else has it, because we hold the lock.
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let mut new = options.open(&path)?;
+        new.write_all(text.as_bytes())?;
+        let made = new.metadata()?;
+        if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
+            fchown(&new, Some(old.uid()), Some(old.gid()))?;
+        }
+        new.set_permissions(old.permissions())?;
+        new.sync_all()?;
+        Ok(fs::rename(&path, &self.file)?)
+    }
+
+    /// Makes the last replacement survive a power failure.
+    pub(crate) fn flush(&self) -> Result<(), Trouble> {
+        let folder = self.file.parent().unwrap_or(Path::new("/"));
+        let flushed = File::open(folder).and_then(|folder| folder.sync_all());
+        flushed.map_err(Trouble::NotFlushed)
+    }
+}
+
+/// Takes the lock of the file at this path, or nothing where it stays taken for 2 s.
+pub(crate) async fn lock(path: &Path) -> Result<Option<Lock>, Trouble> {
+    let taken = async {
+        loop {
+            let path = path.to_owned();
+            if let Some(lock) = on_disk(move || try_lock(&path)).await? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(LOCK_TRY_EVERY).await;
+        }
+    };
+    tokio::time::timeout(LOCK_PATIENCE, taken)
+        .await
+        .ok()
+        .transpose()
+}
+
+fn try_lock(path: &Path) -> Result<Option<Lock>, Trouble> {
+    let file = path.canonicalize()?;
+    let beside = beside(&file, ".lock");
+    // Reading is enough to lock, so a lock file that another user made is no obstacle.
+    let held = File::open(&beside)
+        .or_else(|_| OpenOptions::new().append(true).create(true).open(&beside))?;
+    match held.try_lock() {
+        Ok(()) => Ok(Some(Lock { file, _held: held })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// The whole text of the file.
+pub(crate) fn read(file: &Path) -> Result<String, Trouble> {
+    // Asked before it is opened: opening a pipe would wait for its writer.
+    if !fs::metadata(file)?.is_file() {
+        return Err(Trouble::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    File::open(file)?
+        .take(FILE_BYTES_LIMIT + 1)
+        .read_to_end(&mut bytes)?;
+    check_size(&bytes)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error
+            .as_bytes()
+            .iter()
+            .take(error.utf8_error().valid_up_to());
+        let line = 1 + valid.filter(|byte| **byte == b'\n').count();
+        let what = "is not valid UTF-8";
+        Trouble::Malformed(Malformed { line, what })
+    })
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(ending);
+    name.into()
+}
+
+/// Runs work that blocks on a thread of its own. It is not stopped where its caller goes away.
+pub(crate) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
+) -> Result<T, Trouble> {
+    match tokio::time::timeout(DISK_LIMIT, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) | Err(_) => Err(Trouble::NoAnswer),
+    }
+}
+
+fn check_size(bytes: &[u8]) -> Result<(), Trouble> {
+    let fits = u64::try_from(bytes.len()).is_ok_and(|size| size <= FILE_BYTES_LIMIT);
+    fits.then_some(()).ok_or(Trouble::TooLarge)
+}

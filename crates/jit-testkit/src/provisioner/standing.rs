@@ -1,0 +1,188 @@
+//! The clauses of standing access.
+
+use std::time::Duration;
+
+use jit_core::ports::Effect;
+use jit_core::provider::{Answer, Presence, Target};
+use jit_core::request::RequestId;
+
+use super::{
+    Breakage, LATE, PAGES_LIMIT, Sight, Suite, TICK, in_time, not_possible, nothing_done, says_how,
+};
+
+impl Suite<'_> {
+    pub(super) async fn standing_access(&mut self) {
+        self.the_other_kind_is_refused().await;
+        self.granting_and_revoking_are_idempotent().await;
+        self.nothing_is_transmitted_past_its_time().await;
+        self.a_dropped_call_is_like_a_crash().await;
+        for how in self.breakages() {
+            self.a_failure_says_what_was_done(how).await;
+        }
+        self.a_listing_shows_what_stands().await;
+    }
+
+    async fn the_other_kind_is_refused(&mut self) {
+        let request = self.request();
+        let refused = self.mint(request, self.soon()).await;
+        let error = refused.expect_err("standing access is not minted");
+        not_possible(&error);
+        self.agrees(request, Presence::Absent).await;
+    }
+
+    async fn granting_and_revoking_are_idempotent(&mut self) {
+        let never = self.request();
+        self.taken(never).await;
+        let first = self.given().await;
+        let second = self.given().await;
+        self.taken(second).await;
+        self.taken(first).await;
+    }
+
+    async fn nothing_is_transmitted_past_its_time(&mut self) {
+        let request = self.request();
+        let now = self.fixture.now();
+        for send_before in [now, now - Duration::from_secs(1)] {
+            let refused = self.grant(request, send_before).await;
+            nothing_done(&refused.expect_err(LATE));
+        }
+        self.settle().await;
+        self.agrees(request, Presence::Absent).await;
+
+        let limit = self.fixture.now() + TICK;
+        let answer = self
+            .grant(request, limit)
+            .await
+            .expect("a grant just before its limit is sent");
+        self.applied(request, answer, Presence::Present).await;
+
+        let now = self.fixture.now();
+        for send_before in [now, now - Duration::from_secs(1)] {
+            let refused = self.revoke(request, None, send_before).await;
+            nothing_done(&refused.expect_err(LATE));
+        }
+        self.settle().await;
+        self.agrees(request, Presence::Present).await;
+
+        let limit = self.fixture.now() + TICK;
+        let answer = self
+            .revoke(request, None, limit)
+            .await
+            .expect("a revoke just before its limit is sent");
+        self.applied(request, answer, Presence::Absent).await;
+    }
+
+    async fn a_dropped_call_is_like_a_crash(&mut self) {
+        let request = self.request();
+        let call = self.grant(request, self.soon());
+        // The first poll runs to the first await, then the call is dropped.
+        drop(tokio::time::timeout(Duration::ZERO, call).await);
+        self.settle().await;
+        let there = self.is_effective(request).await;
+        let wanted = if there {
+            Presence::Present
+        } else {
+            Presence::Absent
+        };
+        // A call that goes on behind the drop may be seen, in flight or done, but never missed.
+        let seen = self.inspect(request, None).await.expect("inspect works");
+        assert!(
+            seen == wanted || self.is_effective(request).await || seen == Presence::InFlight,
+            "a dropped call is judged by what was done, but inspect said {seen:?}"
+        );
+        let answer = self.revoked_at_last(request).await;
+        self.applied(request, answer, Presence::Absent).await;
+    }
+
+    /// What is in flight may refuse a revoke for a while.
+    async fn revoked_at_last(&mut self, request: RequestId) -> Answer {
+        loop {
+            match self.revoke(request, None, self.soon()).await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(error.kind.is_retryable(), "revoke works: {error:?}"),
+            }
+            self.fixture.pass(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn a_failure_says_what_was_done(&mut self, how: Breakage) {
+        let request = self.request();
+        self.fixture.break_calls(how).await;
+        let failed = self.grant(request, self.soon()).await;
+        let seen = self.inspect(request, None).await;
+        self.fixture.mend().await;
+        let error = failed.expect_err("a broken grant fails");
+        says_how(&error, how);
+        assert!(seen.is_err(), "a broken look is an error, not {seen:?}");
+        self.settle().await;
+        let there = self.is_effective(request).await;
+        assert!(
+            !there || error.effect == Effect::Unknown,
+            "{how:?}: an error says that nothing was done only where that is certain"
+        );
+        assert_eq!(
+            there,
+            how == Breakage::LostReply,
+            "the fixture breaks calls as asked"
+        );
+        self.taken(request).await;
+
+        let request = self.given().await;
+        self.fixture.break_calls(how).await;
+        let failed = self.revoke(request, None, self.soon()).await;
+        self.fixture.mend().await;
+        let error = failed.expect_err("a broken revoke fails");
+        says_how(&error, how);
+        self.settle().await;
+        let there = self.is_effective(request).await;
+        assert!(
+            there || error.effect == Effect::Unknown,
+            "{how:?}: an error says that nothing was done only where that is certain"
+        );
+        self.taken(request).await;
+    }
+
+    async fn a_listing_shows_what_stands(&mut self) {
+        let request = self.given().await;
+        if self.counterpart.shows(Sight::Paging) {
+            self.fixture.crowd().await;
+        }
+        let (pages, listed) = self.listing().await;
+        let ours = listed.iter().filter(|target| **target == self.target);
+        assert_eq!(ours.count(), 1, "what stands is listed once");
+        for (at, target) in listed.iter().enumerate() {
+            assert!(
+                !listed.iter().skip(at + 1).any(|other| other == target),
+                "{target:?} is listed twice"
+            );
+        }
+        assert!(
+            pages > 1 || !self.counterpart.shows(Sight::Paging),
+            "a fixture crowds several pages or says why not"
+        );
+        self.taken(request).await;
+        let (_, listed) = self.listing().await;
+        assert!(
+            !listed.contains(&self.target),
+            "what was revoked is not listed"
+        );
+    }
+
+    async fn listing(&self) -> (usize, Vec<Target>) {
+        let mut listed = Vec::new();
+        let mut page = None;
+        for pages in 1..=PAGES_LIMIT {
+            let resource = &self.target.resource;
+            let got = in_time(self.adapter.standing(resource, page.as_deref()))
+                .await
+                .expect("listing works");
+            listed.extend(got.items.into_iter().map(|standing| standing.target));
+            page = got.next;
+            if page.is_none() {
+                return (pages, listed);
+            }
+        }
+        assert!(page.is_none(), "a listing ends");
+        (PAGES_LIMIT, listed)
+    }
+}
