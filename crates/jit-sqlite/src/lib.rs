@@ -1,1 +1,381 @@
-//! To be written.
+//! `RequestStore` in one SQLite file: the embedded default. Daemon, sweeper and operator verbs open
+//! the same file at once, on one host and a local disk; write-ahead logging does not work over a
+//! network file system.
+//!
+//! One thread writes, with group commit ([`writer`]); reads run beside it. Whatever is answered as
+//! written is on the disk (`synchronous=FULL`).
+
+#![warn(missing_docs)]
+
+mod commit;
+mod error;
+mod read;
+mod rows;
+mod schema;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jit_core::Timestamp;
+use jit_core::audit::{ChainHead, Sealed};
+use jit_core::ports::{
+    Commit, CommitError, Delivery, Due, Effect, Idempotency, Inbox, InboxItem, PortError, Query,
+    RequestStore, Row,
+};
+use jit_core::provider::SlotKey;
+use jit_core::request::{AccessRequest, RequestId, Slot};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use commit::Prepared;
+use error::{Cause, Fault, commit_error, port_error};
+use read::LeftOut;
+use writer::Writer;
+
+pub use error::OpenError;
+
+/// The most writes that are under way at once; each of them holds a thread of the runtime.
+const WRITES_LIMIT: usize = 128;
+/// The most reads that are under way at once; each has a connection of its own.
+const READS_LIMIT: usize = 4;
+
+/// How long a store waits.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// For the lock of another process.
+    pub busy_timeout: Duration,
+    /// For the answer to a call, its place in the queue and its transaction together. Longer than
+    /// `busy_timeout`, so that a lock that is held is told from a disk that hangs.
+    pub call_limit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            busy_timeout: Duration::from_secs(5),
+            call_limit: Duration::from_secs(8),
+        }
+    }
+}
+
+/// A store in one file. Cheap to clone; the clones share connections and the writer.
+///
+/// Calls need a Tokio runtime with its timers on. They run on threads, so a runtime whose time is
+/// paused stands still while they do. A call whose future is dropped is done all the same, or not
+/// begun.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    writes: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    options: Options,
+    writer: Writer,
+    /// Connections for reading that nobody uses now.
+    idle: Mutex<Vec<Connection>>,
+    left_out: LeftOut,
+}
+
+impl SqliteStore {
+    /// Opens the file; makes it, for its owner alone, where it does not exist; brings an older
+    /// schema up to date. Blocks for as long as `busy_timeout`: call it at start-up.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let (path, connection) = schema::open(path.as_ref(), options.busy_timeout)?;
+        let writer = Writer::start(connection, options.call_limit)
+            .map_err(|error| OpenError::of_system(path.clone(), error))?;
+        let shared = Shared {
+            path,
+            options,
+            writer,
+            idle: Mutex::default(),
+            left_out: LeftOut::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            writes: Arc::new(Semaphore::new(WRITES_LIMIT)),
+            reads: Arc::new(Semaphore::new(READS_LIMIT)),
+        })
+    }
+
+    /// Writes a copy of the whole store, as it is at one instant, to a file that must not exist.
+    /// The copy appears complete, or not at all. Writers are not held up.
+    pub async fn backup_to(&self, path: impl AsRef<Path>) -> Result<(), PortError> {
+        let path = path.as_ref().to_owned();
+        let shared = Arc::clone(&self.shared);
+        let copy = move || shared.with_reader(|connection| backup(connection, &path));
+        let copied = tokio::task::spawn_blocking(copy).await;
+        copied
+            .unwrap_or(Err(Cause::Stopped))
+            .map_err(|cause| port_error("back up", Effect::None, cause))
+    }
+
+    /// What SQLite finds wrong with the file, a line each; nothing where it is sound. Reads the
+    /// whole file.
+    pub async fn integrity(&self) -> Result<Vec<String>, PortError> {
+        let shared = Arc::clone(&self.shared);
+        let check = move || shared.with_reader(read::quick_check);
+        let checked = tokio::task::spawn_blocking(check).await;
+        checked
+            .unwrap_or(Err(Cause::Stopped))
+            .map_err(|cause| port_error("check the file", Effect::None, cause))
+    }
+
+    /// Waits for a place among so many calls.
+    async fn place(&self, among: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Cause> {
+        let place = Arc::clone(among).acquire_owned();
+        match tokio::time::timeout(self.shared.options.call_limit, place).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Cause::Crowded),
+        }
+    }
+
+    async fn write<T, W>(&self, work: W) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        let place = self.place(&self.writes).await?;
+        let shared = Arc::clone(&self.shared);
+        let submit = move || {
+            let outcome = shared.writer.submit(work);
+            drop(place);
+            outcome
+        };
+        let submitted = tokio::task::spawn_blocking(submit).await;
+        submitted.unwrap_or(Err(Fault::Failed {
+            effect: Effect::Unknown,
+            cause: Cause::Stopped,
+        }))
+    }
+
+    async fn read<T, R>(&self, operation: &'static str, work: R) -> Result<T, PortError>
+    where
+        T: Send + 'static,
+        R: FnOnce(&Connection, &LeftOut) -> Result<T, Cause> + Send + 'static,
+    {
+        let failed = |cause| port_error(operation, Effect::None, cause);
+        let place = self.place(&self.reads).await.map_err(failed)?;
+        let shared = Arc::clone(&self.shared);
+        let work = move || {
+            let answer = shared.with_reader(|connection| work(connection, &shared.left_out));
+            drop(place);
+            answer
+        };
+        let answer = tokio::task::spawn_blocking(work);
+        match tokio::time::timeout(self.shared.options.call_limit, answer).await {
+            Ok(Ok(answer)) => answer.map_err(failed),
+            Ok(Err(_)) => Err(failed(Cause::Stopped)),
+            Err(_) => Err(failed(Cause::Late)),
+        }
+    }
+}
+
+impl Shared {
+    /// Reads in one transaction, on a connection that is put back after it.
+    fn with_reader<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Cause>,
+    ) -> Result<T, Cause> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle().pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => schema::connect_reader(&self.path, self.options.busy_timeout)?,
+        };
+        let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Deferred)?;
+        let answer = work(&transaction)?;
+        transaction.finish()?;
+        // After an error the connection is dropped instead; the next call opens another.
+        idle().push(connection);
+        Ok(answer)
+    }
+}
+
+/// Copies under another name first, so that the name is given to a whole copy or to nothing.
+fn backup(connection: &Connection, path: &Path) -> Result<(), Cause> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let copied = copy(connection, &partial).and_then(|()| {
+        // Unlike a rename, a link never replaces what is there.
+        std::fs::hard_link(&partial, path)?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(())
+    });
+    // Whether it worked or not, this name has served; where it was never made there is none.
+    let _absent = std::fs::remove_file(&partial);
+    copied
+}
+
+fn copy(connection: &Connection, partial: &Path) -> Result<(), Cause> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut made = File::options();
+    made.write(true).create(true).truncate(true).mode(0o600);
+    made.open(partial)?;
+    let mut target = Connection::open(partial)?;
+    let backup = rusqlite::backup::Backup::new(connection, &mut target)?;
+    // All pages in one step: one read transaction, one state.
+    backup.step(-1)?;
+    drop(backup);
+    // The copy stands alone, with no log beside it.
+    target.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
+    drop(target);
+    File::open(partial)?.sync_all()?;
+    Ok(())
+}
+
+/// The answer of a write that is not a commit.
+fn answered<T>(operation: &'static str, outcome: Result<T, Fault>) -> Result<T, PortError> {
+    outcome.map_err(|fault| match fault {
+        Fault::Failed { effect, cause } => port_error(operation, effect, cause),
+        // Only commits and deliveries are decided on what is stored.
+        Fault::Conflict | Fault::CounterFull { .. } => {
+            let kind = jit_core::ports::ErrorKind::Conflict;
+            PortError::nothing_done("sqlite", operation, kind)
+        }
+    })
+}
+
+#[async_trait]
+impl RequestStore for SqliteStore {
+    async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
+        let work = move |connection: &Connection, _: &LeftOut| read::load(connection, id);
+        self.read("load", work).await
+    }
+
+    async fn slot(&self, key: &SlotKey) -> Result<Option<Slot>, PortError> {
+        let key = key.clone();
+        let work = move |connection: &Connection, _: &LeftOut| read::slot(connection, &key);
+        self.read("read a slot", work).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let prepared = Prepared::new(commit)?;
+        let written = self
+            .write(move |connection| prepared.apply(connection))
+            .await;
+        written.map_err(|fault| commit_error("commit", fault))
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
+        let work = move |connection: &Connection, left_out: &LeftOut| {
+            read::due(connection, left_out, now, limit)
+        };
+        self.read("list what is due", work).await
+    }
+
+    async fn deliveries_due(
+        &self,
+        notifiers: &[String],
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, PortError> {
+        let notifiers = notifiers.to_vec();
+        let work = move |connection: &Connection, _: &LeftOut| {
+            read::deliveries_due(connection, &notifiers, now, limit)
+        };
+        self.read("list due deliveries", work).await
+    }
+
+    async fn delivery_update(&self, delivery: Delivery) -> Result<(), CommitError> {
+        let work = move |connection: &Connection| rows::delivery_update(connection, &delivery);
+        let written = self.write(work).await;
+        written.map_err(|fault| commit_error("update a delivery", fault))
+    }
+
+    async fn events(&self, id: RequestId) -> Result<Vec<Sealed>, PortError> {
+        let work = move |connection: &Connection, _: &LeftOut| read::events(connection, id);
+        self.read("read a chain", work).await
+    }
+
+    async fn system_events(&self, after: u64, limit: usize) -> Result<Vec<Sealed>, PortError> {
+        let work = move |connection: &Connection, _: &LeftOut| {
+            read::system_events(connection, after, limit)
+        };
+        self.read("read the system chain", work).await
+    }
+
+    async fn system_head(&self) -> Result<ChainHead, PortError> {
+        let work = |connection: &Connection, _: &LeftOut| commit::system_head(connection);
+        self.read("read the system head", work).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Vec<AccessRequest>, PortError> {
+        let query = query.clone();
+        let work = move |connection: &Connection, left_out: &LeftOut| {
+            read::query(connection, left_out, &query)
+        };
+        self.read("query", work).await
+    }
+
+    async fn by_suffix(&self, suffix: &str) -> Result<Vec<RequestId>, PortError> {
+        let suffix = suffix.to_owned();
+        let work = move |connection: &Connection, _: &LeftOut| read::by_suffix(connection, &suffix);
+        self.read("find an id", work).await
+    }
+
+    async fn chains(
+        &self,
+        after: Option<RequestId>,
+        limit: usize,
+    ) -> Result<Vec<RequestId>, PortError> {
+        let work =
+            move |connection: &Connection, _: &LeftOut| read::chains(connection, after, limit);
+        self.read("list chains", work).await
+    }
+
+    async fn idempotency(&self, key: &str) -> Result<Option<Idempotency>, PortError> {
+        let key = key.to_owned();
+        let work = move |connection: &Connection, _: &LeftOut| read::idempotency(connection, &key);
+        self.read("look up a key", work).await
+    }
+
+    async fn row(&self, table: &'static str, key: &str) -> Result<Option<Row>, PortError> {
+        let key = key.to_owned();
+        let work = move |connection: &Connection, _: &LeftOut| read::row(connection, table, &key);
+        self.read("read a row", work).await
+    }
+
+    async fn rows(&self, table: &'static str) -> Result<Vec<Row>, PortError> {
+        let work = move |connection: &Connection, _: &LeftOut| read::rows(connection, table);
+        self.read("read rows", work).await
+    }
+
+    async fn inbox_put(
+        &self,
+        key: &str,
+        input: &str,
+        received_at: Timestamp,
+    ) -> Result<Inbox, PortError> {
+        let (key, input) = (key.to_owned(), input.to_owned());
+        let work =
+            move |connection: &Connection| rows::inbox_put(connection, &key, &input, received_at);
+        answered("keep an input", self.write(work).await)
+    }
+
+    async fn inbox_take(&self, now: Timestamp, limit: usize) -> Result<Vec<InboxItem>, PortError> {
+        let waits = move |connection: &Connection, _: &LeftOut| rows::inbox_waits(connection, now);
+        if !self.read("look into the inbox", waits).await? {
+            return Ok(Vec::new());
+        }
+        let work = move |connection: &Connection| rows::inbox_take(connection, now, limit);
+        answered("take inputs", self.write(work).await)
+    }
+
+    async fn inbox_done(&self, key: &str) -> Result<(), PortError> {
+        let key = key.to_owned();
+        let work = move |connection: &Connection| rows::inbox_done(connection, &key);
+        answered("end an input", self.write(work).await)
+    }
+}

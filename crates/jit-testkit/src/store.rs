@@ -270,6 +270,8 @@ impl State {
             self.idempotency.insert(used.key.clone(), used);
         }
         for counter in commit.counters {
+            self.counters
+                .retain(|_, kept| at.is_none_or(|at| at < kept.forget_at));
             let count = Count {
                 reached: self.count(&counter, at) + 1,
                 forget_at: counter.forget_at,

@@ -1,0 +1,351 @@
+//! What a commit does to the tables. Every statement carries the value that it was decided on, and
+//! a statement that changes no row is a conflict; the caller takes back what came before it.
+
+use jit_core::Timestamp;
+use jit_core::audit::{ChainHead, SYSTEM_CHAIN, Sealed};
+use jit_core::ports::{
+    COMMIT_RECORDS_LIMIT, Change, Commit, CommitError, Counter, DeliveryKey, Idempotency,
+    RowChange, SlotChange, SystemAppend, Urgency,
+};
+use jit_core::request::{AccessRequest, RequestId};
+use rusqlite::{Connection, OptionalExtension, Params, params};
+
+use crate::error::{Cause, Fault};
+use crate::rows;
+
+/// A number as SQLite keeps it. Ours count writes and events, and stay far below the end of the
+/// range; one from elsewhere stops there and fits no row.
+pub(crate) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number as it was kept.
+pub(crate) fn uint(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+/// Revokes sort before all else.
+pub(crate) fn urgency(urgency: Urgency) -> i64 {
+    match urgency {
+        Urgency::Revoke => 0,
+        Urgency::Other => 1,
+    }
+}
+
+/// A commit with its records in stored form, so that the writer has nothing left to compute.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    commit: Commit,
+    bodies: Vec<String>,
+}
+
+impl Prepared {
+    /// Refuses what is too large.
+    pub(crate) fn new(commit: Commit) -> Result<Self, CommitError> {
+        if commit.changes.len() > COMMIT_RECORDS_LIMIT {
+            return Err(CommitError::TooLarge { what: "records" });
+        }
+        let body = |change: &Change| change.record.to_stored();
+        let bodies = commit.changes.iter().map(body).collect();
+        Ok(Self { commit, bodies })
+    }
+
+    /// Writes it. After an error some of it may be there, for the caller to take back.
+    pub(crate) fn apply(&self, connection: &Connection) -> Result<(), Fault> {
+        let Commit {
+            changes,
+            unchanged,
+            slots,
+            system,
+            inbox_done,
+            idempotency,
+            counters,
+            rows,
+            deliveries,
+            at,
+        } = &self.commit;
+        for (id, version) in unchanged {
+            must_be(connection, *id, *version)?;
+        }
+        for (change, body) in changes.iter().zip(&self.bodies) {
+            write_record(connection, change, body)?;
+            for event in &change.events {
+                append(connection, event)?;
+            }
+        }
+        for change in slots {
+            write_slot(connection, change)?;
+        }
+        if let Some(append) = system {
+            append_system(connection, append)?;
+        }
+        for change in rows {
+            write_row(connection, change)?;
+        }
+        if let Some(used) = idempotency {
+            use_key(connection, used, *at)?;
+        }
+        for counter in counters {
+            count(connection, counter, *at)?;
+        }
+        for key in deliveries {
+            touch(connection, key, at.unwrap_or(Timestamp::MIN))?;
+        }
+        if let Some(key) = inbox_done {
+            rows::inbox_done(connection, key)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a statement that must change one row.
+fn one_row(connection: &Connection, sql: &str, params: impl Params) -> Result<(), Fault> {
+    match connection.prepare_cached(sql)?.execute(params)? {
+        0 => Err(Fault::Conflict),
+        _ => Ok(()),
+    }
+}
+
+fn must_be(connection: &Connection, id: RequestId, version: u64) -> Result<(), Fault> {
+    let sql = "SELECT 1 FROM request WHERE id = ?1 AND version = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    match statement.exists(params![id.to_string(), int(version)])? {
+        true => Ok(()),
+        false => Err(Fault::Conflict),
+    }
+}
+
+fn write_record(connection: &Connection, change: &Change, body: &str) -> Result<(), Fault> {
+    const INSERT: &str = "
+        INSERT INTO request (id, reversed, shape, version, status, requester, beneficiary,
+            opened_at, updated_at, over_at, wake_at, urgency, provider, body)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+        ON CONFLICT (id) DO NOTHING";
+    const UPDATE: &str = "
+        UPDATE request SET reversed = ?2, shape = ?3, version = ?4, status = ?5, requester = ?6,
+            beneficiary = ?7, opened_at = ?8, updated_at = ?9, over_at = ?10, wake_at = ?11,
+            urgency = ?12, provider = ?13, body = ?14
+        WHERE id = ?1 AND version = ?15";
+    let Change {
+        record,
+        expected,
+        wake,
+        ..
+    } = change;
+    let id = record.id.to_string();
+    let reversed: String = id.chars().rev().collect();
+    let (version, shape, status) = (int(record.version), record.shape, record.status());
+    let (opened_at, updated_at) = (
+        record.opened_at.unix_micros(),
+        record.updated_at.unix_micros(),
+    );
+    let over_at = status.is_over().then_some(updated_at);
+    let wake_at = wake.as_ref().map(|wake| wake.at.unix_micros());
+    let kind = wake.as_ref().map(|wake| urgency(wake.urgency));
+    let provider = wake.as_ref().map(|wake| wake.provider.as_str());
+    let (requester, beneficiary) = (record.requester.as_str(), record.beneficiary.as_str());
+    let status = status.as_str();
+    match expected {
+        None => one_row(
+            connection,
+            INSERT,
+            params![
+                id,
+                reversed,
+                shape,
+                version,
+                status,
+                requester,
+                beneficiary,
+                opened_at,
+                updated_at,
+                over_at,
+                wake_at,
+                kind,
+                provider,
+                body
+            ],
+        )?,
+        Some(expected) => one_row(
+            connection,
+            UPDATE,
+            params![
+                id,
+                reversed,
+                shape,
+                version,
+                status,
+                requester,
+                beneficiary,
+                opened_at,
+                updated_at,
+                over_at,
+                wake_at,
+                kind,
+                provider,
+                body,
+                int(*expected)
+            ],
+        )?,
+    }
+    write_parts(connection, &id, record)
+}
+
+/// Writes nothing where the parts are as they were, which is nearly always.
+fn write_parts(connection: &Connection, id: &str, record: &AccessRequest) -> Result<(), Fault> {
+    let wanted: Vec<&str> = record
+        .parts
+        .iter()
+        .map(|part| part.entitlement.as_str())
+        .collect();
+    let mut stored =
+        connection.prepare_cached("SELECT entitlement FROM part WHERE request = ?1")?;
+    let stored = stored.query_map([id], |row| row.get::<_, String>(0))?;
+    let stored: Vec<String> = stored.collect::<Result<_, _>>()?;
+    let sql = "DELETE FROM part WHERE request = ?1 AND entitlement = ?2";
+    for gone in stored
+        .iter()
+        .filter(|name| !wanted.contains(&name.as_str()))
+    {
+        connection
+            .prepare_cached(sql)?
+            .execute([id, gone.as_str()])?;
+    }
+    let sql = "INSERT INTO part (request, entitlement) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    for new in wanted
+        .iter()
+        .filter(|name| !stored.iter().any(|old| old == *name))
+    {
+        connection.prepare_cached(sql)?.execute([id, *new])?;
+    }
+    Ok(())
+}
+
+fn append(connection: &Connection, event: &Sealed) -> Result<(), Fault> {
+    let sql = "INSERT INTO event (chain, seq, at, body, hash) VALUES (?1, ?2, ?3, ?4, ?5)
+        ON CONFLICT (chain, seq) DO NOTHING";
+    let (at, hash) = (event.at.unix_micros(), event.hash.to_string());
+    let params = params![event.chain, int(event.seq), at, event.body, hash];
+    one_row(connection, sql, params)
+}
+
+/// The head of the system chain, as it is kept beside the events: events that were cut off its end
+/// are missed by the verifier.
+pub(crate) fn system_head(connection: &Connection) -> Result<ChainHead, Cause> {
+    let sql = "SELECT seq, hash FROM head WHERE chain = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let kept = statement.query_row([SYSTEM_CHAIN], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+    });
+    match kept.optional()? {
+        None => Ok(ChainHead::start(SYSTEM_CHAIN)),
+        Some((seq, hash)) => {
+            let damaged = |_| Cause::Damaged { what: "chain head" };
+            let hash = hash.parse().map_err(damaged)?;
+            let seq = uint(seq);
+            Ok(ChainHead { seq, hash })
+        }
+    }
+}
+
+fn append_system(connection: &Connection, append: &SystemAppend) -> Result<(), Fault> {
+    if system_head(connection)? != append.expected {
+        return Err(Fault::Conflict);
+    }
+    for event in &append.events {
+        self::append(connection, event)?;
+    }
+    let Some(newest) = append.events.last() else {
+        return Ok(());
+    };
+    let sql = "INSERT INTO head (chain, seq, hash) VALUES (?1, ?2, ?3)
+        ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq, hash = excluded.hash";
+    let params = params![SYSTEM_CHAIN, int(newest.seq), newest.hash.to_string()];
+    one_row(connection, sql, params)
+}
+
+fn write_slot(connection: &Connection, change: &SlotChange) -> Result<(), Fault> {
+    let (key, owner) = (change.slot.key.as_str(), change.slot.owner.to_string());
+    match change.expected {
+        None => one_row(
+            connection,
+            "INSERT INTO slot (key, owner) VALUES (?1, ?2) ON CONFLICT (key) DO NOTHING",
+            params![key, owner],
+        ),
+        Some(expected) => one_row(
+            connection,
+            "UPDATE slot SET owner = ?2 WHERE key = ?1 AND owner = ?3",
+            params![key, owner, expected.to_string()],
+        ),
+    }
+}
+
+fn write_row(connection: &Connection, change: &RowChange) -> Result<(), Fault> {
+    let row = &change.row;
+    match &change.expected {
+        None => one_row(
+            connection,
+            "INSERT INTO small (class, key, value) VALUES (?1, ?2, ?3)
+                ON CONFLICT (class, key) DO NOTHING",
+            params![row.table, row.key, row.value],
+        ),
+        Some(expected) => one_row(
+            connection,
+            "UPDATE small SET value = ?3 WHERE class = ?1 AND key = ?2 AND value = ?4",
+            params![row.table, row.key, row.value, expected],
+        ),
+    }
+}
+
+fn use_key(
+    connection: &Connection,
+    used: &Idempotency,
+    at: Option<Timestamp>,
+) -> Result<(), Fault> {
+    let forget = "DELETE FROM idempotency WHERE forget_at <= ?1";
+    if let Some(at) = at {
+        connection
+            .prepare_cached(forget)?
+            .execute([at.unix_micros()])?;
+    }
+    let sql = "INSERT INTO idempotency (key, fingerprint, request, forget_at)
+        VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key) DO NOTHING";
+    let (fingerprint, request) = (used.fingerprint.to_string(), used.request.to_string());
+    let params = params![used.key, fingerprint, request, used.forget_at.unix_micros()];
+    one_row(connection, sql, params)
+}
+
+fn count(connection: &Connection, counter: &Counter, at: Option<Timestamp>) -> Result<(), Fault> {
+    let full = || Fault::CounterFull {
+        key: counter.key.clone(),
+    };
+    if counter.ceiling == 0 {
+        return Err(full());
+    }
+    let forget = "DELETE FROM counter WHERE forget_at <= ?1";
+    if let Some(at) = at {
+        connection
+            .prepare_cached(forget)?
+            .execute([at.unix_micros()])?;
+    }
+    let sql = "INSERT INTO counter (key, interval, reached, forget_at) VALUES (?1, ?2, 1, ?3)
+        ON CONFLICT (key, interval) DO UPDATE
+        SET reached = reached + 1, forget_at = excluded.forget_at WHERE reached < ?4";
+    let (window, forget_at) = (int(counter.window), counter.forget_at.unix_micros());
+    let params = params![counter.key, window, forget_at, counter.ceiling];
+    one_row(connection, sql, params).map_err(|fault| match fault {
+        Fault::Conflict => full(),
+        other => other,
+    })
+}
+
+fn touch(connection: &Connection, key: &DeliveryKey, at: Timestamp) -> Result<(), Fault> {
+    let sql = "INSERT INTO delivery
+            (request, notifier, target, version, message, shown_seq, attempts, deliver_at)
+        VALUES (?1, ?2, ?3, 0, NULL, 0, 0, ?4)
+        ON CONFLICT (request, notifier, target) DO UPDATE SET version = version + 1,
+            deliver_at = min(coalesce(deliver_at, excluded.deliver_at), excluded.deliver_at)";
+    let request = key.request.to_string();
+    let params = params![request, key.notifier, key.target, at.unix_micros()];
+    one_row(connection, sql, params)
+}

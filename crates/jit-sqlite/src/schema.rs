@@ -1,0 +1,253 @@
+//! The file: opening it without harm, its schema, and the steps that lead from one version of it
+//! to the next. `PRAGMA user_version` is how many steps were taken.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::OpenError;
+
+/// Marks the file as ours: `JITA`.
+const APPLICATION_ID: i64 = 0x4a49_5441;
+
+/// How long to wait before the switch to write-ahead logging is tried again; SQLite does not wait
+/// for it by itself.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Every step ever released, in order. A released step is never edited.
+const STEPS: [&str; 1] = ["
+CREATE TABLE request (
+    id TEXT PRIMARY KEY,
+    reversed TEXT NOT NULL UNIQUE,
+    shape INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    requester TEXT NOT NULL,
+    beneficiary TEXT NOT NULL,
+    opened_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    over_at INTEGER,
+    wake_at INTEGER,
+    urgency INTEGER,
+    provider TEXT,
+    body TEXT NOT NULL
+) STRICT;
+CREATE INDEX request_due ON request (urgency, wake_at, id) WHERE wake_at IS NOT NULL;
+CREATE INDEX request_status ON request (status, id);
+CREATE INDEX request_requester ON request (requester, id);
+CREATE INDEX request_beneficiary ON request (beneficiary, id);
+CREATE INDEX request_updated ON request (updated_at);
+
+CREATE TABLE part (
+    request TEXT NOT NULL,
+    entitlement TEXT NOT NULL,
+    PRIMARY KEY (request, entitlement)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX part_entitlement ON part (entitlement, request);
+
+CREATE TABLE event (
+    chain TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (chain, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER event_stays BEFORE UPDATE ON event
+    BEGIN SELECT RAISE(ABORT, 'an event is never changed'); END;
+CREATE TRIGGER event_remains BEFORE DELETE ON event
+    BEGIN SELECT RAISE(ABORT, 'an event is never removed'); END;
+
+CREATE TABLE head (
+    chain TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    hash TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE slot (
+    key TEXT PRIMARY KEY,
+    owner TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE delivery (
+    request TEXT NOT NULL,
+    notifier TEXT NOT NULL,
+    target TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    message TEXT,
+    shown_seq INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    deliver_at INTEGER,
+    PRIMARY KEY (request, notifier, target)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_due ON delivery (notifier, deliver_at, request, target)
+    WHERE deliver_at IS NOT NULL;
+
+CREATE TABLE inbox (
+    key TEXT PRIMARY KEY,
+    input TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    taken_at INTEGER,
+    done INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX inbox_waiting ON inbox (received_at, key) WHERE done = 0;
+CREATE INDEX inbox_over ON inbox (received_at) WHERE done = 1;
+
+CREATE TABLE idempotency (
+    key TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    request TEXT NOT NULL,
+    forget_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_over ON idempotency (forget_at);
+
+CREATE TABLE counter (
+    key TEXT NOT NULL,
+    interval INTEGER NOT NULL,
+    reached INTEGER NOT NULL,
+    forget_at INTEGER NOT NULL,
+    PRIMARY KEY (key, interval)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX counter_over ON counter (forget_at);
+
+CREATE TABLE small (
+    class TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (class, key)
+) STRICT, WITHOUT ROWID;
+"];
+
+/// The newest schema that this release knows.
+pub(crate) const KNOWN: i64 = STEPS.len() as i64;
+
+/// Opens a file as a store, makes it where it does not exist, and brings an older one up to date.
+/// Returns its absolute path and a connection for writing.
+pub(crate) fn open(path: &Path, busy: Duration) -> Result<(PathBuf, Connection), OpenError> {
+    let path = create(path)?;
+    let named = |error| OpenError::of(path.clone(), error);
+    let connection = connect(&path, busy).map_err(named)?;
+    if connection.is_readonly(rusqlite::MAIN_DB).map_err(named)? {
+        return Err(OpenError::ReadOnly { path });
+    }
+    // Reading comes first: whatever is not ours to change is refused before anything is written.
+    let found = recognise(&path, &connection)?;
+    use_wal(&path, &connection, busy)?;
+    if found < KNOWN {
+        migrate(&path, &connection)?;
+    }
+    Ok((path, connection))
+}
+
+/// A connection to a file that exists, for writing.
+pub(crate) fn connect(path: &Path, busy: Duration) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(busy)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // A file may hold hostile SQL in its schema; none of ours needs these.
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
+    Ok(connection)
+}
+
+/// A connection to a file that exists, for reading.
+pub(crate) fn connect_reader(path: &Path, busy: Duration) -> rusqlite::Result<Connection> {
+    let connection = connect(path, busy)?;
+    connection.pragma_update(None, "query_only", "ON")?;
+    Ok(connection)
+}
+
+/// The schema that the file has.
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut statement = connection.prepare_cached("PRAGMA user_version")?;
+    statement.query_row([], |row| row.get(0))
+}
+
+/// Makes the file where it does not exist, for its owner alone. SQLite gives the files beside it
+/// the same mode.
+pub(crate) fn create(path: &Path) -> Result<PathBuf, OpenError> {
+    let named = |error| OpenError::of_system(path.to_owned(), error);
+    let mut made = OpenOptions::new();
+    match made.write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let mode = std::fs::metadata(path).map_err(named)?.mode();
+            if mode & 0o077 != 0 {
+                let mode = format!("{:o}", mode & 0o777);
+                tracing::warn!(mode, "the store can be read by other users of this host");
+            }
+        }
+        Err(error) => return Err(named(error)),
+    }
+    std::fs::canonicalize(path).map_err(named)
+}
+
+/// Reads whose file this is and which schema it has: 0 where it is empty.
+fn recognise(path: &Path, connection: &Connection) -> Result<i64, OpenError> {
+    let read = || {
+        let one = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let found = one("PRAGMA user_version")?;
+        let application = one("PRAGMA application_id")?;
+        let objects = one("SELECT count(*) FROM sqlite_schema")?;
+        Ok((found, application, objects))
+    };
+    let path = path.to_owned();
+    let (found, application, objects) =
+        read().map_err(|error| OpenError::of(path.clone(), error))?;
+    let empty = (found, application, objects) == (0, 0, 0);
+    if !empty && application != APPLICATION_ID {
+        return Err(OpenError::Foreign { path });
+    }
+    if found > KNOWN {
+        let known = KNOWN;
+        return Err(OpenError::Newer { path, found, known });
+    }
+    Ok(found)
+}
+
+fn use_wal(path: &Path, connection: &Connection, busy: Duration) -> Result<(), OpenError> {
+    let named = |error| OpenError::of(path.to_owned(), error);
+    let switch = || {
+        connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
+    };
+    let mut tries = busy.as_millis() / PAUSE.as_millis();
+    let mode = loop {
+        match switch().map_err(named) {
+            Err(OpenError::Locked { .. }) if tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(PAUSE);
+            }
+            other => break other?,
+        }
+    };
+    if mode != "wal" {
+        let path = path.to_owned();
+        return Err(OpenError::NoWal { path, mode });
+    }
+    Ok(())
+}
+
+/// Takes the steps that are missing, all of them in one transaction or none.
+fn migrate(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let named = |error| OpenError::of(path.to_owned(), error);
+    let transaction =
+        rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate)
+            .map_err(named)?;
+    // Another process may have been faster.
+    let found = recognise(path, &transaction)?;
+    let taken = usize::try_from(found).unwrap_or_default();
+    let run = || {
+        for step in STEPS.iter().skip(taken) {
+            transaction.execute_batch(step)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", KNOWN)
+    };
+    run().map_err(named)?;
+    transaction.commit().map_err(named)
+}

@@ -1,0 +1,271 @@
+//! The one thread that writes. Jobs that arrive while a transaction runs are applied together in
+//! the next, each under a savepoint of its own, so that one that conflicts is taken back alone. A
+//! job is answered after the transaction that holds it is on the disk.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jit_core::ports::Effect;
+use rusqlite::Connection;
+
+use crate::error::{Cause, Fault};
+use crate::schema;
+
+/// The most jobs that share one transaction.
+const BATCH_LIMIT: usize = 64;
+
+/// Where calls hand in what they want written.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: Arc<Queue>,
+    call_limit: Duration,
+}
+
+impl Writer {
+    /// Starts the thread; it ends when this is dropped.
+    pub(crate) fn start(connection: Connection, call_limit: Duration) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue::default());
+        let of_thread = Arc::clone(&queue);
+        std::thread::Builder::new()
+            .name("jit-sqlite-writer".to_owned())
+            .spawn(move || serve(&connection, &of_thread))?;
+        Ok(Self { queue, call_limit })
+    }
+
+    /// Hands this in and waits for its end, not longer than a call may take. What was not begun by
+    /// then is never begun.
+    pub(crate) fn submit<T, W>(&self, work: W) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        let (reply, answer) = sync_channel(1);
+        let claimed = Arc::new(AtomicBool::new(false));
+        self.queue.push(Box::new(Task {
+            claimed: Arc::clone(&claimed),
+            work: Some(work),
+            outcome: None,
+            reply,
+        }));
+        match answer.recv_timeout(self.call_limit) {
+            Ok(outcome) => outcome,
+            Err(RecvTimeoutError::Timeout) => {
+                let begun = claimed.swap(true, Ordering::AcqRel);
+                let effect = if begun { Effect::Unknown } else { Effect::None };
+                let cause = Cause::Late;
+                Err(Fault::Failed { effect, cause })
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(Fault::Failed {
+                effect: Effect::Unknown,
+                cause: Cause::Stopped,
+            }),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.arrived.notify_all();
+    }
+}
+
+// -------------------------------------------------------------------------------------- the queue
+
+/// It needs no ceiling of its own: the store lets in only so many calls.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    jobs: VecDeque<Box<dyn Job>>,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, job: Box<dyn Job>) {
+        self.lock().jobs.push_back(job);
+        self.arrived.notify_one();
+    }
+
+    /// Waits for jobs; none when the store is gone and everything handed in is done.
+    fn next(&self) -> Option<Vec<Box<dyn Job>>> {
+        let waiting = self
+            .arrived
+            .wait_while(self.lock(), |waiting| {
+                waiting.jobs.is_empty() && !waiting.closed
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        let jobs = take(waiting, BATCH_LIMIT);
+        (!jobs.is_empty()).then_some(jobs)
+    }
+
+    /// The jobs that came since.
+    fn more(&self, limit: usize) -> Vec<Box<dyn Job>> {
+        take(self.lock(), limit)
+    }
+}
+
+fn take(mut waiting: MutexGuard<'_, Waiting>, limit: usize) -> Vec<Box<dyn Job>> {
+    let count = waiting.jobs.len().min(limit);
+    waiting.jobs.drain(..count).collect()
+}
+
+// --------------------------------------------------------------------------------------- the jobs
+
+/// How a job left the tables.
+enum Left {
+    /// What it wrote is to stay.
+    Written,
+    /// Something was not as it expected; what it wrote is to be taken back.
+    Refused,
+    /// The store failed; what it wrote is to be taken back.
+    Failed(Cause),
+}
+
+/// Something to write, with whoever waits for it.
+trait Job: Send + std::fmt::Debug {
+    /// Whether it is still wanted; from here on its caller can no longer take it back.
+    fn claim(&self) -> bool;
+    /// Writes, and keeps its outcome.
+    fn run(&mut self, connection: &Connection) -> Left;
+    /// Tells its outcome to its caller.
+    fn answer(self: Box<Self>);
+    /// Tells its caller that it failed, whatever its outcome was.
+    fn fail(self: Box<Self>, effect: Effect, cause: Cause);
+}
+
+struct Task<T, W> {
+    claimed: Arc<AtomicBool>,
+    work: Option<W>,
+    outcome: Option<Result<T, Fault>>,
+    reply: SyncSender<Result<T, Fault>>,
+}
+
+impl<T, W> std::fmt::Debug for Task<T, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task").finish_non_exhaustive()
+    }
+}
+
+impl<T, W> Job for Task<T, W>
+where
+    T: Send,
+    W: FnOnce(&Connection) -> Result<T, Fault> + Send,
+{
+    fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::AcqRel)
+    }
+
+    fn run(&mut self, connection: &Connection) -> Left {
+        let outcome = self.work.take().map(|work| work(connection));
+        let left = match &outcome {
+            Some(Ok(_)) => Left::Written,
+            Some(Err(Fault::Failed { cause, .. })) => Left::Failed(cause.clone()),
+            Some(Err(Fault::Conflict | Fault::CounterFull { .. })) | None => Left::Refused,
+        };
+        self.outcome = outcome;
+        left
+    }
+
+    // A caller that waits no longer hears nothing; what it asked for is done all the same.
+    fn answer(self: Box<Self>) {
+        if let Some(outcome) = self.outcome {
+            let _gone = self.reply.try_send(outcome);
+        }
+    }
+
+    fn fail(self: Box<Self>, effect: Effect, cause: Cause) {
+        let _gone = self.reply.try_send(Err(Fault::Failed { effect, cause }));
+    }
+}
+
+// ------------------------------------------------------------------------------------- the thread
+
+fn serve(connection: &Connection, queue: &Queue) {
+    while let Some(jobs) = queue.next() {
+        // A panic ends one batch, whose callers see their answer go away, and not the thread.
+        let run = catch_unwind(AssertUnwindSafe(|| settle(connection, queue, jobs)));
+        if run.is_err() {
+            tracing::error!("a write panicked and was taken back");
+        }
+        if !connection.is_autocommit()
+            && let Err(error) = connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(error = %error, "a transaction could not be taken back");
+        }
+    }
+}
+
+/// Applies these jobs, and those that came meanwhile, in one transaction.
+fn settle(connection: &Connection, queue: &Queue, mut jobs: Vec<Box<dyn Job>>) {
+    if let Err(cause) = begin(connection) {
+        return fail_all(jobs, Effect::None, &cause);
+    }
+    jobs.extend(queue.more(BATCH_LIMIT.saturating_sub(jobs.len())));
+    let mut done = Vec::new();
+    let mut jobs = jobs.into_iter();
+    for mut job in jobs.by_ref() {
+        if !job.claim() {
+            continue;
+        }
+        let applied = apply(connection, job.as_mut());
+        done.push(job);
+        if let Err(cause) = applied {
+            // Nothing of the transaction is left, or nothing that can be relied on.
+            done.extend(jobs);
+            return fail_all(done, Effect::None, &cause);
+        }
+    }
+    match connection.execute_batch("COMMIT").map_err(Cause::from) {
+        Ok(()) => done.into_iter().for_each(|job| job.answer()),
+        Err(cause) => {
+            // The disk may hold the end of the transaction although it did not say so.
+            let effect = match cause.is_busy() {
+                true => Effect::None,
+                false => Effect::Unknown,
+            };
+            fail_all(done, effect, &cause);
+        }
+    }
+}
+
+fn fail_all(jobs: Vec<Box<dyn Job>>, effect: Effect, cause: &Cause) {
+    for job in jobs {
+        job.fail(effect, cause.clone());
+    }
+}
+
+fn begin(connection: &Connection) -> Result<(), Cause> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    // The daemon of a later release may have migrated the file under us.
+    match schema::version(connection)? {
+        found if found > schema::KNOWN => Err(Cause::Newer { found }),
+        _ => Ok(()),
+    }
+}
+
+/// Runs one job under its savepoint. An error means that the whole transaction is lost.
+fn apply(connection: &Connection, job: &mut dyn Job) -> Result<(), Cause> {
+    connection.execute_batch("SAVEPOINT job")?;
+    let undo = || connection.execute_batch("ROLLBACK TO job; RELEASE job");
+    match job.run(connection) {
+        Left::Written => connection.execute_batch("RELEASE job")?,
+        Left::Refused => undo()?,
+        // After a full disk SQLite may have taken back everything by itself; then there is no
+        // savepoint any more, and what went wrong is the reason for all.
+        Left::Failed(cause) => undo().map_err(|_| cause)?,
+    }
+    Ok(())
+}
