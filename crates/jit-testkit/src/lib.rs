@@ -4,6 +4,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(test)]
+mod friendly;
 pub mod hostile;
 pub mod provisioner;
 pub mod sample;
