@@ -541,6 +541,24 @@ async fn the_providers_own_clock_ends_access_and_a_new_grant_moves_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_lands_past_the_providers_own_end_gives_nothing() {
+    let mut nature = standing(Apply::AtOnce);
+    nature.description.native_expiry = NativeExpiry::Exact;
+    for seed in 0..20 {
+        let scene = Scene::seeded(nature.clone(), seed);
+        scene.provider.fail_next(Fault::Late);
+        let mut call = scene.grant_call(1);
+        call.expires_at = scene.now() + Duration::from_secs(1);
+        let end = call.expires_at;
+        scene.handle.grant(call).await.unwrap_err();
+        pass(V).await;
+        let call = scene.ledger.calls().pop().unwrap();
+        let is_in_time = call.effective_at.unwrap() < end;
+        assert_eq!(scene.intervals().len(), usize::from(is_in_time));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_seed_gives_one_history_and_virtual_years_are_cheap() {
     async fn history(seed: u64) -> (Vec<Call>, BTreeMap<&'static str, u64>) {
         let scene = Scene::seeded(standing(Apply::Later), seed).hostile(Hostility {
