@@ -90,6 +90,9 @@ pub(crate) struct Replica {
     pub(crate) engine: Mutex<Option<Arc<Engine>>>,
 }
 
+/// The realm of the standing provider.
+pub(crate) const REALM: &str = "sim";
+
 const TICK: Duration = Duration::from_secs(1);
 
 /// Runs a plan to its end.
@@ -119,7 +122,7 @@ async fn simulate(plan: Plan) -> Outcome {
             world, replicas, number,
         )));
     }
-    let upheaval = tokio::task::spawn_local(script::upheaval(world.clone(), replicas.clone()));
+    let upheaval = tokio::task::spawn_local(script::upheaval(world.clone()));
     for script in scripts {
         script.await.unwrap();
     }
@@ -150,7 +153,7 @@ async fn live(world: Arc<World>, replica: Arc<Replica>) {
             () = worker.run(std::future::pending()) => {}
         }
         *replica.engine.lock().unwrap() = None;
-        let down_for = world.random.below(5_000);
+        let down_for = world.random.below(4_000);
         tokio::time::sleep(Duration::from_millis(down_for)).await;
     }
 }
@@ -320,7 +323,7 @@ impl World {
                 error_before_unknown: 30,
                 lost_reply: 60,
                 late: 80,
-                failed: 30,
+                failed: 150,
                 forbidden: 4,
                 outage: 4,
                 foreign: 0,
@@ -373,12 +376,19 @@ impl World {
     fn engine(&self, replica: &Replica) -> Engine {
         let chaos = &replica.chaos;
         let provisioner = |provider: &HostileProvider| -> Arc<dyn Provisioner> {
-            let inner: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(replica.clock.clone()));
-            let inner = sabotage::provisioner(self.plan.saboteur, inner, &replica.clock);
+            let clock = sabotage::clock(self.plan.saboteur, &replica.clock);
+            let inner: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock));
+            let inner = sabotage::provisioner(self.plan.saboteur, inner);
             Arc::new(ChaosProvisioner {
                 inner,
                 chaos: chaos.clone(),
                 slow_replies: self.slow_replies.clone(),
+                clock: replica.clock.clone(),
+                late_sends: if self.plan.mood == Mood::Hostile {
+                    60
+                } else {
+                    0
+                },
             })
         };
         let store = ChaosStore {
@@ -478,7 +488,7 @@ fn seconds(random: &SeededRandom, most: u64) -> Duration {
 }
 
 /// The room for wrong clocks in every V that is not zero.
-const SKEW: Duration = Duration::from_secs(5);
+pub(crate) const SKEW: Duration = Duration::from_secs(5);
 
 fn standing(random: &SeededRandom) -> Nature {
     let (v, a, apply, visible) = match random.below(4) {
@@ -503,7 +513,7 @@ fn standing(random: &SeededRandom) -> Nature {
         ),
     };
     Nature {
-        realm: "sim".to_owned(),
+        realm: REALM.to_owned(),
         description: Description {
             kind: Kind::Standing,
             native_expiry: NativeExpiry::None,
