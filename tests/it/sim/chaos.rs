@@ -65,8 +65,8 @@ pub(crate) const CRASH_POINTS: [(&str, u64); 28] = [
     ("after provider.resolve", 230),
     ("before provider.grant", 2000),
     ("after provider.grant", 2000),
-    ("before provider.mint", 3200),
-    ("after provider.mint", 3400),
+    ("before provider.mint", 4000),
+    ("after provider.mint", 5000),
     ("before provider.revoke", 900),
     ("after provider.revoke", 1100),
     ("before provider.inspect", 150),
@@ -334,8 +334,9 @@ impl ChaosProvisioner {
         if self.chaos.hits(self.late_sends) {
             self.chaos.counts.add("late send");
             let left = send_before.since(self.clock.now());
+            let late = Duration::from_millis(200);
             let spare = Duration::from_millis(self.chaos.random.below(1_500));
-            tokio::time::sleep(left.saturating_sub(spare)).await;
+            tokio::time::sleep((left + late).saturating_sub(spare)).await;
         }
     }
 }
@@ -380,7 +381,7 @@ impl Provisioner for ChaosProvisioner {
         let answer = call_through!(self, "grant", self.inner.grant(call));
         if self.slow_replies.lock().unwrap().remove(&request) {
             self.chaos.counts.add("slow reply");
-            tokio::time::sleep(Duration::from_secs(50)).await;
+            tokio::time::sleep(Duration::from_secs(55)).await;
         }
         answer
     }

@@ -53,6 +53,16 @@ pub(crate) struct Plan {
     pub(crate) lifecycles: u64,
     pub(crate) mood: Mood,
     pub(crate) saboteur: Option<Saboteur>,
+    pub(crate) focus: Option<Focus>,
+}
+
+/// What a run is about, where it is about something.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Focus {
+    /// The fates of its lifecycles.
+    pub(crate) fates: &'static [script::Fate],
+    /// How many calls per mille arrive late, and are sent late.
+    pub(crate) late: u16,
 }
 
 /// What came of it.
@@ -334,6 +344,13 @@ impl World {
                 outage_max: Duration::from_secs(120),
             },
         };
+        let hostility = match plan.focus {
+            Some(focus) => Hostility {
+                late: focus.late,
+                ..hostility
+            },
+            None => hostility,
+        };
         world.standing.set_hostility(hostility);
         world.minter.set_hostility(hostility);
         world
@@ -384,10 +401,10 @@ impl World {
                 chaos: chaos.clone(),
                 slow_replies: self.slow_replies.clone(),
                 clock: replica.clock.clone(),
-                late_sends: if self.plan.mood == Mood::Hostile {
-                    60
-                } else {
-                    0
+                late_sends: match (self.plan.focus, self.plan.mood) {
+                    (Some(focus), _) => focus.late.into(),
+                    (None, Mood::Hostile) => 60,
+                    (None, Mood::Calm) => 0,
                 },
             })
         };
@@ -413,7 +430,8 @@ impl World {
         let catalog: Catalog = [
             entitlement("st/admins", "admins", "two"),
             entitlement("st/ops", "ops", "one"),
-            entitlement("st/alias", "ops", "none"),
+            entitlement("st/alias", "ops", "one"),
+            entitlement("st/auto", "ops", "none"),
             entitlement("mt/token", "token", "one"),
         ]
         .into_iter()
@@ -452,7 +470,12 @@ impl World {
 
     /// Waits until nothing is owed any more; false where that takes for ever.
     async fn until_over(&self) -> bool {
-        for _ in 0..3 * 60 {
+        let minutes = if self.plan.saboteur.is_some() {
+            30
+        } else {
+            180
+        };
+        for _ in 0..minutes {
             tokio::time::sleep(Duration::from_secs(60)).await;
             let open = self
                 .store

@@ -15,7 +15,7 @@ use super::{Mood, Replica, World, id};
 
 /// What is to become of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     /// Approved, and left to the clock.
     Expires,
     /// Approved, and returned early.
@@ -44,6 +44,10 @@ enum Fate {
     Extended,
     /// Returned, and asked for again while it settles, sometimes for a very short time.
     Resumed,
+    /// Ended while its grant call is under way.
+    EndsInFlight,
+    /// Asked for under both of its names.
+    Alias,
     /// Asked for twice at once, for a long and a short time.
     Twins,
     /// The provider is away from the decision on.
@@ -54,25 +58,27 @@ enum Fate {
     PolicyApproved,
 }
 
-const FATES: [(Fate, u64); 18] = [
-    (Fate::Extended, 9),
-    (Fate::Resumed, 14),
-    (Fate::Twins, 10),
-    (Fate::Outage, 9),
-    (Fate::PolicyPending, 7),
-    (Fate::PolicyApproved, 7),
+const FATES: [(Fate, u64); 20] = [
     (Fate::Expires, 20),
     (Fate::Ends, 10),
     (Fate::Revoked, 8),
-    (Fate::LateReply, 12),
+    (Fate::LateReply, 76),
+    (Fate::EndsInFlight, 20),
+    (Fate::Alias, 6),
+    (Fate::Extended, 10),
+    (Fate::Resumed, 14),
+    (Fate::Twins, 26),
+    (Fate::Outage, 10),
+    (Fate::PolicyPending, 7),
+    (Fate::PolicyApproved, 7),
     (Fate::Denied, 12),
-    (Fate::Withdrawn, 9),
+    (Fate::Withdrawn, 14),
     (Fate::Lapses, 9),
-    (Fate::Invalidated, 6),
-    (Fate::LeavesApproved, 12),
+    (Fate::Invalidated, 9),
+    (Fate::LeavesApproved, 38),
     (Fate::ApproverLeaves, 6),
-    (Fate::CancelledAtOnce, 14),
-    (Fate::RevokedPending, 7),
+    (Fate::CancelledAtOnce, 18),
+    (Fate::RevokedPending, 12),
 ];
 
 type Replicas = Vec<Arc<Replica>>;
@@ -157,6 +163,10 @@ impl Script {
     }
 
     fn draw_fate(&self) -> Fate {
+        if let Some(focus) = self.world.plan.focus {
+            let number = usize::try_from(self.below(focus.fates.len() as u64)).unwrap();
+            return focus.fates[number];
+        }
         let mut left = self.below(FATES.iter().map(|(_, weight)| weight).sum());
         for (fate, weight) in FATES {
             if left < weight {
@@ -176,14 +186,21 @@ impl Script {
     fn ask(&self, number: u64, fate: Fate) -> Ask {
         let alone = matches!(
             fate,
-            Fate::LateReply | Fate::Extended | Fate::Resumed | Fate::Twins | Fate::Outage
+            Fate::LateReply
+                | Fate::EndsInFlight
+                | Fate::Alias
+                | Fate::Extended
+                | Fate::Resumed
+                | Fate::Twins
+                | Fate::Outage
         );
         let entitlement = match self.below(10) {
-            0..=3 if alone => "st/ops",
-            0..=3 => "mt/token",
-            4..=5 => "st/admins",
-            6..=8 => "st/ops",
-            _ => "st/alias",
+            _ if fate == Fate::Alias => "st/ops",
+            0..=4 if alone => "st/ops",
+            0..=4 => "mt/token",
+            5..=6 => "st/admins",
+            7..=8 => "st/ops",
+            _ => "st/auto",
         };
         let secs = match fate {
             Fate::Outage => 15 + self.below(20),
@@ -377,6 +394,21 @@ impl Script {
                 self.reaches(id, &[Status::Settling]).await;
                 let secs = if self.below(2) == 0 { 15 } else { 200 };
                 self.again(ask, secs).await;
+            }
+            Fate::EndsInFlight => {
+                self.approve_twice(&request).await;
+                self.reaches(id, &[Status::Provisioning]).await;
+                self.pause(3_000).await;
+                self.say(&requester(&request), id, Verb::End).await;
+            }
+            Fate::Alias => {
+                self.approve_twice(&request).await;
+                self.pause(20_000).await;
+                let alias = Ask {
+                    entitlement: "st/alias",
+                    ..ask.clone()
+                };
+                self.again(&alias, ask.secs).await;
             }
             Fate::Twins => {
                 let twin = Ask {
