@@ -160,3 +160,20 @@ async fn a_crowd_of_calls_is_served() {
     assert_eq!(served.len(), 600);
     assert_eq!(store.chains(None, 1_000).await.unwrap().len(), 600);
 }
+
+#[test]
+fn a_new_file_is_made_once_by_all_that_open_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..10 {
+        let path = folder.path().join(format!("{round}.db"));
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    open(&path);
+                });
+            }
+        });
+    }
+}
