@@ -10,7 +10,7 @@ use jit_core::ports::{Delivery, DeliveryKey, Due, Idempotency, Query, Row as Sma
 use jit_core::provider::SlotKey;
 use jit_core::request::{AccessRequest, REQUEST_SHAPE, RequestId, Slot};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, params_from_iter};
 
 use crate::commit::{int, uint, urgency};
 use crate::error::Cause;
@@ -324,12 +324,23 @@ pub(crate) fn rows(connection: &Connection, table: &'static str) -> Result<Vec<S
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// What SQLite finds wrong with the file; nothing where it is sound.
+/// What SQLite finds wrong with the file; nothing where it is sound. The check itself stops at what
+/// it cannot read past; that is a finding too.
 pub(crate) fn quick_check(connection: &Connection) -> Result<Vec<String>, Cause> {
     let mut statement = connection.prepare("PRAGMA quick_check")?;
-    let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
-    let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
-    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    let mut findings = Vec::new();
+    for line in statement.query_map([], |row| row.get::<_, String>(0))? {
+        match line {
+            Ok(line) if line == "ok" => {}
+            Ok(line) => findings.push(line),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+                findings.push(error.to_string());
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(findings)
 }
 
 #[cfg(test)]

@@ -164,11 +164,11 @@ async fn a_crowd_of_calls_is_served() {
 #[test]
 fn a_new_file_is_made_once_by_all_that_open_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    for round in 0..10 {
+    for round in 0..20 {
         let path = folder.path().join(format!("{round}.db"));
-        let start = std::sync::Barrier::new(4);
+        let start = std::sync::Barrier::new(8);
         std::thread::scope(|scope| {
-            for _ in 0..4 {
+            for _ in 0..8 {
                 scope.spawn(|| {
                     start.wait();
                     open(&path);
