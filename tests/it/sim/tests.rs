@@ -11,7 +11,7 @@ use super::{Focus, Mood, Outcome, Plan, run};
 
 const PER_SEED: u64 = 20;
 /// How many lifecycles the gate runs; `JIT_SIM_LIFECYCLES` says otherwise.
-const LIFECYCLES: u64 = 5_000;
+const LIFECYCLES: u64 = 6_000;
 /// How often each edge, fault and crash point must have been hit in a gate run.
 const COVERAGE: u64 = 100;
 
