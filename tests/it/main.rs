@@ -1,3 +1,4 @@
 //! Tests of the whole: one binary, a module per subject.
 
+mod architecture;
 mod sim;
