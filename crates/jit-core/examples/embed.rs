@@ -3,6 +3,8 @@
 //!
 //! Run it with `cargo run -p jit-core --example embed`.
 
+#![allow(clippy::print_stdout, reason = "an example shows what happens")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,7 +5,7 @@ use jit_core::engine::{EngineError, NewRequest, Verb};
 use jit_core::principal::{PrincipalKind, Profile};
 use jit_core::request::{Approver, Stage as Far, Status};
 
-use crate::stage::{Stage, id, minted, secs, standing, ttl, via};
+use jit_testkit::stage::{Stage, id, minted, secs, standing, ttl, via};
 
 #[tokio::test]
 async fn s5_a_request_is_decided_once() {

@@ -16,7 +16,7 @@ use jit_core::request::{CancelReason, Phase, Status};
 use jit_testkit::hostile::{Fault, HostileHandle};
 use jit_testkit::store::MemoryStore;
 
-use crate::stage::{Stage, minted, secs, standing, via};
+use jit_testkit::stage::{Stage, minted, secs, standing, via};
 
 /// Looks into the store at each grant call.
 struct Witness {

@@ -6,4 +6,3 @@ mod deciding;
 mod granting;
 mod proving;
 mod revoking;
-mod stage;

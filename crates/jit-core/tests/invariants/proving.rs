@@ -7,7 +7,7 @@ use jit_core::digest::Digest;
 use jit_core::engine::verify_audit;
 use jit_core::ports::RequestStore;
 
-use crate::stage::Stage;
+use jit_testkit::stage::Stage;
 
 async fn story() -> (Stage, jit_core::request::AccessRequest, Vec<Sealed>) {
     let stage = Stage::new();

@@ -10,7 +10,7 @@ use jit_core::request::{Cause, End, Phase, Status};
 use jit_testkit::hostile::Fault;
 use jit_testkit::time::ManualClock;
 
-use crate::stage::{Stage, secs, standing, via};
+use jit_testkit::stage::{Stage, secs, standing, via};
 
 #[tokio::test]
 async fn s2_an_answered_delete_ends_nothing_until_the_provider_was_read_back() {
@@ -74,7 +74,7 @@ async fn s3_a_late_effect_that_is_seen_while_settling_is_revoked() {
 async fn s7_revoking_needs_neither_the_directory_nor_the_policy_nor_the_people() {
     let stage = Stage::new();
     let request = stage.active("10m").await;
-    *stage.people.is_down.lock().unwrap() = Some(());
+    *stage.people.is_down.lock().unwrap() = true;
     stage.people.profiles.lock().unwrap().clear();
     // Another process, with a policy of its own, finds it due.
     let other = stage.other(stage.clock.clone(), 3);

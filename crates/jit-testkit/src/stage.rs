@@ -1,10 +1,20 @@
 //! A whole service in memory, with a clock set by hand: an engine, three deciders, a requester,
 //! and a provider that fails when it is told to.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a fixture that breaks is a test that fails"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::hostile::{Apply, HostileProvider, Nature};
+use crate::sample;
+use crate::store::MemoryStore;
+use crate::time::{ManualClock, SeededRandom};
 use async_trait::async_trait;
 use jit_core::catalog::{Catalog, Entitlement, ParameterRule};
 use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, NewRequest, Verb};
@@ -16,19 +26,18 @@ use jit_core::principal::{Door, Principal, PrincipalId, PrincipalKind, Profile};
 use jit_core::provider::{Description, Kind, Parameters, Target};
 use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_core::{Refusal, Timestamp, Ttl};
-use jit_testkit::hostile::{Apply, HostileProvider, Nature};
-use jit_testkit::sample;
-use jit_testkit::store::MemoryStore;
-use jit_testkit::time::{ManualClock, SeededRandom};
 
 /// A directory that is written by hand.
-#[derive(Default)]
-pub(crate) struct People {
-    pub(crate) profiles: Mutex<BTreeMap<PrincipalId, Profile>>,
-    pub(crate) aliases: Mutex<BTreeMap<PrincipalId, PrincipalId>>,
-    pub(crate) is_down: Mutex<Option<()>>,
+#[derive(Debug, Default)]
+pub struct People {
+    /// Everybody, by canonical id.
+    pub profiles: Mutex<BTreeMap<PrincipalId, Profile>>,
+    /// Other ids of theirs.
+    pub aliases: Mutex<BTreeMap<PrincipalId, PrincipalId>>,
+    /// Whether no lookup is answered.
+    pub is_down: Mutex<bool>,
     /// Each lookup moves this clock on, as a slow directory does.
-    pub(crate) slow: Mutex<Option<(Arc<ManualClock>, Duration)>>,
+    pub slow: Mutex<Option<(Arc<ManualClock>, Duration)>>,
 }
 
 #[async_trait]
@@ -44,7 +53,7 @@ impl Directory for People {
         if let Some((clock, by)) = &*self.slow.lock().unwrap() {
             clock.advance(*by);
         }
-        if self.is_down.lock().unwrap().is_some() {
+        if *self.is_down.lock().unwrap() {
             let kind = ErrorKind::Unavailable;
             return Err(PortError::nothing_done("people", "look up", kind));
         }
@@ -52,8 +61,9 @@ impl Directory for People {
     }
 }
 
-#[derive(Default)]
-pub(crate) struct Beeper(pub(crate) Mutex<Vec<Alarm>>);
+/// A pager that keeps what it was told.
+#[derive(Debug, Default)]
+pub struct Beeper(pub Mutex<Vec<Alarm>>);
 
 #[async_trait]
 impl Pager for Beeper {
@@ -63,16 +73,25 @@ impl Pager for Beeper {
     }
 }
 
-pub(crate) struct Stage {
-    pub(crate) clock: Arc<ManualClock>,
-    pub(crate) store: Arc<MemoryStore>,
-    pub(crate) people: Arc<People>,
-    pub(crate) pager: Arc<Beeper>,
-    pub(crate) provider: HostileProvider,
-    pub(crate) engine: Arc<Engine>,
+/// The service, and everything around it.
+#[derive(Debug)]
+pub struct Stage {
+    /// The one clock, set by hand.
+    pub clock: Arc<ManualClock>,
+    /// The one store.
+    pub store: Arc<MemoryStore>,
+    /// `ana` and `cleo` ask; `bob`, `dora` and `eve` approve; `sven` revokes, operates and audits.
+    pub people: Arc<People>,
+    /// Who was woken up.
+    pub pager: Arc<Beeper>,
+    /// The provider behind `stage/admins` and `stage/ops`.
+    pub provider: HostileProvider,
+    /// The service itself.
+    pub engine: Arc<Engine>,
 }
 
-pub(crate) fn id(name: &str) -> PrincipalId {
+/// `ana` as `ana@example.com`; a name with a colon as it is.
+pub fn id(name: &str) -> PrincipalId {
     let text = if name.contains(':') {
         name.to_owned()
     } else {
@@ -81,23 +100,26 @@ pub(crate) fn id(name: &str) -> PrincipalId {
     text.parse().unwrap()
 }
 
-pub(crate) fn via(name: &str) -> Principal {
+/// The caller of that name.
+pub fn via(name: &str) -> Principal {
     Principal {
         id: id(name),
         door: Door::Embedded,
     }
 }
 
-pub(crate) fn ttl(text: &str) -> Ttl {
+/// A duration that is right.
+pub fn ttl(text: &str) -> Ttl {
     text.parse().unwrap()
 }
 
-pub(crate) fn secs(secs: u64) -> Duration {
+/// So many seconds.
+pub fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
 /// A provider of standing access whose windows are V and A.
-pub(crate) fn standing(v: u64, a: u64) -> Nature {
+pub fn standing(v: u64, a: u64) -> Nature {
     Nature {
         realm: "stage".to_owned(),
         description: Description {
@@ -112,13 +134,14 @@ pub(crate) fn standing(v: u64, a: u64) -> Nature {
 }
 
 /// The same for credentials, which the provider finds by their marker.
-pub(crate) fn minted() -> Nature {
+pub fn minted() -> Nature {
     let mut nature = standing(0, 0);
     nature.description.kind = Kind::Minted;
     nature
 }
 
-pub(crate) fn tier(name: &str, approvals: u8) -> Tier {
+/// A tier that needs so many approvals; without any, two an hour are automatic.
+pub fn tier(name: &str, approvals: u8) -> Tier {
     Tier {
         name: name.parse().unwrap(),
         ttl_default: ttl("30m"),
@@ -133,7 +156,8 @@ pub(crate) fn tier(name: &str, approvals: u8) -> Tier {
     }
 }
 
-pub(crate) fn rules() -> Vec<Rule> {
+/// Who may do what on the stage.
+pub fn rules() -> Vec<Rule> {
     let rule = |who: &str, rights: &[Right]| Rule {
         name: who.to_owned(),
         effect: Effect::Allow,
@@ -157,7 +181,8 @@ pub(crate) fn rules() -> Vec<Rule> {
     ]
 }
 
-pub(crate) fn catalog(tier: &str) -> Catalog {
+/// `stage/admins` and `stage/ops` in this tier.
+pub fn catalog(tier: &str) -> Catalog {
     ["admins", "ops"]
         .map(|name| Entitlement {
             id: format!("stage/{name}").parse().unwrap(),
@@ -173,11 +198,13 @@ pub(crate) fn catalog(tier: &str) -> Catalog {
 
 impl Stage {
     /// One approval is needed; the provider is friendly.
-    pub(crate) fn new() -> Self {
+    #[allow(clippy::new_without_default, reason = "a stage is set up, not assumed")]
+    pub fn new() -> Self {
         Self::with(standing(0, 0), 1)
     }
 
-    pub(crate) fn with(nature: Nature, approvals: u8) -> Self {
+    /// Around such a provider, with so many approvals.
+    pub fn with(nature: Nature, approvals: u8) -> Self {
         let clock = Arc::new(ManualClock::at(sample::start()));
         let people = Arc::new(People::default());
         let groups = [
@@ -226,7 +253,7 @@ impl Stage {
     }
 
     /// Another process on the same store, with its own clock and its own idea of the policy.
-    pub(crate) fn other(&self, clock: Arc<ManualClock>, approvals: u8) -> Arc<Engine> {
+    pub fn other(&self, clock: Arc<ManualClock>, approvals: u8) -> Arc<Engine> {
         let parts = Parts {
             clock: clock.clone(),
             store: self.store.clone(),
@@ -239,7 +266,7 @@ impl Stage {
     }
 
     /// The same service around another provisioner.
-    pub(crate) fn around(self, provisioner: Arc<dyn Provisioner>) -> Self {
+    pub fn around(self, provisioner: Arc<dyn Provisioner>) -> Self {
         let parts = Parts {
             clock: self.clock.clone(),
             store: self.store.clone(),
@@ -254,7 +281,8 @@ impl Stage {
         }
     }
 
-    pub(crate) fn ask(&self, duration: &str) -> NewRequest {
+    /// An ask for `stage/admins`.
+    pub fn ask(&self, duration: &str) -> NewRequest {
         NewRequest {
             beneficiary: None,
             parts: vec![("stage/admins".parse().unwrap(), Parameters::new())],
@@ -264,21 +292,24 @@ impl Stage {
         }
     }
 
-    pub(crate) async fn open(&self, who: &str, duration: &str) -> AccessRequest {
+    /// Opens a request for `stage/admins`.
+    pub async fn open(&self, who: &str, duration: &str) -> AccessRequest {
         self.engine
             .open(&via(who), self.ask(duration))
             .await
             .unwrap()
     }
 
-    pub(crate) fn approval(request: &AccessRequest) -> Verb {
+    /// Yes to exactly this.
+    pub fn approval(request: &AccessRequest) -> Verb {
         Verb::Approve {
             ttl: None,
             digest: request.digest().prefix(),
         }
     }
 
-    pub(crate) async fn approve(&self, who: &str, request: &AccessRequest) -> AccessRequest {
+    /// Says yes.
+    pub async fn approve(&self, who: &str, request: &AccessRequest) -> AccessRequest {
         let verb = Self::approval(request);
         self.engine
             .handle(&via(who), request.id, verb)
@@ -286,7 +317,8 @@ impl Stage {
             .unwrap()
     }
 
-    pub(crate) async fn say(
+    /// Says something to a request.
+    pub async fn say(
         &self,
         who: &str,
         request: RequestId,
@@ -295,23 +327,26 @@ impl Stage {
         self.engine.handle(&via(who), request, verb).await
     }
 
-    pub(crate) async fn refused(&self, who: &str, request: RequestId, verb: Verb) -> Refusal {
+    /// Says something that must be refused.
+    pub async fn refused(&self, who: &str, request: RequestId, verb: Verb) -> Refusal {
         match self.say(who, request, verb).await {
             Err(EngineError::Refused(refusal)) => refusal,
             other => panic!("not refused: {other:?}"),
         }
     }
 
-    pub(crate) async fn load(&self, id: RequestId) -> AccessRequest {
+    /// The record as it is.
+    pub async fn load(&self, id: RequestId) -> AccessRequest {
         self.store.load(id).await.unwrap().unwrap()
     }
 
-    pub(crate) async fn status(&self, id: RequestId) -> Status {
+    /// Its status.
+    pub async fn status(&self, id: RequestId) -> Status {
         self.load(id).await.status()
     }
 
     /// Pays everything that is owed now.
-    pub(crate) async fn work(&self) {
+    pub async fn work(&self) {
         for due in self.engine.due(100).await.unwrap() {
             self.engine.tend(due.id).await.unwrap();
         }
@@ -319,7 +354,7 @@ impl Stage {
     }
 
     /// Lets time pass, a second at a time, and works.
-    pub(crate) async fn pass(&self, seconds: u64) {
+    pub async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
             self.clock.advance(secs(1));
             self.work().await;
@@ -327,7 +362,7 @@ impl Stage {
     }
 
     /// Asked, approved and there.
-    pub(crate) async fn active(&self, duration: &str) -> AccessRequest {
+    pub async fn active(&self, duration: &str) -> AccessRequest {
         let request = self.open("ana", duration).await;
         self.approve("bob", &request).await;
         self.work().await;
@@ -335,24 +370,27 @@ impl Stage {
         self.load(request.id).await
     }
 
-    pub(crate) fn target(request: &AccessRequest) -> Target {
+    /// What the provider calls it.
+    pub fn target(request: &AccessRequest) -> Target {
         request.parts.first().target.clone()
     }
 
     /// Whether the provider really has it.
-    pub(crate) fn is_there(&self, request: &AccessRequest) -> bool {
+    pub fn is_there(&self, request: &AccessRequest) -> bool {
         let part = request.parts.first();
         self.provider
             .ledger()
             .present(&part.target, &part.parameters, self.clock.now())
     }
 
-    pub(crate) fn set_active(&self, name: &str, active: bool) {
+    /// Somebody leaves, or returns.
+    pub fn set_active(&self, name: &str, active: bool) {
         let mut profiles = self.people.profiles.lock().unwrap();
         profiles.get_mut(&id(name)).unwrap().active = active;
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    /// What the clock shows.
+    pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 }
