@@ -149,10 +149,8 @@ impl Judge<'_> {
                     Fact::Approved {
                         by: Approver::Person(by),
                         ..
-                    } => {
-                        if !approvers.insert(by.clone()) {
-                            found.push(("S5", format!("{id}: {by} counted twice")));
-                        }
+                    } if !approvers.insert(by.clone()) => {
+                        found.push(("S5", format!("{id}: {by} counted twice")));
                     }
                     Fact::ApprovalDropped { by } | Fact::ApprovalRetracted { by } => {
                         approvers.remove(by);
