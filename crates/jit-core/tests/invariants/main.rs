@@ -2,6 +2,13 @@
 //! is named after it. The simulation in the workspace's `tests` asserts them over thousands of
 //! drawn lifecycles.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a fixture that breaks is a test that fails"
+)]
+
 mod deciding;
 mod granting;
 mod proving;
