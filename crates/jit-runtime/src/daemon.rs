@@ -93,9 +93,7 @@ impl Daemon {
         trust: ClockTrust,
     ) -> Result<Self, StartError> {
         let metrics = observe::install_recorder()?;
-        let engine = adapters
-            .engine(&config, trust)
-            .map_err(BuildError::from)?;
+        let engine = adapters.engine(&config, trust).map_err(BuildError::from)?;
         let engine = Arc::new(engine);
         let api = listen("listen", config.http.listen).await?;
         let observe = listen("observe", config.http.observe).await?;
@@ -111,6 +109,11 @@ impl Daemon {
             observe,
             metrics,
         })
+    }
+
+    /// The engine that it runs.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Where the API is; the port is known here also where the configuration says 0.
@@ -133,11 +136,18 @@ impl Daemon {
         let observe = jit_http::observe(state, self.metrics.clone());
         let mut services = JoinSet::new();
         services.spawn(jit_http::serve(self.api, api, stopped(told.clone())));
-        services.spawn(jit_http::serve(self.observe, observe, stopped(told.clone())));
+        services.spawn(jit_http::serve(
+            self.observe,
+            observe,
+            stopped(told.clone()),
+        ));
         let mut first = Some(self.worker);
         let work = kept_running("the worker", || {
             let again = || self.adapters.worker(&self.config, &self.engine);
-            first.take().unwrap_or_else(again).run(stopped(told.clone()))
+            first
+                .take()
+                .unwrap_or_else(again)
+                .run(stopped(told.clone()))
         });
         let watched = kept_running("the watch", || {
             let watch = Watch::new(Arc::clone(&self.engine), names(&self.adapters));
@@ -202,7 +212,10 @@ impl Sweeper {
         let mut first = Some(self.worker);
         let work = kept_running("the worker", || {
             let again = || self.adapters.worker(&self.config, &self.engine);
-            first.take().unwrap_or_else(again).run(stopped(told.clone()))
+            first
+                .take()
+                .unwrap_or_else(again)
+                .run(stopped(told.clone()))
         });
         let watched = kept_running("the watch", || {
             Watch::new(Arc::clone(&self.engine), names(&self.adapters)).run()

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod csv;
 pub mod daemon;
+pub mod log;
 pub mod observe;
 pub mod operate;
 pub mod pager;

@@ -20,7 +20,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::{Error as WordError, StrDeserializer};
 use serde_json::json;
 
-pub use audit::AuditVerb;
+pub use audit::{AuditVerb, Format};
 pub use token::TokenVerb;
 
 use crate::build::{open_store, store_file};
@@ -247,9 +247,7 @@ impl Desk<'_> {
             return Err(OperateError::UnknownEntitlement { entitlement });
         }
         let Verdict { allowed, trace } = match right {
-            Right::Audit | Right::Operate => {
-                config.policy.evaluate_anywhere(right, &known.profile)
-            }
+            Right::Audit | Right::Operate => config.policy.evaluate_anywhere(right, &known.profile),
             Right::Request | Right::OnBehalfOf | Right::Approve | Right::Revoke => {
                 config.policy.evaluate(right, &known.profile, entitlement)
             }

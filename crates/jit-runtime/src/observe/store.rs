@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jit_core::Timestamp;
-use jit_core::audit::{ChainHead, Fact, Sealed, SystemFact};
-use jit_core::policy::Right;
+use jit_core::audit::{ChainHead, Fact, Sealed};
 use jit_core::ports::{
     Change, Commit, CommitError, Delivery, Due, Idempotency, Inbox, InboxItem, PortError, Query,
     RequestStore, Row,
@@ -22,10 +21,11 @@ use super::{
 
 /// Counts the commits of a store; changes none.
 ///
-/// `jit_requests_total{outcome}` is `pending`, `approved` (automatically) or `not_allowed`;
+/// `jit_requests_total{outcome}` is `pending`, or `approved` where no person was needed;
 /// `jit_decisions_total{outcome}` is `approved`, `automatic`, `denied`, `withdrawn`, `lapsed` or
-/// `invalidated`, one for each request. A process counts its own commits only, so the sums over all
-/// processes are right.
+/// `invalidated`, one for each request. What never becomes a commit, `refused` and `failed`, is
+/// counted by the door that it came in by. A process counts its own commits only, so the sums over
+/// all processes are right.
 pub struct MeteredStore {
     inner: Arc<dyn RequestStore>,
     /// Exposure that is less than the whole seconds a counter can hold.
@@ -108,16 +108,6 @@ fn counted_in(commit: &Commit) -> Vec<Counted> {
             if let Ok(event) = sealed.event() {
                 count_fact(&change.record, &event.event.what, event.at, &mut counted);
             }
-        }
-    }
-    for sealed in commit.system.iter().flat_map(|system| &system.events) {
-        let fact = sealed.system_event().map(|event| event.event);
-        if let Ok(SystemFact::AuthorityRefused {
-            right: Right::Request | Right::OnBehalfOf,
-            request: None,
-        }) = fact
-        {
-            counted.push(Counted::Request("not_allowed"));
         }
     }
     counted

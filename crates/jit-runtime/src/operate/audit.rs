@@ -1,7 +1,7 @@
 //! `audit verify` and `audit export`. Both read the store chain by chain, so that an audit of any
 //! length fits into memory.
 
-use std::io::{self, Write};
+use std::io;
 
 use clap::{Subcommand, ValueEnum};
 use jit_core::Timestamp;

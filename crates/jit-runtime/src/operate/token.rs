@@ -11,7 +11,7 @@ use jit_core::principal::PrincipalId;
 use jit_core::{Timestamp, Ttl};
 use jit_http::token::{self, NewToken, Token};
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Desk, Form, OperateError, Outcome};
 use crate::build::open_store;
@@ -65,7 +65,7 @@ impl Desk<'_> {
                 let store = self.existing_store()?;
                 let revoked = token::revoke(&store, self.clock.now(), &id).await?;
                 match self.form {
-                    Form::Json => self.json(&shown(&revoked))?,
+                    Form::Json => self.json(&shown(&revoked).into())?,
                     Form::Text => {
                         let Token { id, principal, .. } = revoked;
                         writeln!(self.out, "token {id} of {principal} is revoked")?;
@@ -106,12 +106,12 @@ impl Desk<'_> {
         let mut answer = shown(&made.token);
         match (self.form, file) {
             (Form::Json, Some(file)) => {
-                answer["file"] = json!(file);
-                self.json(&answer)?;
+                answer.insert("file".to_owned(), json!(file));
+                self.json(&answer.into())?;
             }
             (Form::Json, None) => {
-                answer["token"] = json!(text);
-                self.json(&answer)?;
+                answer.insert("token".to_owned(), json!(text));
+                self.json(&answer.into())?;
             }
             (Form::Text, Some(file)) => {
                 let (about, file) = (told(&made.token), file.display());
@@ -130,13 +130,17 @@ impl Desk<'_> {
         let store = self.existing_store()?;
         let tokens = token::list(&store).await?;
         if self.form == Form::Json {
-            let tokens: Vec<Value> = tokens.iter().map(shown).collect();
+            let tokens: Vec<Map<String, Value>> = tokens.iter().map(shown).collect();
             return Ok(self.json(&json!({ "tokens": tokens }))?);
         }
         let now = self.clock.now();
         let width = |of: fn(&Token) -> usize| tokens.iter().map(of).max().unwrap_or_default();
         let whose = width(|token| token.principal.as_str().len()).max(9);
-        writeln!(self.out, "{:16}  {:whose$}  {:44}  LABEL", "TOKEN", "PRINCIPAL", "STATE")?;
+        writeln!(
+            self.out,
+            "{:16}  {:whose$}  {:44}  LABEL",
+            "TOKEN", "PRINCIPAL", "STATE"
+        )?;
         for token in &tokens {
             let state = state(token, now);
             let Token {
@@ -145,7 +149,10 @@ impl Desk<'_> {
                 label,
                 ..
             } = token;
-            let line = format!("{id:16}  {:whose$}  {state:44}  {label}", principal.as_str());
+            let line = format!(
+                "{id:16}  {:whose$}  {state:44}  {label}",
+                principal.as_str()
+            );
             writeln!(self.out, "{}", line.trim_end())?;
         }
         Ok(())
@@ -170,15 +177,17 @@ fn told(token: &Token) -> String {
     format!("token {id} of {principal}, valid until {expires_at}")
 }
 
-fn shown(token: &Token) -> Value {
-    json!({
-        "id": token.id,
-        "principal": token.principal,
-        "label": token.label,
-        "made_at": token.made_at,
-        "expires_at": token.expires_at,
-        "revoked_at": token.revoked_at,
-    })
+fn shown(token: &Token) -> Map<String, Value> {
+    let shown = [
+        ("id", json!(token.id)),
+        ("principal", json!(token.principal)),
+        ("label", json!(token.label)),
+        ("made_at", json!(token.made_at)),
+        ("expires_at", json!(token.expires_at)),
+        ("revoked_at", json!(token.revoked_at)),
+    ];
+    let shown = shown.into_iter();
+    shown.map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 fn create(file: &Path) -> Result<std::fs::File, OperateError> {
