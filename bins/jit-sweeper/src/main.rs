@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use jit_runtime::config::{Config, Environment};
 use jit_runtime::daemon::{Sweeper, signalled};
@@ -51,7 +50,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let stop = signalled().context("signals cannot be listened for")?;
+    let stop = signalled()?;
     let config = Config::read(&arguments.config, &Environment::of_process())?;
     log::start(config.log.format, LevelFilter::INFO);
     let mut sweeper = Sweeper::start(config)?;

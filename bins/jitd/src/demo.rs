@@ -5,9 +5,11 @@ mod play;
 mod sight;
 
 use std::fmt;
+use std::fs::Permissions;
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +83,10 @@ pub struct Stage {
 impl Stage {
     /// Makes the folder and fills it.
     pub async fn set() -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("jit-demo-").tempdir();
+        let folder = tempfile::Builder::new()
+            .prefix("jit-demo-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir();
         let folder = folder.context("no temporary folder can be made; set TMPDIR to one")?;
         let file = folder.path().join("jit.toml");
         std::fs::write(&file, CONFIG)?;
@@ -206,7 +211,7 @@ fn welcome(
          the repository.\n\n\
          The access is a line of this group file, which has no ana among its admins yet:\n  \
          cat {groups}\n\n\
-         As Ana, ask to administer the wiki, and wait:\n  \
+         As Ana, ask to administer the wiki, and wait (the first time, cargo builds jit before):\n  \
          {} request {ENTITLEMENT} --reason \"the front page is broken\" --ttl {ttl} --wait\n\n\
          What Bob types is printed here as soon as Ana has asked.",
         stage.command(Person::Ana, api),

@@ -1,14 +1,12 @@
 //! The daemon's process: its arguments, its log, its exit code.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 use jit_core::Ttl;
 use jit_core::engine::ClockTrust;
-use jit_runtime::config::{Config, Environment, LogFormat, TEMPLATE};
+use jit_runtime::config::{Config, Environment, LogFormat};
 use jit_runtime::daemon::{Daemon, signalled};
 use jit_runtime::log::{self, LevelFilter};
 use jitd::demo;
@@ -70,7 +68,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(verb: Verb) -> anyhow::Result<()> {
-    let stop = signalled().context("signals cannot be listened for")?;
+    let stop = signalled()?;
     match verb {
         Verb::Run {
             config,
@@ -91,29 +89,10 @@ async fn run(verb: Verb) -> anyhow::Result<()> {
             log::start(LogFormat::Text, LevelFilter::WARN);
             let mut out = std::io::stdout();
             match play {
-                true => tokio::select! {
-                    played = demo::play(ttl, &mut out) => played,
-                    () = stop => anyhow::bail!("interrupted before the end of the story"),
-                },
+                true => demo::play(ttl, &mut out, stop).await,
                 false => demo::serve(ttl, &mut out, stop).await,
             }
         }
-        Verb::Init { file } => init(&file),
+        Verb::Init { file } => jitd::init(&file),
     }
-}
-
-fn init(file: &Path) -> anyhow::Result<()> {
-    let named = || {
-        format!(
-            "{} cannot be written; init overwrites nothing",
-            file.display()
-        )
-    };
-    let mut made = std::fs::File::create_new(file).with_context(named)?;
-    made.write_all(TEMPLATE.as_bytes()).with_context(named)?;
-    eprintln!(
-        "{} is written; change it, then: jit --config {0} config check",
-        file.display()
-    );
-    Ok(())
 }
