@@ -1,18 +1,21 @@
 //! How the services start, stop and watch themselves.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use jit_core::Timestamp;
+use async_trait::async_trait;
 use jit_core::audit::SystemFact;
-use jit_core::engine::ClockTrust;
-use jit_core::ports::{Clock, RequestStore};
+use jit_core::engine::{ClockTrust, NewRequest, Verb};
+use jit_core::ports::{Announcement, Clock, Notifier, PortError, RequestStore};
+use jit_core::principal::{Door, Principal};
+use jit_core::request::AccessRequest;
+use jit_core::{Engine, Timestamp};
 use jit_runtime::build::{Adapters, open_store};
 use jit_runtime::clock::SystemClock;
 use jit_runtime::daemon::{Daemon, StartError};
 use jit_runtime::watch::Watch;
 
-use crate::house::{House, Kept};
+use crate::house::{ADMINS, House, Kept};
 
 async fn configured(house: &House) -> usize {
     let store = open_store(&house.config().store).unwrap();
@@ -68,6 +71,69 @@ async fn a_call_under_way_is_answered_before_a_daemon_stops() {
     assert_eq!(waiting.await.unwrap().0, 200);
     let refused = reqwest::get(format!("{api}/health")).await;
     assert!(refused.is_err(), "nobody listens any more");
+}
+
+/// Withdraws the request while it tells of it, the first time; and keeps what it told.
+#[derive(Default)]
+struct Meddler {
+    engine: OnceLock<Weak<Engine>>,
+    told: Mutex<Vec<(u64, Option<String>)>>,
+}
+
+#[async_trait]
+impl Notifier for Meddler {
+    fn name(&self) -> &'static str {
+        "meddler"
+    }
+    fn targets(&self, _: &AccessRequest) -> Vec<String> {
+        vec!["here".to_owned()]
+    }
+    async fn announce(&self, announcement: Announcement<'_>) -> Result<Option<String>, PortError> {
+        let before = announcement.delivery.message.clone();
+        let news = announcement
+            .news
+            .iter()
+            .map(|event| (event.seq, before.clone()));
+        let first = {
+            let mut told = self.told.lock().unwrap();
+            let first = told.is_empty();
+            told.extend(news);
+            first
+        };
+        if first {
+            let engine = self.engine.get().unwrap().upgrade().unwrap();
+            let (ana, id) = (ana(), announcement.request.id);
+            engine.handle(&ana, id, Verb::Withdraw).await.unwrap();
+        }
+        Ok(Some("card 1".to_owned()))
+    }
+}
+
+fn ana() -> Principal {
+    let (id, door) = ("ana@example.com".parse().unwrap(), Door::Embedded);
+    Principal { id, door }
+}
+
+#[tokio::test]
+async fn what_is_told_while_the_record_changes_is_told_once_and_its_message_is_kept() {
+    let house = House::new();
+    let config = house.config();
+    let meddler = Arc::new(Meddler::default());
+    let mut adapters = Adapters::open(&config).unwrap();
+    adapters.notifiers = vec![meddler.clone()];
+    let engine = Arc::new(adapters.engine(&config, ClockTrust::Compared).unwrap());
+    meddler.engine.set(Arc::downgrade(&engine)).unwrap();
+    let ask = NewRequest {
+        beneficiary: None,
+        parts: vec![(ADMINS.parse().unwrap(), serde_json::Map::new())],
+        ttl: None,
+        reason: "the disk is full".parse().unwrap(),
+        idempotency_key: None,
+    };
+    engine.open(&ana(), ask).await.unwrap();
+    while engine.announce_due(10).await.unwrap() > 0 {}
+    let told = meddler.told.lock().unwrap().clone();
+    assert_eq!(told, [(1, None), (2, Some("card 1".to_owned()))]);
 }
 
 /// A clock that is behind by so many seconds.
