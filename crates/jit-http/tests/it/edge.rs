@@ -339,7 +339,7 @@ async fn a_service_without_its_store_is_alive_and_not_ready() {
 }
 
 #[tokio::test]
-async fn requests_and_decisions_are_counted_by_their_outcome() {
+async fn requests_and_decisions_that_come_to_nothing_are_counted() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let world = World::new();
@@ -364,15 +364,17 @@ async fn requests_and_decisions_are_counted_by_their_outcome() {
     assert!(kind.starts_with("text/plain; version=0.0.4"));
     let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
-    for line in [
-        "jit_requests_total{outcome=\"opened\"} 2",
-        "jit_requests_total{outcome=\"refused\"} 1",
-        "jit_decisions_total{outcome=\"approved\"} 1",
-        "jit_decisions_total{outcome=\"denied\"} 1",
+    let mut lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("jit_"))
+        .collect();
+    lines.sort_unstable();
+    // Those that were done are commits, and the store counts them.
+    let refused = [
         "jit_decisions_total{outcome=\"refused\"} 1",
-    ] {
-        assert!(text.contains(line), "{line} is missing:\n{text}");
-    }
+        "jit_requests_total{outcome=\"refused\"} 1",
+    ];
+    assert_eq!(lines, refused);
 }
 
 #[derive(Clone, Default)]
