@@ -6,9 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use jit_runtime::config::{Config, Environment};
-use jit_runtime::daemon::{Sweeper, signalled};
+use jit_runtime::daemon::{Pass, Sweeper, signalled};
 use jit_runtime::log::{self, LevelFilter};
-use jit_runtime::worker::Swept;
 
 /// Ends access that is due to end, and does whatever else the store says is due
 ///
@@ -36,7 +35,8 @@ struct Arguments {
 const EXIT_CODES: &str = "The log goes to standard error; JIT_LOG sets how much of it, as in \
                           JIT_LOG=debug.\n\nExit codes: 0 all that was due is paid, or stopped by \
                           a signal; 1 some records failed and will be tried by the next pass, or \
-                          the sweeper could not work at all; 2 wrong arguments.";
+                          access is overdue all the same, or the sweeper could not work at all; 2 \
+                          wrong arguments.";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -59,13 +59,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         sweeper.run(stop).await;
         return Ok(ExitCode::SUCCESS);
     }
-    let swept = sweeper.once().await?;
-    let Swept { tended, failed } = swept;
+    let pass = sweeper.once().await?;
+    let Pass {
+        tended,
+        failed,
+        overdue,
+    } = pass;
     print(&match arguments.json {
-        true => format!(r#"{{"tended":{tended},"failed":{failed}}}"#),
-        false => format!("swept: {tended} tended, {failed} of them failed"),
+        true => serde_json::to_string(&pass)?,
+        false => format!("swept: {tended} tended, {failed} of them failed, {overdue} overdue"),
     });
-    Ok(match failed {
+    Ok(match failed + overdue {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })

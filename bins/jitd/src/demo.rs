@@ -26,7 +26,7 @@ use jit_runtime::daemon::Daemon;
 use jit_runtime::operate::{Desk, Form, Operation, Outcome, TokenVerb};
 use tempfile::TempDir;
 
-pub use play::{play, play_on};
+pub use play::{Script, play, play_on};
 pub use sight::{Sight, Sightings};
 
 /// What is asked for.

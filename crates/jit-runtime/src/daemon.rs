@@ -12,6 +12,7 @@ use jit_core::engine::ClockTrust;
 use jit_core::ports::{CommitError, PortError};
 use jit_http::ApiState;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::build::{Adapters, BuildError, record_configuration};
 use crate::config::Config;
 use crate::observe;
-use crate::watch::Watch;
+use crate::watch::{Live, Watch};
 use crate::worker::{Swept, Worker};
 
 /// How long a start waits for what was left overdue; what takes longer goes on beside the API.
@@ -201,9 +202,16 @@ impl Sweeper {
         })
     }
 
-    /// Pays everything that is due now.
-    pub async fn once(&mut self) -> Result<Swept, PortError> {
-        self.worker.sweep().await
+    /// Pays everything that is due now, and looks what is overdue all the same.
+    pub async fn once(&mut self) -> Result<Pass, PortError> {
+        let began_at = self.engine.now();
+        let Swept { tended, failed } = self.worker.sweep().await?;
+        let overdue = Live::count(&self.engine, began_at).await?.overdue;
+        Ok(Pass {
+            tended,
+            failed,
+            overdue,
+        })
     }
 
     /// Works until `stop` is ready, then lets what is under way come to its end.
@@ -231,6 +239,18 @@ impl Sweeper {
             tracing::warn!("something was still under way at the end; the record says how far");
         }
     }
+}
+
+/// What one pass of a sweeper came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pass {
+    /// Records that were tended.
+    pub tended: usize,
+    /// Those among them that failed; the next pass tries them again.
+    pub failed: usize,
+    /// Grants whose access should have been gone when the pass began and is not verified gone:
+    /// the provider does not let it go, or another process is at it.
+    pub overdue: usize,
 }
 
 /// Ready when the process is told to stop by SIGINT or SIGTERM. Listens from the moment that it is

@@ -84,37 +84,12 @@ impl Watch {
     }
 
     async fn count_live(&self) -> Result<(), PortError> {
-        let now = self.engine.now();
-        let statuses = Status::ALL.into_iter().filter(|status| status.is_live());
-        let mut query = Query {
-            statuses: statuses.collect(),
-            limit: PAGE,
-            ..Query::default()
-        };
-        // A provider whose last grant ended shows 0, not its last number.
-        let entitlements = self.engine.catalog().iter();
-        let mut live: BTreeMap<String, usize> = entitlements
-            .map(|entitlement| (entitlement.id.provider().to_string(), 0))
-            .collect();
-        let (mut overdue, mut stuck) = (0, 0);
-        loop {
-            let page = self.engine.store().query(&query).await?;
-            for request in &page {
-                let provider = request.parts.first().entitlement.provider();
-                *live.entry(provider.to_string()).or_default() += 1;
-                overdue += usize::from(is_overdue(request, now));
-                stuck += usize::from(request.grant().is_some_and(|grant| grant.stuck.is_some()));
-            }
-            query.after = page.last().map(|request| request.id).or(query.after);
-            if page.len() < PAGE {
-                break;
-            }
-        }
-        for (provider, count) in live {
+        let live = Live::count(&self.engine, self.engine.now()).await?;
+        for (provider, count) in live.by_provider {
             metrics::gauge!(LIVE_GRANTS, "provider" => provider).set(as_gauge(count));
         }
-        metrics::gauge!(OVERDUE_GRANTS).set(as_gauge(overdue));
-        metrics::gauge!(STUCK).set(as_gauge(stuck));
+        metrics::gauge!(OVERDUE_GRANTS).set(as_gauge(live.overdue));
+        metrics::gauge!(STUCK).set(as_gauge(live.stuck));
         Ok(())
     }
 
@@ -148,6 +123,49 @@ impl Watch {
                 error = %error, cause = ?error.source,
                 "a page was not taken and will be tried again",
             ),
+        }
+    }
+}
+
+/// The grants that may have access, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    by_provider: BTreeMap<String, usize>,
+    /// Past their end at that instant, and not verified gone.
+    pub(crate) overdue: usize,
+    stuck: usize,
+}
+
+impl Live {
+    /// Counts those that there are now; overdue are those that had to be gone by this instant.
+    pub(crate) async fn count(engine: &Engine, by: Timestamp) -> Result<Self, PortError> {
+        let statuses = Status::ALL.into_iter().filter(|status| status.is_live());
+        let mut query = Query {
+            statuses: statuses.collect(),
+            limit: PAGE,
+            ..Query::default()
+        };
+        // A provider whose last grant ended shows 0, not its last number.
+        let entitlements = engine.catalog().iter();
+        let mut live = Self {
+            by_provider: entitlements
+                .map(|entitlement| (entitlement.id.provider().to_string(), 0))
+                .collect(),
+            ..Self::default()
+        };
+        loop {
+            let page = engine.store().query(&query).await?;
+            for request in &page {
+                let provider = request.parts.first().entitlement.provider();
+                *live.by_provider.entry(provider.to_string()).or_default() += 1;
+                live.overdue += usize::from(is_overdue(request, by));
+                let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());
+                live.stuck += usize::from(stuck);
+            }
+            query.after = page.last().map(|request| request.id).or(query.after);
+            if page.len() < PAGE {
+                return Ok(live);
+            }
         }
     }
 }

@@ -19,13 +19,30 @@ use super::{ENTITLEMENT, Person, Sight, Sightings, Stage, well};
 
 /// How long access lasts where nothing is said.
 const PLAYED_TTL_SECS: u64 = 5;
-/// How long after its end access may still be there (L1 in `jit-core`).
-const GONE_WITHIN: Duration = Duration::from_secs(30);
 /// How long the record may take to say what the file shows already.
 const TOLD_WITHIN: Duration = Duration::from_secs(15);
 /// How often the record is asked.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 const GROUP: &str = "admins";
+
+/// What the story is played by.
+#[derive(Debug, Clone, Copy)]
+pub struct Script {
+    /// How long access lasts.
+    pub ttl: Ttl,
+    /// How long after its end access may still be there.
+    pub gone_within: Duration,
+}
+
+impl Script {
+    /// Access of this length, or of five seconds, that is gone as L1 in `jit-core` promises.
+    pub fn new(ttl: Option<Ttl>) -> anyhow::Result<Self> {
+        Ok(Self {
+            ttl: ttl.map_or_else(|| Ttl::from_secs(PLAYED_TTL_SECS), Ok)?,
+            gone_within: Duration::from_secs(30),
+        })
+    }
+}
 
 /// Plays the story on an installation of its own, unless `stop` is ready before its end.
 pub async fn play(
@@ -33,10 +50,11 @@ pub async fn play(
     out: &mut (dyn Write + Send),
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    let script = Script::new(ttl)?;
     let stage = Stage::set().await?;
     let adapters = stage.adapters()?;
     tokio::select! {
-        played = play_on(stage, adapters, ttl, out) => played,
+        played = play_on(stage, adapters, script, out) => played,
         () = stop => bail!("interrupted before the end of the story"),
     }
 }
@@ -46,10 +64,9 @@ pub async fn play(
 pub async fn play_on(
     stage: Stage,
     adapters: Adapters,
-    ttl: Option<Ttl>,
+    script: Script,
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<()> {
-    let ttl = ttl.map_or_else(|| Ttl::from_secs(PLAYED_TTL_SECS), Ok)?;
     let daemon = stage.daemon(adapters).await?;
     let api = daemon.api_address()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -60,7 +77,7 @@ pub async fn play_on(
     let mut story = Story {
         stage: &stage,
         api,
-        ttl,
+        script,
         out,
     };
     let told = story.tell().await;
@@ -101,7 +118,7 @@ async fn prove(
 struct Story<'s> {
     stage: &'s Stage,
     api: SocketAddr,
-    ttl: Ttl,
+    script: Script,
     out: &'s mut (dyn Write + Send),
 }
 
@@ -113,7 +130,7 @@ impl Story<'_> {
         self.show_file(&before)?;
         let mut seen = Sightings::of(self.stage.groups(), GROUP, Person::Ana.name());
 
-        let ttl = self.ttl;
+        let Script { ttl, .. } = self.script;
         self.say(format_args!("Ana asks for {ENTITLEMENT} for {ttl}."))?;
         let asked = self.jit(Person::Ana, ask(ttl)).await?;
         let id = text(&asked, "id")?.to_owned();
@@ -171,13 +188,13 @@ impl Story<'_> {
         expires_at: Timestamp,
     ) -> anyhow::Result<Timestamp> {
         match seen
-            .next((expires_at + GONE_WITHIN).since(SystemClock.now()))
+            .next((expires_at + self.script.gone_within).since(SystemClock.now()))
             .await
         {
             Sight::Gone { at } => Ok(at),
             Sight::NeverThere | Sight::There { .. } => bail!(
                 "the access is still in the group file {} after its end",
-                seconds(GONE_WITHIN)
+                seconds(self.script.gone_within)
             ),
         }
     }
