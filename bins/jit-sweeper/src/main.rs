@@ -1,2 +1,84 @@
-//! To be written.
-fn main() {}
+//! The sweeper's process: its arguments, its log, its exit code. It pays what is due, once or for
+//! ever, whether a daemon runs beside it or not.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use jit_runtime::config::{Config, Environment};
+use jit_runtime::daemon::{Pass, Sweeper, signalled};
+use jit_runtime::log::{self, LevelFilter};
+
+/// Ends access that is due to end, and does whatever else the store says is due
+///
+/// It uses the configuration and the store of jitd and needs no jitd to run. Any number of both may
+/// run at once.
+#[derive(Debug, Parser)]
+#[command(name = "jit-sweeper", version, after_help = EXIT_CODES)]
+struct Arguments {
+    /// The configuration file
+    #[arg(
+        long,
+        env = "JIT_CONFIG",
+        value_name = "FILE",
+        default_value = "jit.toml"
+    )]
+    config: PathBuf,
+    /// Pay what is due now and end; otherwise go on until SIGINT or SIGTERM
+    #[arg(long)]
+    once: bool,
+    /// With --once: print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXIT_CODES: &str = "The log goes to standard error; JIT_LOG sets how much of it, as in \
+                          JIT_LOG=debug.\n\nExit codes: 0 all that was due is paid, or stopped by \
+                          a signal; 1 some records failed and will be tried by the next pass, or \
+                          access is overdue all the same, or the sweeper could not work at all; 2 \
+                          wrong arguments.";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("jit-sweeper: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let stop = signalled()?;
+    let config = Config::read(&arguments.config, &Environment::of_process())?;
+    log::start(config.log.format, LevelFilter::INFO);
+    let mut sweeper = Sweeper::start(config)?;
+    if !arguments.once {
+        tracing::info!("sweeping until told to stop");
+        sweeper.run(stop).await;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let pass = sweeper.once().await?;
+    let Pass {
+        tended,
+        failed,
+        overdue,
+    } = pass;
+    print(&match arguments.json {
+        true => serde_json::to_string(&pass)?,
+        false => format!("swept: {tended} tended, {failed} of them failed, {overdue} overdue"),
+    });
+    Ok(match failed + overdue {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+#[allow(
+    clippy::print_stdout,
+    reason = "the answer of --once goes to standard output"
+)]
+fn print(line: &str) {
+    println!("{line}");
+}

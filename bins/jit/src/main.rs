@@ -1,2 +1,97 @@
-//! To be written.
-fn main() {}
+//! The command line: the verbs of people over HTTP and those of an operator with the configuration
+//! or the store at hand. Arguments, streams and the exit code; the verbs are in `jit-cli` and
+//! `jit-runtime`.
+
+use std::io::{IsTerminal, stderr, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use jit_runtime::clock::{OsRandom, SystemClock};
+use jit_runtime::config::Environment;
+use jit_runtime::operate::{Desk, Form, Operation, Outcome};
+use secrecy::SecretString;
+
+/// Ask for access, decide on it, give it back; and look after the service
+#[derive(Debug, Parser)]
+#[command(name = "jit", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(flatten)]
+    options: jit_cli::Options,
+    /// The configuration of jitd, for config, policy, audit and token
+    #[arg(
+        long,
+        global = true,
+        env = "JIT_CONFIG",
+        value_name = "FILE",
+        default_value = "jit.toml"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    OfPeople(jit_cli::Command),
+    #[command(flatten)]
+    OfOperators(Operation),
+}
+
+const EXIT_CODES: &str = "config, policy, audit and token work on the files of jitd, with no jitd \
+                          running; everything else asks the server.\n\nExit codes: 0 done; 1 \
+                          refused or failed, or a check found something wrong; 2 wrong arguments, \
+                          or it is not as was asked for: denied, lapsed, ended, not confirmed.";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("jit: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.verb {
+        Verb::OfPeople(command) => {
+            let session = arguments.options.session(token())?;
+            let screen = match stdout().is_terminal() {
+                true => jit_cli::Form::Terminal,
+                false => jit_cli::Form::Plain,
+            };
+            let form = arguments.options.form(screen);
+            let exit = jit_cli::run(&command, &session, form, &mut stdout()).await?;
+            Ok(ExitCode::from(exit.code()))
+        }
+        Verb::OfOperators(operation) => {
+            let mut desk = Desk {
+                config: arguments.config,
+                environment: Environment::of_process(),
+                form: match arguments.options.json {
+                    true => Form::Json,
+                    false => Form::Text,
+                },
+                out: &mut stdout(),
+                remarks: &mut stderr(),
+                clock: &SystemClock,
+                random: &OsRandom,
+            };
+            Ok(match desk.run(operation).await? {
+                Outcome::Well => ExitCode::SUCCESS,
+                Outcome::Wrong => ExitCode::FAILURE,
+            })
+        }
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a person's token is no part of the configuration"
+)]
+fn token() -> Option<SecretString> {
+    std::env::var("JIT_TOKEN").ok().map(SecretString::from)
+}

@@ -1,1 +1,118 @@
-//! To be written.
+//! The REST API: it turns HTTP into commands on the engine and decides nothing. Who calls is told
+//! by a bearer token ([`token`]); what they may do is the engine's to say.
+//!
+//! [`api`] is the router for people and programs, [`observe`] the one for health checks and
+//! metrics, on a listener of its own. [`serve`] runs either until it is told to stop.
+
+#![warn(missing_docs)]
+
+mod api;
+mod document;
+mod edge;
+mod error;
+mod extract;
+mod observe;
+pub mod token;
+mod view;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use jit_core::engine::Engine;
+use jit_core::ports::Random;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Long polls under way at once; one more is answered at once, as if its time were over.
+const WAITING_LIMIT: usize = 512;
+/// How long calls under way may go on after the service was told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) poll_every: Duration,
+    pub(crate) waiting: Arc<Semaphore>,
+}
+
+impl fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiState")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiState {
+    /// The API of this engine. The random bytes are for the ids of calls.
+    pub fn new(engine: Arc<Engine>, random: Arc<dyn Random>) -> Self {
+        Self {
+            engine,
+            random,
+            poll_every: Duration::from_millis(500),
+            waiting: Arc::new(Semaphore::new(WAITING_LIMIT)),
+        }
+    }
+
+    /// How often a long poll looks at the store; every half second where nobody says otherwise.
+    #[must_use]
+    pub fn polling_every(self, poll_every: Duration) -> Self {
+        Self { poll_every, ..self }
+    }
+}
+
+/// The router of the API: `/v1`, `/health` and `/openapi.json`.
+pub fn api(state: ApiState) -> Router {
+    let mut router = Router::new();
+    for route in api::routes() {
+        router = router.route(route.path, route.handler);
+    }
+    router
+        .layer(from_fn_with_state(state.clone(), edge::edge))
+        .with_state(state)
+}
+
+/// The router for whoever watches the service: `/health`, `/ready` and `/metrics`. Installing the
+/// recorder behind the handle is the composition root's.
+pub fn observe(state: ApiState, metrics: PrometheusHandle) -> Router {
+    observe::router(metrics)
+        .layer(from_fn_with_state(state.clone(), edge::edge))
+        .with_state(state)
+}
+
+/// Serves until `shutdown` is ready, then lets calls under way come to their end for at most ten
+/// seconds.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (told, stopping) = tokio::sync::oneshot::channel();
+    let graceful = async move {
+        shutdown.await;
+        // Whoever waits for this may have ended by itself; then nobody needs to be told.
+        let _ = told.send(());
+    };
+    let serving = axum::serve(listener, router).with_graceful_shutdown(graceful);
+    let limit = async {
+        match stopping.await {
+            Ok(()) => tokio::time::sleep(DRAIN).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = serving.into_future() => served,
+        () = limit => {
+            tracing::warn!("some calls were still under way at the end");
+            Ok(())
+        }
+    }
+}

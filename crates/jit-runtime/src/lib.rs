@@ -3,11 +3,16 @@
 
 #![warn(missing_docs)]
 
+pub mod build;
 pub mod clock;
 pub mod config;
 pub mod csv;
+pub mod daemon;
+pub mod log;
 pub mod observe;
+pub mod operate;
 pub mod pager;
 pub mod people;
 pub mod throttle;
+pub mod watch;
 pub mod worker;

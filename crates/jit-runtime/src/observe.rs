@@ -1,7 +1,10 @@
-//! The metrics: their fixed names, what they mean, and the wrapper that counts and times every call
-//! to a provider. Operators build alerts on these names, so a name is never changed or reused.
+//! The metrics: their fixed names, what they mean, and the wrappers that count: every call to a
+//! provider here, every commit in `store`. Operators build alerts on these names, so a name is
+//! never changed or reused.
 
-use std::sync::Arc;
+mod store;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use jit_core::catalog::{Entitlement, ProviderName};
@@ -10,7 +13,10 @@ use jit_core::ports::{
 };
 use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::Instant;
+
+pub use store::MeteredStore;
 
 /// Requests opened, by what became of opening them.
 pub const REQUESTS: &str = "jit_requests_total";
@@ -179,6 +185,28 @@ pub fn describe_metrics() {
             Form::Histogram => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
+}
+
+/// The upper bounds of the buckets of every histogram, in seconds: from a call to a file to an
+/// ending that has become an incident.
+const BUCKETS: [f64; 12] = [
+    0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 300.0,
+];
+
+/// Installs the recorder of this process, once, and gives what renders it for `/metrics`.
+pub fn install_recorder() -> Result<PrometheusHandle, BuildError> {
+    static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*installed {
+        return Ok(handle.clone());
+    }
+    let mut builder = PrometheusBuilder::new();
+    for name in [REVOKE_LATENESS_SECONDS, PROVIDER_CALL_SECONDS] {
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &BUCKETS)?;
+    }
+    let handle = builder.install_recorder()?;
+    describe_metrics();
+    Ok(installed.insert(handle).clone())
 }
 
 /// Counts and times every call to a provider; changes none.

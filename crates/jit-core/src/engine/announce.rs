@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Engine;
+use super::{Engine, TRIES};
 use crate::audit::{AuditEvent, Fact};
 use crate::ports::{Alarm, Announcement, CommitError, Delivery, Notifier, Pager, PortError};
 use crate::request::{AccessRequest, Stuck};
@@ -14,6 +14,9 @@ use crate::time::Timestamp;
 
 /// The notifier name of pages.
 pub const PAGER: &str = "pager";
+
+/// Among so many rows that are behind, one is looked for that changed while it was told.
+const ROWS: usize = 1_000;
 
 /// A delivery that was taken is due again after this long, unless it was marked.
 const TAKEN_FOR: Duration = Duration::from_secs(30);
@@ -153,9 +156,40 @@ impl Engine {
                 )
             }
         };
-        // Where the record changed meanwhile the row is due again, and the mark does not count.
-        self.update(marked).await?;
-        failed.map_or(Ok(()), Err)
+        match failed {
+            None => self.mark_told(marked).await,
+            Some(error) => {
+                // Where the record changed meanwhile the row is due again anyway.
+                self.update(marked).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Marks what was told. Where the record changed meanwhile the row is due again and stays so,
+    /// but it keeps what was told and where: else that would be told twice.
+    async fn mark_told(&self, told: Delivery) -> Result<(), PortError> {
+        let mut mark = told.clone();
+        for _ in 0..TRIES {
+            if self.update(mark).await? {
+                return Ok(());
+            }
+            let names = [told.key.notifier.clone()];
+            let rows = self
+                .parts
+                .store
+                .deliveries_due(&names, Timestamp::MAX, ROWS);
+            let Some(row) = rows.await?.into_iter().find(|row| row.key == told.key) else {
+                return Ok(());
+            };
+            mark = Delivery {
+                version: row.version + 1,
+                message: told.message.clone(),
+                shown_seq: row.shown_seq.max(told.shown_seq),
+                ..row
+            };
+        }
+        Ok(())
     }
 
     /// Whether the row was still as it was decided on.

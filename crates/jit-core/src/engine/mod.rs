@@ -322,23 +322,7 @@ impl Engine {
         fact: SystemFact,
         rows: Vec<RowChange>,
     ) -> Result<(), CommitError> {
-        for _ in 0..TRIES {
-            let expected: ChainHead = self.parts.store.system_head().await?;
-            let now = self.now();
-            let mut head = expected;
-            let events = vec![head.seal_system(now, actor, fact.clone())];
-            let commit = Commit {
-                system: Some(SystemAppend { expected, events }),
-                rows: rows.clone(),
-                at: Some(now),
-                ..Commit::default()
-            };
-            match self.parts.store.commit(commit).await {
-                Err(CommitError::Conflict) => {}
-                done => return done,
-            }
-        }
-        Err(CommitError::Conflict)
+        append_system(self.parts.store.as_ref(), self.now(), actor, fact, rows).await
     }
 
     // ---------------------------------------------------------------------------- small helpers
@@ -374,4 +358,32 @@ impl Engine {
             Automatic::Try
         }
     }
+}
+
+/// Appends a fact of no request to the system chain of a store, with the small rows it speaks of:
+/// for the verbs of an operator who has the store open and no engine. Where another writer came
+/// first it is sealed again behind the new head, five times in all.
+pub async fn append_system(
+    store: &dyn RequestStore,
+    at: Timestamp,
+    actor: &Actor,
+    fact: SystemFact,
+    rows: Vec<RowChange>,
+) -> Result<(), CommitError> {
+    for _ in 0..TRIES {
+        let expected: ChainHead = store.system_head().await?;
+        let mut head = expected;
+        let events = vec![head.seal_system(at, actor, fact.clone())];
+        let commit = Commit {
+            system: Some(SystemAppend { expected, events }),
+            rows: rows.clone(),
+            at: Some(at),
+            ..Commit::default()
+        };
+        match store.commit(commit).await {
+            Err(CommitError::Conflict) => {}
+            done => return done,
+        }
+    }
+    Err(CommitError::Conflict)
 }

@@ -1,0 +1,190 @@
+//! The sweeper's binary: it ends access with no daemon there, and its exit code says how it went.
+
+#![cfg(test)]
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use jit_core::Engine;
+use jit_core::engine::{ClockTrust, NewRequest, Verb};
+use jit_core::principal::{Door, Principal};
+use jit_core::request::{AccessRequest, Status};
+use jit_runtime::build::Adapters;
+use jit_runtime::config::{Config, Environment, TEMPLATE};
+use tempfile::TempDir;
+
+const GROUPS: &str = "readers:\nadmins: root-oncall\n";
+/// Far beyond what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The installation that `jitd init` begins, and an engine that nobody works for.
+struct House {
+    folder: TempDir,
+    engine: Engine,
+}
+
+impl House {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("jit.toml");
+        std::fs::write(&file, TEMPLATE).unwrap();
+        std::fs::write(folder.path().join("groups"), GROUPS).unwrap();
+        let config = Config::read(&file, &Environment::default()).unwrap();
+        let adapters = Adapters::open(&config).unwrap();
+        let engine = adapters.engine(&config, ClockTrust::Compared).unwrap();
+        Self { folder, engine }
+    }
+
+    fn groups(&self) -> PathBuf {
+        self.folder.path().join("groups")
+    }
+
+    fn members(&self) -> String {
+        std::fs::read_to_string(self.groups()).unwrap()
+    }
+
+    fn sweeper(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jit-sweeper"));
+        command.env_clear().stdin(Stdio::null());
+        command
+            .arg("--config")
+            .arg(self.folder.path().join("jit.toml"));
+        command.args(arguments);
+        command
+    }
+
+    fn swept(&self, arguments: &[&str]) -> Output {
+        self.sweeper(arguments).output().unwrap()
+    }
+
+    /// Ana has access for this long; its record.
+    async fn given(&self, ttl: &str) -> AccessRequest {
+        let ask = NewRequest {
+            beneficiary: None,
+            parts: vec![("groupfile/admins".parse().unwrap(), serde_json::Map::new())],
+            ttl: Some(ttl.parse().unwrap()),
+            reason: "the disk is full".parse().unwrap(),
+            idempotency_key: None,
+        };
+        let asked = self.engine.open(&person("ana"), ask).await.unwrap();
+        let digest = asked.digest().to_string();
+        let approve = Verb::Approve { ttl: None, digest };
+        let bob = person("bob");
+        self.engine.handle(&bob, asked.id, approve).await.unwrap();
+        self.engine.tend(asked.id).await.unwrap();
+        assert!(self.members().contains("ana"));
+        self.record(&asked).await
+    }
+
+    async fn record(&self, request: &AccessRequest) -> AccessRequest {
+        let store = self.engine.store();
+        store.load(request.id).await.unwrap().unwrap()
+    }
+
+    async fn until_over(&self, request: &AccessRequest) {
+        let expires_at = request.grant().unwrap().expires_at;
+        while self.engine.now() <= expires_at {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn person(name: &str) -> Principal {
+    let door = Door::Embedded;
+    let id = name.parse().unwrap();
+    Principal { id, door }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn one_pass_ends_what_is_due_and_says_how_much_it_was() {
+    let house = House::new();
+    let given = house.given("2s").await;
+    let early = house.swept(&["--once"]);
+    assert!(early.status.success());
+    assert_eq!(
+        text(&early.stdout),
+        "swept: 0 tended, 0 of them failed, 0 overdue\n"
+    );
+    house.until_over(&given).await;
+    let swept = house.swept(&["--once", "--json"]);
+    assert!(swept.status.success(), "{}", text(&swept.stderr));
+    let line = text(&swept.stdout);
+    assert!(
+        line.ends_with(",\"failed\":0,\"overdue\":0}\n") && line.contains("tended"),
+        "{line}"
+    );
+    assert_eq!(house.members(), GROUPS);
+    assert_eq!(house.record(&given).await.status(), Status::Closed);
+}
+
+#[tokio::test]
+async fn a_pass_that_leaves_access_overdue_exits_with_1() {
+    let house = House::new();
+    let given = house.given("1s").await;
+    house.until_over(&given).await;
+    let away = house.folder.path().join("away");
+    std::fs::rename(house.groups(), &away).unwrap();
+    let swept = house.swept(&["--once"]);
+    assert_eq!(swept.status.code(), Some(1));
+    assert!(
+        text(&swept.stdout).ends_with(" 1 overdue\n"),
+        "{}",
+        text(&swept.stdout)
+    );
+    std::fs::rename(&away, house.groups()).unwrap();
+    let mut waited = Duration::ZERO;
+    while !house.swept(&["--once"]).status.success() {
+        assert!(waited < PATIENCE, "the access is never ended");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        waited += Duration::from_millis(500);
+    }
+    assert_eq!(house.members(), GROUPS);
+}
+
+/// Killed when it is dropped.
+struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended, which is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_service_goes_on_until_it_is_told_to_stop() {
+    let house = House::new();
+    let mut service = Service(house.sweeper(&[]).stderr(Stdio::null()).spawn().unwrap());
+    house.given("2s").await;
+    let gone = async {
+        while house.members() != GROUPS {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    let id = service.0.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-s", "TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(service.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_sweeper_without_a_configuration_or_a_store_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jit-sweeper"));
+    let nowhere = command.env_clear().arg("--once").current_dir(folder.path());
+    let nowhere = nowhere.output().unwrap();
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(text(&nowhere.stderr).starts_with("jit-sweeper: jit.toml cannot be read"));
+}

@@ -1,0 +1,186 @@
+//! The demonstration succeeds if the access really came and went, and at nothing less.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jit_core::catalog::Entitlement;
+use jit_core::ports::{
+    GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall, Standing,
+};
+use jit_core::principal::Profile;
+use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jitd::demo::{Script, Stage, play_on};
+
+use crate::process::{Process, jitd, ran, read, text};
+
+#[test]
+fn the_played_demonstration_ends_with_the_line_that_proves_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = jitd(&["demo", "--play", "--ttl", "3s"]);
+    command.env("TMPDIR", folder.path());
+    let played = ran(command);
+    let (out, errors) = (text(&played.stdout), text(&played.stderr));
+    assert!(played.status.success(), "{out}\n{errors}");
+    let last = out.lines().last().unwrap();
+    let rest = last.strip_prefix("demo: access granted, revoked ").unwrap();
+    let (late, rest) = rest
+        .split_once(" ms after expiry, audit verified (")
+        .unwrap();
+    let events = rest.strip_suffix(" events)").unwrap();
+    assert!(late.parse::<u64>().unwrap() < 30_000, "{last}");
+    assert!(events.parse::<u64>().unwrap() >= 11, "{last}");
+    assert_eq!(
+        out.matches("    admins: root-oncall\n").count(),
+        2,
+        "before and after: {out}"
+    );
+    assert_eq!(
+        out.matches("    admins: root-oncall ana\n").count(),
+        1,
+        "{out}"
+    );
+    assert!(!out.contains("jit_"), "no token is printed");
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "the folder is removed");
+}
+
+#[test]
+fn the_served_demonstration_says_what_to_type_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = jitd(&["demo"]);
+    command.env("TMPDIR", folder.path());
+    let mut served = Process::start(command);
+    let file = served.hears("  cat ").trim().replace("cat ", "");
+    let typed = served.hears(" request groupfile/admins ");
+    assert!(
+        typed
+            .trim_start()
+            .starts_with("cargo run -q -p jit -- --server http://127.0.0.1:")
+    );
+    assert!(typed.ends_with(" --ttl 2m --wait"));
+    served.hears("What Bob types");
+    assert!(read(Path::new(&file)).contains("admins: root-oncall\n"));
+    let house = Path::new(&file).parent().unwrap();
+    for person in ["ana", "bob", "carol"] {
+        use std::os::unix::fs::PermissionsExt;
+        let token = std::fs::metadata(house.join(format!("{person}.token")));
+        assert_eq!(token.unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    served.signal("INT");
+    assert_eq!(served.ends(), Some(0), "{:#?}", served.heard);
+    assert!(!house.exists());
+}
+
+/// How a provider lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    /// It says that it granted, shows it, and did nothing.
+    Granted,
+    /// It says that it revoked, shows it, and did nothing.
+    Revoked,
+}
+
+struct Liar {
+    real: Arc<dyn Provisioner>,
+    lie: Lie,
+    revoked: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Provisioner for Liar {
+    fn describe(&self) -> Description {
+        self.real.describe()
+    }
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Target, PortError> {
+        let resolved = self.real.resolve(beneficiary, entitlement, parameters);
+        resolved.await
+    }
+    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        match self.lie {
+            Lie::Granted => Ok(Answer::Applied),
+            Lie::Revoked => self.real.grant(call).await,
+        }
+    }
+    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
+        self.real.mint(call).await
+    }
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        self.revoked
+            .store(true, std::sync::atomic::Ordering::SeqCst);
+        match self.lie {
+            Lie::Granted => self.real.revoke(call).await,
+            Lie::Revoked => Ok(Answer::Applied),
+        }
+    }
+    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        match self.revoked.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Ok(Presence::Absent),
+            false => self.real.inspect(call).await,
+        }
+    }
+    async fn standing(
+        &self,
+        resource: &str,
+        page: Option<&str>,
+    ) -> Result<Page<Standing>, PortError> {
+        self.real.standing(resource, page).await
+    }
+}
+
+/// What the demonstration says where the provider lies; the record believes it both times.
+async fn played_with(lie: Lie) -> String {
+    let stage = Stage::set().await.unwrap();
+    let mut adapters = stage.adapters().unwrap();
+    for provisioner in adapters.provisioners.values_mut() {
+        *provisioner = Arc::new(Liar {
+            real: Arc::clone(provisioner),
+            lie,
+            revoked: false.into(),
+        });
+    }
+    let script = Script {
+        ttl: "2s".parse().unwrap(),
+        gone_within: Duration::from_secs(2),
+    };
+    let house = stage.groups().parent().unwrap().to_owned();
+    let mut out = Vec::new();
+    let failed = play_on(stage, adapters, script, &mut out)
+        .await
+        .unwrap_err();
+    assert!(!text(&out).contains("demo: access granted"));
+    assert!(!house.exists(), "the folder is removed");
+    failed.to_string()
+}
+
+#[tokio::test]
+async fn a_demonstration_whose_access_never_appears_fails() {
+    let failed = played_with(Lie::Granted).await;
+    assert_eq!(failed, "the access never appeared in the group file");
+}
+
+#[tokio::test]
+async fn a_demonstration_whose_access_stays_fails() {
+    let failed = played_with(Lie::Revoked).await;
+    assert_eq!(
+        failed,
+        "the access is still in the group file 2.0 s after its end"
+    );
+}
+
+#[test]
+fn a_demonstration_that_cannot_be_played_exits_with_1() {
+    let mut command = jitd(&["demo", "--play", "--ttl", "2h"]);
+    let folder = tempfile::tempdir().unwrap();
+    command.env("TMPDIR", folder.path());
+    let played = ran(command);
+    assert_eq!(played.status.code(), Some(1));
+    let said = text(&played.stderr);
+    assert!(said.contains("ceiling of 1h"), "{said}");
+}

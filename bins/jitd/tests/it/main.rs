@@ -1,0 +1,8 @@
+//! The daemon's binary and its demonstration, run as processes where that is the point.
+
+#![cfg(test)]
+
+mod demo;
+mod process;
+mod refusals;
+mod served;

@@ -1,0 +1,122 @@
+//! A process of `jitd`: started, listened to, told to stop, killed.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// Far beyond what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The command, with nothing of the environment of whoever runs the tests.
+pub(crate) fn jitd(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
+    command.env_clear().args(arguments);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn ran(mut command: Command) -> Output {
+    command.output().unwrap()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A process that runs; it is killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    pub(crate) heard: Vec<String>,
+}
+
+impl Process {
+    /// Starts it and listens to its standard output and standard error.
+    pub(crate) fn start(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (tell, lines) = channel();
+        let out: [Box<dyn Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
+        for stream in out {
+            let tell = tell.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines() {
+                    let _ = tell.send(line.unwrap());
+                }
+            });
+        }
+        let heard = vec![];
+        Self {
+            child,
+            lines,
+            heard,
+        }
+    }
+
+    /// The next line that holds this.
+    pub(crate) fn hears(&mut self, what: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    self.heard.push(line.clone());
+                    if line.contains(what) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("{what:?} was never said: {:#?}", self.heard)
+                }
+            }
+        }
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end; its exit code.
+    pub(crate) fn ends(&mut self) -> Option<i32> {
+        let ended = self.child.wait().unwrap();
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
+            self.heard.push(line);
+        }
+        ended.code()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until this holds.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let held = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let held = tokio::time::timeout(PATIENCE, held).await;
+    held.unwrap_or_else(|_| panic!("waited in vain: {what}"));
+}
+
+pub(crate) fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap()
+}

@@ -1,0 +1,411 @@
+//! Each verb: its call, and what is shown of the answer.
+
+use std::io::Write;
+
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
+
+use crate::Form;
+use crate::command::{ApproveArgs, Command, DenyArgs, ListArgs, RequestArgs, RevokeArgs};
+use crate::error::{CliError, Exit};
+use crate::model::{
+    Collected, Entitlement, EntitlementList, Event, EventList, Me, Paused, Request, RequestList,
+};
+use crate::session::{Call, Reply, Session};
+use crate::text::{inert_json, inert_lines, instant, pairs, table};
+use crate::wait::wait;
+
+/// What can still be revoked, in the words of the API.
+const REVOCABLE: &str = "pending,approved,provisioning,active";
+/// How many requests one page of a mass revoke has.
+const PAGE: u32 = 500;
+
+pub(crate) struct Verbs<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) form: Form,
+    pub(crate) out: &'a mut (dyn Write + Send),
+}
+
+impl Verbs<'_> {
+    pub(crate) async fn run(&mut self, command: &Command) -> Result<Exit, CliError> {
+        match command {
+            Command::Request(args) => return self.request(args).await,
+            Command::List(args) if args.entitlements => self.entitlements().await?,
+            Command::List(args) => self.list(args).await?,
+            Command::Show(args) => self.show(&args.id).await?,
+            Command::Approve(args) => self.approve(args).await?,
+            Command::Deny(args) => self.deny(args).await?,
+            Command::Retract(args) => self.verb(&args.id, "retract", json!({})).await?,
+            Command::Withdraw(args) => self.verb(&args.id, "withdraw", json!({})).await?,
+            Command::End(args) => self.verb(&args.id, "end", json!({})).await?,
+            Command::Revoke(args) => return self.revoke(args).await,
+            Command::Collect(args) => self.collect(&args.id).await?,
+            Command::History(args) => self.history(&args.id).await?,
+            Command::Pause => self.paused(Call::post(&["v1", "pause"], json!({}))).await?,
+            Command::Resume => {
+                self.paused(Call::post(&["v1", "resume"], json!({})))
+                    .await?
+            }
+            Command::Status => self.status().await?,
+        }
+        Ok(Exit::Done)
+    }
+
+    // ------------------------------------------------------------------------------------ asking
+
+    async fn request(&mut self, args: &RequestArgs) -> Result<Exit, CliError> {
+        let mut body = json!({
+            "entitlements": [{
+                "entitlement": args.entitlement,
+                "parameters": parameters(&args.parameters)?,
+            }],
+            "reason": args.reason,
+        });
+        if let Value::Object(fields) = &mut body {
+            let ttl = args.ttl.clone().map(|ttl| ("ttl".to_owned(), ttl.into()));
+            let beneficiary = args.beneficiary.clone();
+            let beneficiary = beneficiary.map(|who| ("for".to_owned(), who.into()));
+            fields.extend([ttl, beneficiary].into_iter().flatten());
+        }
+        let reply = self
+            .session
+            .call(Call::post(&["v1", "requests"], body))
+            .await?;
+        let request: Request = reply.read()?;
+        if !args.wait {
+            self.tell(&reply, |_| told(&request))?;
+            return Ok(Exit::Done);
+        }
+        if self.form != Form::Json {
+            writeln!(self.out, "{}: {}", request.id, request.what())?;
+        }
+        let (reply, request, exit) = wait(self.session, self.form, self.out, reply).await?;
+        self.tell(&reply, |reply| how_it_came_out(reply, &request))?;
+        Ok(exit)
+    }
+
+    // ----------------------------------------------------------------------------------- reading
+
+    async fn list(&mut self, args: &ListArgs) -> Result<(), CliError> {
+        let call = Call::get(&["v1", "requests"]).with(vec![
+            ("principal", args.principal.clone()),
+            ("entitlement", args.entitlement.clone()),
+            ("status", args.status.clone()),
+            ("from", args.from.clone()),
+            ("until", args.until.clone()),
+            ("limit", args.limit.map(|limit| limit.to_string())),
+            ("after", args.after.clone()),
+        ]);
+        let reply = self.session.call(call).await?;
+        let list: RequestList = reply.read()?;
+        self.tell(&reply, |_| {
+            let more = list
+                .next
+                .as_ref()
+                .map(|next| format!("\nmore: --after {next}"));
+            listed(&list.requests) + &more.unwrap_or_default()
+        })
+    }
+
+    async fn entitlements(&mut self) -> Result<(), CliError> {
+        let reply = self
+            .session
+            .call(Call::get(&["v1", "entitlements"]))
+            .await?;
+        let list: EntitlementList = reply.read()?;
+        self.tell(&reply, |_| {
+            if list.entitlements.is_empty() {
+                return "there is nothing that you can ask for".to_owned();
+            }
+            table(
+                &Entitlement::HEADINGS,
+                list.entitlements.iter().map(Entitlement::row),
+            )
+        })
+    }
+
+    async fn show(&mut self, id: &str) -> Result<(), CliError> {
+        let (reply, request) = self.fetch(id).await?;
+        self.tell(&reply, |_| pairs(request.lines()))
+    }
+
+    async fn history(&mut self, id: &str) -> Result<(), CliError> {
+        let id = checked(id)?;
+        let reply = self
+            .session
+            .call(Call::get(&["v1", "requests", id, "events"]))
+            .await?;
+        let list: EventList = reply.read()?;
+        self.tell(&reply, |_| {
+            table(&Event::HEADINGS, list.events.iter().map(Event::row))
+        })
+    }
+
+    async fn status(&mut self) -> Result<(), CliError> {
+        let reply = self.session.call(Call::get(&["v1", "me"])).await?;
+        let me: Me = reply.read()?;
+        self.tell(&reply, |_| {
+            pairs([
+                ("you are", me.principal.to_string()),
+                ("by token", format!("{} {}", me.token.id, me.token.label)),
+                ("valid until", instant(&me.token.expires_at)),
+            ])
+        })?;
+        self.paused(Call::get(&["v1", "paused"])).await
+    }
+
+    async fn fetch(&self, id: &str) -> Result<(Reply, Request), CliError> {
+        let call = Call::get(&["v1", "requests", checked(id)?]);
+        let reply = self.session.call(call).await?;
+        let request = reply.read()?;
+        Ok((reply, request))
+    }
+
+    // ---------------------------------------------------------------------------------- deciding
+
+    /// Shows what is decided on, and decides exactly that.
+    async fn approve(&mut self, args: &ApproveArgs) -> Result<(), CliError> {
+        let (_, shown) = self.fetch(&args.id).await?;
+        if self.form != Form::Json {
+            let time = match &args.ttl {
+                Some(ttl) => format!("{ttl} (asked for: {})", shown.ttl),
+                None => shown.ttl.to_string(),
+            };
+            writeln!(
+                self.out,
+                "approving {} for {} for {time}",
+                shown.what(),
+                shown.who()
+            )?;
+            writeln!(self.out, "because: {}", shown.reason)?;
+            if shown.residual_secs > 0 {
+                let secs = shown.residual_secs;
+                writeln!(
+                    self.out,
+                    "note: sessions may live on for up to {secs} s after the end"
+                )?;
+            }
+        }
+        let mut body = json!({"decision": "approve", "digest": shown.digest.as_str()});
+        if let (Some(ttl), Value::Object(fields)) = (&args.ttl, &mut body) {
+            fields.insert("ttl".to_owned(), ttl.clone().into());
+        }
+        self.verb(shown.id.as_str(), "decide", body).await
+    }
+
+    async fn deny(&mut self, args: &DenyArgs) -> Result<(), CliError> {
+        let (_, shown) = self.fetch(&args.id).await?;
+        let mut body = json!({"decision": "deny", "digest": shown.digest.as_str()});
+        if let (Some(reason), Value::Object(fields)) = (&args.reason, &mut body) {
+            fields.insert("reason".to_owned(), reason.clone().into());
+        }
+        self.verb(shown.id.as_str(), "decide", body).await
+    }
+
+    async fn verb(&mut self, id: &str, verb: &str, body: Value) -> Result<(), CliError> {
+        let call = Call::post(&["v1", "requests", checked(id)?, verb], body);
+        let reply = self.session.call(call).await?;
+        let request: Request = reply.read()?;
+        self.tell(&reply, |_| told(&request))
+    }
+
+    async fn collect(&mut self, id: &str) -> Result<(), CliError> {
+        let call = Call::post(&["v1", "requests", checked(id)?, "collect"], json!({}));
+        let reply = self.session.call(call).await?;
+        let collected: Collected = reply.read()?;
+        let secret = collected.credential.expose_secret();
+        match self.form {
+            Form::Json => self.tell(&reply, |_| String::new()),
+            // Into a pipe goes the credential as it is, and nothing else.
+            Form::Plain => Ok(writeln!(self.out, "{secret}")?),
+            Form::Terminal => {
+                writeln!(self.out, "{}", inert_lines(secret))?;
+                self.tell(&reply, |_| told(&collected.request))
+            }
+        }
+    }
+
+    // ---------------------------------------------------------------------------------- revoking
+
+    async fn revoke(&mut self, args: &RevokeArgs) -> Result<Exit, CliError> {
+        let body = args
+            .reason
+            .as_ref()
+            .map_or(json!({}), |reason| json!({"reason": reason}));
+        if let Some(id) = &args.id {
+            self.verb(id, "revoke", body).await?;
+            return Ok(Exit::Done);
+        }
+        let fitting = self.fitting(args).await?;
+        if !args.yes {
+            if self.form != Form::Json {
+                let count = fitting.len();
+                writeln!(self.out, "{}", listed(&fitting))?;
+                writeln!(
+                    self.out,
+                    "nothing was done; add --yes to revoke these {count}"
+                )?;
+            }
+            return Ok(Exit::NotDone);
+        }
+        let mut failed = 0;
+        for request in &fitting {
+            let revoked = self.verb(request.id.as_str(), "revoke", body.clone()).await;
+            if let Err(error) = revoked {
+                failed += 1;
+                let id = request.id.as_str();
+                match self.form {
+                    Form::Json => {
+                        let line = json!({"id": id, "not_revoked": error.to_string()});
+                        writeln!(self.out, "{line}")?;
+                    }
+                    Form::Plain | Form::Terminal => {
+                        writeln!(self.out, "{id}: not revoked: {error}")?;
+                    }
+                }
+            }
+        }
+        let done = fitting.len() - failed;
+        if failed > 0 {
+            return Err(CliError::Partly { done, failed });
+        }
+        if self.form != Form::Json {
+            writeln!(self.out, "{done} revoked")?;
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Everything that fits and can still be revoked. Without --yes it is also shown as JSON.
+    async fn fitting(&mut self, args: &RevokeArgs) -> Result<Vec<Request>, CliError> {
+        let mut fitting = vec![];
+        let mut after = None;
+        loop {
+            let call = Call::get(&["v1", "requests"]).with(vec![
+                ("principal", args.principal.clone()),
+                ("entitlement", args.entitlement.clone()),
+                ("status", Some(REVOCABLE.to_owned())),
+                ("limit", Some(PAGE.to_string())),
+                ("after", after),
+            ]);
+            let reply = self.session.call(call).await?;
+            if self.form == Form::Json && !args.yes {
+                self.tell(&reply, |_| String::new())?;
+            }
+            let page: RequestList = reply.read()?;
+            fitting.extend(page.requests);
+            match page.next {
+                Some(next) => after = Some(next.to_string()),
+                None => return Ok(fitting),
+            }
+        }
+    }
+
+    // --------------------------------------------------------------------------------- operating
+
+    async fn paused(&mut self, call: Call<'_>) -> Result<(), CliError> {
+        let reply = self.session.call(call).await?;
+        let Paused { paused } = reply.read()?;
+        self.tell(&reply, |_| {
+            let text = if paused {
+                "new access is paused; access that was given still ends on time"
+            } else {
+                "new access is given"
+            };
+            text.to_owned()
+        })
+    }
+
+    /// Shows an answer: as it came, or in words.
+    fn tell(
+        &mut self,
+        reply: &Reply,
+        words: impl FnOnce(&Reply) -> String,
+    ) -> Result<(), CliError> {
+        let text = match self.form {
+            Form::Json => inert_json(&reply.text),
+            Form::Plain | Form::Terminal => words(reply),
+        };
+        Ok(writeln!(self.out, "{}", text.trim_end())?)
+    }
+}
+
+fn told(request: &Request) -> String {
+    format!("{}: {}", request.id, request.story())
+}
+
+/// What whoever waited is told: how it came out, until when, and how to use it.
+fn how_it_came_out(reply: &Reply, request: &Request) -> String {
+    let left = request.expires_at.as_ref().zip(reply.now());
+    let left = left.and_then(|(at, now)| crate::text::until(at, now));
+    let left = left.filter(|_| request.status.as_str() == "active");
+    let left = left.map(|left| format!(" ({} left)", crate::text::clock(left)));
+    let how = request.how_to_use.as_ref().map(|how| format!("\n{how}"));
+    format!(
+        "{}{}{}",
+        request.story(),
+        left.unwrap_or_default(),
+        how.unwrap_or_default()
+    )
+}
+
+fn listed(requests: &[Request]) -> String {
+    if requests.is_empty() {
+        return "there are none".to_owned();
+    }
+    table(&Request::HEADINGS, requests.iter().map(Request::row))
+}
+
+/// An id as people type it. Anything else would not be one segment of a path.
+fn checked(id: &str) -> Result<&str, CliError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if (1..=60).contains(&id.len()) && id.bytes().all(plain) {
+        return Ok(id);
+    }
+    let rule = "an id is req- and letters and digits, or the last five or more of them";
+    Err(CliError::BadInput(rule.to_owned()))
+}
+
+/// `NAME=JSON`, as often as given.
+fn parameters(given: &[String]) -> Result<Map<String, Value>, CliError> {
+    let mut parameters = Map::new();
+    for text in given {
+        let bad = |rule: &str| CliError::BadInput(format!("--param {text:?}: {rule}"));
+        let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = pair.ok_or_else(|| bad("write NAME=JSON"))?;
+        let value = serde_json::from_str(value).map_err(|_| {
+            bad("the value is not JSON; a text needs its own quotes, as in path='\"/srv\"'")
+        })?;
+        if parameters.insert(name.to_owned(), value).is_some() {
+            return Err(bad("this name is given twice"));
+        }
+    }
+    Ok(parameters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_as_json() {
+        let read = |given: &[&str]| {
+            let given: Vec<String> = given.iter().map(|text| (*text).to_owned()).collect();
+            parameters(&given).map_err(|error| error.to_string())
+        };
+        let both = read(&["a=1", "path=\"/srv=x\""]).unwrap();
+        assert_eq!(Value::from(both), json!({"a": 1, "path": "/srv=x"}));
+        for bad in [&["a"][..], &["=1"], &["a=srv"], &["a="], &["a=1", "a=2"]] {
+            assert!(read(bad).unwrap_err().starts_with("--param"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_one_plain_word() {
+        for good in ["req-01kdvd96m0b9jtb9db9db9db80", "9db80", "REQ-X"] {
+            assert!(checked(good).is_ok(), "{good}");
+        }
+        for bad in ["", "..", "a/b", "a%2fb", "a b", "a?b", &"x".repeat(61)] {
+            assert!(checked(bad).is_err(), "{bad}");
+        }
+    }
+}

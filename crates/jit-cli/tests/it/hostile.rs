@@ -1,0 +1,173 @@
+//! Servers that are not there, not the API, slow, or mean.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use jit_cli::{CliError, Exit, Form, Session, run};
+use serde_json::json;
+
+use crate::town::{Town, typed};
+
+/// A server that answers everything like this.
+async fn answering<A: IntoResponse>(
+    answer: impl Fn() -> A + Clone + Send + Sync + 'static,
+) -> String {
+    let router = Router::new().fallback(move || {
+        let answer = answer().into_response();
+        async move { answer }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(jit_http::serve(listener, router, std::future::pending()));
+    server
+}
+
+async fn asked(server: &str, form: Form, words: &[&str]) -> (Result<Exit, CliError>, String) {
+    let session = Session::new(server, &"jit_0_0".into()).unwrap();
+    let mut out = vec![];
+    let command = typed(words).unwrap().command;
+    let result = run(&command, &session, form, &mut out).await;
+    (result, String::from_utf8(out).unwrap())
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_from_one_that_refuses() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let (result, _) = asked(&server, Form::Plain, &["status"]).await;
+    let error = result.unwrap_err();
+    assert!(matches!(error, CliError::Unreachable { .. }), "{error:?}");
+    let said = error.to_string();
+    assert!(
+        said.starts_with(&format!("{server} cannot be reached: is jitd running?")),
+        "{said}"
+    );
+
+    let town = Town::new().await;
+    let (result, _) = asked(&town.server, Form::Plain, &["status"]).await;
+    let error = result.unwrap_err();
+    assert!(matches!(&error, CliError::Refused { code, .. } if code == "not_authenticated"));
+
+    *town.world.groups.failing.lock().unwrap() = Some(jit_core::ports::ErrorKind::Unavailable);
+    let told = town
+        .says("ana", &["request", "groupfile/admins", "--reason", "x"])
+        .await;
+    let error = told.result.unwrap_err();
+    assert!(matches!(error, CliError::Failed { .. }), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("something failed, reference ")
+    );
+}
+
+#[tokio::test]
+async fn a_token_does_not_follow_a_redirect() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = seen.clone();
+    let elsewhere = answering(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        "{}"
+    });
+    let target = format!("{}/v1/me", elsewhere.await);
+    let server = answering(move || {
+        (
+            StatusCode::TEMPORARY_REDIRECT,
+            [(header::LOCATION, target.clone())],
+        )
+    });
+    let (result, _) = asked(&server.await, Form::Plain, &["status"]).await;
+    assert!(
+        matches!(result, Err(CliError::Strange { .. })),
+        "{result:?}"
+    );
+    assert_eq!(seen.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_the_apis_is_called_strange() {
+    for (status, body) in [
+        (200, "<html>welcome</html>"),
+        (200, ""),
+        (200, "[]"),
+        (200, "{\"principal\":7}"),
+        (404, "not found"),
+        (500, "{\"error\":\"x\"}"),
+        (204, ""),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let server = answering(move || (status, body)).await;
+        let (result, text) = asked(&server, Form::Plain, &["status"]).await;
+        assert!(
+            matches!(result, Err(CliError::Strange { .. })),
+            "{body}: {result:?}"
+        );
+        assert_eq!(text, "");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_given_up() {
+    let endless = || Body::from(vec![b' '; 17 << 20]);
+    let server = answering(endless).await;
+    let (result, _) = asked(&server, Form::Plain, &["status"]).await;
+    assert!(matches!(result, Err(CliError::Strange { what, .. }) if what == "it does not end"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_call_has_a_deadline() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let (result, _) = asked(&server, Form::Plain, &["status"]).await;
+    assert!(
+        matches!(
+            result,
+            Err(CliError::TooSlow { secs: 10, .. }) | Err(CliError::Unreachable { .. })
+        ),
+        "{result:?}"
+    );
+    drop(listener);
+}
+
+#[tokio::test]
+async fn nothing_that_a_server_says_acts_on_the_terminal() {
+    let mean = "a\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\r\u{8}\u{202e}b";
+    let request = json!({
+        "id": mean, "version": 1, "status": mean, "requester": mean, "beneficiary": mean,
+        "entitlements": [{"entitlement": mean, "parameters": {mean: mean}}],
+        "ttl": mean, "reason": mean, "tier": mean, "approvals_needed": 1,
+        "approvals": [{"by": mean, "ttl": mean, "at": mean}], "digest": mean, "opened_at": mean,
+        "decide_by": mean, "expires_at": mean, "collectable": false, "residual_secs": 1,
+        "how_to_use": mean, "stuck": mean, "superseded_by": mean, "end": mean, "why": mean,
+        "denied_by": mean, "denied_reason": mean, "withdrawn_by": mean,
+    });
+    let list = json!({"requests": [request], "next": mean});
+    let events = json!({"events": [{
+        "at": mean, "by": mean, "fact": mean, "status": mean, "details": {mean: mean},
+    }]});
+    let error = json!({"error": {"code": mean, "message": mean, "reference": mean}});
+    for (status, body, words) in [
+        (200, &request, &["show", "9db80"][..]),
+        (200, &list, &["list"]),
+        (200, &events, &["history", "9db80"]),
+        (403, &error, &["show", "9db80"]),
+    ] {
+        let (status, body) = (StatusCode::from_u16(status).unwrap(), body.to_string());
+        let server = answering(move || (status, body.clone())).await;
+        for form in [Form::Plain, Form::Terminal, Form::Json] {
+            let (result, text) = asked(&server, form, words).await;
+            let said = result
+                .err()
+                .map_or(String::new(), |error| error.to_string());
+            let shown = text + &said;
+            assert!(!shown.is_empty());
+            let acts = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!shown.chars().any(acts), "{words:?} {form:?}: {shown:?}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! From a configuration to an engine: the adapters that it names are opened, wrapped in what counts
+//! and limits their calls, and put together. Everything that runs the engine begins here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::Engine;
+use jit_core::audit::{Actor, SystemFact};
+use jit_core::catalog::ProviderName;
+use jit_core::engine::{BadParts, ClockTrust, EngineParts};
+use jit_core::ports::{
+    Clock, CommitError, Directory, Notifier, Pager, PortError, Provisioner, Random, RequestStore,
+    Row, RowChange,
+};
+use jit_groupfile::GroupFile;
+use jit_sqlite::{OpenError, Options, SqliteStore};
+
+use crate::clock::{OsRandom, SystemClock};
+use crate::config::{Config, ProviderKind, Store};
+use crate::csv::CsvSink;
+use crate::observe::{MeteredProvisioner, MeteredStore};
+use crate::pager::{Pagers, WebhookPager};
+use crate::throttle::{Rate, Throttled};
+use crate::worker::{Worker, WorkerSettings};
+
+/// How long one record may be tended in one go.
+const RECORD_DEADLINE: Duration = Duration::from_secs(60);
+/// The small row that remembers with which configuration a process last started.
+const CONFIGURED: &str = "configured";
+const DIGEST: &str = "digest";
+/// How often that row is read again after another process wrote it first.
+const TRIES: u32 = 5;
+
+/// Why a configuration could not be turned into an engine.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// An adapter cannot be made.
+    #[error(transparent)]
+    Adapter(#[from] PortError),
+    /// The engine refuses what it is made of.
+    #[error(transparent)]
+    Parts(#[from] BadParts),
+}
+
+/// The adapters of one process. A test puts its own in the place of one of them.
+pub struct Adapters {
+    /// Remembers.
+    pub store: Arc<dyn RequestStore>,
+    /// Knows people.
+    pub directory: Arc<dyn Directory>,
+    /// Give and take access, by configured name.
+    pub provisioners: BTreeMap<ProviderName, Arc<dyn Provisioner>>,
+    /// Tell people and systems.
+    pub notifiers: Vec<Arc<dyn Notifier>>,
+    /// Wakes somebody up.
+    pub pager: Arc<dyn Pager>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Rolls the dice.
+    pub random: Arc<dyn Random>,
+}
+
+impl fmt::Debug for Adapters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let providers: Vec<_> = self.provisioners.keys().collect();
+        f.debug_struct("Adapters")
+            .field("provisioners", &providers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Adapters {
+    /// Opens what the configuration names. The store's file is made where it does not exist;
+    /// providers are first called when something is asked of them.
+    pub fn open(config: &Config) -> Result<Self, BuildError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let provisioners = config.providers.iter().map(|provider| {
+            let name = provider.name.clone();
+            let made: Arc<dyn Provisioner> = match &provider.kind {
+                ProviderKind::GroupFile { file } => {
+                    Arc::new(GroupFile::new(name.clone(), file, Arc::clone(&clock)))
+                }
+            };
+            (name, made)
+        });
+        let csv = config.audit.csv.as_ref();
+        let csv = csv.map(|file| Arc::new(CsvSink::new(file)) as Arc<dyn Notifier>);
+        let webhook = config.pager.webhook.clone();
+        let webhook = webhook.map(|webhook| WebhookPager::new(webhook.url, webhook.token));
+        Ok(Self {
+            store: Arc::new(open_store(&config.store)?),
+            directory: Arc::new(config.people.clone()),
+            provisioners: provisioners.collect(),
+            notifiers: csv.into_iter().collect(),
+            pager: Arc::new(Pagers::new(webhook.transpose()?)),
+            clock,
+            random: Arc::new(OsRandom),
+        })
+    }
+
+    /// Counts and limits the calls of these adapters and puts them together under the policy of
+    /// the configuration.
+    pub fn engine(&self, config: &Config, trust: ClockTrust) -> Result<Engine, BadParts> {
+        let provisioners = self.provisioners.iter().map(|(name, provisioner)| {
+            // The meter is inside: what the quota holds back never was a call.
+            let metered = MeteredProvisioner::new(name.clone(), Arc::clone(provisioner));
+            let clock = Arc::clone(&self.clock);
+            let throttled = Throttled::new(Arc::new(metered), clock, Rate::default());
+            (name.clone(), Arc::new(throttled) as Arc<dyn Provisioner>)
+        });
+        let parts = EngineParts {
+            store: Arc::new(MeteredStore::new(Arc::clone(&self.store))),
+            directory: Arc::clone(&self.directory),
+            provisioners: provisioners.collect(),
+            notifiers: self.notifiers.clone(),
+            pager: Arc::clone(&self.pager),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            policy: config.policy.clone(),
+            catalog: config.catalog.clone(),
+        };
+        Engine::new(parts, trust)
+    }
+
+    /// A worker on this engine that works as hard as the configuration says.
+    pub fn worker(&self, config: &Config, engine: &Arc<Engine>) -> Worker {
+        let settings = WorkerSettings {
+            tick: config.worker.tick,
+            tasks_per_provider: config.worker.tasks_per_provider,
+            record_deadline: RECORD_DEADLINE,
+        };
+        Worker::new(Arc::clone(engine), Arc::clone(&self.random), settings)
+    }
+}
+
+/// Opens the store alone, for the verbs that need nothing else.
+pub fn open_store(store: &Store) -> Result<SqliteStore, OpenError> {
+    SqliteStore::open(store_file(store), Options::default())
+}
+
+/// The file of the store.
+pub(crate) fn store_file(store: &Store) -> &Path {
+    match store {
+        Store::Sqlite { file } => file,
+    }
+}
+
+/// Writes into the audit with which configuration this process starts, unless the last one started
+/// with the same.
+pub async fn record_configuration(engine: &Engine, config: &Config) -> Result<(), CommitError> {
+    let digest = config.digest;
+    for _ in 0..TRIES {
+        let before = engine.store().row(CONFIGURED, DIGEST).await?;
+        let before = before.map(|row| row.value);
+        let value = digest.to_string();
+        if before.as_ref() == Some(&value) {
+            return Ok(());
+        }
+        let row = Row {
+            table: CONFIGURED,
+            key: DIGEST.to_owned(),
+            value,
+        };
+        let change = RowChange {
+            row,
+            expected: before,
+        };
+        let fact = SystemFact::Configured { digest };
+        match engine
+            .record_system(&Actor::System, fact, vec![change])
+            .await
+        {
+            // Another process starts at the same time; perhaps with the same configuration.
+            Err(CommitError::Conflict) => {}
+            done => return done,
+        }
+    }
+    Err(CommitError::Conflict)
+}

@@ -1,0 +1,355 @@
+//! The two services around an engine: the daemon, which listens and works, and the sweeper, which
+//! only works. How they start, run and stop; what they do is the engine's and the worker's.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::Engine;
+use jit_core::engine::ClockTrust;
+use jit_core::ports::{CommitError, PortError};
+use jit_http::ApiState;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::build::{Adapters, BuildError, record_configuration};
+use crate::config::Config;
+use crate::observe;
+use crate::watch::{Live, Watch};
+use crate::worker::{Swept, Worker};
+
+/// How long a start waits for what was left overdue; what takes longer goes on beside the API.
+const START_SWEEP: Duration = Duration::from_secs(10);
+/// How long a stop may take, calls and records under way included.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// The pause before a part that panicked is started again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often the recorder folds what it was told, so that histograms do not pile up.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why a service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What the configuration names cannot be put together.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// An address cannot be listened on.
+    #[error(
+        "cannot listen on {address}, which [http] {key} names; another process may have it, or it \
+         is not an address of this machine"
+    )]
+    Listen {
+        /// The key of `[http]`.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The audit does not take that a process starts.
+    #[error("the start could not be written into the audit")]
+    Audit(#[from] CommitError),
+    /// There is another recorder of metrics in this process.
+    #[error("the metrics cannot be recorded")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+}
+
+/// A daemon that is ready to run: the store is open, both listeners are bound, and what was left
+/// overdue by whoever ran before is ended.
+pub struct Daemon {
+    config: Config,
+    adapters: Adapters,
+    engine: Arc<Engine>,
+    worker: Worker,
+    api: TcpListener,
+    observe: TcpListener,
+    metrics: PrometheusHandle,
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Daemon {
+    /// Opens what the configuration names and makes it ready to run.
+    pub async fn start(config: Config, trust: ClockTrust) -> Result<Self, StartError> {
+        let adapters = Adapters::open(&config)?;
+        Self::start_with(config, adapters, trust).await
+    }
+
+    /// The same with adapters that are open already.
+    pub async fn start_with(
+        config: Config,
+        adapters: Adapters,
+        trust: ClockTrust,
+    ) -> Result<Self, StartError> {
+        let metrics = observe::install_recorder()?;
+        let engine = adapters.engine(&config, trust).map_err(BuildError::from)?;
+        let engine = Arc::new(engine);
+        let api = listen("listen", config.http.listen).await?;
+        let observe = listen("observe", config.http.observe).await?;
+        record_configuration(&engine, &config).await?;
+        let mut worker = adapters.worker(&config, &engine);
+        sweep_at_start(&mut worker).await;
+        Ok(Self {
+            config,
+            adapters,
+            engine,
+            worker,
+            api,
+            observe,
+            metrics,
+        })
+    }
+
+    /// The engine that it runs.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Where the API is; the port is known here also where the configuration says 0.
+    pub fn api_address(&self) -> io::Result<SocketAddr> {
+        self.api.local_addr()
+    }
+
+    /// Where metrics and health are.
+    pub fn observe_address(&self) -> io::Result<SocketAddr> {
+        self.observe.local_addr()
+    }
+
+    /// Serves and works until `stop` is ready; then takes no more calls and lets what is under way
+    /// come to its end, for at most fifteen seconds. Dropping the future stops everything at once,
+    /// like a crash.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let (tell, told) = watch::channel(Stopping::No);
+        let state = ApiState::new(Arc::clone(&self.engine), Arc::clone(&self.adapters.random));
+        let api = jit_http::api(state.clone());
+        let observe = jit_http::observe(state, self.metrics.clone());
+        let mut services = JoinSet::new();
+        services.spawn(jit_http::serve(self.api, api, stopped(told.clone())));
+        services.spawn(jit_http::serve(
+            self.observe,
+            observe,
+            stopped(told.clone()),
+        ));
+        let mut first = Some(self.worker);
+        let work = kept_running("the worker", || {
+            let again = || self.adapters.worker(&self.config, &self.engine);
+            first
+                .take()
+                .unwrap_or_else(again)
+                .run(stopped(told.clone()))
+        });
+        let watched = kept_running("the watch", || {
+            let watch = Watch::new(Arc::clone(&self.engine), names(&self.adapters));
+            watch_for_ever(watch, self.metrics.clone())
+        });
+        tokio::pin!(work);
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            () = &mut work => Err(io::Error::other("the worker ended by itself")),
+            () = watched => Err(io::Error::other("the watch ended by itself")),
+            Some(served) = services.join_next() => {
+                served.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
+        };
+        tracing::info!("stopping: no more calls are taken, what is under way comes to its end");
+        tell.send_replace(Stopping::Yes);
+        let drained = async {
+            // Where the worker ended by itself there is nothing to wait for.
+            if ended.is_ok() {
+                work.await;
+            }
+            while services.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(STOP_WITHIN, drained).await.is_err() {
+            tracing::warn!("something was still under way at the end; the record says how far");
+        }
+        ended
+    }
+}
+
+/// A sweeper: the engine and the worker of a daemon, and nothing that listens.
+#[derive(Debug)]
+pub struct Sweeper {
+    config: Config,
+    adapters: Adapters,
+    engine: Arc<Engine>,
+    worker: Worker,
+}
+
+impl Sweeper {
+    /// Opens what the configuration names.
+    pub fn start(config: Config) -> Result<Self, BuildError> {
+        let adapters = Adapters::open(&config)?;
+        let engine = Arc::new(adapters.engine(&config, ClockTrust::Compared)?);
+        let worker = adapters.worker(&config, &engine);
+        Ok(Self {
+            config,
+            adapters,
+            engine,
+            worker,
+        })
+    }
+
+    /// Pays everything that is due now, and looks what is overdue all the same.
+    pub async fn once(&mut self) -> Result<Pass, PortError> {
+        let began_at = self.engine.now();
+        let Swept { tended, failed } = self.worker.sweep().await?;
+        let overdue = Live::count(&self.engine, began_at).await?.overdue;
+        Ok(Pass {
+            tended,
+            failed,
+            overdue,
+        })
+    }
+
+    /// Works until `stop` is ready, then lets what is under way come to its end.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let (tell, told) = watch::channel(Stopping::No);
+        let mut first = Some(self.worker);
+        let work = kept_running("the worker", || {
+            let again = || self.adapters.worker(&self.config, &self.engine);
+            first
+                .take()
+                .unwrap_or_else(again)
+                .run(stopped(told.clone()))
+        });
+        let watched = kept_running("the watch", || {
+            Watch::new(Arc::clone(&self.engine), names(&self.adapters)).run()
+        });
+        tokio::pin!(work);
+        tokio::select! {
+            () = stop => {}
+            () = &mut work => return,
+            () = watched => {}
+        }
+        tell.send_replace(Stopping::Yes);
+        if tokio::time::timeout(STOP_WITHIN, work).await.is_err() {
+            tracing::warn!("something was still under way at the end; the record says how far");
+        }
+    }
+}
+
+/// What one pass of a sweeper came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pass {
+    /// Records that were tended.
+    pub tended: usize,
+    /// Those among them that failed; the next pass tries them again.
+    pub failed: usize,
+    /// Grants whose access should have been gone when the pass began and is not verified gone:
+    /// the provider does not let it go, or another process is at it.
+    pub overdue: usize,
+}
+
+/// Ready when the process is told to stop by SIGINT or SIGTERM. Listens from the moment that it is
+/// called, so that no signal is lost before the first wait.
+pub fn signalled() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    No,
+    Yes,
+}
+
+async fn stopped(mut told: watch::Receiver<Stopping>) {
+    // Whoever tells is gone only where everything is.
+    let _ = told.wait_for(|stopping| *stopping == Stopping::Yes).await;
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| StartError::Listen {
+        key,
+        address,
+        source,
+    })
+}
+
+async fn sweep_at_start(worker: &mut Worker) {
+    match tokio::time::timeout(START_SWEEP, worker.sweep()).await {
+        Ok(Ok(Swept { tended, failed })) => {
+            tracing::info!(tended, failed, "what was due at the start is paid");
+        }
+        Ok(Err(error)) => {
+            tracing::error!(error = %error, cause = ?error.source, "the store cannot be asked");
+        }
+        Err(_) => tracing::warn!("what was due at the start takes longer, and goes on"),
+    }
+}
+
+async fn watch_for_ever(watch: Watch, metrics: PrometheusHandle) {
+    let upkeep = async {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            metrics.run_upkeep();
+        }
+    };
+    tokio::select! {
+        () = watch.run() => {}
+        () = upkeep => {}
+    }
+}
+
+fn names(adapters: &Adapters) -> Vec<String> {
+    let notifiers = adapters.notifiers.iter();
+    notifiers
+        .map(|notifier| notifier.name().to_owned())
+        .collect()
+}
+
+/// Runs a part of the service to its end, and starts it again where it panics: what it was doing
+/// is in the store.
+async fn kept_running<F>(part: &'static str, mut start: impl FnMut() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let mut task = JoinSet::new();
+        task.spawn(start());
+        match task.join_next().await {
+            Some(Err(error)) if error.is_panic() => {
+                tracing::error!(part, "a part of the service panicked and is started again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Some(_) | None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_panics_is_started_again() {
+        let starts = Arc::new(AtomicU32::new(0));
+        kept_running("the test", || {
+            let start = starts.fetch_add(1, Ordering::SeqCst);
+            async move { assert!(start == 2, "a panic that is meant") }
+        })
+        .await;
+        assert_eq!(starts.load(Ordering::SeqCst), 3);
+    }
+}

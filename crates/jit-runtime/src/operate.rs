@@ -1,0 +1,277 @@
+//! The verbs of somebody with the configuration or the store at hand: check, explain, prove,
+//! export, and hand out tokens. None of them decides a request or moves a grant; that goes through
+//! the API, where it is asked who does it.
+
+mod audit;
+mod token;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use jit_core::catalog::EntitlementId;
+use jit_core::policy::{Right, Verdict};
+use jit_core::ports::{Clock, CommitError, PortError, Random};
+use jit_core::principal::PrincipalId;
+use jit_http::token::TokenError;
+use jit_sqlite::{OpenError, SqliteStore};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error as WordError, StrDeserializer};
+use serde_json::json;
+
+pub use audit::{AuditVerb, Format};
+pub use token::TokenVerb;
+
+use crate::build::{open_store, store_file};
+use crate::config::{BadConfig, Config, Environment};
+
+/// What an operator does with the configuration or the store at hand.
+#[derive(Debug, Subcommand)]
+pub enum Operation {
+    /// Check the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Explain who may do what, and why
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Prove or export the audit; reads the store itself
+    #[command(subcommand)]
+    Audit(AuditVerb),
+    /// Make, list and revoke bearer tokens; opens the store itself
+    #[command(subcommand)]
+    Token(TokenVerb),
+}
+
+/// About the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Tell every mistake of the configuration with its line, or that there is none
+    Check,
+}
+
+/// About the policy.
+#[derive(Debug, Subcommand)]
+pub enum PolicyVerb {
+    /// Tell whether somebody has a right over an entitlement, and what every rule says of it
+    Explain {
+        /// An id or an alias, as in the configuration
+        who: PrincipalId,
+        /// request, on_behalf_of, approve, revoke, audit or operate
+        #[arg(value_parser = right)]
+        right: Right,
+        /// As in the catalogue, such as groupfile/admins
+        entitlement: EntitlementId,
+    },
+}
+
+fn right(word: &str) -> Result<Right, String> {
+    let word: StrDeserializer<'_, WordError> = word.into_deserializer();
+    Right::deserialize(word).map_err(|error| error.to_string())
+}
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Lines for a person.
+    Text,
+    /// One JSON value.
+    Json,
+}
+
+/// What an operation works with.
+pub struct Desk<'d> {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// What the environment adds to it.
+    pub environment: Environment,
+    /// How answers are written.
+    pub form: Form,
+    /// Where answers go.
+    pub out: &'d mut (dyn Write + Send),
+    /// Where remarks go that are no part of the answer.
+    pub remarks: &'d mut (dyn Write + Send),
+    /// Tells the time.
+    pub clock: &'d dyn Clock,
+    /// Draws tokens.
+    pub random: &'d dyn Random,
+}
+
+impl std::fmt::Debug for Desk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk")
+            .field("config", &self.config)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an operation ended that could be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Well,
+    /// It found something wrong and said what.
+    Wrong,
+}
+
+/// Why an operation could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OperateError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] BadConfig),
+    /// There is no store to read.
+    #[error(
+        "there is no store at {}; [store] sqlite or JIT_STORE names it, and jitd makes it when it \
+         first runs", path.display()
+    )]
+    NoStore {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The store cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] PortError),
+    /// The store did not take something.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A token was not made or revoked.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Nobody has this name.
+    #[error("nobody is named {who} in the configuration; add a [[person]] or an [[agent]]")]
+    UnknownPrincipal {
+        /// The name.
+        who: PrincipalId,
+    },
+    /// Nothing has this name.
+    #[error("there is no entitlement {entitlement} in the configuration")]
+    UnknownEntitlement {
+        /// The name.
+        entitlement: EntitlementId,
+    },
+    /// A file cannot be written.
+    #[error("{} cannot be written; it must not exist, and its folder must", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The answer cannot be written.
+    #[error("the answer cannot be written")]
+    Output(#[from] io::Error),
+}
+
+impl Desk<'_> {
+    /// Carries an operation out.
+    pub async fn run(&mut self, operation: Operation) -> Result<Outcome, OperateError> {
+        match operation {
+            Operation::Config(ConfigVerb::Check) => self.check(),
+            Operation::Policy(PolicyVerb::Explain {
+                who,
+                right,
+                entitlement,
+            }) => self.explain(&who, right, &entitlement),
+            Operation::Audit(verb) => self.audit(verb).await,
+            Operation::Token(verb) => self.token(verb).await,
+        }
+    }
+
+    fn read_config(&self) -> Result<Config, BadConfig> {
+        Config::read(&self.config, &self.environment)
+    }
+
+    /// Opens the store of the configuration, which must be there.
+    fn existing_store(&self) -> Result<SqliteStore, OperateError> {
+        let config = self.read_config()?;
+        let path = store_file(&config.store);
+        if !path.exists() {
+            let path = path.to_owned();
+            return Err(OperateError::NoStore { path });
+        }
+        Ok(open_store(&config.store)?)
+    }
+
+    fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
+        writeln!(self.out, "{value}")
+    }
+
+    fn check(&mut self) -> Result<Outcome, OperateError> {
+        match (self.read_config(), self.form) {
+            (Ok(config), Form::Json) => {
+                let digest = config.digest;
+                self.json(&json!({ "sound": true, "digest": digest, "problems": [] }))?;
+                Ok(Outcome::Well)
+            }
+            (Ok(config), Form::Text) => {
+                writeln!(
+                    self.out,
+                    "{} is sound: {}, {}, {}, {}, {}",
+                    self.config.display(),
+                    counted(config.providers.len(), "provider"),
+                    counted(config.catalog.iter().count(), "entitlement"),
+                    counted(config.policy.tiers().count(), "tier"),
+                    counted(config.policy.rules().len(), "rule"),
+                    counted(config.people.iter().count(), "principal"),
+                )?;
+                Ok(Outcome::Well)
+            }
+            (Err(BadConfig::Wrong { problems, .. }), Form::Json) => {
+                self.json(&json!({ "sound": false, "problems": problems }))?;
+                Ok(Outcome::Wrong)
+            }
+            (Err(wrong @ BadConfig::Wrong { .. }), Form::Text) => {
+                writeln!(self.out, "{wrong}")?;
+                Ok(Outcome::Wrong)
+            }
+            (Err(unreadable @ BadConfig::Unreadable { .. }), _) => Err(unreadable.into()),
+        }
+    }
+
+    fn explain(
+        &mut self,
+        who: &PrincipalId,
+        right: Right,
+        entitlement: &EntitlementId,
+    ) -> Result<Outcome, OperateError> {
+        let config = self.read_config()?;
+        let known = config.people.find(who);
+        let known = known.ok_or_else(|| OperateError::UnknownPrincipal { who: who.clone() })?;
+        if config.catalog.get(entitlement).is_none() {
+            let entitlement = entitlement.clone();
+            return Err(OperateError::UnknownEntitlement { entitlement });
+        }
+        let Verdict { allowed, trace } = match right {
+            Right::Audit | Right::Operate => config.policy.evaluate_anywhere(right, &known.profile),
+            Right::Request | Right::OnBehalfOf | Right::Approve | Right::Revoke => {
+                config.policy.evaluate(right, &known.profile, entitlement)
+            }
+        };
+        let id = &known.profile.id;
+        if self.form == Form::Json {
+            self.json(&json!({
+                "principal": id, "right": right, "entitlement": entitlement,
+                "allowed": allowed, "trace": trace,
+            }))?;
+            return Ok(Outcome::Well);
+        }
+        let may = if allowed { "may" } else { "may not" };
+        writeln!(self.out, "{id} {may} {right} {entitlement}")?;
+        for reason in trace {
+            writeln!(self.out, "  {reason}")?;
+        }
+        Ok(Outcome::Well)
+    }
+}
+
+/// `1 event`, `2 events`.
+fn counted(count: impl TryInto<u64>, thing: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}

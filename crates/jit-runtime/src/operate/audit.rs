@@ -1,0 +1,231 @@
+//! `audit verify` and `audit export`. Both read the store chain by chain, so that an audit of any
+//! length fits into memory.
+
+use std::io;
+
+use clap::{Subcommand, ValueEnum};
+use jit_core::Timestamp;
+use jit_core::audit::Sealed;
+use jit_core::engine::verify_audit;
+use jit_core::ports::RequestStore;
+use jit_core::request::RequestId;
+use serde_json::json;
+
+use super::{Desk, Form, OperateError, Outcome, counted};
+use crate::csv::{self, Row};
+
+/// How many chains, or events of the system chain, are read at once.
+const PAGE: usize = 500;
+
+/// About the audit.
+#[derive(Debug, Subcommand)]
+pub enum AuditVerb {
+    /// Read every chain back and prove that no event was edited, removed, reordered or cut off
+    Verify,
+    /// Write every event, chain by chain: the requests, then what belongs to none
+    Export {
+        /// csv for spreadsheets; jsonl with the exact text that each hash is over
+        #[arg(long, value_enum)]
+        format: Format,
+        /// Only events at or after this instant, such as 2026-01-31T09:30:00Z
+        #[arg(long, value_name = "INSTANT")]
+        from: Option<Timestamp>,
+        /// Only events before this instant
+        #[arg(long, value_name = "INSTANT")]
+        until: Option<Timestamp>,
+    },
+}
+
+/// The form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Rows with a header.
+    Csv,
+    /// One JSON object per line: `chain`, `seq`, `at`, `hash`, `event`.
+    Jsonl,
+}
+
+/// From when until when.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    from: Timestamp,
+    until: Timestamp,
+}
+
+impl Span {
+    fn holds(&self, at: Timestamp) -> bool {
+        self.from <= at && at < self.until
+    }
+}
+
+impl Desk<'_> {
+    pub(super) async fn audit(&mut self, verb: AuditVerb) -> Result<Outcome, OperateError> {
+        let exported = match verb {
+            AuditVerb::Verify => return self.verify().await,
+            AuditVerb::Export {
+                format,
+                from,
+                until,
+            } => {
+                let span = Span {
+                    from: from.unwrap_or(Timestamp::MIN),
+                    until: until.unwrap_or(Timestamp::MAX),
+                };
+                self.export(format, span).await
+            }
+        };
+        match exported {
+            // Whoever read it has enough, as `head` does.
+            Err(OperateError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Ok(Outcome::Well)
+            }
+            exported => exported,
+        }
+    }
+
+    async fn verify(&mut self) -> Result<Outcome, OperateError> {
+        let store = self.existing_store()?;
+        let report = verify_audit(&store).await?;
+        let verified = report.problems.is_empty();
+        if self.form == Form::Json {
+            let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+            self.json(&json!({
+                "verified": verified, "events": report.events, "requests": report.requests,
+                "problems": problems,
+            }))?;
+        } else {
+            for problem in &report.problems {
+                writeln!(self.out, "{problem}")?;
+            }
+            let read = format!(
+                "{} of {} and of the system",
+                counted(report.events, "event"),
+                counted(report.requests, "request")
+            );
+            match verified {
+                true => writeln!(self.out, "audit verified: {read}")?,
+                false => writeln!(
+                    self.out,
+                    "audit NOT verified: {} in {read}",
+                    counted(report.problems.len(), "problem")
+                )?,
+            }
+        }
+        Ok(match verified {
+            true => Outcome::Well,
+            false => Outcome::Wrong,
+        })
+    }
+
+    async fn export(&mut self, format: Format, span: Span) -> Result<Outcome, OperateError> {
+        let store = self.existing_store()?;
+        if format == Format::Csv {
+            self.out.write_all(&csv::header())?;
+        }
+        let mut outcome = Outcome::Well;
+        let mut after = None;
+        loop {
+            let ids = store.chains(after, PAGE).await?;
+            let Some(last) = ids.last().copied() else {
+                break;
+            };
+            for id in ids {
+                let events = store.events(id).await?;
+                let wanted = events.into_iter().filter(|sealed| span.holds(sealed.at));
+                let written = match format {
+                    Format::Jsonl => self.export_lines(wanted)?,
+                    Format::Csv => self.export_rows(&store, id, wanted.collect()).await?,
+                };
+                if written == Outcome::Wrong {
+                    outcome = Outcome::Wrong;
+                }
+            }
+            after = Some(last);
+        }
+        let mut seen = 0;
+        loop {
+            let events = store.system_events(seen, PAGE).await?;
+            let Some(last) = events.last() else {
+                break;
+            };
+            seen = last.seq;
+            let wanted = events.into_iter().filter(|sealed| span.holds(sealed.at));
+            if format == Format::Jsonl {
+                self.export_lines(wanted)?;
+                continue;
+            }
+            let wanted: Vec<Sealed> = wanted.collect();
+            let events = wanted.iter().map(Sealed::system_event);
+            let (rows, unreadable) = split(events.map(|event| Some(Row::of_system(&event.ok()?))));
+            self.out.write_all(&csv::lines(&rows))?;
+            if unreadable > 0 {
+                self.left_out("system", unreadable)?;
+                outcome = Outcome::Wrong;
+            }
+        }
+        self.out.flush()?;
+        Ok(outcome)
+    }
+
+    fn export_lines(
+        &mut self,
+        events: impl Iterator<Item = Sealed>,
+    ) -> Result<Outcome, OperateError> {
+        for sealed in events {
+            let Sealed {
+                chain,
+                seq,
+                at,
+                body,
+                hash,
+            } = sealed;
+            let head = json!({ "chain": chain, "seq": seq, "at": at, "hash": hash }).to_string();
+            // The event is put in as it is: its hash is over these very bytes.
+            let head = head.trim_end_matches('}');
+            writeln!(self.out, "{head},\"event\":{body}}}")?;
+        }
+        Ok(Outcome::Well)
+    }
+
+    async fn export_rows(
+        &mut self,
+        store: &dyn RequestStore,
+        id: RequestId,
+        events: Vec<Sealed>,
+    ) -> Result<Outcome, OperateError> {
+        if events.is_empty() {
+            return Ok(Outcome::Well);
+        }
+        let Some(request) = store.load(id).await? else {
+            self.left_out(&id.to_string(), events.len())?;
+            return Ok(Outcome::Wrong);
+        };
+        let events = events.iter().map(Sealed::event);
+        let row = |event: Result<_, _>| Some(Row::of_request(&request, &event.ok()?));
+        let (rows, unreadable) = split(events.map(row));
+        self.out.write_all(&csv::lines(&rows))?;
+        if unreadable == 0 {
+            return Ok(Outcome::Well);
+        }
+        self.left_out(&id.to_string(), unreadable)?;
+        Ok(Outcome::Wrong)
+    }
+
+    fn left_out(&mut self, chain: &str, events: usize) -> io::Result<()> {
+        let events = counted(events, "event");
+        writeln!(
+            self.remarks,
+            "{events} of {chain} cannot be read and were left out; see jit audit verify"
+        )
+    }
+}
+
+/// Those that there are, and how many there are not.
+fn split<T>(all: impl Iterator<Item = Option<T>>) -> (Vec<T>, usize) {
+    let mut missing = 0;
+    let there = all.filter_map(|one| {
+        missing += usize::from(one.is_none());
+        one
+    });
+    (there.collect(), missing)
+}

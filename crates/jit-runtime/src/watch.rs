@@ -1,0 +1,181 @@
+//! The gauges, refreshed in the background, and the page for a clock that is off. It reads and
+//! tells; it changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::engine::{Engine, PAGER};
+use jit_core::ports::{Alarm, PortError, Query};
+use jit_core::request::{AccessRequest, Status};
+use jit_core::time::Timestamp;
+
+use crate::observe::{
+    CLOCK_OFFSET_SECONDS, DELIVERIES_PENDING, INBOX_AGE_SECONDS, LIVE_GRANTS, OVERDUE_GRANTS, STUCK,
+};
+
+/// How often the gauges are refreshed and the clock is looked at.
+pub const EVERY: Duration = Duration::from_secs(5);
+/// A clock that is further off than this is paged; the engine grants nothing then.
+const CLOCK_OFF: Duration = Duration::from_secs(5);
+/// The most pending deliveries that are counted, and how many records are read at once.
+const PAGE: usize = 1_000;
+
+/// Watches one engine.
+pub struct Watch {
+    engine: Arc<Engine>,
+    /// Who has deliveries, by the names in their rows.
+    notifiers: Vec<String>,
+    clock: Episode,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far an alarm has come that is raised once for each time that something is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Episode {
+    /// All is well.
+    Well,
+    /// Wrong, and nobody was told yet.
+    Untold { since: Timestamp },
+    /// Wrong, and somebody was told.
+    Told,
+}
+
+impl Watch {
+    /// A watch on this engine, whose notifiers have these names.
+    pub fn new(engine: Arc<Engine>, notifiers: impl IntoIterator<Item = String>) -> Self {
+        // This release has no chat whose input could wait; whoever takes some says how old it is.
+        metrics::gauge!(INBOX_AGE_SECONDS).set(0.0);
+        Self {
+            engine,
+            notifiers: notifiers.into_iter().chain([PAGER.to_owned()]).collect(),
+            clock: Episode::Well,
+        }
+    }
+
+    /// Watches until it is dropped.
+    pub async fn run(mut self) {
+        loop {
+            if let Err(error) = self.look().await {
+                tracing::error!(
+                    error = %error, cause = ?error.source, "the gauges cannot be refreshed"
+                );
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Refreshes every gauge once, and pages where the clock was found off.
+    pub async fn look(&mut self) -> Result<(), PortError> {
+        self.look_at_clock().await;
+        let store = self.engine.store();
+        let pending = store
+            .deliveries_due(&self.notifiers, Timestamp::MAX, PAGE)
+            .await?;
+        metrics::gauge!(DELIVERIES_PENDING).set(as_gauge(pending.len()));
+        self.count_live().await
+    }
+
+    async fn count_live(&self) -> Result<(), PortError> {
+        let live = Live::count(&self.engine, self.engine.now()).await?;
+        for (provider, count) in live.by_provider {
+            metrics::gauge!(LIVE_GRANTS, "provider" => provider).set(as_gauge(count));
+        }
+        metrics::gauge!(OVERDUE_GRANTS).set(as_gauge(live.overdue));
+        metrics::gauge!(STUCK).set(as_gauge(live.stuck));
+        Ok(())
+    }
+
+    async fn look_at_clock(&mut self) {
+        let behind = self.engine.clock_behind();
+        metrics::gauge!(CLOCK_OFFSET_SECONDS).set(-behind.as_secs_f64());
+        self.clock = match (self.clock, behind > CLOCK_OFF) {
+            (_, false) => Episode::Well,
+            (Episode::Well, true) => Episode::Untold {
+                since: self.engine.now(),
+            },
+            (going_on, true) => going_on,
+        };
+        let Episode::Untold { since } = self.clock else {
+            return;
+        };
+        let summary = format!(
+            "The clock of this host is {} s behind what other processes wrote: nothing is granted \
+             until it is mended; access still ends on time. If this clock is the right one, start \
+             with --trust-clock",
+            behind.as_secs()
+        );
+        let alarm = Alarm {
+            request: None,
+            summary,
+            at: since,
+        };
+        match self.engine.pager().page(&alarm).await {
+            Ok(()) => self.clock = Episode::Told,
+            Err(error) => tracing::warn!(
+                error = %error, cause = ?error.source,
+                "a page was not taken and will be tried again",
+            ),
+        }
+    }
+}
+
+/// The grants that may have access, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    by_provider: BTreeMap<String, usize>,
+    /// Past their end at that instant, and not verified gone.
+    pub(crate) overdue: usize,
+    stuck: usize,
+}
+
+impl Live {
+    /// Counts those that there are now; overdue are those that had to be gone by this instant.
+    pub(crate) async fn count(engine: &Engine, by: Timestamp) -> Result<Self, PortError> {
+        let statuses = Status::ALL.into_iter().filter(|status| status.is_live());
+        let mut query = Query {
+            statuses: statuses.collect(),
+            limit: PAGE,
+            ..Query::default()
+        };
+        // A provider whose last grant ended shows 0, not its last number.
+        let entitlements = engine.catalog().iter();
+        let mut live = Self {
+            by_provider: entitlements
+                .map(|entitlement| (entitlement.id.provider().to_string(), 0))
+                .collect(),
+            ..Self::default()
+        };
+        loop {
+            let page = engine.store().query(&query).await?;
+            for request in &page {
+                let provider = request.parts.first().entitlement.provider();
+                *live.by_provider.entry(provider.to_string()).or_default() += 1;
+                live.overdue += usize::from(is_overdue(request, by));
+                let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());
+                live.stuck += usize::from(stuck);
+            }
+            query.after = page.last().map(|request| request.id).or(query.after);
+            if page.len() < PAGE {
+                return Ok(live);
+            }
+        }
+    }
+}
+
+/// Past its end, and not verified gone.
+fn is_overdue(request: &AccessRequest, now: Timestamp) -> bool {
+    let past = request.grant().is_some_and(|grant| grant.expires_at < now);
+    past && request.status() != Status::Settling
+}
+
+fn as_gauge(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,165 @@
+//! The proof of the audit: whatever somebody with the file open does to it is found.
+
+use jit_runtime::operate::{AuditVerb, Form, Format, Operation, Outcome};
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::house::House;
+
+/// An installation with one request that was asked for and denied, two events in its chain, and a
+/// checkpoint that saw them. Nothing runs on it.
+async fn with_a_story() -> (House, String) {
+    let house = House::new();
+    let daemon = house.daemon().await;
+    let (ana, bob) = house.callers(&daemon).await;
+    let id = ana.asked("1h").await;
+    let (status, denied) = bob.decide(&id, "deny").await;
+    assert_eq!(status, 200, "{denied}");
+    daemon.engine.checkpoint().await.unwrap();
+    daemon.stop().await;
+    (house, id)
+}
+
+/// What somebody who has the file does to it, past the triggers that keep honest programs out.
+fn tamper(house: &House, statements: &str) {
+    let file = Connection::open(house.file("jit.db")).unwrap();
+    let triggers = "DROP TRIGGER IF EXISTS event_stays; DROP TRIGGER IF EXISTS event_remains;";
+    file.execute_batch(triggers).unwrap();
+    file.execute_batch(statements).unwrap();
+}
+
+async fn verified(house: &House) -> (Outcome, Vec<String>) {
+    let (outcome, report) = house.operate(Operation::Audit(AuditVerb::Verify)).await;
+    let problems = report["problems"].as_array().unwrap();
+    let problems = problems.iter().map(|it| it.as_str().unwrap().to_owned());
+    (outcome, problems.collect())
+}
+
+#[tokio::test]
+async fn an_audit_that_nobody_touched_is_verified() {
+    let (house, _) = with_a_story().await;
+    assert_eq!(verified(&house).await, (Outcome::Well, vec![]));
+    let text = house
+        .operate_in(Form::Text, Operation::Audit(AuditVerb::Verify))
+        .await;
+    assert!(text.unwrap().1.starts_with("audit verified: "));
+}
+
+#[tokio::test]
+async fn every_way_to_tamper_with_the_audit_is_found() {
+    let rows = [
+        (
+            "an event is edited",
+            "UPDATE event SET body = replace(body, 'the disk is full', 'nothing at all')
+             WHERE chain = '{id}' AND seq = 1",
+            "event 1 was changed",
+        ),
+        (
+            "an event is edited with its hash",
+            "UPDATE event SET body = replace(body, 'bob@', 'eve@'), hash = '{other}'
+             WHERE chain = '{id}' AND seq = 2",
+            "event 2 was changed",
+        ),
+        (
+            "an event is deleted from the middle",
+            "DELETE FROM event WHERE chain = '{id}' AND seq = 1",
+            "event 1 is missing",
+        ),
+        (
+            "the end of a chain is cut off",
+            "DELETE FROM event WHERE chain = '{id}' AND seq = 2",
+            "req-",
+        ),
+        (
+            "two events change places",
+            "UPDATE event SET seq = 99 WHERE chain = '{id}' AND seq = 1;
+             UPDATE event SET seq = 1 WHERE chain = '{id}' AND seq = 2;
+             UPDATE event SET seq = 2 WHERE chain = '{id}' AND seq = 99",
+            "req-",
+        ),
+        (
+            "the record says something else than its events",
+            "UPDATE request SET body = replace(body, 'the disk is full', 'nothing at all')",
+            "what was asked",
+        ),
+        (
+            "a record goes",
+            "DELETE FROM request WHERE id = '{id}'",
+            "events without a record",
+        ),
+        (
+            "a request goes with all its events",
+            "DELETE FROM request WHERE id = '{id}'; DELETE FROM event WHERE chain = '{id}'",
+            "was there at a checkpoint",
+        ),
+        (
+            "the system chain is edited",
+            "UPDATE event SET body = replace(body, 'ana@', 'eve@')
+             WHERE chain = 'system' AND seq = 2",
+            "chain system: event 2 was changed",
+        ),
+        (
+            "the system chain is cut",
+            "DELETE FROM event WHERE chain = 'system' AND seq =
+             (SELECT max(seq) FROM event WHERE chain = 'system')",
+            "system",
+        ),
+        (
+            "an event moves to another chain",
+            "UPDATE event SET chain = 'system', seq = 99 WHERE chain = '{id}' AND seq = 2",
+            "chain system",
+        ),
+    ];
+    for (what, statements, found) in rows {
+        let (house, id) = with_a_story().await;
+        let statements = statements.replace("{id}", &id);
+        tamper(&house, &statements.replace("{other}", &"0".repeat(64)));
+        let (outcome, problems) = verified(&house).await;
+        assert_eq!(outcome, Outcome::Wrong, "{what}");
+        let told = problems.iter().any(|problem| problem.contains(found));
+        assert!(told, "{what}: {problems:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_has_every_event_and_the_text_that_each_hash_is_over() {
+    let (house, id) = with_a_story().await;
+    let export = |format, from: Option<&str>, until: Option<&str>| {
+        let instant = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+        let (from, until) = (instant(from), instant(until));
+        Operation::Audit(AuditVerb::Export {
+            format,
+            from,
+            until,
+        })
+    };
+    let lines = |format, from, until| {
+        let operation = export(format, from, until);
+        let house = &house;
+        async move {
+            let (outcome, text) = house.operate_in(Form::Text, operation).await.unwrap();
+            assert_eq!(outcome, Outcome::Well);
+            text
+        }
+    };
+    let text = lines(Format::Jsonl, None, None).await;
+    let events: Vec<Value> = text
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    let of_request = events.iter().filter(|event| event["chain"] == *id).count();
+    assert_eq!(of_request, 2);
+    for (line, event) in text.lines().zip(&events) {
+        let (_, body) = line.split_once("\"event\":").unwrap();
+        let hash = jit_core::digest::Digest::of(body.strip_suffix('}').unwrap().as_bytes());
+        assert_eq!(event["hash"], hash.to_string());
+    }
+    let rows = lines(Format::Csv, None, None).await;
+    assert_eq!(rows.lines().count(), 1 + events.len());
+    assert!(rows.starts_with("time,request,seq,event,"));
+    let none = lines(Format::Jsonl, Some("2200-01-01T00:00:00Z"), None).await;
+    assert_eq!(none, "");
+    let first = events[0]["at"].as_str().unwrap();
+    let until = lines(Format::Jsonl, None, Some(first)).await;
+    assert!(!until.contains(&id), "an export ends before its end");
+}

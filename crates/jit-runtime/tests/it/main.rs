@@ -1,0 +1,10 @@
+//! The composition, whole: real daemons on free ports, a real store, a real group file.
+
+#![cfg(test)]
+
+mod audit;
+mod house;
+mod lifecycle;
+mod operator;
+mod outages;
+mod services;

@@ -1,0 +1,187 @@
+//! How the services start, stop and watch themselves.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use async_trait::async_trait;
+use jit_core::audit::SystemFact;
+use jit_core::engine::{ClockTrust, NewRequest, Verb};
+use jit_core::ports::{Announcement, Clock, Notifier, PortError, RequestStore};
+use jit_core::principal::{Door, Principal};
+use jit_core::request::AccessRequest;
+use jit_core::{Engine, Timestamp};
+use jit_runtime::build::{Adapters, open_store};
+use jit_runtime::clock::SystemClock;
+use jit_runtime::daemon::{Daemon, StartError};
+use jit_runtime::watch::Watch;
+
+use crate::house::{ADMINS, House, Kept};
+
+async fn configured(house: &House) -> usize {
+    let store = open_store(&house.config().store).unwrap();
+    let events = store.system_events(0, 1_000).await.unwrap();
+    let facts = events.iter().map(|it| it.system_event().unwrap().event);
+    facts
+        .filter(|fact| matches!(fact, SystemFact::Configured { .. }))
+        .count()
+}
+
+#[tokio::test]
+async fn a_start_is_audited_where_the_configuration_changed_since_the_last() {
+    let house = House::new();
+    house.daemon().await.stop().await;
+    assert_eq!(configured(&house).await, 1);
+    house.daemon().await.stop().await;
+    assert_eq!(
+        configured(&house).await,
+        1,
+        "the same again says nothing new"
+    );
+    house.rewrite("jit.toml", &[("ttl_max = \"8h\"", "ttl_max = \"4h\"")]);
+    house.daemon().await.stop().await;
+    assert_eq!(configured(&house).await, 2);
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_told_with_its_key() {
+    let house = House::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let observe = format!("observe = \"{address}\"");
+    house.rewrite("jit.toml", &[("observe = \"127.0.0.1:0\"", &observe)]);
+    let refused = Daemon::start(house.config(), ClockTrust::Compared)
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, StartError::Listen { key: "observe", .. }));
+    assert!(refused.to_string().contains(&address), "{refused}");
+}
+
+#[tokio::test]
+async fn a_call_under_way_is_answered_before_a_daemon_stops() {
+    let house = House::new();
+    let daemon = house.daemon().await;
+    let (ana, _) = house.callers(&daemon).await;
+    let api = daemon.api.clone();
+    let id = ana.asked("1h").await;
+    let path = format!("/v1/requests/{id}?wait=2s");
+    let waiting = tokio::spawn(async move { ana.get(&path).await });
+    // Nothing tells when a call has arrived; one that has not yet would fail to connect below.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    daemon.stop().await;
+    assert_eq!(waiting.await.unwrap().0, 200);
+    let refused = reqwest::get(format!("{api}/health")).await;
+    assert!(refused.is_err(), "nobody listens any more");
+}
+
+/// Withdraws the request while it tells of it, the first time; and keeps what it told.
+#[derive(Default)]
+struct Meddler {
+    engine: OnceLock<Weak<Engine>>,
+    told: Mutex<Vec<(u64, Option<String>)>>,
+}
+
+#[async_trait]
+impl Notifier for Meddler {
+    fn name(&self) -> &'static str {
+        "meddler"
+    }
+    fn targets(&self, _: &AccessRequest) -> Vec<String> {
+        vec!["here".to_owned()]
+    }
+    async fn announce(&self, announcement: Announcement<'_>) -> Result<Option<String>, PortError> {
+        let before = announcement.delivery.message.clone();
+        let news = announcement
+            .news
+            .iter()
+            .map(|event| (event.seq, before.clone()));
+        let first = {
+            let mut told = self.told.lock().unwrap();
+            let first = told.is_empty();
+            told.extend(news);
+            first
+        };
+        if first {
+            let engine = self.engine.get().unwrap().upgrade().unwrap();
+            let (ana, id) = (ana(), announcement.request.id);
+            engine.handle(&ana, id, Verb::Withdraw).await.unwrap();
+        }
+        Ok(Some("card 1".to_owned()))
+    }
+}
+
+fn ana() -> Principal {
+    let (id, door) = ("ana@example.com".parse().unwrap(), Door::Embedded);
+    Principal { id, door }
+}
+
+#[tokio::test]
+async fn what_is_told_while_the_record_changes_is_told_once_and_its_message_is_kept() {
+    let house = House::new();
+    let config = house.config();
+    let meddler = Arc::new(Meddler::default());
+    let mut adapters = Adapters::open(&config).unwrap();
+    adapters.notifiers = vec![meddler.clone()];
+    let engine = Arc::new(adapters.engine(&config, ClockTrust::Compared).unwrap());
+    meddler.engine.set(Arc::downgrade(&engine)).unwrap();
+    let ask = NewRequest {
+        beneficiary: None,
+        parts: vec![(ADMINS.parse().unwrap(), serde_json::Map::new())],
+        ttl: None,
+        reason: "the disk is full".parse().unwrap(),
+        idempotency_key: None,
+    };
+    engine.open(&ana(), ask).await.unwrap();
+    while engine.announce_due(10).await.unwrap() > 0 {}
+    let told = meddler.told.lock().unwrap().clone();
+    assert_eq!(told, [(1, None), (2, Some("card 1".to_owned()))]);
+}
+
+/// A clock that is behind by so many seconds.
+#[derive(Default)]
+struct Behind(AtomicU32);
+
+impl Clock for Behind {
+    fn now(&self) -> Timestamp {
+        let behind = self.0.load(Ordering::SeqCst);
+        SystemClock.now() - std::time::Duration::from_secs(behind.into())
+    }
+}
+
+#[tokio::test]
+async fn a_clock_found_off_is_paged_once_for_each_time_that_it_is() {
+    let house = House::new();
+    let config = house.config();
+    let pager = Arc::new(Kept::default());
+    let mut adapters = Adapters::open(&config).unwrap();
+    let behind = Arc::new(Behind::default());
+    (adapters.pager, adapters.clock) = (pager.clone(), behind.clone());
+    let engine = Arc::new(adapters.engine(&config, ClockTrust::Compared).unwrap());
+    let mut watch = Watch::new(engine.clone(), []);
+    watch.look().await.unwrap();
+    assert!(pager.alarms().is_empty());
+    // What was committed by a right clock is from the future of a wrong one.
+    behind.0.store(3_600, Ordering::SeqCst);
+    let ahead = committed_meanwhile(&house, &engine).await;
+    assert!(ahead > behind.now());
+    for _ in 0..3 {
+        watch.look().await.unwrap();
+    }
+    let alarms = pager.alarms();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert!(
+        alarms[0].summary.contains("behind"),
+        "{}",
+        alarms[0].summary
+    );
+}
+
+/// Lets another process commit something, and this engine see it.
+async fn committed_meanwhile(house: &House, engine: &jit_core::Engine) -> Timestamp {
+    let daemon = house.daemon().await;
+    let (ana, _) = house.callers(&daemon).await;
+    let id = ana.asked("1h").await;
+    daemon.stop().await;
+    engine.tend(id.parse().unwrap()).await.unwrap();
+    let stored = engine.store().load(id.parse().unwrap()).await.unwrap();
+    stored.unwrap().updated_at
+}
