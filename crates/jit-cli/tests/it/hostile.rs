@@ -133,6 +133,29 @@ async fn every_call_has_a_deadline() {
     drop(listener);
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_is_not_sent_away_because_the_server_was_for_a_moment() {
+    let request = |status: &str, version: u64| {
+        json!({
+            "id": "req-01kdvd96m0b9jtb9db9db9db80", "version": version, "status": status,
+            "requester": "ana", "beneficiary": "ana", "entitlements": [], "ttl": "5m",
+            "reason": "x", "tier": "standard", "approvals_needed": 1, "approvals": [],
+            "digest": "", "opened_at": "", "decide_by": "", "collectable": false,
+            "residual_secs": 0,
+        })
+    };
+    let failed = json!({"error": {"code": "failed", "message": "failed", "reference": "1"}});
+    let calls = Arc::new(AtomicUsize::new(0));
+    let server = answering(move || match calls.fetch_add(1, Ordering::SeqCst) {
+        0 => (StatusCode::CREATED, request("pending", 1).to_string()),
+        1 | 2 => (StatusCode::SERVICE_UNAVAILABLE, failed.to_string()),
+        _ => (StatusCode::OK, request("active", 2).to_string()),
+    });
+    let words = ["request", "groupfile/admins", "--reason", "x", "--wait"];
+    let (result, text) = asked(&server.await, Form::Plain, &words).await;
+    assert_eq!(result.unwrap(), Exit::Done, "{text}");
+}
+
 #[tokio::test]
 async fn nothing_that_a_server_says_acts_on_the_terminal() {
     let mean = "a\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\r\u{8}\u{202e}b";
