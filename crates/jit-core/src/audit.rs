@@ -473,6 +473,22 @@ pub fn verify_chain(chain: &str, events: &[Sealed]) -> Result<ChainHead, Broken>
     Ok(head)
 }
 
+/// Whose approvals count at the end of these events, in the order that they were given; none where
+/// an event cannot be read.
+fn approvers(events: &[Sealed]) -> Option<Vec<Approver>> {
+    let mut approvers = vec![];
+    for sealed in events {
+        match sealed.event().ok()?.event.what {
+            Fact::Approved { by, .. } => approvers.push(by),
+            Fact::ApprovalDropped { by } | Fact::ApprovalRetracted { by } => {
+                approvers.retain(|approver| *approver != Approver::Person(by.clone()));
+            }
+            _ => {}
+        }
+    }
+    Some(approvers)
+}
+
 /// Checks that these events are the whole story of this record: the chain is whole, ends where the
 /// record says, and agrees with it about what was asked, its status and its end.
 pub fn verify_request(request: &AccessRequest, events: &[Sealed]) -> Result<ChainHead, Broken> {
@@ -503,9 +519,22 @@ pub fn verify_request(request: &AccessRequest, events: &[Sealed]) -> Result<Chai
         });
     };
     match first.event.what {
-        Fact::Requested { digest, .. } if digest == request.digest() => {}
-        Fact::Requested { .. } => return disagrees("what was asked"),
+        Fact::Requested {
+            digest,
+            approvals_needed,
+            ..
+        } => {
+            if digest != request.digest() {
+                return disagrees("what was asked");
+            }
+            if approvals_needed != request.terms.approvals {
+                return disagrees("how many approvals it needs");
+            }
+        }
         _ => return disagrees("how it began"),
+    }
+    if approvers(events) != Some(request.approvals.iter().map(|it| it.by.clone()).collect()) {
+        return disagrees("who approved");
     }
     if last.event.status != request.status() {
         return disagrees("its status");

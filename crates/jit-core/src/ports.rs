@@ -109,6 +109,18 @@ impl PortError {
         }
     }
 
+    /// The whole chain of causes in one line, for the log.
+    pub fn chain(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            line.push_str(": ");
+            line.push_str(&error.to_string());
+            cause = error.source();
+        }
+        line
+    }
+
     /// The same with its cause.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -144,7 +156,7 @@ pub trait Random: Send + Sync {
 /// # Contract
 /// `profile` answers for any alias of a principal with the same canonical id. An id that leads to
 /// none, or to several, is `None`. The answer is live, at most 5 s old; a failure is an error and
-/// never an empty answer.
+/// never an empty answer. A call ends within 3 s, by its own deadline.
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// What is known of this principal.
@@ -194,7 +206,8 @@ pub struct InspectCall<'a> {
     pub parameters: &'a Parameters,
     /// The name of the credential, where one is known.
     pub handle: Option<&'a Handle>,
-    /// When the grant ends.
+    /// Until when the access was given at the provider; a grant that is ended early is judged by
+    /// this all the same.
     pub expires_at: Timestamp,
     /// The latest that any grant call may have been sent.
     pub send_before: Option<Timestamp>,
@@ -350,10 +363,10 @@ pub struct Due {
 pub struct Wake {
     /// When.
     pub at: Timestamp,
+    /// From when on it is due as a revoke, and listed before all that is not.
+    pub revoke_at: Option<Timestamp>,
     /// At which provider.
     pub provider: ProviderName,
-    /// For what.
-    pub urgency: Urgency,
 }
 
 /// The new state of one record.
@@ -559,8 +572,8 @@ pub struct Query {
 /// - `commit` writes everything or nothing, in one step that all readers see whole, and is durable
 ///   when it returns. There is no unconditional write.
 /// - A read that begins after a commit returned sees it, from any process.
-/// - `due` may list a record that is no longer due; it never misses one that is. Revokes come
-///   before all else, the longest due first.
+/// - `due` may list a record that is no longer due; it never misses one that is. Records whose
+///   `revoke_at` has come are listed before all else; both kinds the longest due first.
 /// - A record of a later release ([`crate::request::ShapeError::Newer`]) is an error of kind
 ///   [`ErrorKind::Misconfigured`] for `load`, and is left out of listings with a line in the log.
 /// - Events are never changed or removed.
@@ -579,6 +592,10 @@ pub trait RequestStore: Send + Sync {
 
     /// Records whose `wake_at` is at or before `now`, at most `limit`.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError>;
+
+    /// The newest `updated_at` of any record: what time it was, at the least, when somebody last
+    /// committed.
+    async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError>;
 
     /// Deliveries of these notifiers that are due, the longest due first.
     async fn deliveries_due(

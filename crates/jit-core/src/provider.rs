@@ -60,6 +60,9 @@ pub struct Description {
     pub residual: Duration,
 }
 
+/// The longest V or A that a provider may declare.
+pub const WINDOW_LIMIT: Duration = Duration::from_secs(86_400);
+
 /// A provider that cannot be used safely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadDescription {
@@ -69,6 +72,9 @@ pub enum BadDescription {
          be used: a lost reply would leave it valid for ever"
     )]
     NothingEndsIt,
+    /// Records would settle for longer than a day.
+    #[error("a call may be accepted, or applied, for at most a day")]
+    WindowTooLong,
     /// There would be no way to take the access away.
     #[error("standing access that can neither be revoked and listed cannot be used")]
     StandingForEver,
@@ -96,7 +102,7 @@ impl Description {
         if self.pending_visible {
             self.accepted_within
         } else {
-            self.accepted_within + self.applied_within
+            self.accepted_within.saturating_add(self.applied_within)
         }
     }
 
@@ -111,17 +117,20 @@ impl Description {
         }
     }
 
-    /// Refuses a provider whose access could outlive every means of ending it.
+    /// Refuses a provider whose access could outlive every means of ending it, and windows longer
+    /// than a day, which nobody would wait for.
     pub fn check(&self) -> Result<(), BadDescription> {
         let ends = matches!(
             self.native_expiry,
             NativeExpiry::Exact | NativeExpiry::AtMost(_)
         );
+        let found_and_taken = self.listable && self.revocable;
+        if self.accepted_within > WINDOW_LIMIT || self.applied_within > WINDOW_LIMIT {
+            return Err(BadDescription::WindowTooLong);
+        }
         match self.kind {
-            Kind::Minted if !self.listable && !ends => Err(BadDescription::NothingEndsIt),
-            Kind::Standing if !(self.revocable && self.listable) => {
-                Err(BadDescription::StandingForEver)
-            }
+            Kind::Minted if !ends && !found_and_taken => Err(BadDescription::NothingEndsIt),
+            Kind::Standing if !found_and_taken => Err(BadDescription::StandingForEver),
             Kind::Minted | Kind::Standing => Ok(()),
         }
     }
@@ -142,13 +151,14 @@ pub struct Target {
 impl Target {
     /// The slot that this target occupies when it is asked for with these parameters.
     pub fn slot_key(&self, parameters: &Parameters) -> SlotKey {
-        let resource = if parameters.is_empty() {
-            self.resource.clone()
-        } else {
-            format!("{}#{}", self.resource, sha256_json(parameters).prefix())
-        };
-        let subject = self.subject.as_str();
-        SlotKey(sha256_json(&(&self.realm, subject, resource)).to_string())
+        let parameters = (!parameters.is_empty()).then(|| sha256_json(parameters));
+        let slot = (
+            &self.realm,
+            self.subject.as_str(),
+            &self.resource,
+            parameters,
+        );
+        SlotKey(sha256_json(&slot).to_string())
     }
 }
 

@@ -97,7 +97,12 @@ impl Reason {
     fn check(text: &str) -> Result<String, BadName> {
         let text = text.trim();
         let bad = |rule| Err(BadName::new("a reason", text, rule));
-        let reorders = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        // Marks that reorder or hide text, line separators, and tags.
+        let reorders = |c: char| {
+            matches!(c,
+                '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{feff}'
+                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{e0000}'..='\u{e007f}')
+        };
         if text.is_empty() {
             return bad("say in a few words why");
         }
@@ -295,8 +300,8 @@ pub enum Sent {
 pub struct Ending {
     /// Why it is ending.
     pub cause: Cause,
-    /// When the deadlines of the revoke began to count: the later of `expires_at` and the
-    /// transition to Revoking.
+    /// When the deadlines of the revoke began to count: the end of the grant, or the turn back to
+    /// Revoking of one that had been verified absent.
     pub since: Timestamp,
     /// A grant call of ours may still have been in the making when the ending began.
     pub call_outstanding: bool,
@@ -392,6 +397,10 @@ pub struct Grant {
     pub slot_left_revoking_at: Option<Timestamp>,
     /// The grant that was taken over at the lease.
     pub took_over: Option<RequestId>,
+    /// Until when the access was given at the provider, as far as it was told or said so: its own
+    /// clock goes by that, also where the grant ended early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_until: Option<Timestamp>,
     /// The credential's name at the provider.
     pub handle: Option<Handle>,
     /// When the access became Active.

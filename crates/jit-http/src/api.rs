@@ -176,7 +176,7 @@ pub(crate) struct Paused {
     (status = 200, description = "It is paused.", body = Paused), Failures,
 ))]
 async fn pause(State(state): State<ApiState>, caller: Caller) -> Answer<Paused> {
-    caller.told(state.engine.set_paused(&caller.via, true).await)?;
+    caller.told(state.engine.pause(&caller.via).await)?;
     Ok(axum::Json(Paused { paused: true }))
 }
 
@@ -185,7 +185,7 @@ async fn pause(State(state): State<ApiState>, caller: Caller) -> Answer<Paused> 
     (status = 200, description = "It is not paused.", body = Paused), Failures,
 ))]
 async fn resume(State(state): State<ApiState>, caller: Caller) -> Answer<Paused> {
-    caller.told(state.engine.set_paused(&caller.via, false).await)?;
+    caller.told(state.engine.resume(&caller.via).await)?;
     Ok(axum::Json(Paused { paused: false }))
 }
 

@@ -145,6 +145,8 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::TooManyParts { .. }
         | Refusal::ParametersNotTaken { .. }
         | Refusal::ParametersTooLarge { .. }
+        | Refusal::ParametersTooDeep { .. }
+        | Refusal::CredentialForAnother
         | Refusal::TtlAboveCeiling { .. }
         | Refusal::TtlAboveAsked { .. }
         | Refusal::ResidualAboveCeiling { .. }
@@ -165,8 +167,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::NothingToCollect { .. }
         | Refusal::NotCollectable { .. }
         | Refusal::AlreadyCollected
-        | Refusal::CredentialOutlives { .. }
-        | Refusal::NoLongerValid => StatusCode::CONFLICT,
+        | Refusal::CredentialOutlives { .. } => StatusCode::CONFLICT,
         Refusal::QuotaUsed { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Paused | Refusal::ClockOff { .. } => StatusCode::SERVICE_UNAVAILABLE,
     }

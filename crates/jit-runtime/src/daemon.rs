@@ -292,7 +292,7 @@ async fn sweep_at_start(worker: &mut Worker) {
             tracing::info!(tended, failed, "what was due at the start is paid");
         }
         Ok(Err(error)) => {
-            tracing::error!(error = %error, cause = ?error.source, "the store cannot be asked");
+            tracing::error!(error = %error.chain(), "the store cannot be asked");
         }
         Err(_) => tracing::warn!("what was due at the start takes longer, and goes on"),
     }

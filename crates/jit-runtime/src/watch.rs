@@ -65,7 +65,7 @@ impl Watch {
         loop {
             if let Err(error) = self.look().await {
                 tracing::error!(
-                    error = %error, cause = ?error.source, "the gauges cannot be refreshed"
+                    error = %error.chain(), "the gauges cannot be refreshed"
                 );
             }
             tokio::time::sleep(EVERY).await;
@@ -120,7 +120,7 @@ impl Watch {
         match self.engine.pager().page(&alarm).await {
             Ok(()) => self.clock = Episode::Told,
             Err(error) => tracing::warn!(
-                error = %error, cause = ?error.source,
+                error = %error.chain(),
                 "a page was not taken and will be tried again",
             ),
         }

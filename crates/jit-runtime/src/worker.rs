@@ -38,6 +38,8 @@ impl Default for WorkerSettings {
 
 /// How many due records are asked for at once, beside those under way or put off.
 const BATCH: usize = 200;
+/// The most that is ever listed at once.
+const LONGEST_LOOK: usize = 50_000;
 /// How many deliveries are announced in one go.
 const ANNOUNCEMENTS: usize = 50;
 /// Tends records until it is told to stop.
@@ -106,7 +108,7 @@ impl Worker {
     async fn tend_for_ever(&mut self) {
         loop {
             if let Err(error) = self.start_due().await {
-                tracing::error!(error = %error, cause = ?error.source, "the store cannot be asked");
+                tracing::error!(error = %error.chain(), "the store cannot be asked");
             }
             let tick = tokio::time::sleep(self.settings.tick);
             tokio::pin!(tick);
@@ -140,30 +142,48 @@ impl Worker {
         Ok(swept)
     }
 
-    /// Starts what is due and not held back; returns how many were started.
+    /// Starts what is due and not held back; returns how many were started. Where the providers of
+    /// what was listed have enough to do, it looks further, so that a backlog at one provider hides
+    /// nobody else's revokes.
     async fn start_due(&mut self) -> Result<usize, PortError> {
+        let mut limit = BATCH + self.busy.len() + self.put_off.len();
+        let mut started = 0;
+        loop {
+            let due = self.engine.due(limit).await?;
+            let is_full = due.len() == limit;
+            let (more, no_room) = self.start_some(due);
+            started += more;
+            if !is_full || no_room == 0 || limit >= LONGEST_LOOK {
+                return Ok(started);
+            }
+            limit *= 4;
+        }
+    }
+
+    /// Starts those of these that may be; returns how many, and for how many there was no room.
+    fn start_some(&mut self, due: Vec<Due>) -> (usize, usize) {
         let now = self.engine.now();
-        let held_back = self.busy.len() + self.put_off.len();
-        let due = self.engine.due(BATCH + held_back).await?;
         let listed: HashSet<RequestId> = due.iter().map(|due| due.id).collect();
         // A record that is no longer due was mended by somebody.
         self.put_off
             .retain(|id, put_off| listed.contains(id) || now < put_off.until);
         let busy: HashSet<RequestId> = self.busy.values().map(|due| due.id).collect();
         let mut load = self.load_by_provider();
-        let mut started = 0;
+        let (mut started, mut no_room) = (0, 0);
         for due in due {
-            let waits = self
-                .put_off
-                .get(&due.id)
-                .is_some_and(|put_off| now < put_off.until);
-            if waits || busy.contains(&due.id) || !self.has_room(&due, &mut load) {
+            let put_off = self.put_off.get(&due.id);
+            let waits = put_off.is_some_and(|put_off| now < put_off.until);
+            if waits || busy.contains(&due.id) {
                 continue;
             }
-            self.start(due);
-            started += 1;
+            if self.has_room(&due, &mut load) {
+                self.start(due);
+                started += 1;
+            } else {
+                no_room += 1;
+            }
         }
-        Ok(started)
+        (started, no_room)
     }
 
     /// Tasks under way by provider: all of them, and those that are not revokes.
@@ -201,7 +221,7 @@ impl Worker {
                     tracing::error!(request.id = %id, refusal = %refusal, "a duty was refused");
                 }
                 Ok(Err(EngineError::Failed(error))) => tracing::error!(
-                    request.id = %id, error = %error, cause = ?error.source,
+                    request.id = %id, error = %error.chain(),
                     "a record could not be tended and will be tried again",
                 ),
                 Err(_) => tracing::error!(request.id = %id, "tending a record took too long"),
@@ -262,7 +282,7 @@ async fn announce_for_ever(engine: Arc<Engine>, tick: Duration) {
             Ok(ANNOUNCEMENTS) => continue,
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(error = %error, cause = ?error.source, "nothing can be announced");
+                tracing::error!(error = %error.chain(), "nothing can be announced");
             }
         }
         tokio::time::sleep(tick).await;

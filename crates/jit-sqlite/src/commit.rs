@@ -5,7 +5,7 @@ use jit_core::Timestamp;
 use jit_core::audit::{ChainHead, SYSTEM_CHAIN, Sealed};
 use jit_core::ports::{
     COMMIT_RECORDS_LIMIT, Change, Commit, CommitError, Counter, DeliveryKey, Idempotency,
-    RowChange, SlotChange, SystemAppend, Urgency,
+    RowChange, SlotChange, SystemAppend,
 };
 use jit_core::request::{AccessRequest, RequestId};
 use rusqlite::{Connection, OptionalExtension, Params, params};
@@ -22,14 +22,6 @@ pub(crate) fn int(number: u64) -> i64 {
 /// A number as it was kept.
 pub(crate) fn uint(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
-}
-
-/// The number that stands for an urgency in its column. Released, so it stays.
-pub(crate) fn urgency(urgency: Urgency) -> i64 {
-    match urgency {
-        Urgency::Revoke => 0,
-        Urgency::Other => 1,
-    }
 }
 
 /// A commit with its records in stored form, so that the writer has nothing left to compute.
@@ -118,13 +110,13 @@ fn must_be(connection: &Connection, id: RequestId, version: u64) -> Result<(), F
 fn write_record(connection: &Connection, change: &Change, body: &str) -> Result<(), Fault> {
     const INSERT: &str = "
         INSERT INTO request (id, reversed, shape, version, status, requester, beneficiary,
-            opened_at, updated_at, over_at, wake_at, urgency, provider, body)
+            opened_at, updated_at, over_at, wake_at, revoke_at, provider, body)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
         ON CONFLICT (id) DO NOTHING";
     const UPDATE: &str = "
         UPDATE request SET reversed = ?2, shape = ?3, version = ?4, status = ?5, requester = ?6,
             beneficiary = ?7, opened_at = ?8, updated_at = ?9, over_at = ?10, wake_at = ?11,
-            urgency = ?12, provider = ?13, body = ?14
+            revoke_at = ?12, provider = ?13, body = ?14
         WHERE id = ?1 AND version = ?15";
     let Change {
         record,
@@ -141,7 +133,8 @@ fn write_record(connection: &Connection, change: &Change, body: &str) -> Result<
     );
     let over_at = status.is_over().then_some(updated_at);
     let wake_at = wake.as_ref().map(|wake| wake.at.unix_micros());
-    let kind = wake.as_ref().map(|wake| urgency(wake.urgency));
+    let revoke_at = wake.as_ref().and_then(|wake| wake.revoke_at);
+    let revoke_at = revoke_at.map(Timestamp::unix_micros);
     let provider = wake.as_ref().map(|wake| wake.provider.as_str());
     let (requester, beneficiary) = (record.requester.as_str(), record.beneficiary.as_str());
     let status = status.as_str();
@@ -161,7 +154,7 @@ fn write_record(connection: &Connection, change: &Change, body: &str) -> Result<
                 updated_at,
                 over_at,
                 wake_at,
-                kind,
+                revoke_at,
                 provider,
                 body
             ],
@@ -181,7 +174,7 @@ fn write_record(connection: &Connection, change: &Change, body: &str) -> Result<
                 updated_at,
                 over_at,
                 wake_at,
-                kind,
+                revoke_at,
                 provider,
                 body,
                 int(*expected)

@@ -275,6 +275,11 @@ impl RequestStore for SqliteStore {
         self.read("list what is due", work).await
     }
 
+    async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> {
+        let work = |connection: &Connection, _: &LeftOut| read::newest_commit(connection);
+        self.read("read the newest commit", work).await
+    }
+
     async fn deliveries_due(
         &self,
         notifiers: &[String],

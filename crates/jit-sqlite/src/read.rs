@@ -12,7 +12,7 @@ use jit_core::request::{AccessRequest, REQUEST_SHAPE, RequestId, Slot};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, params_from_iter};
 
-use crate::commit::{int, uint, urgency};
+use crate::commit::{int, uint};
 use crate::error::Cause;
 
 /// The most records that a query returns.
@@ -61,8 +61,11 @@ pub(crate) fn slot(connection: &Connection, key: &SlotKey) -> Result<Option<Slot
     Ok(Some(Slot { key, owner }))
 }
 
-const DUE: &str = "SELECT id, wake_at, provider, shape FROM request
-    WHERE urgency = ?1 AND wake_at <= ?2 ORDER BY wake_at, id";
+const DUE_REVOKES: &str =
+    "SELECT id, wake_at, provider, shape FROM request INDEXED BY request_revoke
+    WHERE revoke_at <= ?1 AND wake_at <= ?1 ORDER BY revoke_at, wake_at, id";
+const DUE_OTHERS: &str = "SELECT id, wake_at, provider, shape FROM request
+    WHERE wake_at <= ?1 AND (revoke_at IS NULL OR revoke_at > ?1) ORDER BY wake_at, id";
 
 pub(crate) fn due(
     connection: &Connection,
@@ -71,9 +74,9 @@ pub(crate) fn due(
     limit: usize,
 ) -> Result<Vec<Due>, Cause> {
     let mut due = Vec::new();
-    for kind in [Urgency::Revoke, Urgency::Other] {
-        let mut statement = connection.prepare_cached(DUE)?;
-        let mut rows = statement.query(params![urgency(kind), now.unix_micros()])?;
+    for (kind, sql) in [(Urgency::Revoke, DUE_REVOKES), (Urgency::Other, DUE_OTHERS)] {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([now.unix_micros()])?;
         // No LIMIT: a record of a later release must not take the place of one that can be tended.
         while due.len() < limit {
             let Some(row) = rows.next()? else { break };
@@ -97,6 +100,14 @@ pub(crate) fn due(
         }
     }
     Ok(due)
+}
+
+const NEWEST_COMMIT: &str = "SELECT max(updated_at) FROM request";
+
+pub(crate) fn newest_commit(connection: &Connection) -> Result<Option<Timestamp>, Cause> {
+    let mut statement = connection.prepare_cached(NEWEST_COMMIT)?;
+    let micros: Option<i64> = statement.query_row([], |row| row.get(0))?;
+    Ok(micros.map(Timestamp::from_unix_micros))
 }
 
 fn is_newer(row: &Row<'_>, column: usize) -> Result<bool, Cause> {
@@ -354,7 +365,9 @@ mod tests {
         let busy = std::time::Duration::from_secs(5);
         let (_, connection) = crate::schema::open(&path, busy).unwrap();
         for (sql, index) in [
-            (DUE, "request_due"),
+            (DUE_REVOKES, "request_revoke"),
+            (DUE_OTHERS, "request_due"),
+            (NEWEST_COMMIT, "request_updated"),
             (DELIVERIES_DUE, "delivery_due"),
             (BY_SUFFIX, "sqlite_autoindex_request_2"),
         ] {

@@ -31,11 +31,12 @@ CREATE TABLE request (
     updated_at INTEGER NOT NULL,
     over_at INTEGER,
     wake_at INTEGER,
-    urgency INTEGER,
+    revoke_at INTEGER,
     provider TEXT,
     body TEXT NOT NULL
 ) STRICT;
-CREATE INDEX request_due ON request (urgency, wake_at, id) WHERE wake_at IS NOT NULL;
+CREATE INDEX request_due ON request (wake_at, id) WHERE wake_at IS NOT NULL;
+CREATE INDEX request_revoke ON request (revoke_at, wake_at, id) WHERE revoke_at IS NOT NULL;
 CREATE INDEX request_status ON request (status, id);
 CREATE INDEX request_requester ON request (requester, id);
 CREATE INDEX request_beneficiary ON request (beneficiary, id);

@@ -12,7 +12,7 @@ use jit_core::audit::{Actor, ChainHead, Fact, SystemFact};
 use jit_core::digest::Digest;
 use jit_core::ports::{
     Commit, CommitError, Counter, Delivery, DeliveryKey, Idempotency, Query, RequestStore, Row,
-    RowChange, SlotChange, SystemAppend, Urgency, Wake,
+    RowChange, SlotChange, SystemAppend, Wake,
 };
 use jit_core::request::{REQUEST_SHAPE, Slot, Status};
 use jit_sqlite::{Options, SqliteStore};
@@ -139,11 +139,7 @@ fn commit(write: &Write, head: ChainHead) -> Commit {
             change.events.push(event);
         }
         change.wake = given.wake.map(|(at, revoke)| Wake {
-            urgency: if revoke {
-                Urgency::Revoke
-            } else {
-                Urgency::Other
-            },
+            revoke_at: revoke.then(|| sample::at(at)),
             ..sample::wake(sample::at(at))
         });
         change

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jit_core::audit::{Actor, ChainHead, EVENT_SHAPE, Fact, Link, RequestEvent, Sealed};
 use jit_core::digest::Digest;
-use jit_core::ports::{Change, Commit, Urgency, Wake};
+use jit_core::ports::{Change, Commit, Wake};
 use jit_core::provider::{Description, Kind, NativeExpiry, Parameters, Target};
 use jit_core::request::{
     AccessRequest, Approval, Approver, CancelReason, Cause, End, Ending, Grant, Mismatch, Part,
@@ -189,6 +189,7 @@ fn stage(request: &AccessRequest, status: Status) -> Stage {
         slot_send_before: send_before,
         slot_left_revoking_at: None,
         took_over: None,
+        told_until: None,
         handle: None,
         active_at: sent.then(|| approved_at + Duration::from_secs(1)),
         rechecks: Vec::new(),
@@ -258,7 +259,7 @@ pub fn wake(at: Timestamp) -> Wake {
     Wake {
         at,
         provider: "groupfile".parse().expect("groupfile is a provider"),
-        urgency: Urgency::Other,
+        revoke_at: None,
     }
 }
 
@@ -305,7 +306,16 @@ mod tests {
         for (number, status) in (0_u16..).zip(Status::ALL) {
             let mut request = request_in(number, status);
             assert_eq!(request.status(), status);
-            let events = [requested(&mut request)];
+            let mut events = vec![requested(&mut request)];
+            for approval in request.approvals.clone() {
+                let approved = Fact::Approved {
+                    by: approval.by,
+                    ttl: approval.ttl,
+                    count: 1,
+                    needed: 1,
+                };
+                events.push(seal(&mut request, approval.at, approved));
+            }
             assert_eq!(
                 verify_request(&request, &events).unwrap(),
                 request.chain,

@@ -14,7 +14,7 @@ use jit_core::catalog::EntitlementId;
 use jit_core::ports::{
     COMMIT_RECORDS_LIMIT, Change, Commit, CommitError, Counter, Delivery, DeliveryKey, Due,
     ErrorKind, Idempotency, Inbox, InboxItem, PortError, Query, RequestStore, Row, RowChange,
-    SlotChange, Wake,
+    SlotChange, Urgency, Wake,
 };
 use jit_core::principal::PrincipalId;
 use jit_core::provider::SlotKey;
@@ -47,6 +47,7 @@ struct State {
     idempotency: BTreeMap<String, Idempotency>,
     counters: BTreeMap<(String, u64), Count>,
     rows: BTreeMap<(&'static str, String), String>,
+    newest_commit: Option<Timestamp>,
 }
 
 /// A record as it is stored, with what must be known of it without reading it.
@@ -245,6 +246,7 @@ impl State {
     fn apply(&mut self, commit: Commit) {
         let at = commit.at;
         for change in commit.changes {
+            self.newest_commit = self.newest_commit.max(Some(change.record.updated_at));
             self.records.insert(change.record.id, Kept::of(&change));
             change
                 .events
@@ -373,19 +375,32 @@ impl RequestStore for MemoryStore {
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
         let state = self.lock();
         let waiting = state.records.iter().filter(|(_, kept)| !kept.is_newer());
-        let mut due: Vec<Due> = waiting
+        let mut due: Vec<(Option<Timestamp>, Due)> = waiting
             .filter_map(|(id, kept)| Some((*id, kept.wake.clone()?)))
             .filter(|(_, wake)| wake.at <= now)
-            .map(|(id, wake)| Due {
-                id,
-                wake_at: wake.at,
-                provider: wake.provider,
-                urgency: wake.urgency,
+            .map(|(id, wake)| {
+                let revoke_at = wake.revoke_at.filter(|revoke_at| *revoke_at <= now);
+                let urgency = match revoke_at {
+                    Some(_) => Urgency::Revoke,
+                    None => Urgency::Other,
+                };
+                let due = Due {
+                    id,
+                    wake_at: wake.at,
+                    provider: wake.provider,
+                    urgency,
+                };
+                (revoke_at, due)
             })
             .collect();
-        due.sort_by_key(|due| (due.urgency, due.wake_at, due.id));
+        due.sort_by_key(|(revoke_at, due)| (due.urgency, *revoke_at, due.wake_at, due.id));
+        let mut due: Vec<Due> = due.into_iter().map(|(_, due)| due).collect();
         due.truncate(limit);
         Ok(due)
+    }
+
+    async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> {
+        Ok(self.lock().newest_commit)
     }
 
     async fn deliveries_due(

@@ -237,6 +237,10 @@ impl RequestStore for ChaosStore {
         read_through!(self, "due", self.shared.memory.due(now, limit))
     }
 
+    async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> {
+        self.shared.memory.newest_commit().await
+    }
+
     async fn deliveries_due(
         &self,
         notifiers: &[String],

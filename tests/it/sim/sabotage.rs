@@ -393,6 +393,9 @@ impl RequestStore for Forger {
     async fn slot(&self, key: &SlotKey) -> Result<Option<Slot>, PortError> {
         self.inner.slot(key).await
     }
+    async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> {
+        self.inner.newest_commit().await
+    }
     async fn deliveries_due(
         &self,
         notifiers: &[String],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use super::{Engine, TRIES};
 use crate::audit::{AuditEvent, Fact};
@@ -75,22 +76,32 @@ impl Notifier for Paging {
 }
 
 impl Engine {
-    /// Announces what is due, at most `limit` deliveries; returns how many were found.
+    /// Announces what is due, at most `limit` deliveries of each notifier; returns the most that
+    /// was found for one. No notifier waits for another: a chat that hangs delays no page.
     pub async fn announce_due(&self, limit: usize) -> Result<usize, PortError> {
-        let names: Vec<String> = self
+        let notifiers = self.parts.notifiers.iter();
+        let announced =
+            join_all(notifiers.map(|notifier| self.announce_through(notifier.name(), limit)));
+        let mut most = 0;
+        for found in announced.await {
+            most = most.max(found?);
+        }
+        Ok(most)
+    }
+
+    async fn announce_through(&self, name: &str, limit: usize) -> Result<usize, PortError> {
+        let names = [name.to_owned()];
+        let due = self
             .parts
-            .notifiers
-            .iter()
-            .map(|notifier| notifier.name().to_owned())
-            .collect();
-        let now = self.now();
-        let due = self.parts.store.deliveries_due(&names, now, limit).await?;
+            .store
+            .deliveries_due(&names, self.now(), limit)
+            .await?;
         let found = due.len();
         for delivery in due {
-            let (request, notifier) = (delivery.key.request, delivery.key.notifier.clone());
-            if let Err(error) = self.announce(delivery, now).await {
+            let request = delivery.key.request;
+            if let Err(error) = self.announce(delivery).await {
                 tracing::warn!(
-                    request.id = %request, notifier, error = %error, cause = ?error.source,
+                    request.id = %request, notifier = name, error = %error.chain(),
                     "an announcement failed and will be tried again",
                 );
             }
@@ -98,7 +109,8 @@ impl Engine {
         Ok(found)
     }
 
-    async fn announce(&self, delivery: Delivery, now: Timestamp) -> Result<(), PortError> {
+    async fn announce(&self, delivery: Delivery) -> Result<(), PortError> {
+        let now = self.now();
         let wanted = delivery.key.notifier.as_str();
         let mut notifiers = self.parts.notifiers.iter();
         let Some(notifier) = notifiers.find(|notifier| notifier.name() == wanted) else {

@@ -180,7 +180,9 @@ impl Engine {
             target: &part.target,
             parameters: &part.parameters,
             handle: grant.and_then(|grant| grant.handle.as_ref()),
-            expires_at: grant.map_or(request.decide_by, |grant| grant.expires_at),
+            expires_at: grant.map_or(request.decide_by, |grant| {
+                grant.told_until.unwrap_or(grant.expires_at)
+            }),
             send_before: grant.and_then(|grant| grant.slot_send_before),
         };
         self.provisioner_of(request)?.inspect(call).await

@@ -18,11 +18,11 @@ pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
 
 use crate::audit::{Actor, ChainHead, SystemFact};
 use crate::catalog::{Catalog, ProviderName};
-use crate::lifecycle::{Automatic, Readiness, Refusal, Rules, Transition};
+use crate::lifecycle::{Readiness, Refusal, Rules, Transition};
 use crate::policy::Policy;
 use crate::ports::{
-    Clock, Commit, CommitError, DeliveryKey, Directory, Due, ErrorKind, Idempotency, Notifier,
-    Pager, PortError, Provisioner, Random, RequestStore, RowChange, SystemAppend,
+    Clock, Commit, CommitError, Counter, DeliveryKey, Directory, Due, ErrorKind, Idempotency,
+    Notifier, Pager, PortError, Provisioner, Random, RequestStore, RowChange, SystemAppend,
 };
 use crate::provider::BadDescription;
 use crate::request::{AccessRequest, RequestId};
@@ -34,6 +34,8 @@ pub const FACTS_FRESH_FOR: Duration = Duration::from_secs(5);
 const LOOK_UPS: u32 = 3;
 /// How often a command is judged again after another change came first.
 const TRIES: u32 = 5;
+/// How often a fact of no request is sealed again behind another writer's.
+const APPENDS: u32 = 50;
 /// Offsets of our clock above this stop everything that gives access.
 const CLOCK_OFF: Duration = Duration::from_secs(5);
 /// For how long an offset counts after it was seen.
@@ -118,11 +120,14 @@ pub enum ClockTrust {
     Trusted,
 }
 
+/// What commits of others said about our clock.
 #[derive(Debug, Default)]
 struct ClockWatch {
-    newest: Timestamp,
+    /// How far the newest commit was ever ahead. It never shrinks, so that `now` never goes back.
+    lead: Duration,
+    /// How far our clock was behind lately.
     behind: Duration,
-    behind_seen_at: Timestamp,
+    seen_at: Timestamp,
 }
 
 /// The domain at work. Cheap to share behind an `Arc`; any number may run on one store.
@@ -189,29 +194,25 @@ impl Engine {
 
     // ---------------------------------------------------------------------------------- clock
 
-    /// The instant by which expiry is judged: our clock, or the newest commit where that is later
-    /// (K1).
+    /// The instant by which everything is judged: our clock, and as far ahead of it as the newest
+    /// commit was when it was seen (K1). It goes on at the pace of our clock.
     pub fn now(&self) -> Timestamp {
         let clock = self.parts.clock.now();
         match self.trust {
             ClockTrust::Trusted => clock,
-            ClockTrust::Compared => clock.max(self.watch().newest),
+            ClockTrust::Compared => clock + self.watch().lead,
         }
     }
 
-    /// How far our clock is behind what others committed, as seen in the last ten minutes.
+    /// How far our clock was behind what others committed, where that was seen in the last ten
+    /// minutes.
     pub fn clock_behind(&self) -> Duration {
-        if self.trust == ClockTrust::Trusted {
-            return Duration::ZERO;
-        }
-        let clock = self.parts.clock.now();
         let watch = self.watch();
-        let remembered = if clock < watch.behind_seen_at + CLOCK_MEMORY {
-            watch.behind
-        } else {
-            Duration::ZERO
-        };
-        remembered.max(watch.newest.since(clock))
+        let forgotten = self.parts.clock.now() >= watch.seen_at + CLOCK_MEMORY;
+        match self.trust {
+            ClockTrust::Compared if !forgotten => watch.behind,
+            ClockTrust::Compared | ClockTrust::Trusted => Duration::ZERO,
+        }
     }
 
     fn watch(&self) -> std::sync::MutexGuard<'_, ClockWatch> {
@@ -221,13 +222,15 @@ impl Engine {
     /// Learns from the instant of a commit. One-sided: an old one says nothing.
     fn observe(&self, at: Timestamp) {
         let clock = self.parts.clock.now();
-        let mut watch = self.watch();
-        watch.newest = watch.newest.max(at);
         let behind = at.since(clock);
-        let forgotten = clock >= watch.behind_seen_at + CLOCK_MEMORY;
-        if behind > Duration::ZERO && (behind >= watch.behind || forgotten) {
+        if behind.is_zero() {
+            return;
+        }
+        let mut watch = self.watch();
+        watch.lead = watch.lead.max(behind);
+        if behind >= watch.behind || clock >= watch.seen_at + CLOCK_MEMORY {
             watch.behind = behind;
-            watch.behind_seen_at = clock;
+            watch.seen_at = clock;
         }
     }
 
@@ -263,6 +266,10 @@ impl Engine {
 
     /// Records that are due now, the longest due first and revokes before all else.
     pub async fn due(&self, limit: usize) -> Result<Vec<Due>, PortError> {
+        // A clock that is far behind finds nothing due, and so would never learn that it is.
+        if let Some(at) = self.parts.store.newest_commit().await? {
+            self.observe(at);
+        }
         self.parts.store.due(self.now(), limit).await
     }
 
@@ -325,6 +332,22 @@ impl Engine {
         append_system(self.parts.store.as_ref(), self.now(), actor, fact, rows).await
     }
 
+    /// The same, unless this counter is at its ceiling.
+    async fn record_counted(
+        &self,
+        actor: &Actor,
+        fact: SystemFact,
+        counter: Counter,
+    ) -> Result<(), CommitError> {
+        let counters = vec![counter];
+        let commit = Commit {
+            counters,
+            at: Some(self.now()),
+            ..Commit::default()
+        };
+        append_behind(self.parts.store.as_ref(), actor, &fact, commit).await
+    }
+
     // ---------------------------------------------------------------------------- small helpers
 
     fn provisioner(&self, name: &ProviderName) -> Result<&Arc<dyn Provisioner>, PortError> {
@@ -350,19 +373,11 @@ impl Engine {
         self.parts.random.fill(&mut bytes);
         RequestId::new(at, bytes)
     }
-
-    fn automatic(used_up: bool) -> Automatic {
-        if used_up {
-            Automatic::UsedUp
-        } else {
-            Automatic::Try
-        }
-    }
 }
 
 /// Appends a fact of no request to the system chain of a store, with the small rows it speaks of:
 /// for the verbs of an operator who has the store open and no engine. Where another writer came
-/// first it is sealed again behind the new head, five times in all.
+/// first it is sealed again behind the new head.
 pub async fn append_system(
     store: &dyn RequestStore,
     at: Timestamp,
@@ -370,15 +385,28 @@ pub async fn append_system(
     fact: SystemFact,
     rows: Vec<RowChange>,
 ) -> Result<(), CommitError> {
-    for _ in 0..TRIES {
+    let commit = Commit {
+        rows,
+        at: Some(at),
+        ..Commit::default()
+    };
+    append_behind(store, actor, &fact, commit).await
+}
+
+async fn append_behind(
+    store: &dyn RequestStore,
+    actor: &Actor,
+    fact: &SystemFact,
+    with: Commit,
+) -> Result<(), CommitError> {
+    let at = with.at.unwrap_or_default();
+    for _ in 0..APPENDS {
         let expected: ChainHead = store.system_head().await?;
         let mut head = expected;
         let events = vec![head.seal_system(at, actor, fact.clone())];
         let commit = Commit {
             system: Some(SystemAppend { expected, events }),
-            rows: rows.clone(),
-            at: Some(at),
-            ..Commit::default()
+            ..with.clone()
         };
         match store.commit(commit).await {
             Err(CommitError::Conflict) => {}

@@ -1,6 +1,7 @@
 //! The commands of people and agents: open, decide, end, collect, read, pause.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::tend::leased_epoch;
 use super::{Engine, EngineError, FLAGS, LOOK_UPS, PAUSED, TRIES};
@@ -8,19 +9,23 @@ use crate::audit::{AuditEvent, SystemFact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::digest::sha256_json;
 use crate::lifecycle::{
-    By, Command, Failure, MintedAs, OpenFacts, Opening, Refusal, Secret, Transition, decide, open,
+    Automatic, By, Command, Failure, MintedAs, OpenFacts, Opening, Refusal, Secret, Transition,
+    decide, open,
 };
 use crate::policy::{Right, Verdict};
 use crate::ports::{
-    CommitError, Credential, ErrorKind, GrantCall, Idempotency, PortError, Query, Row, RowChange,
+    CommitError, Counter, Credential, ErrorKind, GrantCall, Idempotency, PortError, Query, Row,
+    RowChange,
 };
 use crate::principal::{Principal, PrincipalId, Profile};
 use crate::provider::{Handle, Kind, Parameters};
 use crate::request::{AccessRequest, Reason, RequestId, Status};
 use crate::time::{Timestamp, Ttl};
 
+/// How many refusals of one principal are written to the audit in a minute.
+const REFUSALS_NOTED: u32 = 8;
 /// How long an `Idempotency-Key` is remembered.
-const KEY_KEPT: std::time::Duration = std::time::Duration::from_secs(86_400);
+const KEY_KEPT: Duration = Duration::from_secs(86_400);
 
 /// What somebody asks for.
 #[derive(Debug, Clone)]
@@ -73,6 +78,17 @@ pub enum Verb {
     },
 }
 
+impl Verb {
+    /// The right that somebody lacks who may not even see what they say this to.
+    fn right(&self) -> Right {
+        match self {
+            Self::Approve { .. } | Self::Deny { .. } | Self::Retract => Right::Approve,
+            Self::Withdraw | Self::End => Right::Request,
+            Self::Revoke { .. } => Right::Revoke,
+        }
+    }
+}
+
 /// A credential on its way to its asker, once.
 #[derive(Debug)]
 pub struct Collected {
@@ -115,14 +131,14 @@ impl Engine {
             ttl: ask.ttl,
             reason: ask.reason,
         };
-        let mut quota_used_up = false;
+        let mut automatic = Automatic::Try;
         for _ in 0..TRIES {
             if let Some(key) = &key
                 && let Some(used) = self.parts.store.idempotency(key).await?
             {
                 return self.repeated(used, fingerprint).await;
             }
-            let transition = self.judge_opening(&opening, quota_used_up).await;
+            let transition = self.judge_opening(&opening, automatic).await;
             let transition = self.note_refusal(&opening.by, None, transition).await?;
             let Some(request) = transition.request().cloned() else {
                 break;
@@ -135,7 +151,7 @@ impl Engine {
             });
             match self.commit(transition, idempotency).await {
                 Ok(()) => return Ok(request),
-                Err(CommitError::CounterFull { .. }) => quota_used_up = true,
+                Err(CommitError::CounterFull { .. }) => automatic = Automatic::UsedUp,
                 Err(CommitError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -158,38 +174,38 @@ impl Engine {
     async fn judge_opening(
         &self,
         opening: &Opening,
-        quota_used_up: bool,
+        automatic: Automatic,
     ) -> Result<Transition, EngineError> {
+        let requester_id = opening.by.profile.id.clone();
+        let beneficiary_id = opening.beneficiary().clone();
+        let ids = || [requester_id.clone(), beneficiary_id.clone()];
         for _ in 0..LOOK_UPS {
-            let beneficiary_id = opening.beneficiary().clone();
-            let ids = [opening.by.profile.id.clone(), beneficiary_id.clone()];
-            let people = self.look_up(ids).await?;
+            let people = self.look_up(ids()).await?;
             let beneficiary = people.known.get(&beneficiary_id);
-            let requester = people.known.get(&opening.by.profile.id);
-            let unknown = || Refusal::UnknownPrincipal {
-                id: opening.by.profile.id.clone(),
-            };
-            let by = By {
-                profile: requester.ok_or_else(unknown)?.clone(),
-                via: opening.by.via.clone(),
-            };
-            let opening = Opening {
-                by,
-                ..opening.clone()
-            };
             let readiness = self.readiness().await?;
             // Refused here, no provider is asked anything.
             let (entitlement, ..) = opening.check(self.rules(), beneficiary, readiness)?;
-            let facts = OpenFacts {
-                beneficiary: beneficiary.cloned(),
-                readiness,
-                automatic: Self::automatic(quota_used_up),
-                ..self.open_facts(entitlement, &opening, beneficiary).await?
+            let facts = self.open_facts(entitlement, opening, beneficiary).await?;
+            // People come last, so that they are the freshest.
+            let people = self.look_up(ids()).await?;
+            let unknown = || Refusal::UnknownPrincipal {
+                id: requester_id.clone(),
             };
-            if !self.is_fresh(people.looked_up_at) {
-                continue;
+            let profile = people.known.get(&requester_id).ok_or_else(unknown)?.clone();
+            let via = opening.by.via.clone();
+            let opening = Opening {
+                by: By { profile, via },
+                ..opening.clone()
+            };
+            let facts = OpenFacts {
+                beneficiary: people.known.get(&beneficiary_id).cloned(),
+                readiness: self.readiness().await?,
+                automatic,
+                ..facts
+            };
+            if self.is_fresh(people.looked_up_at) {
+                return Ok(open(self.rules(), &opening, &facts, self.now())?);
             }
-            return Ok(open(self.rules(), &opening, &facts, self.now())?);
         }
         Err(PortError::nothing_done("directory", "look up", ErrorKind::Unavailable).into())
     }
@@ -212,7 +228,7 @@ impl Engine {
             presence: None,
             running_until: None,
             readiness: crate::lifecycle::Readiness::Ready,
-            automatic: Self::automatic(false),
+            automatic: Automatic::Try,
         };
         let Some(beneficiary) = beneficiary else {
             return Ok(facts);
@@ -263,6 +279,7 @@ impl Engine {
             let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
             // Whoever may not see it learns nothing from the refusal either.
             if !self.may_read(&by.profile, &request) {
+                self.note_missing(&by, Some(id), verb.right()).await;
                 return Err(Refusal::UnknownRequest.into());
             }
             let (command, looked_up_at) = self.command(&by, known_at, &request, &verb).await?;
@@ -343,12 +360,28 @@ impl Engine {
         if let Err(EngineError::Refused(refusal)) = &judged
             && let Some(right) = refusal.missing_right()
         {
-            let fact = SystemFact::AuthorityRefused { right, request };
-            if let Err(error) = self.record_system(&by.actor(), fact, vec![]).await {
+            self.note_missing(by, request, right).await;
+        }
+        judged
+    }
+
+    /// Writes down that somebody tried what they have no right to, a few times a minute each, so
+    /// that nobody fills the chain by trying.
+    async fn note_missing(&self, by: &By, request: Option<RequestId>, right: Right) {
+        let now = self.now();
+        let counter = Counter {
+            key: format!("refused/{}", by.profile.id),
+            window: now.unix_micros().unsigned_abs() / 60_000_000,
+            ceiling: REFUSALS_NOTED,
+            forget_at: now + Duration::from_secs(120),
+        };
+        let fact = SystemFact::AuthorityRefused { right, request };
+        match self.record_counted(&by.actor(), fact, counter).await {
+            Ok(()) | Err(CommitError::CounterFull { .. }) => {}
+            Err(error) => {
                 tracing::error!(error = %error, "a refused authority could not be audited");
             }
         }
-        judged
     }
 
     // ------------------------------------------------------------------------------ collecting
@@ -394,15 +427,16 @@ impl Engine {
             secret: Secret::InHand,
         };
         let current = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
-        match self.apply(&current, &given).await? {
-            Some(after) if after.status() == Status::Active => Ok(Collected {
+        match self.apply(&current, &given).await {
+            Ok(Some(after)) if after.status() == Status::Active => Ok(Collected {
                 secret: minted.secret,
                 handle: minted.handle,
                 request: after,
             }),
-            Some(after) => Err(Self::not_given(&after, minted.ends_at).into()),
-            // Another change came first: the secret is dropped, its name is kept for the revoke.
-            None => {
+            Ok(Some(after)) => Err(Self::not_given(&after, minted.ends_at).into()),
+            // Another change came first, or nobody knows whether it was saved: the secret is
+            // dropped, and its name is kept for the revoke.
+            unsaved @ (Ok(None) | Err(_)) => {
                 drop(minted.secret);
                 let dropped = Command::MintAnswered {
                     epoch,
@@ -410,6 +444,7 @@ impl Engine {
                     secret: Secret::Dropped,
                 };
                 self.save(id, &dropped).await?;
+                unsaved?;
                 Err(Refusal::AlreadyCollected.into())
             }
         }
@@ -437,6 +472,7 @@ impl Engine {
         for _ in 0..TRIES {
             let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
             if !self.may_read(&by.profile, &request) {
+                self.note_missing(by, Some(id), Right::Request).await;
                 return Err(Refusal::UnknownRequest.into());
             }
             let (facts, looked_up_at) = self.lease_facts(&request).await?;
@@ -604,31 +640,35 @@ impl Engine {
 
     // ------------------------------------------------------------------------------- operating
 
-    /// Stops new access, or lets it go on. Revokes are never stopped.
-    pub async fn set_paused(&self, via: &Principal, paused: bool) -> Result<(), EngineError> {
+    /// Stops new access. Revokes are never stopped.
+    pub async fn pause(&self, via: &Principal) -> Result<(), EngineError> {
+        self.set_flag(via, "true", SystemFact::Paused).await
+    }
+
+    /// Lets new access go on.
+    pub async fn resume(&self, via: &Principal) -> Result<(), EngineError> {
+        self.set_flag(via, "false", SystemFact::Resumed).await
+    }
+
+    async fn set_flag(
+        &self,
+        via: &Principal,
+        value: &str,
+        fact: SystemFact,
+    ) -> Result<(), EngineError> {
         let by = self.caller(via).await?;
-        let allowed = self
-            .parts
-            .policy
-            .evaluate_anywhere(Right::Operate, &by.profile)
-            .allowed;
         let right = Right::Operate;
-        let judged = if allowed {
-            Ok(())
-        } else {
-            Err(Refusal::NotAllowedAnywhere { right }.into())
+        let verdict = self.parts.policy.evaluate_anywhere(right, &by.profile);
+        let judged = match verdict.allowed {
+            true => Ok(()),
+            false => Err(Refusal::NotAllowedAnywhere { right }.into()),
         };
         self.note_refusal(&by, None, judged).await?;
-        let fact = if paused {
-            SystemFact::Paused
-        } else {
-            SystemFact::Resumed
-        };
         let before = self.parts.store.row(FLAGS, PAUSED).await?;
         let row = Row {
             table: FLAGS,
             key: PAUSED.to_owned(),
-            value: paused.to_string(),
+            value: value.to_owned(),
         };
         let change = RowChange {
             row,

@@ -8,6 +8,7 @@ use crate::lifecycle::{
 use crate::ports::{CommitError, ErrorKind, GrantCall, PortError, RevokeCall};
 use crate::provider::{Answer, Presence};
 use crate::request::{AccessRequest, Phase, RequestId, Sent};
+use crate::time::Timestamp;
 
 /// How many duties of one record are paid in one go.
 const STEPS: u32 = 8;
@@ -37,12 +38,14 @@ impl Engine {
             }
             Duty::Lease | Duty::Verify | Duty::Check | Duty::Revoke | Duty::Look => Command::Take,
         };
+        // Before the take is committed, so that a pause since then counts.
+        let read_at = self.parts.clock.now();
         let Some(taken) = self.apply(&request, &command).await? else {
             return Ok(false);
         };
         match duty {
             Duty::Lapse | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => {}
-            Duty::Finish(_) | Duty::Revoke => self.revoke(taken).await?,
+            Duty::Finish(_) | Duty::Revoke => self.revoke(taken, read_at).await?,
             Duty::Lease => self.provision(taken).await?,
             Duty::Verify => self.verify(&taken).await?,
             Duty::Check => self.check(&taken).await?,
@@ -102,8 +105,7 @@ impl Engine {
             tracing::warn!(
                 request.id = %request.id,
                 entitlement = %request.parts.first().entitlement,
-                error = %error,
-                cause = ?error.source,
+                error = %error.chain(),
                 "a provider call failed",
             );
             self.failure(&error)
@@ -261,7 +263,7 @@ impl Engine {
 
     /// Deletes and reads back. A delete that was accepted is not repeated before a look shows
     /// that the access is still there.
-    async fn revoke(&self, taken: AccessRequest) -> Result<(), EngineError> {
+    async fn revoke(&self, taken: AccessRequest, read_at: Timestamp) -> Result<(), EngineError> {
         let Some(grant) = taken.grant() else {
             return Ok(());
         };
@@ -271,16 +273,14 @@ impl Engine {
         let epoch = grant.epoch;
         if ending.accepted_at.is_some() || !taken.parts.first().provider.revocable {
             let read_back = self.told(&taken, self.inspect(&taken).await);
-            if read_back != Ok(Presence::Present) {
-                let answered = Command::RevokeAnswered {
-                    epoch,
-                    answer: None,
-                    read_back,
-                };
-                return self.save(taken.id, &answered).await.map(drop);
-            }
+            let answered = Command::RevokeAnswered {
+                epoch,
+                answer: None,
+                read_back,
+            };
+            return self.save(taken.id, &answered).await.map(drop);
         }
-        let answer = self.send_delete(&taken).await;
+        let answer = self.send_delete(&taken, read_at).await;
         let answer = self.told(&taken, answer);
         let read_back = match answer {
             Err(failure) if matches!(failure.kind, ErrorKind::RateLimited { .. }) => Err(failure),
@@ -295,15 +295,19 @@ impl Engine {
     }
 
     /// Sends one delete. It is fenced like a grant: sent only within 30 s after the record was
-    /// read as Revoking, counted from the instant of the take, so that a pause since then counts.
-    async fn send_delete(&self, taken: &AccessRequest) -> Result<Answer, PortError> {
+    /// read, by the clock that the adapter judges by.
+    async fn send_delete(
+        &self,
+        taken: &AccessRequest,
+        read_at: Timestamp,
+    ) -> Result<Answer, PortError> {
         let part = taken.parts.first();
         let call = RevokeCall {
             request: taken.id,
             target: &part.target,
             parameters: &part.parameters,
             handle: taken.grant().and_then(|grant| grant.handle.as_ref()),
-            send_before: taken.updated_at + crate::lifecycle::SEND_WITHIN,
+            send_before: read_at + crate::lifecycle::SEND_WITHIN,
         };
         self.provisioner_of(taken)?.revoke(call).await
     }

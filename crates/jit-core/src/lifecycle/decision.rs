@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    By, Facts, PARAMETERS_LIMIT, Readiness, Refusal, Rules, Transition, change, grant, wake,
+    By, Facts, PARAMETERS_DEPTH, PARAMETERS_LIMIT, Readiness, Refusal, Rules, Transition, change,
+    grant, wake,
 };
 use crate::audit::{self, Actor, ChainHead, Fact};
 use crate::catalog::{Entitlement, EntitlementId};
@@ -129,9 +130,13 @@ fn check_parameters(entitlement: &Entitlement, parameters: &Parameters) -> Resul
             entitlement: entitlement.id.clone(),
         });
     }
-    let bytes = serde_json::Value::from(parameters.clone())
-        .to_string()
-        .len();
+    let parameters = serde_json::Value::from(parameters.clone());
+    if depth(&parameters) > PARAMETERS_DEPTH {
+        return Err(Refusal::ParametersTooDeep {
+            ceiling: PARAMETERS_DEPTH,
+        });
+    }
+    let bytes = parameters.to_string().len();
     if bytes > PARAMETERS_LIMIT {
         return Err(Refusal::ParametersTooLarge {
             bytes,
@@ -139,6 +144,27 @@ fn check_parameters(entitlement: &Entitlement, parameters: &Parameters) -> Resul
         });
     }
     Ok(())
+}
+
+/// How deep a value is nested, not looking further than the ceiling.
+fn depth(value: &serde_json::Value) -> usize {
+    let mut deepest = 0;
+    let mut waiting = vec![(value, 1)];
+    while let Some((value, at)) = waiting.pop() {
+        deepest = deepest.max(at);
+        match value {
+            _ if at > PARAMETERS_DEPTH => return at,
+            serde_json::Value::Array(items) => waiting.extend(items.iter().map(|it| (it, at + 1))),
+            serde_json::Value::Object(fields) => {
+                waiting.extend(fields.values().map(|it| (it, at + 1)));
+            }
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::String(_) => {}
+        }
+    }
+    deepest
 }
 
 /// Whether this requester may have this for this person.
@@ -220,6 +246,11 @@ pub fn open(
     if facts.presence == Some(Presence::Present) {
         return Err(Refusal::AlreadyStands);
     }
+    // Whoever asks collects: a secret that is for somebody else would reach the wrong hands.
+    let for_another = !opening.by.profile.is_agent() && opening.by.profile.id != beneficiary.id;
+    if facts.provider.kind == Kind::Minted && for_another {
+        return Err(Refusal::CredentialForAnother);
+    }
     let part = Part {
         entitlement: entitlement.id.clone(),
         parameters: parameters.clone(),
@@ -283,7 +314,7 @@ fn opened(
             let window_secs = u64::from(quota.per.as_secs());
             let window = now.unix_micros().unsigned_abs() / 1_000_000 / window_secs;
             counter = Some(Counter {
-                key: format!("automatic/{}/{}", tier.name, request.requester),
+                key: format!("automatic/{}/{}", tier.name, request.beneficiary),
                 window,
                 ceiling: quota.ceiling,
                 forget_at: now + quota.per.duration() * 2,
@@ -350,6 +381,7 @@ fn enter_approved(request: &mut AccessRequest, now: Timestamp) -> Fact {
         slot_send_before: None,
         slot_left_revoking_at: None,
         took_over: None,
+        told_until: None,
         handle: None,
         active_at: None,
         rechecks: vec![],
@@ -390,16 +422,43 @@ pub fn eligibility(
     Ok(())
 }
 
-/// Whether this principal may decide this request: an active person with the right, who neither
-/// made it nor gets it (S9).
-pub fn has_authority(rules: Rules<'_>, profile: &Profile, request: &AccessRequest) -> bool {
-    profile.id != request.requester
-        && profile.id != request.beneficiary
+/// Whether the principal with this canonical id may decide this request: an active person with the
+/// right, who neither made it nor gets it (S9). Requester, beneficiary and approvers are compared
+/// by what the directory calls them now, not by what it called them then.
+pub fn has_authority(
+    rules: Rules<'_>,
+    people: &BTreeMap<PrincipalId, Profile>,
+    id: &PrincipalId,
+    request: &AccessRequest,
+) -> bool {
+    let Some(profile) = people.get(id) else {
+        return false;
+    };
+    profile.id == *id
+        && !is_own(people, id, request)
         && request.parts.iter().all(|part| {
             rules
                 .policy
                 .allows(Right::Approve, profile, &part.entitlement)
         })
+}
+
+/// Whether this person made the request or gets the access, under whichever name.
+fn is_own(
+    people: &BTreeMap<PrincipalId, Profile>,
+    id: &PrincipalId,
+    request: &AccessRequest,
+) -> bool {
+    let mut own = [&request.requester, &request.beneficiary].into_iter();
+    own.any(|own| own == id || now_called(people, own) == id)
+}
+
+/// The canonical id that somebody has now.
+fn now_called<'a>(
+    people: &'a BTreeMap<PrincipalId, Profile>,
+    id: &'a PrincipalId,
+) -> &'a PrincipalId {
+    people.get(id).map_or(id, |profile| &profile.id)
 }
 
 /// Refuses a decision that cannot be made any more, or not by them, or not on what they saw.
@@ -408,13 +467,16 @@ fn check_decidable(
     request: &AccessRequest,
     by: &By,
     digest: &str,
+    people: &BTreeMap<PrincipalId, Profile>,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    let profile = &by.profile;
-    if profile.id == request.requester || profile.id == request.beneficiary {
+    let id = &by.profile.id;
+    if is_own(people, id, request) {
         return Err(Refusal::OwnRequest);
     }
-    if !has_authority(rules, profile, request) {
+    let mut decider = BTreeMap::from([(id.clone(), by.profile.clone())]);
+    decider.extend(people.clone());
+    if !has_authority(rules, &decider, id, request) {
         let entitlement = request.parts.first().entitlement.clone();
         return Err(Refusal::NotAllowed {
             right: Right::Approve,
@@ -468,7 +530,7 @@ pub(super) fn approve(
     facts: &Facts,
     now: Timestamp,
 ) -> Result<Transition, Refusal> {
-    check_decidable(rules, request, by, digest, now)?;
+    check_decidable(rules, request, by, digest, &facts.people, now)?;
     facts.readiness.check()?;
     if let Err(why) = eligibility(rules, &facts.people, request) {
         return Ok(invalidate(request, &Actor::System, why, None, now));
@@ -482,7 +544,10 @@ pub(super) fn approve(
     let needed = request.terms.approvals;
     let id = &by.profile.id;
     let mut after = request.clone();
-    let mine = |approval: &Approval| approval.by == Approver::Person(id.clone());
+    let mine = |approval: &Approval| match &approval.by {
+        Approver::Person(author) => author == id || now_called(&facts.people, author) == id,
+        Approver::Automatic => false,
+    };
     if request.approvals.iter().any(mine) {
         let missing = usize::from(needed).saturating_sub(request.approvals.len());
         return Err(Refusal::AlreadyApproved {
@@ -538,10 +603,7 @@ fn drop_without_authority(
 ) -> Vec<Fact> {
     let counts = |approval: &Approval| match &approval.by {
         Approver::Person(id) if id == newest => true,
-        Approver::Person(id) => facts
-            .people
-            .get(id)
-            .is_some_and(|profile| has_authority(rules, profile, request)),
+        Approver::Person(id) => has_authority(rules, &facts.people, id, request),
         Approver::Automatic => true,
     };
     let (kept, dropped): (Vec<_>, Vec<_>) = request.approvals.iter().cloned().partition(counts);
@@ -564,7 +626,7 @@ pub(super) fn deny(
     facts: &Facts,
     now: Timestamp,
 ) -> Result<Transition, Refusal> {
-    check_decidable(rules, request, by, digest, now)?;
+    check_decidable(rules, request, by, digest, &facts.people, now)?;
     if let Err(why) = eligibility(rules, &facts.people, request) {
         return Ok(invalidate(request, &Actor::System, why, None, now));
     }

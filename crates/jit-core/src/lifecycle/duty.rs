@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ports::{Urgency, Wake};
+use crate::ports::Wake;
 use crate::provider::Kind;
 use crate::request::{
     AccessRequest, CancelReason, Cause, Ending, Grant, Phase, Sent, Stage, Stuck,
@@ -36,6 +36,17 @@ pub enum Duty {
     Close,
     /// The ending is late: save that and page.
     Stick(Stuck),
+}
+
+impl Duty {
+    /// Whether it takes access away, or watches that it stays away. What gives access, and what
+    /// asks a directory, must never stand before it.
+    fn takes_away(self) -> bool {
+        match self {
+            Self::Finish(_) | Self::Revoke | Self::Look | Self::Close | Self::Stick(_) => true,
+            Self::Lapse | Self::Cancel(_) | Self::Lease | Self::Verify | Self::Check => false,
+        }
+    }
 }
 
 /// Everything that the record owes and since when, the most important first.
@@ -121,7 +132,7 @@ fn stuck_at(request: &AccessRequest, ending: &Ending) -> (Timestamp, Duty) {
     let applied_within = request.parts.first().provider.applied_within;
     let times = if ending.call_outstanding { 2 } else { 1 };
     (
-        ending.since + STUCK_AFTER + applied_within * times,
+        ending.since + STUCK_AFTER + applied_within.saturating_mul(times),
         Duty::Stick(Stuck::NotVerified),
     )
 }
@@ -134,16 +145,17 @@ pub fn owed(request: &AccessRequest, now: Timestamp) -> Option<Duty> {
         .map(|(_, duty)| duty)
 }
 
-/// When anything is owed next. Computed at every commit and stored beside the record.
+/// When anything is owed next, and when the first thing that takes access away. Computed at every
+/// commit and stored beside the record.
 pub fn wake(request: &AccessRequest) -> Option<Wake> {
-    let at = duties(request).into_iter().map(|(since, _)| since).min()?;
-    let urgency = match request.grant().map(|grant| &grant.phase) {
-        Some(Phase::Active | Phase::Revoking { .. } | Phase::Settling { .. }) => Urgency::Revoke,
-        _ => Urgency::Other,
-    };
+    let duties = duties(request);
+    let at = duties.iter().map(|(since, _)| *since).min()?;
+    let revokes = duties.iter().filter(|(_, duty)| duty.takes_away());
+    let revoke_at = revokes.map(|(since, _)| *since).min();
+    let provider = request.parts.first().entitlement.provider();
     Some(Wake {
         at,
-        provider: request.parts.first().entitlement.provider(),
-        urgency,
+        revoke_at,
+        provider,
     })
 }

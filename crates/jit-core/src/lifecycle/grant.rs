@@ -94,10 +94,20 @@ pub(super) fn enter_revoking(grant: &mut Grant, cause: Cause, now: Timestamp) {
     grant.phase = Phase::Revoking { ending };
 }
 
-/// Counts one more try of a revoke and says so at tries 1, 2, 4, 8 …
-fn intend_revoke(grant: &mut Grant, said: &mut Vec<Fact>, now: Timestamp) {
+/// Takes a record to revoke it. Where a delete is about to be sent it counts one more try, and says
+/// so at tries 1, 2, 4, 8 … A delete that was accepted is looked after, not repeated.
+fn take_to_revoke(
+    request: &AccessRequest,
+    grant: &mut Grant,
+    said: &mut Vec<Fact>,
+    now: Timestamp,
+) {
     grant.next_at = now + TAKEN_FOR;
-    if let Phase::Revoking { ending } = &mut grant.phase {
+    let revocable = request.parts.first().provider.revocable;
+    if let Phase::Revoking { ending } = &mut grant.phase
+        && revocable
+        && ending.accepted_at.is_none()
+    {
         ending.attempts = ending.attempts.saturating_add(1);
         if ending.attempts.is_power_of_two() {
             said.push(Fact::RevokeIntended {
@@ -125,7 +135,7 @@ pub(super) fn due(request: &AccessRequest, now: Timestamp) -> Transition {
                     cause,
                     reason: None,
                 });
-                intend_revoke(grant, said, now);
+                take_to_revoke(request, grant, said, now);
             })
             .done(),
         Some(Duty::Close) => work.with(close).done(),
@@ -167,9 +177,13 @@ pub(super) fn take(request: &AccessRequest, now: Timestamp) -> Transition {
     let work = Work::on(request, now);
     match owed(request, now) {
         Some(Duty::Revoke) => work
-            .with(|grant, said| intend_revoke(grant, said, now))
+            .with(|grant, said| take_to_revoke(request, grant, said, now))
             .done(),
-        Some(Duty::Lease | Duty::Verify | Duty::Check | Duty::Look) => {
+        // What a lease needs is looked up slowly at times; a second worker would only undo it.
+        Some(Duty::Lease) => work
+            .with(|grant, _| grant.next_at = now + SEND_WITHIN)
+            .done(),
+        Some(Duty::Verify | Duty::Check | Duty::Look) => {
             work.with(|grant, _| grant.next_at = now + TAKEN_FOR).done()
         }
         Some(Duty::Lapse | Duty::Cancel(_) | Duty::Finish(_) | Duty::Close | Duty::Stick(_))
@@ -194,11 +208,7 @@ fn still_good(
     }
     let counts = |approver: &Approver| match approver {
         Approver::Automatic => true,
-        Approver::Person(id) => facts
-            .facts
-            .people
-            .get(id)
-            .is_some_and(|profile| has_authority(rules, profile, request)),
+        Approver::Person(id) => has_authority(rules, &facts.facts.people, id, request),
     };
     if request
         .approvals
@@ -321,6 +331,7 @@ fn lease_first(work: Work<'_>, facts: &LeaseFacts) -> Transition {
         if let Some(before) = owner_grant {
             grant.slot_send_before = before.slot_send_before;
             grant.slot_left_revoking_at = before.slot_left_revoking_at;
+            grant.told_until = before.told_until;
         }
         send(grant, request, handed_over, said, now);
     });
@@ -366,6 +377,7 @@ fn send(
     };
     grant.send_before = Some(send_before);
     grant.slot_send_before = grant.slot_send_before.max(Some(send_before));
+    grant.told_until = grant.told_until.max(Some(grant.expires_at));
     grant.next_at = send_before;
     if let Some(owner) = handed_over {
         grant.took_over = Some(owner.id);
@@ -535,12 +547,27 @@ fn late_on_closed(work: Work<'_>, answer: &GrantAnswer) -> Transition {
         // Minted access has no slot: the request is its own.
         return work.with(reopen).done();
     };
-    if slot.owner == request.id {
-        return work.with(reopen).done();
-    }
-    let mut transition = work.done();
-    let Some(owner) = owner else {
-        return transition;
+    // Whoever takes the slot meanwhile makes this commit a conflict, and it is judged again.
+    let held_by = |owner| {
+        let slot = Slot {
+            key: slot.key.clone(),
+            owner,
+        };
+        let expected = Some(
+            answer
+                .owned
+                .as_ref()
+                .map_or(owner, |owned| owned.slot.owner),
+        );
+        Some(SlotChange { slot, expected })
+    };
+    let other = owner.as_ref().filter(|owner| owner.id != request.id);
+    let Some(owner) = other else {
+        // The last owner is this one, or its record is gone.
+        return Transition {
+            slot: held_by(request.id),
+            ..work.with(reopen).done()
+        };
     };
     let nudged = Work::on(owner, now).with(|grant, said| match &grant.phase {
         Phase::Active => look_now(grant, now),
@@ -550,6 +577,8 @@ fn late_on_closed(work: Work<'_>, answer: &GrantAnswer) -> Transition {
         Phase::Closed { .. } => reopen(grant, said),
         Phase::Approved | Phase::Cancelled { .. } => {}
     });
+    let mut transition = work.done();
+    transition.slot = held_by(owner.id);
     transition.changes.push(nudged.change());
     transition
 }
@@ -681,7 +710,10 @@ pub(super) fn mint_answered(
         }
         Ok(minted) => minted,
     };
-    let work = work.with(|grant, _| grant.handle = minted.handle.clone());
+    let work = work.with(|grant, _| {
+        grant.handle = minted.handle.clone();
+        grant.told_until = grant.told_until.max(minted.ends_at);
+    });
     let ceiling = grant.expires_at + request.residual_max();
     let outlives = minted.ends_at.is_some_and(|ends_at| ends_at > ceiling);
     let given = in_time && secret == Secret::InHand && !outlives && now < grant.expires_at;
@@ -761,63 +793,92 @@ pub(super) fn revoke_answered(
     if grant.epoch != epoch {
         return Transition::default();
     }
+    let provider = request.parts.first().provider;
     let mut ending = ending.clone();
-    if let Some(Ok(_)) = answer {
-        ending.accepted_at = Some(now);
+    let mut nothing_to_try = !provider.revocable;
+    match answer {
+        Some(Ok(_)) => ending.accepted_at = Some(now),
+        Some(Err(failure)) if failure.kind == ErrorKind::NotFound => nothing_to_try = true,
+        Some(Err(failure)) if !failure.kind.is_retryable() => {
+            ending.refused = ending.refused.saturating_add(1);
+        }
+        Some(Err(_)) | None => {}
     }
-    if !request.parts.first().provider.revocable {
+    nothing_to_try = nothing_to_try || ending.accepted_at.is_some();
+    if !provider.revocable {
         // There is nothing to accept; its own clock ends it.
         ending.accepted_at = Some(now);
     }
-    if let Some(Err(failure)) = answer
-        && !failure.kind.is_retryable()
-        && failure.kind != ErrorKind::NotFound
-    {
-        ending.refused = ending.refused.saturating_add(1);
-    }
-    let settled = matches!(read_back, Ok(Presence::Absent | Presence::GoneBy(_)));
-    let mut work = Work::on(request, now);
-    if let Some(answer) = answer
-        && (settled || ending.attempts.is_power_of_two())
-    {
-        let read_back = read_back.ok();
-        let (attempt, answer) = (ending.attempts, said_of(answer));
-        work = work.say(Fact::RevokeAnswered {
-            attempt,
-            answer,
-            read_back,
-        });
-    }
-    match read_back {
-        Ok(Presence::Absent) => {
-            let settles_for = request.parts.first().provider.settles_for();
-            let last_sent = grant.slot_send_before.unwrap_or(now);
-            let until = now.max(last_sent) + settles_for;
-            enter_settling(work, ending, until, false)
+    let last_sent = grant.slot_send_before.unwrap_or(now);
+    let told_until = grant.told_until.unwrap_or(grant.expires_at);
+    let presence = match read_back {
+        // What can be seen and not taken away ends by the provider's own clock.
+        Ok(Presence::Present) if !provider.revocable => {
+            let gone_by = provider.gone_by(last_sent, told_until);
+            Ok(gone_by.map_or(Presence::Present, Presence::GoneBy))
         }
-        Ok(Presence::GoneBy(until)) => enter_settling(work, ending, *until, true),
-        Ok(Presence::Present | Presence::InFlight) | Err(_) => {
-            let in_flight = *read_back == Ok(Presence::InFlight);
+        other => *other,
+    };
+    let mut work = Work::on(request, now);
+    if let Some(answer) = answer {
+        let ends = matches!(presence, Ok(Presence::Absent | Presence::GoneBy(_)));
+        if ends || answer.is_ok() || ending.attempts.is_power_of_two() {
+            work = work.say(Fact::RevokeAnswered {
+                attempt: ending.attempts,
+                answer: said_of(answer),
+                read_back: read_back.ok(),
+            });
+        }
+    }
+    match presence {
+        Ok(Presence::Absent) => {
+            let watch = Watch {
+                absent_at: now,
+                until: now.max(last_sent) + provider.settles_for(),
+                looks: 0,
+                by_provider_clock: false,
+            };
+            enter_settling(work, ending, watch)
+        }
+        Ok(Presence::GoneBy(until)) if nothing_to_try => {
+            let watch = Watch {
+                absent_at: now,
+                until,
+                looks: 0,
+                by_provider_clock: true,
+            };
+            enter_settling(work, ending, watch)
+        }
+        Ok(Presence::InFlight) => still_revoking(work, ending, IN_FLIGHT_AGAIN),
+        Ok(Presence::Present | Presence::GoneBy(_)) | Err(_) => {
+            if answer.is_none() && presence == Ok(Presence::Present) {
+                // What was accepted came to nothing: the next try is a delete again, at once.
+                ending.accepted_at = None;
+                return still_revoking(work, ending, Duration::ZERO);
+            }
             let failure = match (answer, read_back) {
                 (Some(Err(failure)), _) | (_, Err(failure)) => Some(*failure),
                 (Some(Ok(_)) | None, Ok(_)) => None,
             };
-            work.with(|grant, _| {
-                let pause = failure.map_or(Duration::from_secs(1 << grant.failures.min(6)), |it| {
-                    it.pause(grant.failures)
-                });
-                let ceiling = if in_flight {
-                    WAIT_AGAIN
-                } else {
-                    super::BACKOFF_MAX
-                };
-                grant.next_at = now + pause.min(ceiling);
-                grant.failures = grant.failures.saturating_add(1);
-                grant.phase = Phase::Revoking { ending };
-            })
-            .done()
+            let pause = failure.map_or(Duration::from_secs(1 << grant.failures.min(6)), |it| {
+                it.pause(grant.failures)
+            });
+            let work = work.with(|grant, _| grant.failures = grant.failures.saturating_add(1));
+            still_revoking(work, ending, pause.min(super::BACKOFF_MAX))
         }
     }
+}
+
+/// How soon to look again at what is being applied.
+const IN_FLIGHT_AGAIN: Duration = Duration::from_secs(3);
+
+fn still_revoking(work: Work<'_>, ending: Ending, pause: Duration) -> Transition {
+    let next_at = work.now + pause;
+    work.with(|grant, _| {
+        grant.next_at = next_at;
+        grant.phase = Phase::Revoking { ending };
+    })
+    .done()
 }
 
 /// The pace of the looks for a late effect, in seconds after the absence; then every minute.
@@ -835,25 +896,14 @@ fn next_look(watch: &Watch, now: Timestamp) -> Timestamp {
     by_pace.min(watch.until.max(now))
 }
 
-fn enter_settling(
-    work: Work<'_>,
-    ending: Ending,
-    until: Timestamp,
-    by_provider_clock: bool,
-) -> Transition {
+fn enter_settling(work: Work<'_>, ending: Ending, watch: Watch) -> Transition {
     let now = work.now;
     work.with(|grant, said| {
-        let watch = Watch {
-            absent_at: now,
-            until,
-            looks: 0,
-            by_provider_clock,
-        };
+        said.push(Fact::Settling { until: watch.until });
         grant.slot_left_revoking_at = Some(now);
         grant.failures = 0;
         grant.next_at = next_look(&watch, now);
         grant.phase = Phase::Settling { ending, watch };
-        said.push(Fact::Settling { until });
         if grant.stuck.take().is_some() {
             said.push(Fact::Unstuck);
         }

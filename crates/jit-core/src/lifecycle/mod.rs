@@ -29,6 +29,8 @@ use crate::time::{Timestamp, Ttl};
 
 /// The longest parameters, as JSON, in bytes.
 pub const PARAMETERS_LIMIT: usize = 4 * 1024;
+/// How deep parameters may be nested.
+pub const PARAMETERS_DEPTH: usize = 16;
 /// A grant call may be sent this long after its lease, at the most.
 pub const SEND_WITHIN: Duration = Duration::from_secs(30);
 /// A worker that took a record to revoke or to look is given this long before another may.
@@ -337,14 +339,14 @@ impl Transition {
 
 /// Judges a command on a stored request.
 ///
-/// `now` is the caller's clock; a record never goes back before its own newest commit (K1).
+/// `now` is the engine's time. The events of a record never go back before its own newest commit,
+/// whatever the time.
 pub fn decide(
     rules: Rules<'_>,
     request: &AccessRequest,
     command: &Command,
     now: Timestamp,
 ) -> Result<Transition, Refusal> {
-    let now = now.max(request.updated_at);
     match command {
         Command::Approve {
             by,
@@ -421,8 +423,9 @@ fn change(
     now: Timestamp,
 ) -> Change {
     after.version = before.version + 1;
-    after.updated_at = now;
-    let events = audit::record(&mut after, now, actor, facts);
+    after.updated_at = now.max(before.updated_at);
+    let at = after.updated_at;
+    let events = audit::record(&mut after, at, actor, facts);
     let wake = wake(&after);
     Change {
         record: after,

@@ -24,6 +24,10 @@ pub enum Refusal {
     ParametersNotTaken { entitlement: EntitlementId },
     #[error("the parameters are {bytes} bytes long; at most {ceiling} are taken")]
     ParametersTooLarge { bytes: usize, ceiling: usize },
+    #[error("the parameters are nested too deep; at most {ceiling} levels are taken")]
+    ParametersTooDeep { ceiling: usize },
+    #[error("a credential reaches whoever asks for it, so it cannot be asked for somebody else")]
+    CredentialForAnother,
     #[error("{asked} is longer than the ceiling of {ceiling}; ask for at most {ceiling}")]
     TtlAboveCeiling { asked: Ttl, ceiling: Ttl },
     #[error(
@@ -122,8 +126,6 @@ pub enum Refusal {
         ends_at: Timestamp,
         ceiling: Timestamp,
     },
-    #[error("what the request asks for has changed since it was opened, so it is void; ask again")]
-    NoLongerValid,
 
     // The service itself.
     #[error("new access is paused by an operator; access that was given still ends on time")]
@@ -157,6 +159,8 @@ impl Refusal {
             Self::TooManyParts { .. } => "too_many_parts",
             Self::ParametersNotTaken { .. } => "parameters_not_taken",
             Self::ParametersTooLarge { .. } => "parameters_too_large",
+            Self::ParametersTooDeep { .. } => "parameters_too_deep",
+            Self::CredentialForAnother => "credential_for_another",
             Self::TtlAboveCeiling { .. } => "ttl_above_ceiling",
             Self::TtlAboveAsked { .. } => "ttl_above_asked",
             Self::ResidualAboveCeiling { .. } => "residual_above_ceiling",
@@ -188,7 +192,6 @@ impl Refusal {
             Self::NotCollectable { .. } => "not_collectable",
             Self::AlreadyCollected => "already_collected",
             Self::CredentialOutlives { .. } => "credential_outlives",
-            Self::NoLongerValid => "no_longer_valid",
             Self::Paused => "paused",
             Self::ClockOff { .. } => "clock_off",
         }

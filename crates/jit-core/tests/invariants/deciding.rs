@@ -397,12 +397,12 @@ async fn a_pause_stops_new_access_and_nothing_else() {
     let stage = Stage::new();
     let active = stage.active("30m").await;
     let pending = stage.open("cleo", "30m").await;
-    let refused = stage.engine.set_paused(&via("ana"), true).await;
+    let refused = stage.engine.pause(&via("ana")).await;
     assert!(matches!(
         refused,
         Err(EngineError::Refused(Refusal::NotAllowedAnywhere { .. }))
     ));
-    stage.engine.set_paused(&via("sven"), true).await.unwrap();
+    stage.engine.pause(&via("sven")).await.unwrap();
     let opened = stage.engine.open(&via("cleo"), stage.ask("5m")).await;
     assert!(matches!(opened, Err(EngineError::Refused(Refusal::Paused))));
     let approved = stage
@@ -412,9 +412,103 @@ async fn a_pause_stops_new_access_and_nothing_else() {
     stage.say("ana", active.id, Verb::End).await.unwrap();
     stage.pass(40).await;
     assert_eq!(stage.status(active.id).await, Status::Closed);
-    stage.engine.set_paused(&via("sven"), false).await.unwrap();
+    stage.engine.resume(&via("sven")).await.unwrap();
     assert_eq!(
         stage.approve("bob", &pending).await.status(),
         Status::Approved
     );
+}
+
+#[tokio::test]
+async fn s9_a_new_name_is_no_new_person() {
+    let stage = Stage::with(standing(0, 0), 2);
+    let request = stage
+        .engine
+        .open(&via("eve"), stage.ask("30m"))
+        .await
+        .unwrap();
+    stage.approve("bob", &request).await;
+    // Eve and Bob are called otherwise from now on.
+    for (old, new) in [("eve", "eve.lopez"), ("bob", "robert")] {
+        let mut profiles = stage.people.profiles.lock().unwrap();
+        let mut profile = profiles.remove(&id(old)).unwrap();
+        profile.id = id(new);
+        profiles.insert(id(new), profile);
+        stage
+            .people
+            .aliases
+            .lock()
+            .unwrap()
+            .insert(id(old), id(new));
+    }
+    let own = stage
+        .refused("eve.lopez", request.id, Stage::approval(&request))
+        .await;
+    assert_eq!(own, Refusal::OwnRequest);
+    let twice = stage
+        .refused("robert", request.id, Stage::approval(&request))
+        .await;
+    assert_eq!(twice, Refusal::AlreadyApproved { missing: 1 });
+}
+
+#[tokio::test]
+async fn parameters_are_bounded_in_length_and_in_depth() {
+    let stage = Stage::new();
+    let nested = |depth: usize| {
+        let text = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let mut ask = stage.ask("5m");
+        let value = serde_json::from_str(&text).unwrap();
+        ask.parts[0].1.insert("deep".to_owned(), value);
+        ask
+    };
+    assert!(stage.engine.open(&via("ana"), nested(14)).await.is_ok());
+    let deep = stage.engine.open(&via("ana"), nested(16)).await;
+    assert!(matches!(
+        deep,
+        Err(EngineError::Refused(Refusal::ParametersTooDeep {
+            ceiling: 16
+        }))
+    ));
+    let long = |bytes: usize| {
+        let mut ask = stage.ask("5m");
+        ask.parts[0]
+            .1
+            .insert("k".to_owned(), "x".repeat(bytes).into());
+        ask
+    };
+    // {"k":"…"} adds eight bytes.
+    assert!(stage.engine.open(&via("cleo"), long(4_088)).await.is_ok());
+    let refused = stage.engine.open(&via("cleo"), long(4_089)).await;
+    assert!(matches!(
+        refused,
+        Err(EngineError::Refused(Refusal::ParametersTooLarge {
+            bytes: 4_097,
+            ..
+        }))
+    ));
+}
+
+#[tokio::test]
+async fn a_credential_cannot_be_asked_for_somebody_else() {
+    let stage = Stage::with(minted(), 1);
+    let mut ask = stage.ask("5m");
+    ask.beneficiary = Some(id("ana"));
+    let refused = stage.engine.open(&via("sven"), ask).await;
+    assert!(matches!(
+        refused,
+        Err(EngineError::Refused(Refusal::CredentialForAnother))
+    ));
+}
+
+#[tokio::test]
+async fn whoever_tries_what_they_may_not_is_written_down_a_few_times_a_minute() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    for _ in 0..20 {
+        let refusal = stage
+            .refused("cleo", request.id, Stage::approval(&request))
+            .await;
+        assert_eq!(refusal, Refusal::UnknownRequest);
+    }
+    assert_eq!(stage.store.all_chains()["system"].len(), 8);
 }

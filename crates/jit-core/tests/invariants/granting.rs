@@ -302,3 +302,65 @@ async fn s11_what_others_take_over_the_slot_with_is_judged_again_at_the_lease() 
     let record = stage.load(request.id).await;
     assert_eq!(record.grant().unwrap().phase, Phase::Cancelled { why });
 }
+
+#[tokio::test]
+async fn s4_a_late_effect_and_a_newcomer_cannot_both_have_the_slot() {
+    use jit_core::lifecycle::{Command, GrantAnswer, Owned, Rules, decide};
+    use jit_core::ports::{Commit, CommitError};
+
+    let stage = Stage::new();
+    let first = stage.active("10m").await;
+    stage.say("ana", first.id, Verb::End).await.unwrap();
+    stage.pass(60).await;
+    let closed = stage.load(first.id).await;
+    assert_eq!(closed.status(), Status::Closed);
+    // A worker reads the closed record and its slot, to save a reply that came late …
+    let slot = stage
+        .store
+        .slot(&closed.parts.first().slot_key())
+        .await
+        .unwrap()
+        .unwrap();
+    let owner = Some(closed.clone());
+    let late = Command::GrantAnswered(Box::new(GrantAnswer {
+        epoch: 1,
+        answer: Ok(Answer::Applied),
+        owned: Some(Owned { slot, owner }),
+    }));
+    // … and before it commits, somebody else gets the slot.
+    let second = stage.active("20m").await;
+    let rules = Rules {
+        policy: stage.engine.policy(),
+        catalog: stage.engine.catalog(),
+    };
+    let transition = decide(rules, &closed, &late, stage.now()).unwrap();
+    let written = stage
+        .store
+        .commit(Commit {
+            changes: transition.changes,
+            slots: transition.slot.into_iter().collect(),
+            ..Commit::default()
+        })
+        .await;
+    assert!(matches!(written, Err(CommitError::Conflict)), "{written:?}");
+    assert_eq!(stage.status(second.id).await, Status::Active);
+    assert!(stage.is_there(&second));
+}
+
+#[tokio::test]
+async fn s4_parameters_that_differ_have_slots_that_differ() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "10m").await;
+    let target = Stage::target(&request);
+    let with = |text: &str| target.slot_key(&serde_json::from_str(text).unwrap());
+    assert_ne!(with("{}"), with(r#"{"a":1}"#));
+    assert_ne!(with(r#"{"a":1}"#), with(r#"{"a":2}"#));
+    assert_eq!(with(r#"{"a":1,"b":2}"#), with(r#"{"b":2,"a":1}"#));
+    // No resource can be named so that it looks like another with parameters.
+    let digest = jit_core::digest::sha256_json(&serde_json::json!({"a": 1}));
+    let other = Target {
+        resource: format!("{}#{digest}", target.resource),
+        ..target.clone()
+    };
+    assert_ne!(with(r#"{"a":1}"#), other.slot_key(&Parameters::new()));
+}

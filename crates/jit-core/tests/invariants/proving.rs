@@ -98,3 +98,24 @@ async fn s16_a_checkpoint_proves_what_was_there() {
     stage.clock.advance(secs(400));
     assert_eq!(stage.engine.checkpoint().await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn s16_a_record_without_events_and_one_with_other_approvals_are_seen() {
+    let (stage, record, _) = story().await;
+    let stored: BTreeMap<_, _> = stage.store.stored().into_iter().collect();
+    let text = stored[&record.id].clone();
+    let forged = text.replace(
+        "\"person\":\"bob@example.com\"",
+        "\"person\":\"eve@example.com\"",
+    );
+    assert_ne!(forged, text);
+    stage.store.put_stored(record.id, &forged);
+    assert_eq!(verify_audit(&*stage.store).await.unwrap().problems.len(), 1);
+    stage.store.put_stored(record.id, &text);
+    // A record that was planted has no events at all.
+    let mut planted = record.clone();
+    planted.id = jit_testkit::sample::id(77);
+    planted.chain = jit_core::audit::ChainHead::start(&planted.id.to_string());
+    stage.store.put_stored(planted.id, &planted.to_stored());
+    assert_eq!(verify_audit(&*stage.store).await.unwrap().problems.len(), 1);
+}

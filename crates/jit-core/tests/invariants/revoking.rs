@@ -256,3 +256,103 @@ async fn k1_expiry_is_judged_by_the_newest_commit() {
     other.tend(request.id).await.unwrap();
     assert!(!stage.is_there(&request));
 }
+
+#[tokio::test]
+async fn k1_time_goes_on_after_a_commit_from_the_future() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    // Another process is an hour ahead, and commits.
+    let ahead = Arc::new(ManualClock::at(stage.now() + secs(3_600)));
+    let other = stage.other(ahead, 1);
+    other.open(&via("cleo"), stage.ask("10m")).await.unwrap();
+    // This one believes it, ends what is over by that time, and goes on trying.
+    stage.provider.outage_until(stage.now() + secs(10));
+    stage.pass(60).await;
+    assert!(!stage.is_there(&request));
+    let refused = stage.engine.open(&via("ana"), stage.ask("10m")).await;
+    assert!(matches!(
+        refused,
+        Err(EngineError::Refused(Refusal::ClockOff { .. }))
+    ));
+}
+
+#[tokio::test]
+async fn k1_a_process_that_starts_with_a_slow_clock_learns_it_from_the_store() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    let ends = request.grant().unwrap().expires_at;
+    stage.clock.set(ends);
+    stage.open("cleo", "10m").await;
+    let slow = Arc::new(ManualClock::at(ends - secs(3_600)));
+    let late = stage.other(slow, 1);
+    let due = late.due(10).await.unwrap();
+    assert!(due.iter().any(|due| due.id == request.id), "{due:?}");
+    late.tend(request.id).await.unwrap();
+    assert!(!stage.is_there(&request));
+    assert_eq!(late.clock_behind(), secs(3_600));
+}
+
+/// A credential that cannot be seen or taken back, and ends at exactly the time it was made for.
+fn sealed_minter() -> jit_testkit::hostile::Nature {
+    let mut nature = jit_testkit::stage::minted();
+    nature.description.native_expiry = jit_core::provider::NativeExpiry::Exact;
+    nature.description.listable = false;
+    nature.description.revocable = false;
+    nature
+}
+
+#[tokio::test]
+async fn s2_a_credential_that_only_its_own_clock_ends_is_not_closed_before_that() {
+    let stage = Stage::with(sealed_minter(), 1);
+    let request = stage.open("ana", "1h").await;
+    stage.approve("bob", &request).await;
+    let collected = stage.engine.collect(&via("ana"), request.id).await.unwrap();
+    let secret = collected.secret.expose().to_owned();
+    stage.pass(300).await;
+    stage.say("ana", request.id, Verb::End).await.unwrap();
+    stage.pass(60).await;
+    assert!(stage.provider.ledger().works(&secret));
+    assert_eq!(stage.status(request.id).await, Status::Settling);
+    stage.clock.advance(secs(3_300));
+    stage.work().await;
+    assert!(!stage.provider.ledger().works(&secret));
+    assert_eq!(stage.status(request.id).await, Status::Closed);
+    assert!(
+        stage.pager.0.lock().unwrap().is_empty(),
+        "nobody is paged for that"
+    );
+}
+
+#[tokio::test]
+async fn l2_a_failed_delete_is_tried_again_also_where_the_provider_would_end_it_later() {
+    let mut nature = sealed_minter();
+    nature.description.revocable = true;
+    let stage = Stage::with(nature, 1);
+    let request = stage.open("ana", "1h").await;
+    stage.approve("bob", &request).await;
+    let collected = stage.engine.collect(&via("ana"), request.id).await.unwrap();
+    let secret = collected.secret.expose().to_owned();
+    stage.say("ana", request.id, Verb::End).await.unwrap();
+    stage.provider.fail_next_write(Fault::ErrorBefore);
+    stage.work().await;
+    assert!(stage.provider.ledger().works(&secret));
+    stage.pass(10).await;
+    assert!(!stage.provider.ledger().works(&secret));
+}
+
+#[tokio::test]
+async fn s16_an_accepted_delete_is_written_down_whichever_try_it_was() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    stage.say("ana", request.id, Verb::End).await.unwrap();
+    stage.provider.fail_next_write(Fault::ErrorBefore);
+    stage.provider.fail_next_write(Fault::ErrorBefore);
+    stage.pass(20).await;
+    let events = stage.store.events(request.id).await.unwrap();
+    let accepted = events.iter().any(|sealed| {
+        let answer = jit_core::audit::CallResult::Applied;
+        matches!(sealed.event().unwrap().event.what,
+            Fact::RevokeAnswered { attempt: 3, answer: it, .. } if it == answer)
+    });
+    assert!(accepted, "{events:#?}");
+}

@@ -210,6 +210,10 @@ impl RequestStore for MeteredStore {
         self.inner.slot(key).await
     }
 
+    async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> {
+        self.inner.newest_commit().await
+    }
+
     async fn deliveries_due(
         &self,
         notifiers: &[String],

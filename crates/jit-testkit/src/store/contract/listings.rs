@@ -27,7 +27,7 @@ fn ids(numbers: &[u16]) -> Vec<RequestId> {
 async fn waiting(store: &dyn RequestStore, number: u16, secs: u64, urgency: Urgency) {
     let mut change = sample::creation(sample::request(number));
     change.wake = Some(Wake {
-        urgency,
+        revoke_at: (urgency == Urgency::Revoke).then(|| sample::at(secs)),
         ..sample::wake(sample::at(secs))
     });
     written(
@@ -101,6 +101,22 @@ async fn revokes_are_due_first_then_the_longest_due(Handles { one, other }: Hand
     assert_eq!(few, ids(&[4, 2, 5, 3]), "the first of them under a limit");
     let few = due(&*other, 100, 2).await;
     assert_eq!(few, ids(&[4, 2]), "revokes alone where there is no room");
+    // What is due for something else becomes a revoke when its time comes, without a commit.
+    let mut change = sample::creation(sample::request(6));
+    change.wake = Some(Wake {
+        revoke_at: Some(sample::at(200)),
+        ..sample::wake(sample::at(1))
+    });
+    written(
+        "a record that waits for two things",
+        one.commit(sample::commit([change])).await,
+    );
+    for (secs, urgency) in [(199, Urgency::Other), (200, Urgency::Revoke)] {
+        let listed = answered("due", other.due(sample::at(secs), 10).await);
+        let found = listed.iter().find(|due| due.id == sample::id(6));
+        let found = found.map(|due| due.urgency);
+        assert_eq!(found, Some(urgency), "a revoke from its instant on");
+    }
 }
 
 async fn found(store: &dyn RequestStore, query: Query) -> Vec<RequestId> {
@@ -334,7 +350,7 @@ async fn the_record_of_a_later_release_is_left_alone(Handles { one, other }: Han
     newer.shape = REQUEST_SHAPE + 1;
     let mut change = sample::creation(newer.clone());
     change.wake = Some(Wake {
-        urgency: Urgency::Revoke,
+        revoke_at: Some(sample::at(1)),
         ..sample::wake(sample::at(1))
     });
     written(
