@@ -159,8 +159,12 @@ impl Judge<'_> {
                     | Fact::Withdrawn
                     | Fact::Lapsed
                     | Fact::Invalidated { .. } => decided += 1,
-                    Fact::Granted { .. } => {
+                    Fact::Granted { expires_at, .. } => {
                         decided += 1;
+                        let longest = event.at + story.record.ttl.duration();
+                        if *expires_at > longest {
+                            found.push(("S6", format!("{id}: ends after {longest}")));
+                        }
                         let automatic = matches!(
                             story.record.approvals.first().map(|it| &it.by),
                             Some(Approver::Automatic)
@@ -341,6 +345,9 @@ impl Judge<'_> {
                     });
                     if !intended {
                         self.violation("S16", format!("{id}: a delete without intent"));
+                    }
+                    if call.signed_at >= call.send_before + SKEW {
+                        self.violation("S3", format!("{id}: a delete was sent too late"));
                     }
                 }
             }

@@ -2,7 +2,7 @@
 //! store, virtual time, everything drawn from a seed. What is true is judged afterwards from the
 //! provider's ledger, the store and the audit alone.
 
-mod chaos;
+pub(crate) mod chaos;
 mod checker;
 mod sabotage;
 mod script;

@@ -473,6 +473,10 @@ impl Script {
             Fate::LateReply => {
                 tokio::time::sleep(Duration::from_secs(3)).await;
                 self.say(&requester(&request), id, Verb::End).await;
+                if self.below(3) == 0 && self.reaches(id, &[Status::Settling]).await {
+                    // Somebody has the slot by the time that the reply comes.
+                    self.again(ask, 200).await;
+                }
             }
             Fate::Revoked => {
                 self.pause(120_000).await;
