@@ -1,3 +1,13 @@
 //! Tests of the whole: one binary, a module per subject.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a fixture that breaks is a test that fails"
+)]
+
+mod architecture;
 mod sim;
+mod worker;

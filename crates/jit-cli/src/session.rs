@@ -155,7 +155,6 @@ impl Session {
         let mut client = Client::builder()
             .default_headers(bearer(token)?)
             .redirect(redirect::Policy::none())
-            .connect_timeout(DEADLINE)
             .user_agent(concat!("jit/", env!("CARGO_PKG_VERSION")));
         if local {
             // A proxy would see the token in the clear.

@@ -17,8 +17,9 @@ use crate::wait::wait;
 
 /// What can still be revoked, in the words of the API.
 const REVOCABLE: &str = "pending,approved,provisioning,active";
-/// How many requests one page of a mass revoke has.
+/// How many requests one page of a mass revoke has, and how many pages are asked for.
 const PAGE: u32 = 500;
+const PAGES_MAX: u32 = 100;
 
 pub(crate) struct Verbs<'a> {
     pub(crate) session: &'a Session,
@@ -279,7 +280,7 @@ impl Verbs<'_> {
     async fn fitting(&mut self, args: &RevokeArgs) -> Result<Vec<Request>, CliError> {
         let mut fitting = vec![];
         let mut after = None;
-        loop {
+        for _ in 0..PAGES_MAX {
             let call = Call::get(&["v1", "requests"]).with(vec![
                 ("principal", args.principal.clone()),
                 ("entitlement", args.entitlement.clone()),
@@ -298,6 +299,8 @@ impl Verbs<'_> {
                 None => return Ok(fitting),
             }
         }
+        let too_many = "too many requests fit; name a principal or an entitlement";
+        Err(CliError::BadInput(too_many.to_owned()))
     }
 
     // --------------------------------------------------------------------------------- operating

@@ -264,10 +264,14 @@ pub struct Page<T> {
 /// - `grant` and `revoke` are idempotent: granting what is there and revoking what is not succeed.
 /// - `grant`, `mint` and `revoke` transmit at most once and only while `now < send_before`, checked
 ///   after the call is signed, or, where a call carries no time, after its own connection is made.
-///   Past it they fail with [`Effect::None`].
+///   Past it they fail with [`ErrorKind::Unavailable`] and [`Effect::None`].
 /// - An error says [`Effect::None`] only where the provider did nothing for certain.
 /// - `inspect` sees every effect of a call that was answered [`Answer::Applied`]. It answers
 ///   `Absent` only where nothing visible is being applied.
+/// - `revoke` is not called where `describe` says that nothing can be revoked. Of a minted
+///   credential that has no handle and cannot be listed it answers [`ErrorKind::NotFound`].
+/// - `inspect` without a `send_before` is of a request whose call was never sent.
+/// - [`Effect`] has no meaning for `resolve`, `inspect` and `standing`, which only read.
 /// - Every call ends within 15 s, by its own deadline.
 /// - Dropping a call at any await is the same as a crash there: it may or may not have happened.
 #[async_trait]
@@ -284,11 +288,16 @@ pub trait Provisioner: Send + Sync {
         parameters: &Parameters,
     ) -> Result<Target, PortError>;
 
-    /// Gives standing access.
-    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError>;
+    /// Gives standing access. A provider of the other kind leaves this out.
+    async fn grant(&self, _call: GrantCall<'_>) -> Result<Answer, PortError> {
+        Err(not_of_this_kind("grant"))
+    }
 
-    /// Makes a credential, marked with the request id.
-    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError>;
+    /// Makes a credential, marked with the request id. A provider of the other kind leaves this
+    /// out.
+    async fn mint(&self, _call: GrantCall<'_>) -> Result<Minted, PortError> {
+        Err(not_of_this_kind("mint"))
+    }
 
     /// Takes access away.
     async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError>;
@@ -296,12 +305,19 @@ pub trait Provisioner: Send + Sync {
     /// Reads the provider back.
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError>;
 
-    /// Lists who has a resource, page by page.
+    /// Lists who has a resource, page by page. A provider of credentials leaves this out.
     async fn standing(
         &self,
-        resource: &str,
-        page: Option<&str>,
-    ) -> Result<Page<Standing>, PortError>;
+        _resource: &str,
+        _page: Option<&str>,
+    ) -> Result<Page<Standing>, PortError> {
+        Err(not_of_this_kind("list"))
+    }
+}
+
+fn not_of_this_kind(operation: &'static str) -> PortError {
+    PortError::nothing_done("provider", operation, ErrorKind::Misconfigured)
+        .because("a provider of this kind does not do that")
 }
 
 // -------------------------------------------------------------------------------------- store

@@ -98,6 +98,13 @@ impl PrincipalId {
     }
 }
 
+impl PrincipalId {
+    /// The same name as a subject, for a provider that knows people by it.
+    pub fn to_subject(&self) -> Subject {
+        Subject(self.0.clone())
+    }
+}
+
 /// The name of a group of people in the directory: `sre`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupName(String);

@@ -75,6 +75,21 @@ pub enum BadDescription {
 }
 
 impl Description {
+    /// A system whose answers are final: standing access that can be listed and revoked, where a
+    /// call is in effect when it returns and cannot arrive late. The simplest to embed.
+    pub fn immediate() -> Self {
+        Self {
+            kind: Kind::Standing,
+            native_expiry: NativeExpiry::None,
+            revocable: true,
+            pending_visible: true,
+            listable: true,
+            accepted_within: Duration::ZERO,
+            applied_within: Duration::ZERO,
+            residual: Duration::ZERO,
+        }
+    }
+
     /// W: how long a record settles after the read-back, V where pending operations are visible
     /// and V + A where they are not.
     pub fn settles_for(&self) -> Duration {

@@ -294,12 +294,23 @@ async fn what_cannot_stand_in_a_group_file_is_refused() {
         let error = grant(&scene.adapter, &target, Timestamp::MAX).await;
         assert_eq!(error.unwrap_err().kind, ErrorKind::Misconfigured);
     }
+    let mut parameters = Parameters::new();
+    parameters.insert("n".into(), 1.into());
+    let call = GrantCall {
+        request: id(),
+        target: &scene.target("ana"),
+        parameters: &parameters,
+        expires_at: Timestamp::MAX,
+        send_before: Timestamp::MAX,
+    };
+    let error = scene.adapter.grant(call).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
     for group in ["", " admins", "admins:", "a#b", "a\nb"] {
         assert_eq!(refused(ask("ana", group)).await, never, "{group:?}");
     }
     assert_eq!(refused(ask("agent:bot", "admins")).await, never);
     let mut with_parameters = ask("ana", "admins");
-    with_parameters.parameters.insert("n".into(), 1.into());
+    with_parameters.parameters = parameters;
     assert_eq!(refused(with_parameters).await, never);
     assert_eq!(
         refused(ask("ana", "nobody")).await,
@@ -444,6 +455,16 @@ async fn a_malformed_file_is_refused_with_its_line_and_never_rewritten() {
             assert!(told.contains(named), "{told:?} does not name {named}");
         }
         assert_eq!(fs::read(&scene.path).unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_is_refused() {
+    let scene = Scene::new();
+    for path in [Path::new("/dev/null"), scene.folder.path()] {
+        let adapter = adapter(path, &scene.clock);
+        let error = resolve(&adapter, &ask("ana", "admins")).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Misconfigured, "{}", told(&error));
     }
 }
 

@@ -8,7 +8,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use crate::error::ErrorBody;
-use crate::{api, observe};
+use crate::{api, observe, requests};
 
 /// The document as JSON.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
@@ -86,16 +86,16 @@ pub(crate) enum Failures {
         api::me,
         api::entitlements,
         api::explain,
-        api::create,
-        api::list,
-        api::show,
-        api::events,
-        api::decide,
-        api::retract,
-        api::withdraw,
-        api::end,
-        api::revoke,
-        api::collect,
+        requests::create,
+        requests::list,
+        requests::show,
+        requests::events,
+        requests::decide,
+        requests::retract,
+        requests::withdraw,
+        requests::end,
+        requests::revoke,
+        requests::collect,
         api::pause,
         api::resume,
         api::paused,

@@ -11,28 +11,28 @@ mod document;
 mod edge;
 mod error;
 mod extract;
+mod listing;
 mod observe;
+mod requests;
+mod server;
 pub mod token;
 mod view;
 
 use std::fmt;
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use server::serve;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use jit_core::engine::Engine;
 use jit_core::ports::Random;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 /// Long polls under way at once; one more is answered at once, as if its time were over.
 const WAITING_LIMIT: usize = 512;
-/// How long calls under way may go on after the service was told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -86,33 +86,4 @@ pub fn observe(state: ApiState, metrics: PrometheusHandle) -> Router {
     observe::router(metrics)
         .layer(from_fn_with_state(state.clone(), edge::edge))
         .with_state(state)
-}
-
-/// Serves until `shutdown` is ready, then lets calls under way come to their end for at most ten
-/// seconds.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let (told, stopping) = tokio::sync::oneshot::channel();
-    let graceful = async move {
-        shutdown.await;
-        // Whoever waits for this may have ended by itself; then nobody needs to be told.
-        let _ = told.send(());
-    };
-    let serving = axum::serve(listener, router).with_graceful_shutdown(graceful);
-    let limit = async {
-        match stopping.await {
-            Ok(()) => tokio::time::sleep(DRAIN).await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        served = serving.into_future() => served,
-        () = limit => {
-            tracing::warn!("some calls were still under way at the end");
-            Ok(())
-        }
-    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::catalog::ProviderName;
-use jit_core::engine::{Engine, EngineError};
+use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError};
 use jit_core::ports::{Due, PortError, Random, Urgency};
 use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
@@ -40,9 +40,6 @@ impl Default for WorkerSettings {
 const BATCH: usize = 200;
 /// How many deliveries are announced in one go.
 const ANNOUNCEMENTS: usize = 50;
-/// How often the chains are checkpointed.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
-
 /// Tends records until it is told to stop.
 pub struct Worker {
     engine: Arc<Engine>,

@@ -24,7 +24,7 @@ pub(crate) fn uint(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }
 
-/// Revokes sort before all else.
+/// The number that stands for an urgency in its column. Released, so it stays.
 pub(crate) fn urgency(urgency: Urgency) -> i64 {
     match urgency {
         Urgency::Revoke => 0,

@@ -2,8 +2,8 @@
 //! the same file at once, on one host and a local disk; write-ahead logging does not work over a
 //! network file system.
 //!
-//! One thread writes, with group commit ([`writer`]); reads run beside it. Whatever is answered as
-//! written is on the disk (`synchronous=FULL`).
+//! One thread writes, with group commit; reads run beside it. Whatever is answered as written is on
+//! the disk (`synchronous=FULL`).
 
 #![warn(missing_docs)]
 

@@ -10,7 +10,7 @@ use jit_core::ports::{Delivery, DeliveryKey, Due, Idempotency, Query, Row as Sma
 use jit_core::provider::SlotKey;
 use jit_core::request::{AccessRequest, REQUEST_SHAPE, RequestId, Slot};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, params_from_iter};
 
 use crate::commit::{int, uint, urgency};
 use crate::error::Cause;
@@ -61,17 +61,18 @@ pub(crate) fn slot(connection: &Connection, key: &SlotKey) -> Result<Option<Slot
     Ok(Some(Slot { key, owner }))
 }
 
+const DUE: &str = "SELECT id, wake_at, provider, shape FROM request
+    WHERE urgency = ?1 AND wake_at <= ?2 ORDER BY wake_at, id";
+
 pub(crate) fn due(
     connection: &Connection,
     left_out: &LeftOut,
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<Due>, Cause> {
-    let sql = "SELECT id, wake_at, provider, shape FROM request
-        WHERE urgency = ?1 AND wake_at <= ?2 ORDER BY wake_at, id";
     let mut due = Vec::new();
     for kind in [Urgency::Revoke, Urgency::Other] {
-        let mut statement = connection.prepare_cached(sql)?;
+        let mut statement = connection.prepare_cached(DUE)?;
         let mut rows = statement.query(params![urgency(kind), now.unix_micros()])?;
         // No LIMIT: a record of a later release must not take the place of one that can be tended.
         while due.len() < limit {
@@ -166,15 +167,16 @@ fn statement_of(query: &Query) -> (String, Vec<Value>) {
     (sql, values)
 }
 
+/// Ids have no character behind ~, so these are all that begin with the reversed suffix.
+const BY_SUFFIX: &str = "SELECT id FROM request WHERE reversed >= ?1 AND reversed < ?1 || '~'
+    ORDER BY reversed LIMIT 2";
+
 pub(crate) fn by_suffix(connection: &Connection, suffix: &str) -> Result<Vec<RequestId>, Cause> {
     if suffix.len() < 5 {
         return Ok(Vec::new());
     }
-    // Ids have no character behind ~, so these are all that begin with the reversed suffix.
-    let sql = "SELECT id FROM request WHERE reversed >= ?1 AND reversed < ?1 || '~'
-        ORDER BY reversed LIMIT 2";
     let reversed: String = suffix.chars().rev().collect();
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.prepare_cached(BY_SUFFIX)?;
     let ids = statement.query_map([reversed], |row| row.get::<_, String>(0))?;
     ids.map(|id| parsed(&id?, "request id")).collect()
 }
@@ -235,15 +237,17 @@ pub(crate) fn chains(
     Ok(ids)
 }
 
+const DELIVERIES_DUE: &str =
+    "SELECT request, notifier, target, version, message, shown_seq, attempts, deliver_at
+    FROM delivery WHERE notifier = ?1 AND deliver_at <= ?2
+    ORDER BY deliver_at, request, target LIMIT ?3";
+
 pub(crate) fn deliveries_due(
     connection: &Connection,
     notifiers: &[String],
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<Delivery>, Cause> {
-    let sql = "SELECT request, notifier, target, version, message, shown_seq, attempts, deliver_at
-        FROM delivery WHERE notifier = ?1 AND deliver_at <= ?2
-        ORDER BY deliver_at, request, target LIMIT ?3";
     let delivery = |row: &Row<'_>| {
         Ok(Delivery {
             key: DeliveryKey {
@@ -263,7 +267,7 @@ pub(crate) fn deliveries_due(
     let notifiers: BTreeSet<&String> = notifiers.iter().collect();
     let mut due: Vec<Delivery> = Vec::new();
     for notifier in notifiers {
-        let mut statement = connection.prepare_cached(sql)?;
+        let mut statement = connection.prepare_cached(DELIVERIES_DUE)?;
         let params = params![notifier, now.unix_micros(), int(limit as u64)];
         let rows = statement.query_and_then(params, delivery)?;
         due.extend(rows.collect::<Result<Vec<Delivery>, Cause>>()?);
@@ -320,10 +324,55 @@ pub(crate) fn rows(connection: &Connection, table: &'static str) -> Result<Vec<S
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// What SQLite finds wrong with the file; nothing where it is sound.
+/// What SQLite finds wrong with the file; nothing where it is sound. The check itself stops at what
+/// it cannot read past; that is a finding too.
 pub(crate) fn quick_check(connection: &Connection) -> Result<Vec<String>, Cause> {
     let mut statement = connection.prepare("PRAGMA quick_check")?;
-    let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
-    let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
-    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    let mut findings = Vec::new();
+    for line in statement.query_map([], |row| row.get::<_, String>(0))? {
+        match line {
+            Ok(line) if line == "ok" => {}
+            Ok(line) => findings.push(line),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+                findings.push(error.to_string());
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_costs_what_it_lists_and_not_what_exists() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jit.db");
+        let busy = std::time::Duration::from_secs(5);
+        let (_, connection) = crate::schema::open(&path, busy).unwrap();
+        for (sql, index) in [
+            (DUE, "request_due"),
+            (DELIVERIES_DUE, "delivery_due"),
+            (BY_SUFFIX, "sqlite_autoindex_request_2"),
+        ] {
+            let explain = format!("EXPLAIN QUERY PLAN {sql}");
+            let mut statement = connection.prepare(&explain).unwrap();
+            for place in 1..=statement.parameter_count() {
+                statement.raw_bind_parameter(place, 1).unwrap();
+            }
+            let mut rows = statement.raw_query();
+            let mut plan = Vec::new();
+            while let Some(row) = rows.next().unwrap() {
+                plan.push(row.get::<_, String>(3).unwrap());
+            }
+            assert_eq!(plan.len(), 1, "no sorting and no second table: {plan:?}");
+            assert!(
+                plan[0].starts_with("SEARCH") && plan[0].contains(index),
+                "{plan:?}"
+            );
+        }
+    }
 }

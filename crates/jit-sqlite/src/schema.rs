@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::OpenError;
 
@@ -134,7 +134,13 @@ pub(crate) fn open(path: &Path, busy: Duration) -> Result<(PathBuf, Connection),
         return Err(OpenError::ReadOnly { path });
     }
     // Reading comes first: whatever is not ours to change is refused before anything is written.
-    let found = recognise(&path, &connection)?;
+    // One transaction, so that it is not taken for another program's while a process beside us
+    // makes it ours.
+    let found = {
+        let reading = TransactionBehavior::Deferred;
+        let snapshot = Transaction::new_unchecked(&connection, reading).map_err(named)?;
+        recognise(&path, &snapshot)?
+    };
     use_wal(&path, &connection, busy)?;
     if found < KNOWN {
         migrate(&path, &connection)?;
@@ -235,9 +241,8 @@ fn use_wal(path: &Path, connection: &Connection, busy: Duration) -> Result<(), O
 /// Takes the steps that are missing, all of them in one transaction or none.
 fn migrate(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     let named = |error| OpenError::of(path.to_owned(), error);
-    let transaction =
-        rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate)
-            .map_err(named)?;
+    let writing = TransactionBehavior::Immediate;
+    let transaction = Transaction::new_unchecked(connection, writing).map_err(named)?;
     // Another process may have been faster.
     let found = recognise(path, &transaction)?;
     let taken = usize::try_from(found).unwrap_or_default();
@@ -250,4 +255,27 @@ fn migrate(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     };
     run().map_err(named)?;
     transaction.commit().map_err(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_waits_for_the_disk_and_readers_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let busy = Duration::from_secs(5);
+        let (path, writer) = open(&folder.path().join("jit.db"), busy).unwrap();
+        let reader = connect_reader(&path, busy).unwrap();
+        for connection in [&writer, &reader] {
+            let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            assert_eq!(read("synchronous").unwrap(), 2, "FULL");
+            assert_eq!(read("busy_timeout").unwrap(), 5_000);
+            let mode = connection.pragma_query_value(None, "journal_mode", |row| row.get(0));
+            assert_eq!(mode, Ok("wal".to_owned()));
+        }
+        let error = reader.execute("DELETE FROM slot", []).unwrap_err();
+        let named = OpenError::of(path, error).to_string();
+        assert!(named.contains("cannot be written"), "{named}");
+    }
 }

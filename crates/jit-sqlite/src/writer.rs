@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,9 +36,16 @@ impl Writer {
         Ok(Self { queue, call_limit })
     }
 
-    /// Hands this in and waits for its end, not longer than a call may take. What was not begun by
-    /// then is never begun.
+    /// Hands this in and waits for its end, not longer than a call may take.
     pub(crate) fn submit<T, W>(&self, work: W) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        self.hand_in(work).wait(self.call_limit)
+    }
+
+    fn hand_in<T, W>(&self, work: W) -> Ticket<T>
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
@@ -51,18 +58,27 @@ impl Writer {
             outcome: None,
             reply,
         }));
-        match answer.recv_timeout(self.call_limit) {
+        Ticket { claimed, answer }
+    }
+}
+
+/// The right to the answer of what was handed in.
+struct Ticket<T> {
+    claimed: Arc<AtomicBool>,
+    answer: Receiver<Result<T, Fault>>,
+}
+
+impl<T> Ticket<T> {
+    /// Waits for the answer. What was not begun by the limit is never begun.
+    fn wait(self, limit: Duration) -> Result<T, Fault> {
+        let failed = |effect, cause| Err(Fault::Failed { effect, cause });
+        match self.answer.recv_timeout(limit) {
             Ok(outcome) => outcome,
-            Err(RecvTimeoutError::Timeout) => {
-                let begun = claimed.swap(true, Ordering::AcqRel);
-                let effect = if begun { Effect::Unknown } else { Effect::None };
-                let cause = Cause::Late;
-                Err(Fault::Failed { effect, cause })
+            Err(RecvTimeoutError::Timeout) if self.claimed.swap(true, Ordering::AcqRel) => {
+                failed(Effect::Unknown, Cause::Late)
             }
-            Err(RecvTimeoutError::Disconnected) => Err(Fault::Failed {
-                effect: Effect::Unknown,
-                cause: Cause::Stopped,
-            }),
+            Err(RecvTimeoutError::Timeout) => failed(Effect::None, Cause::Late),
+            Err(RecvTimeoutError::Disconnected) => failed(Effect::Unknown, Cause::Stopped),
         }
     }
 }
@@ -214,7 +230,7 @@ fn settle(connection: &Connection, queue: &Queue, mut jobs: Vec<Box<dyn Job>>) {
         return fail_all(jobs, Effect::None, &cause);
     }
     jobs.extend(queue.more(BATCH_LIMIT.saturating_sub(jobs.len())));
-    let mut done = Vec::new();
+    let (mut done, mut end) = (Vec::new(), "ROLLBACK");
     let mut jobs = jobs.into_iter();
     for mut job in jobs.by_ref() {
         if !job.claim() {
@@ -222,13 +238,17 @@ fn settle(connection: &Connection, queue: &Queue, mut jobs: Vec<Box<dyn Job>>) {
         }
         let applied = apply(connection, job.as_mut());
         done.push(job);
-        if let Err(cause) = applied {
-            // Nothing of the transaction is left, or nothing that can be relied on.
-            done.extend(jobs);
-            return fail_all(done, Effect::None, &cause);
+        match applied {
+            Ok(Kept::All) => end = "COMMIT",
+            Ok(Kept::Nothing) => {}
+            Err(cause) => {
+                // Nothing of the transaction is left, or nothing that can be relied on.
+                done.extend(jobs);
+                return fail_all(done, Effect::None, &cause);
+            }
         }
     }
-    match connection.execute_batch("COMMIT").map_err(Cause::from) {
+    match connection.execute_batch(end).map_err(Cause::from) {
         Ok(()) => done.into_iter().for_each(|job| job.answer()),
         Err(cause) => {
             // The disk may hold the end of the transaction although it did not say so.
@@ -256,16 +276,233 @@ fn begin(connection: &Connection) -> Result<(), Cause> {
     }
 }
 
+/// What a job added to the transaction.
+enum Kept {
+    All,
+    Nothing,
+}
+
 /// Runs one job under its savepoint. An error means that the whole transaction is lost.
-fn apply(connection: &Connection, job: &mut dyn Job) -> Result<(), Cause> {
+fn apply(connection: &Connection, job: &mut dyn Job) -> Result<Kept, Cause> {
     connection.execute_batch("SAVEPOINT job")?;
     let undo = || connection.execute_batch("ROLLBACK TO job; RELEASE job");
     match job.run(connection) {
-        Left::Written => connection.execute_batch("RELEASE job")?,
+        Left::Written => {
+            connection.execute_batch("RELEASE job")?;
+            return Ok(Kept::All);
+        }
         Left::Refused => undo()?,
         // After a full disk SQLite may have taken back everything by itself; then there is no
         // savepoint any more, and what went wrong is the reason for all.
         Left::Failed(cause) => undo().map_err(|_| cause)?,
     }
-    Ok(())
+    Ok(Kept::Nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    struct Bench {
+        writer: Writer,
+        /// Reads beside the writer.
+        beside: Connection,
+        _folder: tempfile::TempDir,
+    }
+
+    fn bench() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("writer.db");
+        let open = || {
+            let connection = Connection::open(&path).unwrap();
+            connection
+                .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+                .unwrap();
+            connection
+        };
+        let connection = open();
+        let table = "CREATE TABLE IF NOT EXISTS note (text TEXT PRIMARY KEY)";
+        connection.execute_batch(table).unwrap();
+        Bench {
+            writer: Writer::start(connection, LONG).unwrap(),
+            beside: open(),
+            _folder: folder,
+        }
+    }
+
+    fn note(connection: &Connection, text: &str) -> Result<(), Fault> {
+        connection.execute("INSERT INTO note VALUES (?1)", [text])?;
+        Ok(())
+    }
+
+    fn notes(connection: &Connection) -> Vec<String> {
+        let mut statement = connection
+            .prepare("SELECT text FROM note ORDER BY text")
+            .unwrap();
+        let notes = statement.query_map([], |row| row.get(0)).unwrap();
+        notes.collect::<Result<_, _>>().unwrap()
+    }
+
+    /// A job that runs by now, and ends when it is told to.
+    fn hold(writer: &Writer) -> (Ticket<()>, Sender<()>) {
+        let (runs, running) = channel();
+        let (go, told) = channel::<()>();
+        let ticket = writer.hand_in(move |connection| {
+            note(connection, "held")?;
+            runs.send(()).unwrap();
+            told.recv().unwrap();
+            Ok(())
+        });
+        running.recv().unwrap();
+        (ticket, go)
+    }
+
+    #[test]
+    fn jobs_that_wait_share_a_transaction_and_one_that_conflicts_is_taken_back_alone() {
+        let Bench {
+            writer,
+            beside,
+            _folder,
+        } = bench();
+        let (held, go) = hold(&writer);
+        let first = writer.hand_in(|connection| note(connection, "first"));
+        let second = writer.hand_in(|connection| {
+            note(connection, "second")?;
+            Err::<(), _>(Fault::Conflict)
+        });
+        let third = writer.hand_in(move |connection| {
+            note(connection, "third")?;
+            // Not yet on the disk: others must not see it, and its own transaction does.
+            Ok((notes(connection), notes(&beside)))
+        });
+        go.send(()).unwrap();
+        held.wait(LONG).unwrap();
+        first.wait(LONG).unwrap();
+        assert!(matches!(second.wait(LONG), Err(Fault::Conflict)));
+        let (within, beside) = third.wait(LONG).unwrap();
+        assert_eq!(within, ["first", "held", "third"]);
+        assert_eq!(beside, ["held"], "the three are one transaction");
+    }
+
+    #[test]
+    fn what_is_answered_is_committed() {
+        let Bench {
+            writer,
+            beside,
+            _folder,
+        } = bench();
+        for number in 0..20 {
+            let text = format!("{number:02}");
+            writer
+                .submit(move |connection| note(connection, &text))
+                .unwrap();
+            assert_eq!(notes(&beside).len(), number + 1);
+        }
+    }
+
+    #[test]
+    fn behind_a_disk_that_hangs_a_call_is_late_and_is_never_begun() {
+        let Bench {
+            writer,
+            beside,
+            _folder,
+        } = bench();
+        let (held, go) = hold(&writer);
+        let late = writer.hand_in(|connection| note(connection, "late"));
+        let late = late.wait(Duration::ZERO).unwrap_err();
+        assert!(
+            matches!(
+                late,
+                Fault::Failed {
+                    effect: Effect::None,
+                    cause: Cause::Late
+                }
+            ),
+            "{late:?}"
+        );
+        let begun = held.wait(Duration::ZERO).unwrap_err();
+        assert!(
+            matches!(
+                begun,
+                Fault::Failed {
+                    effect: Effect::Unknown,
+                    cause: Cause::Late
+                }
+            ),
+            "{begun:?}"
+        );
+        go.send(()).unwrap();
+        writer
+            .submit(|connection| note(connection, "next"))
+            .unwrap();
+        assert_eq!(notes(&beside), ["held", "next"]);
+    }
+
+    #[test]
+    fn a_panic_ends_its_batch_and_not_the_thread() {
+        let Bench {
+            writer,
+            beside,
+            _folder,
+        } = bench();
+        let panics = |connection: &Connection| -> Result<(), Fault> {
+            note(connection, "half")?;
+            panic!("a job that panics")
+        };
+        let stopped = writer.submit(panics).unwrap_err();
+        assert!(
+            matches!(
+                stopped,
+                Fault::Failed {
+                    effect: Effect::Unknown,
+                    cause: Cause::Stopped
+                }
+            ),
+            "{stopped:?}"
+        );
+        writer
+            .submit(|connection| note(connection, "whole"))
+            .unwrap();
+        assert_eq!(notes(&beside), ["whole"]);
+    }
+
+    #[test]
+    fn a_full_disk_writes_nothing_and_the_store_goes_on_when_there_is_room() {
+        let Bench {
+            writer,
+            beside,
+            _folder,
+        } = bench();
+        let room = |pages: u32| {
+            let set = format!("PRAGMA max_page_count = {pages}");
+            let limit = move |connection: &Connection| {
+                connection.query_row(&set, [], |row| row.get::<_, u32>(0))?;
+                Ok(())
+            };
+            writer.submit(limit).unwrap();
+        };
+        room(4);
+        let large = |connection: &Connection| {
+            note(connection, "small")?;
+            note(connection, &"large ".repeat(50_000))
+        };
+        let error = jit_core::ports::PortError::from(match writer.submit(large).unwrap_err() {
+            Fault::Failed { effect, cause } => crate::error::Failed {
+                operation: "commit",
+                effect,
+                cause,
+            },
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(error.kind, jit_core::ports::ErrorKind::Unavailable);
+        assert_eq!(error.effect, Effect::None);
+        assert_eq!(error.to_string(), "sqlite could not commit: unavailable");
+        assert_eq!(notes(&beside), Vec::<String>::new());
+        room(1_000_000);
+        writer.submit(large).unwrap();
+        assert_eq!(notes(&beside).len(), 2);
+    }
 }

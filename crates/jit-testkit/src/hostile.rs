@@ -144,7 +144,8 @@ struct State {
     world: World,
     hostility: Hostility,
     names: BTreeMap<String, String>,
-    next: VecDeque<Fault>,
+    next_reads: VecDeque<Fault>,
+    next_writes: VecDeque<Fault>,
     forbidden_until: Timestamp,
     outage_until: Timestamp,
     counts: BTreeMap<&'static str, u64>,
@@ -207,7 +208,8 @@ impl HostileProvider {
             world: World::new(nature.clone()),
             hostility: Hostility::default(),
             names: BTreeMap::new(),
-            next: VecDeque::new(),
+            next_reads: VecDeque::new(),
+            next_writes: VecDeque::new(),
             forbidden_until: Timestamp::MIN,
             outage_until: Timestamp::MIN,
             counts: BTreeMap::new(),
@@ -241,9 +243,15 @@ impl HostileProvider {
         self.settled().hostility = hostility;
     }
 
-    /// The next call meets this fault, whatever the odds; given several times, the ones after it.
-    pub fn fail_next(&self, fault: Fault) {
-        self.settled().next.push_back(fault);
+    /// The next grant, mint or revoke meets this fault, whatever the odds; given several times, the
+    /// ones after it.
+    pub fn fail_next_write(&self, fault: Fault) {
+        self.settled().next_writes.push_back(fault);
+    }
+
+    /// The same for the next inspect, listing or resolving.
+    pub fn fail_next_read(&self, fault: Fault) {
+        self.settled().next_reads.push_back(fault);
     }
 
     /// Every connection is refused until this instant.
@@ -352,10 +360,11 @@ impl HostileProvider {
         let dice = Dice(self.shared.random.as_ref());
         let nature = &self.shared.nature;
         let hostility = state.hostility;
-        let fault = match state.next.pop_front() {
-            Some(fault) => Some(fault),
-            None => hostility.draw(&dice),
+        let next = match access {
+            Access::Read => &mut state.next_reads,
+            Access::Write => &mut state.next_writes,
         };
+        let fault = next.pop_front().or_else(|| hostility.draw(&dice));
         let fault = fault.filter(|fault| access == Access::Write || fault.hits_reads());
         let fault = fault.filter(|fault| *fault != Fault::Failed || nature.applies_later());
 

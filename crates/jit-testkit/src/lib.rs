@@ -9,5 +9,6 @@ mod friendly;
 pub mod hostile;
 pub mod provisioner;
 pub mod sample;
+pub mod stage;
 pub mod store;
 pub mod time;

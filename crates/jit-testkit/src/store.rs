@@ -505,8 +505,10 @@ impl RequestStore for MemoryStore {
         received_at: Timestamp,
     ) -> Result<Inbox, PortError> {
         let mut state = self.lock();
+        let old = |kept: &Input| received_at.since(kept.received_at) >= INBOX_KEPT;
+        state.inbox.retain(|_, kept| !(kept.done && old(kept)));
         let before = state.inbox.get(key);
-        if before.is_some_and(|before| received_at.since(before.received_at) < INBOX_KEPT) {
+        if before.is_some_and(|before| !old(before)) {
             return Ok(Inbox::Seen);
         }
         let kept = Input {

@@ -47,34 +47,34 @@ pub(crate) struct Odds {
 /// Where a replica may die, and how often per ten thousand calls: the rarer the call, the more
 /// often, so that every point is hit.
 pub(crate) const CRASH_POINTS: [(&str, u64); 28] = [
-    ("before store.load", 8),
-    ("after store.load", 8),
-    ("before store.slot", 60),
-    ("after store.slot", 60),
-    ("before store.commit", 40),
-    ("after store.commit", 40),
-    ("before store.due", 1),
-    ("after store.due", 1),
-    ("before store.deliveries_due", 1),
-    ("after store.deliveries_due", 1),
-    ("before store.delivery_update", 8),
-    ("after store.delivery_update", 8),
-    ("before store.events", 15),
-    ("after store.events", 15),
-    ("before provider.resolve", 60),
-    ("after provider.resolve", 60),
-    ("before provider.grant", 600),
-    ("after provider.grant", 700),
-    ("before provider.mint", 2000),
-    ("after provider.mint", 2500),
-    ("before provider.revoke", 300),
-    ("after provider.revoke", 300),
-    ("before provider.inspect", 60),
-    ("after provider.inspect", 60),
-    ("before directory.profile", 25),
-    ("after directory.profile", 25),
-    ("before notifier.announce", 30),
-    ("after notifier.announce", 30),
+    ("before store.load", 26),
+    ("after store.load", 28),
+    ("before store.slot", 320),
+    ("after store.slot", 380),
+    ("before store.commit", 55),
+    ("after store.commit", 50),
+    ("before store.due", 5),
+    ("after store.due", 4),
+    ("before store.deliveries_due", 4),
+    ("after store.deliveries_due", 4),
+    ("before store.delivery_update", 65),
+    ("after store.delivery_update", 110),
+    ("before store.events", 230),
+    ("after store.events", 160),
+    ("before provider.resolve", 450),
+    ("after provider.resolve", 230),
+    ("before provider.grant", 2000),
+    ("after provider.grant", 2000),
+    ("before provider.mint", 4000),
+    ("after provider.mint", 5000),
+    ("before provider.revoke", 900),
+    ("after provider.revoke", 1100),
+    ("before provider.inspect", 150),
+    ("after provider.inspect", 170),
+    ("before directory.profile", 60),
+    ("after directory.profile", 60),
+    ("before notifier.announce", 120),
+    ("after notifier.announce", 190),
 ];
 
 /// The true time: tokio's, paused or not.
@@ -323,6 +323,22 @@ pub(crate) struct ChaosProvisioner {
     pub(crate) chaos: Arc<Chaos>,
     /// Requests the reply to whose grant call reaches its worker very late.
     pub(crate) slow_replies: Arc<Mutex<BTreeSet<RequestId>>>,
+    pub(crate) clock: Arc<OffsetClock>,
+    /// How often, per mille, the process is held up between the intent and the call until the call
+    /// may only just be sent.
+    pub(crate) late_sends: u64,
+}
+
+impl ChaosProvisioner {
+    async fn hold_up(&self, send_before: Timestamp) {
+        if self.chaos.hits(self.late_sends) {
+            self.chaos.counts.add("late send");
+            let left = send_before.since(self.clock.now());
+            let late = Duration::from_millis(200);
+            let spare = Duration::from_millis(self.chaos.random.below(1_500));
+            tokio::time::sleep((left + late).saturating_sub(spare)).await;
+        }
+    }
 }
 
 macro_rules! call_through {
@@ -360,11 +376,12 @@ impl Provisioner for ChaosProvisioner {
     }
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        self.hold_up(call.send_before).await;
         let request = call.request;
         let answer = call_through!(self, "grant", self.inner.grant(call));
         if self.slow_replies.lock().unwrap().remove(&request) {
             self.chaos.counts.add("slow reply");
-            tokio::time::sleep(Duration::from_secs(50)).await;
+            tokio::time::sleep(Duration::from_secs(55)).await;
         }
         answer
     }

@@ -9,11 +9,11 @@ use jit_core::audit::{AuditEvent, CallResult, Fact};
 use jit_core::digest::Digest;
 use jit_core::engine::verify_audit;
 use jit_core::principal::PrincipalId;
-use jit_core::provider::{Kind, SlotKey};
+use jit_core::provider::{Kind, SlotKey, Target};
 use jit_core::request::{AccessRequest, Approver, End, RequestId, Status};
 use jit_testkit::hostile::{Hand, HostileProvider, Interval, Operation};
 
-use super::{Mood, Outcome, SKEW, World};
+use super::{Mood, Outcome, REALM, SKEW, World};
 
 /// One request's audit, each event with the true time of its commit.
 struct Story {
@@ -149,10 +149,8 @@ impl Judge<'_> {
                     Fact::Approved {
                         by: Approver::Person(by),
                         ..
-                    } => {
-                        if !approvers.insert(by.clone()) {
-                            found.push(("S5", format!("{id}: {by} counted twice")));
-                        }
+                    } if !approvers.insert(by.clone()) => {
+                        found.push(("S5", format!("{id}: {by} counted twice")));
                     }
                     Fact::ApprovalDropped { by } | Fact::ApprovalRetracted { by } => {
                         approvers.remove(by);
@@ -310,7 +308,7 @@ impl Judge<'_> {
 
     /// S1, S16: every call that was sent was intended first, once, and within its time.
     fn calls(&mut self, provider: &HostileProvider) {
-        let mut sent: BTreeMap<(RequestId, Timestamp), u32> = BTreeMap::new();
+        let mut sent: BTreeMap<(RequestId, Timestamp), usize> = BTreeMap::new();
         for call in provider.ledger().calls() {
             let id = call.request;
             let Some(story) = self.stories.get(&id) else {
@@ -319,20 +317,18 @@ impl Judge<'_> {
             };
             match call.operation {
                 Operation::Grant | Operation::Mint => {
-                    let intended = story.events.iter().any(|(at, event)| {
+                    let intended = story.events.iter().filter(|(at, event)| {
                         let send_before = match &event.event.what {
                             Fact::GrantIntended { send_before, .. } => *send_before,
                             _ => return false,
                         };
                         send_before == call.send_before && *at <= call.signed_at
                     });
-                    if !intended {
-                        self.violation("S1", format!("{id}: a grant call without intent"));
-                    }
+                    // Two attempts may have one deadline: that of the grant.
                     let times = sent.entry((id, call.send_before)).or_default();
                     *times += 1;
-                    if *times > 1 {
-                        self.violation("S3", format!("{id}: one intent was sent twice"));
+                    if intended.count() < *times {
+                        self.violation("S1", format!("{id}: a grant call without its intent"));
                     }
                     if call.signed_at >= call.send_before + SKEW {
                         self.violation("S3", format!("{id}: a grant call was sent too late"));
@@ -410,10 +406,14 @@ impl Judge<'_> {
         for story in self.stories.values() {
             let part = story.record.parts.first();
             if part.provider.kind == Kind::Standing {
-                by_slot
-                    .entry(part.slot_key())
-                    .or_default()
-                    .extend(self.lives(story));
+                // What the slot really is, whatever the record calls it.
+                let realm = REALM.to_owned();
+                let target = Target {
+                    realm,
+                    ..part.target.clone()
+                };
+                let slot = target.slot_key(&part.parameters);
+                by_slot.entry(slot).or_default().extend(self.lives(story));
             }
         }
         let mut found = vec![];

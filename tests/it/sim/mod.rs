@@ -53,6 +53,16 @@ pub(crate) struct Plan {
     pub(crate) lifecycles: u64,
     pub(crate) mood: Mood,
     pub(crate) saboteur: Option<Saboteur>,
+    pub(crate) focus: Option<Focus>,
+}
+
+/// What a run is about, where it is about something.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Focus {
+    /// The fates of its lifecycles.
+    pub(crate) fates: &'static [script::Fate],
+    /// How many calls per mille arrive late, and are sent late.
+    pub(crate) late: u16,
 }
 
 /// What came of it.
@@ -90,6 +100,9 @@ pub(crate) struct Replica {
     pub(crate) engine: Mutex<Option<Arc<Engine>>>,
 }
 
+/// The realm of the standing provider.
+pub(crate) const REALM: &str = "sim";
+
 const TICK: Duration = Duration::from_secs(1);
 
 /// Runs a plan to its end.
@@ -119,7 +132,7 @@ async fn simulate(plan: Plan) -> Outcome {
             world, replicas, number,
         )));
     }
-    let upheaval = tokio::task::spawn_local(script::upheaval(world.clone(), replicas.clone()));
+    let upheaval = tokio::task::spawn_local(script::upheaval(world.clone()));
     for script in scripts {
         script.await.unwrap();
     }
@@ -150,7 +163,7 @@ async fn live(world: Arc<World>, replica: Arc<Replica>) {
             () = worker.run(std::future::pending()) => {}
         }
         *replica.engine.lock().unwrap() = None;
-        let down_for = world.random.below(5_000);
+        let down_for = world.random.below(4_000);
         tokio::time::sleep(Duration::from_millis(down_for)).await;
     }
 }
@@ -320,7 +333,7 @@ impl World {
                 error_before_unknown: 30,
                 lost_reply: 60,
                 late: 80,
-                failed: 30,
+                failed: 150,
                 forbidden: 4,
                 outage: 4,
                 foreign: 0,
@@ -330,6 +343,13 @@ impl World {
                 forbidden_max: Duration::from_secs(60),
                 outage_max: Duration::from_secs(120),
             },
+        };
+        let hostility = match plan.focus {
+            Some(focus) => Hostility {
+                late: focus.late,
+                ..hostility
+            },
+            None => hostility,
         };
         world.standing.set_hostility(hostility);
         world.minter.set_hostility(hostility);
@@ -373,12 +393,19 @@ impl World {
     fn engine(&self, replica: &Replica) -> Engine {
         let chaos = &replica.chaos;
         let provisioner = |provider: &HostileProvider| -> Arc<dyn Provisioner> {
-            let inner: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(replica.clock.clone()));
-            let inner = sabotage::provisioner(self.plan.saboteur, inner, &replica.clock);
+            let clock = sabotage::clock(self.plan.saboteur, &replica.clock);
+            let inner: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock));
+            let inner = sabotage::provisioner(self.plan.saboteur, inner);
             Arc::new(ChaosProvisioner {
                 inner,
                 chaos: chaos.clone(),
                 slow_replies: self.slow_replies.clone(),
+                clock: replica.clock.clone(),
+                late_sends: match (self.plan.focus, self.plan.mood) {
+                    (Some(focus), _) => focus.late.into(),
+                    (None, Mood::Hostile) => 60,
+                    (None, Mood::Calm) => 0,
+                },
             })
         };
         let store = ChaosStore {
@@ -403,7 +430,8 @@ impl World {
         let catalog: Catalog = [
             entitlement("st/admins", "admins", "two"),
             entitlement("st/ops", "ops", "one"),
-            entitlement("st/alias", "ops", "none"),
+            entitlement("st/alias", "ops", "one"),
+            entitlement("st/auto", "ops", "none"),
             entitlement("mt/token", "token", "one"),
         ]
         .into_iter()
@@ -442,7 +470,12 @@ impl World {
 
     /// Waits until nothing is owed any more; false where that takes for ever.
     async fn until_over(&self) -> bool {
-        for _ in 0..3 * 60 {
+        let minutes = if self.plan.saboteur.is_some() {
+            30
+        } else {
+            180
+        };
+        for _ in 0..minutes {
             tokio::time::sleep(Duration::from_secs(60)).await;
             let open = self
                 .store
@@ -478,7 +511,7 @@ fn seconds(random: &SeededRandom, most: u64) -> Duration {
 }
 
 /// The room for wrong clocks in every V that is not zero.
-const SKEW: Duration = Duration::from_secs(5);
+pub(crate) const SKEW: Duration = Duration::from_secs(5);
 
 fn standing(random: &SeededRandom) -> Nature {
     let (v, a, apply, visible) = match random.below(4) {
@@ -503,7 +536,7 @@ fn standing(random: &SeededRandom) -> Nature {
         ),
     };
     Nature {
-        realm: "sim".to_owned(),
+        realm: REALM.to_owned(),
         description: Description {
             kind: Kind::Standing,
             native_expiry: NativeExpiry::None,

@@ -8,14 +8,14 @@ use jit_core::engine::{EngineError, NewRequest, Verb};
 use jit_core::ports::RequestStore;
 use jit_core::principal::{Door, Principal};
 use jit_core::provider::{Kind, Parameters};
-use jit_core::request::{AccessRequest, RequestId};
+use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_core::{Timestamp, Ttl};
 
 use super::{Mood, Replica, World, id};
 
 /// What is to become of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     /// Approved, and left to the clock.
     Expires,
     /// Approved, and returned early.
@@ -40,24 +40,59 @@ enum Fate {
     CancelledAtOnce,
     /// Revoked by security while it waits for its decision.
     RevokedPending,
+    /// Asked for again while it is there, for longer.
+    Extended,
+    /// Returned, and asked for again while it settles, sometimes for a very short time.
+    Resumed,
+    /// Ended while its grant call is under way.
+    EndsInFlight,
+    /// Asked for under both of its names.
+    Alias,
+    /// Asked for twice at once, for a long and a short time.
+    Twins,
+    /// The provider is away from the decision on.
+    Outage,
+    /// The policy changes before the decision.
+    PolicyPending,
+    /// The policy changes between the decision and the grant.
+    PolicyApproved,
 }
 
-const FATES: [(Fate, u64); 12] = [
-    (Fate::Expires, 30),
-    (Fate::Ends, 14),
+const FATES: [(Fate, u64); 20] = [
+    (Fate::Expires, 20),
+    (Fate::Ends, 10),
     (Fate::Revoked, 8),
-    (Fate::LateReply, 9),
-    (Fate::Denied, 6),
-    (Fate::Withdrawn, 6),
-    (Fate::Lapses, 6),
-    (Fate::Invalidated, 6),
-    (Fate::LeavesApproved, 7),
+    (Fate::LateReply, 76),
+    (Fate::EndsInFlight, 20),
+    (Fate::Alias, 6),
+    (Fate::Extended, 10),
+    (Fate::Resumed, 14),
+    (Fate::Twins, 36),
+    (Fate::Outage, 10),
+    (Fate::PolicyPending, 7),
+    (Fate::PolicyApproved, 7),
+    (Fate::Denied, 18),
+    (Fate::Withdrawn, 14),
+    (Fate::Lapses, 9),
+    (Fate::Invalidated, 9),
+    (Fate::LeavesApproved, 38),
     (Fate::ApproverLeaves, 6),
-    (Fate::CancelledAtOnce, 8),
-    (Fate::RevokedPending, 4),
+    (Fate::CancelledAtOnce, 18),
+    (Fate::RevokedPending, 12),
 ];
 
 type Replicas = Vec<Arc<Replica>>;
+
+const ASKERS: [&str; 3] = ["ana", "cleo", "finn"];
+
+#[derive(Debug, Clone)]
+struct Ask {
+    key: String,
+    who: &'static str,
+    entitlement: &'static str,
+    parameters: Parameters,
+    secs: u64,
+}
 
 struct Script {
     world: Arc<World>,
@@ -73,18 +108,18 @@ pub(crate) async fn lifecycle(world: Arc<World>, replicas: Replicas, number: u64
     };
     script.pause(window).await;
     let fate = script.draw_fate();
-    let Some(request) = script.open(number, fate).await else {
+    let ask = script.ask(number, fate);
+    let Some(request) = script.open(&ask).await else {
         return;
     };
-    script.play(request, fate).await;
+    script.play(&ask, request, fate).await;
 }
 
-/// Things that happen to everybody: people leave and return, the directory is away, the policy
-/// changes.
-pub(crate) async fn upheaval(world: Arc<World>, replicas: Replicas) {
+/// Things that happen to everybody: people leave and return, the directory is away.
+pub(crate) async fn upheaval(world: Arc<World>) {
     loop {
         tokio::time::sleep(Duration::from_secs(60 + world.random.below(240))).await;
-        match world.random.below(4) {
+        match world.random.below(3) {
             0 => {
                 let now = tokio_now(&world);
                 *world.people.down_until.lock().unwrap() =
@@ -96,16 +131,6 @@ pub(crate) async fn upheaval(world: Arc<World>, replicas: Replicas) {
                 world.people.set_active(&who, false);
                 tokio::time::sleep(Duration::from_secs(1 + world.random.below(40))).await;
                 world.people.set_active(&who, true);
-            }
-            2 if world.random.below(4) == 0 => {
-                let now = *world.ttl_max.lock().unwrap();
-                let other = if now.to_string() == "1h" { "50m" } else { "1h" };
-                *world.ttl_max.lock().unwrap() = other.parse().unwrap();
-                // Replicas take the new policy one after the other.
-                for replica in &replicas {
-                    replica.chaos.deaths.send_modify(|deaths| *deaths += 1);
-                    tokio::time::sleep(Duration::from_secs(2)).await;
-                }
             }
             _ => {}
         }
@@ -138,6 +163,10 @@ impl Script {
     }
 
     fn draw_fate(&self) -> Fate {
+        if let Some(focus) = self.world.plan.focus {
+            let number = usize::try_from(self.below(focus.fates.len() as u64)).unwrap();
+            return focus.fates[number];
+        }
         let mut left = self.below(FATES.iter().map(|(_, weight)| weight).sum());
         for (fate, weight) in FATES {
             if left < weight {
@@ -153,37 +182,58 @@ impl Script {
         self.replicas[number].clone()
     }
 
-    async fn open(&self, number: u64, fate: Fate) -> Option<AccessRequest> {
-        let who = self.pick(&["ana", "cleo", "finn"]);
-        let late = fate == Fate::LateReply;
+    /// What the lifecycle of this number asks for.
+    fn ask(&self, number: u64, fate: Fate) -> Ask {
+        let alone = matches!(
+            fate,
+            Fate::LateReply
+                | Fate::EndsInFlight
+                | Fate::Alias
+                | Fate::Extended
+                | Fate::Resumed
+                | Fate::Twins
+                | Fate::Outage
+        );
         let entitlement = match self.below(10) {
-            0..=3 if late => "st/ops",
-            0..=3 => "mt/token",
-            4..=5 => "st/admins",
-            6..=8 => "st/ops",
-            _ => "st/alias",
+            _ if fate == Fate::Alias => "st/ops",
+            0..=4 if alone => "st/ops",
+            0..=4 => "mt/token",
+            5..=6 => "st/admins",
+            7..=8 => "st/ops",
+            _ => "st/auto",
         };
-        let secs = if self.below(3) == 0 {
-            15 + self.below(60)
-        } else {
-            60 + self.below(600)
+        let secs = match fate {
+            Fate::Outage => 15 + self.below(20),
+            Fate::Extended | Fate::Resumed => 60 + self.below(120),
+            _ if self.below(3) == 0 => 15 + self.below(60),
+            _ => 60 + self.below(600),
         };
         // Parameters make a slot of their own, so that some grants are alone.
         let mut parameters = Parameters::new();
-        if late || self.below(3) == 0 {
+        if alone || self.below(3) == 0 {
             parameters.insert("lifecycle".to_owned(), number.into());
         }
-        let ask = NewRequest {
+        Ask {
+            key: number.to_string(),
+            who: self.pick(&ASKERS),
+            entitlement,
+            parameters,
+            secs,
+        }
+    }
+
+    async fn open(&self, ask: &Ask) -> Option<AccessRequest> {
+        let new = NewRequest {
             beneficiary: None,
-            parts: vec![(entitlement.parse().unwrap(), parameters)],
-            ttl: Some(Ttl::from_secs(secs).unwrap()),
+            parts: vec![(ask.entitlement.parse().unwrap(), ask.parameters.clone())],
+            ttl: Some(Ttl::from_secs(ask.secs).unwrap()),
             reason: "simulated".parse().unwrap(),
-            idempotency_key: Some(number.to_string()),
+            idempotency_key: Some(ask.key.clone()),
         };
         for _ in 0..6 {
-            let ask = ask.clone();
+            let (new, who) = (new.clone(), ask.who);
             let replica = self.replica();
-            let opened = replica.call(|engine| async move { engine.open(&via(who), ask).await });
+            let opened = replica.call(|engine| async move { engine.open(&via(who), new).await });
             match opened.await {
                 Some(Ok(request)) => return Some(request),
                 Some(Err(EngineError::Refused(refusal))) => {
@@ -194,6 +244,55 @@ impl Script {
             }
         }
         None
+    }
+
+    /// Waits until the request is in one of these; false where that does not come.
+    async fn reaches(&self, id: RequestId, statuses: &[Status]) -> bool {
+        for _ in 0..120 {
+            let record = self.world.store.memory.load(id).await.unwrap();
+            let status = record.map(|record| record.status());
+            if status.is_none_or(|status| statuses.contains(&status)) {
+                return true;
+            }
+            if status.is_some_and(Status::is_over) {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        false
+    }
+
+    /// Asks for the same again, for this long, and has it approved.
+    async fn again(&self, ask: &Ask, secs: u64) {
+        let ask = Ask {
+            key: format!("{}-again", ask.key),
+            secs,
+            ..ask.clone()
+        };
+        let Some(request) = self.open(&ask).await else {
+            return;
+        };
+        self.approve_twice(&request).await;
+        self.watch(request.id, Duration::from_secs(900)).await;
+    }
+
+    async fn approve_twice(&self, request: &AccessRequest) {
+        self.say("eve", request.id, self.approve(request)).await;
+        self.say("dora", request.id, self.approve(request)).await;
+    }
+
+    /// Every replica takes another policy.
+    async fn change_policy(&self) {
+        let before = *self.world.ttl_max.lock().unwrap();
+        let after = if before.to_string() == "1h" {
+            "50m"
+        } else {
+            "1h"
+        };
+        *self.world.ttl_max.lock().unwrap() = after.parse().unwrap();
+        for replica in &self.replicas {
+            replica.chaos.deaths.send_modify(|deaths| *deaths += 1);
+        }
     }
 
     async fn say(&self, who: &str, request: RequestId, verb: Verb) -> Option<AccessRequest> {
@@ -223,7 +322,7 @@ impl Script {
         }
     }
 
-    async fn play(&self, request: AccessRequest, fate: Fate) {
+    async fn play(&self, ask: &Ask, request: AccessRequest, fate: Fate) {
         let id = request.id;
         let digest = request.digest().prefix();
         if fate == Fate::LateReply {
@@ -278,6 +377,68 @@ impl Script {
                 self.pause(15_000).await;
                 self.world.people.set_active(&super::id("bob"), true);
                 self.say("eve", id, self.approve(&request)).await;
+            }
+            Fate::Extended => {
+                self.approve_twice(&request).await;
+                if self.reaches(id, &[Status::Active]).await {
+                    self.pause(10_000).await;
+                    self.again(ask, ask.secs * 2).await;
+                }
+            }
+            Fate::Resumed => {
+                self.approve_twice(&request).await;
+                self.reaches(id, &[Status::Provisioning, Status::Active])
+                    .await;
+                self.pause(4_000).await;
+                self.say(&requester(&request), id, Verb::End).await;
+                self.reaches(id, &[Status::Settling]).await;
+                let secs = if self.below(2) == 0 { 15 } else { 200 };
+                self.again(ask, secs).await;
+            }
+            Fate::EndsInFlight => {
+                self.approve_twice(&request).await;
+                self.reaches(id, &[Status::Provisioning]).await;
+                self.pause(3_000).await;
+                self.say(&requester(&request), id, Verb::End).await;
+            }
+            Fate::Alias => {
+                self.approve_twice(&request).await;
+                self.pause(20_000).await;
+                let alias = Ask {
+                    entitlement: "st/alias",
+                    ..ask.clone()
+                };
+                self.again(&alias, ask.secs).await;
+            }
+            Fate::Twins => {
+                let twin = Ask {
+                    key: format!("{}-twin", ask.key),
+                    secs: 2_000,
+                    ..ask.clone()
+                };
+                let Some(twin) = self.open(&twin).await else {
+                    return;
+                };
+                tokio::join!(self.approve_twice(&twin), self.approve_twice(&request));
+                self.watch(twin.id, Duration::from_secs(60)).await;
+                self.say("sven", twin.id, Verb::Revoke { reason: None })
+                    .await;
+            }
+            Fate::Outage => {
+                if self.world.plan.mood == Mood::Hostile {
+                    let until = tokio_now(&self.world) + Duration::from_secs(45);
+                    self.world.standing.outage_until(until);
+                }
+                self.approve_twice(&request).await;
+            }
+            Fate::PolicyPending => {
+                self.change_policy().await;
+                self.pause(9_000).await;
+                self.approve_twice(&request).await;
+            }
+            Fate::PolicyApproved => {
+                self.approve_twice(&request).await;
+                self.change_policy().await;
             }
             Fate::Expires
             | Fate::Ends

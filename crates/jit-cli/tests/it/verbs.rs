@@ -82,6 +82,7 @@ async fn bad_input_is_answered_with_one_sentence_and_nothing_is_stored() {
     for words in [
         &["show", "../me"][..],
         &["end", ".."],
+        &["history", ".."],
         &["request", ADMINS, "--reason", "x", "--param", "a=b"],
     ] {
         let told = town.says("ana", words).await;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use announce::PAGER;
 pub use people::{Collected, NewRequest, Reading, Verb};
-pub use proof::{AuditReport, Problem, verify_audit};
+pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
 
 use crate::audit::{Actor, ChainHead, SystemFact};
 use crate::catalog::{Catalog, ProviderName};

@@ -15,61 +15,68 @@ use crate::time::Timestamp;
 /// The small row that remembers how far the checkpoints have come.
 const CHECKPOINTS: &str = "checkpoint";
 const LAST: &str = "last";
+/// How often the chains are checkpointed, whichever replica does it.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
 /// A checkpoint looks back so far behind the one before, for commits under way and for clocks.
 const OVERLAP: Duration = Duration::from_secs(60);
-/// At most so many chains in one checkpoint.
+/// At most so many chains in one event.
 const HEADS: usize = 500;
 
 impl Engine {
-    /// Writes the heads of all chains that moved since the last checkpoint into the system chain.
-    /// Returns how many there were. Where another replica does the same, one of them wins.
+    /// Writes the heads of all chains that moved since the last checkpoint into the system chain,
+    /// if that is [`CHECKPOINT_EVERY`] ago. Returns how many there were. Where several replicas
+    /// try, one of them wins.
     pub async fn checkpoint(&self) -> Result<usize, CommitError> {
         let store = &self.parts.store;
         let before = store.row(CHECKPOINTS, LAST).await?;
-        let since: Option<Timestamp> = before
-            .as_ref()
-            .and_then(|row| row.value.trim_matches('"').parse().ok());
+        let since: Option<Timestamp> = before.as_ref().and_then(|row| row.value.parse().ok());
         let until = self.now();
-        let mut query = Query {
-            updated_since: since.map(|since| since - OVERLAP),
-            limit: HEADS,
-            ..Query::default()
-        };
-        let mut written = 0;
-        loop {
-            let page = store.query(&query).await?;
-            let full = page.len() == query.limit;
-            query.after = page.last().map(|request| request.id).or(query.after);
-            let heads: Vec<(RequestId, ChainHead)> = page
-                .iter()
-                .map(|request| (request.id, request.chain))
-                .collect();
-            if !heads.is_empty() {
-                written += heads.len();
-                let fact = SystemFact::Checkpoint { heads };
-                self.record_system(&Actor::System, fact, vec![]).await?;
-            }
-            if !full {
-                break;
-            }
+        if since.is_some_and(|since| until < since + CHECKPOINT_EVERY) {
+            return Ok(0);
         }
+        let heads = self.heads_since(since.map(|since| since - OVERLAP)).await?;
         let row = Row {
             table: CHECKPOINTS,
             key: LAST.to_owned(),
-            value: format!("\"{until}\""),
+            value: until.to_string(),
         };
-        let moved = RowChange {
+        // Whoever moves the row writes the checkpoint.
+        let mut rows = vec![RowChange {
             row,
             expected: before.map(|row| row.value),
+        }];
+        for heads in heads.chunks(HEADS) {
+            let heads = heads.to_vec();
+            let fact = SystemFact::Checkpoint { heads };
+            match self
+                .record_system(&Actor::System, fact, std::mem::take(&mut rows))
+                .await
+            {
+                Ok(()) => {}
+                Err(CommitError::Conflict) => return Ok(0),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(heads.len())
+    }
+
+    async fn heads_since(
+        &self,
+        updated_since: Option<Timestamp>,
+    ) -> Result<Vec<(RequestId, ChainHead)>, PortError> {
+        let mut query = Query {
+            updated_since,
+            limit: HEADS,
+            ..Query::default()
         };
-        let commit = crate::ports::Commit {
-            rows: vec![moved],
-            at: Some(until),
-            ..Default::default()
-        };
-        match store.commit(commit).await {
-            Ok(()) | Err(CommitError::Conflict) => Ok(written),
-            Err(error) => Err(error),
+        let mut heads = vec![];
+        loop {
+            let page = self.parts.store.query(&query).await?;
+            heads.extend(page.iter().map(|request| (request.id, request.chain)));
+            match page.last() {
+                Some(last) if page.len() == query.limit => query.after = Some(last.id),
+                Some(_) | None => return Ok(heads),
+            }
         }
     }
 }

@@ -62,18 +62,20 @@ impl<'a> Work<'a> {
 
 /// Turns a grant to Revoking. The cause that was given first stays; the end only moves earlier.
 pub(super) fn enter_revoking(grant: &mut Grant, cause: Cause, now: Timestamp) {
-    let (cause, since) = match &grant.phase {
-        Phase::Revoking { ending } | Phase::Settling { ending, .. } => (ending.cause, now),
+    let (cause, since, refused) = match &grant.phase {
+        // Going back to Revoking from Revoking makes nothing less late.
+        Phase::Revoking { ending } => (ending.cause, ending.since, ending.refused),
+        Phase::Settling { ending, .. } => (ending.cause, now, 0),
         Phase::Closed {
             end: End::Gone { cause },
-        } => (*cause, now),
+        } => (*cause, now, 0),
         Phase::Approved
         | Phase::Provisioning { .. }
         | Phase::Active
         | Phase::Closed {
             end: End::Superseded { .. },
         }
-        | Phase::Cancelled { .. } => (cause, grant.expires_at.min(now)),
+        | Phase::Cancelled { .. } => (cause, grant.expires_at.min(now), 0),
     };
     let call_outstanding = !matches!(grant.phase, Phase::Active);
     grant.expires_at = grant.expires_at.min(now);
@@ -86,7 +88,7 @@ pub(super) fn enter_revoking(grant: &mut Grant, cause: Cause, now: Timestamp) {
         since,
         call_outstanding,
         attempts: 0,
-        refused: 0,
+        refused,
         accepted_at: None,
     };
     grant.phase = Phase::Revoking { ending };

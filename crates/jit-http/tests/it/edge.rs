@@ -456,6 +456,26 @@ async fn a_served_router_answers_until_it_is_told_to_stop() {
     serving.await.unwrap().unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_says_what_it_wants_is_closed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, world.router(), std::future::pending()));
+    let started = tokio::time::Instant::now();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        .await
+        .unwrap();
+    let mut said = vec![];
+    let closed = tokio::time::timeout(Duration::from_secs(120), stream.read_to_end(&mut said));
+    closed.await.expect("it is closed in time").unwrap();
+    assert!(started.elapsed() >= Duration::from_secs(30));
+    assert!(!String::from_utf8(said).unwrap().contains("200"));
+}
+
 // ------------------------------------------------------------------------------------- hostile input
 
 const VERBS: [&str; 6] = ["decide", "retract", "withdraw", "end", "revoke", "collect"];

@@ -344,6 +344,7 @@ async fn a_credential_is_collected_once_and_by_its_requester() {
     let (ana, bob) = (world.token(ANA).await, world.token(BOB).await);
     let opened = open(&world, &ana, SECRET).await;
     let path = verb(&opened, "collect");
+    assert_eq!(opened["collectable"], false);
     let early = post(&world, &ana, &path, json!({})).await;
     assert_eq!(early.refusal(), (409, "not_collectable".to_owned()));
     let approved = approve(&world, &bob, &opened).await.json();
@@ -367,6 +368,7 @@ async fn a_credential_is_collected_once_and_by_its_requester() {
     assert_eq!(body["credential"], format!("s3cret-of-{}", id(&opened)));
     assert_eq!(body["handle"], "accessor-1");
     assert_eq!(body["request"]["status"], "active");
+    assert_eq!(body["request"]["collectable"], false);
     assert_eq!(refused.status, 409, "{}", refused.text);
     assert!(!refused.text.contains("s3cret"));
     let again = post(&world, &ana, &path, json!({})).await;

@@ -46,10 +46,7 @@ impl HostileHandle {
         fuse.disarm();
         let unknown = || failure(name, Effect::Unknown, ErrorKind::Unavailable);
         match (trip.fault, fate?) {
-            (Some(fault @ (Fault::Late | Fault::LostReply)), _) => {
-                provider.settled().count(fault.as_str());
-                Err(unknown())
-            }
+            (Some(Fault::Late | Fault::LostReply), _) => Err(unknown()),
             (_, (_, Fate::Refused(kind))) => Err(failure(name, Effect::None, kind)),
             (_, (_, Fate::Travelling)) => Err(unknown()),
             (_, (call, Fate::Applying | Fate::Changed | Fate::Unchanged | Fate::Failed)) => {
@@ -76,8 +73,9 @@ impl HostileHandle {
             let slot = order.target.slot_key(&order.parameters);
             state.world.foreign_later(slot, now + after);
         }
-        if trip.plan.fails {
-            state.count(Fault::Failed.as_str());
+        if let Some(fault) = trip.fault {
+            // What it did not turn away is counted here, where it is sure to happen.
+            state.count(fault.as_str());
         }
         Ok(state.world.send(order, trip.plan, now))
     }

@@ -212,18 +212,22 @@ async fn a_throttled_caller_is_told_how_long_to_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_reply_leaves_its_effect() {
     let scene = Scene::new(standing(Apply::AtOnce));
-    scene.provider.fail_next(Fault::LostReply);
+    scene.provider.fail_next_write(Fault::LostReply);
     let error = scene.grant(1).await.unwrap_err();
     assert_eq!(error.effect, Effect::Unknown);
     assert!(scene.present());
     assert_eq!(scene.inspect(1).await.unwrap(), Presence::Present);
     assert_eq!(scene.fault("lost_reply"), 1);
+    scene.provider.fail_next_read(Fault::LostReply);
+    scene.grant(1).await.unwrap();
+    scene.inspect(1).await.unwrap_err();
+    scene.inspect(1).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_mint_leaves_a_credential_that_nobody_holds() {
     let scene = Scene::new(minted());
-    scene.provider.fail_next(Fault::LostReply);
+    scene.provider.fail_next_write(Fault::LostReply);
     scene.mint(1).await.unwrap_err();
     scene.mint(1).await.unwrap();
     let made = scene.ledger.minted(id(1));
@@ -267,7 +271,7 @@ async fn a_late_call_lands_behind_its_callers_back_and_within_v() {
 #[tokio::test(start_paused = true)]
 async fn a_late_effect_is_not_seen_before_it_lands() {
     let scene = Scene::new(standing(Apply::AtOnce));
-    scene.provider.fail_next(Fault::Late);
+    scene.provider.fail_next_write(Fault::Late);
     scene.grant(1).await.unwrap_err();
     let call = scene.ledger.calls().pop().unwrap();
     assert_eq!(call.fate, Fate::Travelling);
@@ -538,6 +542,24 @@ async fn the_providers_own_clock_ends_access_and_a_new_grant_moves_its_end() {
     let interval = scene.intervals().pop().unwrap();
     assert_eq!(interval.until, Some(end));
     assert_eq!(interval.ended_by, Some(Hand::ProviderClock));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_lands_past_the_providers_own_end_gives_nothing() {
+    let mut nature = standing(Apply::AtOnce);
+    nature.description.native_expiry = NativeExpiry::Exact;
+    for seed in 0..20 {
+        let scene = Scene::seeded(nature.clone(), seed);
+        scene.provider.fail_next_write(Fault::Late);
+        let mut call = scene.grant_call(1);
+        call.expires_at = scene.now() + Duration::from_secs(1);
+        let end = call.expires_at;
+        scene.handle.grant(call).await.unwrap_err();
+        pass(V).await;
+        let call = scene.ledger.calls().pop().unwrap();
+        let is_in_time = call.effective_at.unwrap() < end;
+        assert_eq!(scene.intervals().len(), usize::from(is_in_time));
+    }
 }
 
 #[tokio::test(start_paused = true)]

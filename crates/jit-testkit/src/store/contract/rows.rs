@@ -287,6 +287,16 @@ async fn a_delivery_is_made_by_its_first_touch_and_due_after_each(Handles { one,
     assert_eq!(again, Some(wanted), "due again, and it knows what it shows");
 
     let version = due.first().map_or(0, |due| due.version);
+    for wrong in [version, version + 2] {
+        let wrong = Delivery {
+            version: wrong,
+            ..shown.clone()
+        };
+        refused(
+            "an update that is not the next",
+            one.delivery_update(wrong).await,
+        );
+    }
     let later = Delivery {
         version: version + 1,
         attempts: 3,
@@ -338,6 +348,11 @@ async fn due_deliveries_are_those_of_the_notifier_longest_due_first(
     };
     assert_eq!(due(&["slack"], 9).await, ids(&[2, 4, 1]), "of one notifier");
     assert_eq!(due(&["telegram"], 9).await, ids(&[3, 5]), "of the other");
+    assert_eq!(
+        due(&["slack"], 1).await,
+        ids(&[2]),
+        "the longest due of one"
+    );
     let both = due(&["slack", "telegram"], 9).await;
     assert_eq!(both, ids(&[3, 2, 5, 4, 1]), "of both, longest due first");
     let first = due(&["slack", "telegram"], 2).await;

@@ -1,0 +1,420 @@
+//! S5, S6, S9, S11, S12: who decides what, once, on facts that are true.
+
+use jit_core::Refusal;
+use jit_core::engine::{EngineError, NewRequest, Verb};
+use jit_core::principal::{PrincipalKind, Profile};
+use jit_core::request::{Approver, Stage as Far, Status};
+
+use jit_testkit::stage::{Stage, id, minted, secs, standing, ttl, via};
+
+#[tokio::test]
+async fn s5_a_request_is_decided_once() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    let approval = Stage::approval(&request);
+    stage.approve("bob", &request).await;
+    let again = stage.refused("dora", request.id, approval).await;
+    assert!(
+        matches!(again, Refusal::AlreadyDecided { by: Some(Approver::Person(by)), .. } if by == id("bob"))
+    );
+    let digest = request.digest().prefix();
+    let denied = stage
+        .refused(
+            "eve",
+            request.id,
+            Verb::Deny {
+                reason: None,
+                digest,
+            },
+        )
+        .await;
+    assert!(matches!(denied, Refusal::AlreadyDecided { .. }));
+}
+
+#[tokio::test]
+async fn s5_a_quorum_counts_people_and_not_clicks() {
+    let stage = Stage::with(standing(0, 0), 2);
+    let request = stage.open("ana", "30m").await;
+    let once = stage.approve("bob", &request).await;
+    assert_eq!(once.status(), Status::Pending);
+    let again = stage
+        .refused("bob", request.id, Stage::approval(&request))
+        .await;
+    assert_eq!(again, Refusal::AlreadyApproved { missing: 1 });
+    // The same person under another login is the same person.
+    stage
+        .people
+        .aliases
+        .lock()
+        .unwrap()
+        .insert(id("robert"), id("bob"));
+    let alias = stage
+        .refused("robert", request.id, Stage::approval(&request))
+        .await;
+    assert_eq!(alias, Refusal::AlreadyApproved { missing: 1 });
+    assert_eq!(
+        stage.approve("dora", &request).await.status(),
+        Status::Approved
+    );
+}
+
+#[tokio::test]
+async fn s5_an_approver_who_lost_authority_before_the_quorum_is_dropped_and_said() {
+    let stage = Stage::with(standing(0, 0), 2);
+    let request = stage.open("ana", "30m").await;
+    stage.approve("bob", &request).await;
+    stage.set_active("bob", false);
+    let still = stage.approve("dora", &request).await;
+    assert_eq!(still.status(), Status::Pending);
+    assert_eq!(still.approvals.len(), 1);
+    assert_eq!(still.approvals[0].by, Approver::Person(id("dora")));
+    assert_eq!(
+        stage.approve("eve", &request).await.status(),
+        Status::Approved
+    );
+}
+
+#[tokio::test]
+async fn s5_one_denial_denies_and_a_retracted_approval_does_not_count() {
+    let stage = Stage::with(standing(0, 0), 2);
+    let request = stage.open("ana", "30m").await;
+    let nothing = stage.refused("bob", request.id, Verb::Retract).await;
+    assert_eq!(nothing, Refusal::NothingToRetract);
+    stage.approve("bob", &request).await;
+    let retracted = stage.say("bob", request.id, Verb::Retract).await.unwrap();
+    assert!(retracted.approvals.is_empty());
+    assert_eq!(
+        stage.approve("dora", &request).await.status(),
+        Status::Pending
+    );
+    let digest = request.digest().prefix();
+    let reason = Some("use the runbook".parse().unwrap());
+    let denied = stage
+        .say("eve", request.id, Verb::Deny { reason, digest })
+        .await
+        .unwrap();
+    assert!(matches!(
+        denied.stage,
+        Far::Denied {
+            reason: Some(_),
+            ..
+        }
+    ));
+}
+
+#[tokio::test]
+async fn s5_an_unanswered_request_lapses_and_cannot_be_decided_after() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    stage.clock.advance(secs(600));
+    let late = stage
+        .refused("bob", request.id, Stage::approval(&request))
+        .await;
+    assert_eq!(
+        late,
+        Refusal::Lapsed {
+            at: request.decide_by
+        }
+    );
+    stage.work().await;
+    assert_eq!(stage.status(request.id).await, Status::Lapsed);
+    let later = stage
+        .refused("bob", request.id, Stage::approval(&request))
+        .await;
+    assert_eq!(
+        later,
+        Refusal::Lapsed {
+            at: request.decide_by
+        }
+    );
+}
+
+#[tokio::test]
+async fn s5_an_automatic_approval_is_no_persons_and_stops_at_its_quota() {
+    let stage = Stage::with(standing(0, 0), 0);
+    let cleo = |name: &str| {
+        let mut ask = stage.ask("5m");
+        ask.parts[0].1.insert("n".to_owned(), name.into());
+        ask
+    };
+    for name in ["one", "two"] {
+        let request = stage.engine.open(&via("cleo"), cleo(name)).await.unwrap();
+        assert_eq!(request.status(), Status::Approved);
+        assert_eq!(request.approvals[0].by, Approver::Automatic);
+    }
+    let third = stage.engine.open(&via("cleo"), cleo("three")).await;
+    assert!(matches!(
+        third,
+        Err(EngineError::Refused(Refusal::QuotaUsed { ceiling: 2, .. }))
+    ));
+    assert_eq!(stage.store.records().len(), 2);
+}
+
+#[tokio::test]
+async fn s6_the_end_is_the_shortest_time_that_anybody_who_counts_chose() {
+    let stage = Stage::with(standing(0, 0), 2);
+    let request = stage.open("ana", "1h").await;
+    let digest = request.digest().prefix();
+    let shorter = Verb::Approve {
+        ttl: Some(ttl("10m")),
+        digest: digest.clone(),
+    };
+    stage.say("bob", request.id, shorter).await.unwrap();
+    let longer = Verb::Approve {
+        ttl: Some(ttl("2h")),
+        digest,
+    };
+    let refused = stage.refused("dora", request.id, longer).await;
+    assert_eq!(
+        refused,
+        Refusal::TtlAboveAsked {
+            chosen: ttl("2h"),
+            asked: ttl("1h")
+        }
+    );
+    let approved = stage.approve("dora", &request).await;
+    assert_eq!(
+        approved.grant().unwrap().expires_at,
+        stage.now() + secs(600)
+    );
+}
+
+#[tokio::test]
+async fn s6_asking_for_what_is_held_longer_already_is_refused() {
+    let stage = Stage::new();
+    let held = stage.active("30m").await;
+    let until = held.grant().unwrap().expires_at;
+    let shorter = stage.engine.open(&via("ana"), stage.ask("10m")).await;
+    assert!(
+        matches!(shorter, Err(EngineError::Refused(Refusal::AlreadyHeldUntil { until: it })) if it == until)
+    );
+    assert!(
+        stage
+            .engine
+            .open(&via("ana"), stage.ask("31m"))
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn s9_nobody_decides_their_own_request_under_any_name() {
+    let stage = Stage::new();
+    let request = stage
+        .engine
+        .open(&via("bob"), stage.ask("30m"))
+        .await
+        .unwrap();
+    stage
+        .people
+        .aliases
+        .lock()
+        .unwrap()
+        .insert(id("robert"), id("bob"));
+    for name in ["bob", "robert"] {
+        let refusal = stage
+            .refused(name, request.id, Stage::approval(&request))
+            .await;
+        assert_eq!(refusal, Refusal::OwnRequest, "{name}");
+    }
+    // It is written down that they tried.
+    let refused = stage.store.all_chains()["system"].len();
+    assert_eq!(refused, 2);
+}
+
+#[tokio::test]
+async fn s9_neither_of_the_two_decides_what_one_asks_for_the_other() {
+    let stage = Stage::new();
+    let mut ask = stage.ask("30m");
+    ask.beneficiary = Some(id("bob"));
+    let request = stage.engine.open(&via("sven"), ask.clone()).await.unwrap();
+    let own = stage
+        .refused("bob", request.id, Stage::approval(&request))
+        .await;
+    assert_eq!(own, Refusal::OwnRequest);
+    // Without the right nobody asks for another.
+    let refused = stage.engine.open(&via("ana"), ask).await;
+    assert!(matches!(
+        refused,
+        Err(EngineError::Refused(Refusal::NotAllowed { .. }))
+    ));
+}
+
+#[tokio::test]
+async fn s9_facts_older_than_five_seconds_are_looked_up_again_and_then_refused() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    let slow = |by| *stage.people.slow.lock().unwrap() = Some((stage.clock.clone(), secs(by)));
+    slow(6);
+    let said = stage
+        .say("bob", request.id, Stage::approval(&request))
+        .await;
+    assert!(matches!(said, Err(EngineError::Failed(_))), "{said:?}");
+    assert_eq!(stage.status(request.id).await, Status::Pending);
+    slow(5);
+    assert_eq!(
+        stage.approve("bob", &request).await.status(),
+        Status::Approved
+    );
+}
+
+#[tokio::test]
+async fn s10_an_agent_asks_for_its_person_and_decides_nothing() {
+    let stage = Stage::new();
+    let bot = Profile {
+        id: id("agent:bot"),
+        kind: PrincipalKind::Agent {
+            acts_for: id("bob"),
+        },
+        active: true,
+        groups: ["approvers".parse().unwrap()].into(),
+        subjects: Default::default(),
+    };
+    stage
+        .people
+        .profiles
+        .lock()
+        .unwrap()
+        .insert(id("agent:bot"), bot);
+    let request = stage
+        .engine
+        .open(&via("agent:bot"), stage.ask("30m"))
+        .await
+        .unwrap();
+    assert_eq!(request.beneficiary, id("bob"));
+    let own = stage
+        .refused("bob", request.id, Stage::approval(&request))
+        .await;
+    assert_eq!(own, Refusal::OwnRequest);
+
+    let other = NewRequest {
+        beneficiary: Some(id("ana")),
+        ..stage.ask("30m")
+    };
+    let refused = stage.engine.open(&via("agent:bot"), other).await;
+    assert!(matches!(
+        refused,
+        Err(EngineError::Refused(Refusal::AgentForAnother { .. }))
+    ));
+
+    // Another's request it may neither decide nor see.
+    let anas = stage.open("ana", "30m").await;
+    let refused = stage
+        .refused("agent:bot", anas.id, Stage::approval(&anas))
+        .await;
+    assert_eq!(refused, Refusal::UnknownRequest);
+}
+
+#[tokio::test]
+async fn s11_a_requester_who_is_gone_before_the_decision_voids_the_request() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    stage.set_active("ana", false);
+    assert_eq!(
+        stage.approve("bob", &request).await.status(),
+        Status::Invalidated
+    );
+}
+
+#[tokio::test]
+async fn s11_a_policy_that_changed_voids_what_is_pending_and_cancels_what_is_approved() {
+    let stage = Stage::new();
+    let pending = stage.open("ana", "30m").await;
+    let approved = stage.open("cleo", "30m").await;
+    stage.approve("bob", &approved).await;
+    let stricter = stage.other(stage.clock.clone(), 2);
+    let voided = stricter
+        .handle(&via("bob"), pending.id, Stage::approval(&pending))
+        .await;
+    assert_eq!(voided.unwrap().status(), Status::Invalidated);
+    stricter.tend(approved.id).await.unwrap();
+    assert_eq!(stage.status(approved.id).await, Status::Cancelled);
+    assert!(stage.provider.ledger().calls().is_empty());
+}
+
+#[tokio::test]
+async fn s11_an_approver_who_left_before_the_grant_call_cancels_it() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    stage.approve("bob", &request).await;
+    stage.set_active("bob", false);
+    stage.work().await;
+    assert_eq!(stage.status(request.id).await, Status::Cancelled);
+    assert!(stage.provider.ledger().calls().is_empty());
+}
+
+#[tokio::test]
+async fn s12_a_decision_on_something_else_than_was_shown_is_refused() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    let other = stage.open("cleo", "30m").await;
+    let prefix = request.digest().prefix();
+    for stale in [
+        other.digest().prefix(),
+        prefix[..15].to_owned(),
+        String::new(),
+    ] {
+        let verb = Verb::Approve {
+            ttl: None,
+            digest: stale,
+        };
+        assert_eq!(
+            stage.refused("bob", request.id, verb).await,
+            Refusal::StaleDigest
+        );
+    }
+    // An approval does not change what the next approver was shown.
+    let stage = Stage::with(minted(), 2);
+    let request = stage.open("ana", "30m").await;
+    let shown = request.digest();
+    assert_eq!(stage.approve("bob", &request).await.digest(), shown);
+}
+
+#[tokio::test]
+async fn a_request_that_one_may_not_see_is_answered_like_none() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    let foreign = stage.engine.read(&via("cleo"), request.id).await;
+    assert!(matches!(
+        foreign,
+        Err(EngineError::Refused(Refusal::UnknownRequest))
+    ));
+    let verb = Stage::approval(&request);
+    assert_eq!(
+        stage.refused("cleo", request.id, verb).await,
+        Refusal::UnknownRequest
+    );
+    for reader in ["ana", "bob", "sven"] {
+        assert!(
+            stage.engine.read(&via(reader), request.id).await.is_ok(),
+            "{reader}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_pause_stops_new_access_and_nothing_else() {
+    let stage = Stage::new();
+    let active = stage.active("30m").await;
+    let pending = stage.open("cleo", "30m").await;
+    let refused = stage.engine.set_paused(&via("ana"), true).await;
+    assert!(matches!(
+        refused,
+        Err(EngineError::Refused(Refusal::NotAllowedAnywhere { .. }))
+    ));
+    stage.engine.set_paused(&via("sven"), true).await.unwrap();
+    let opened = stage.engine.open(&via("cleo"), stage.ask("5m")).await;
+    assert!(matches!(opened, Err(EngineError::Refused(Refusal::Paused))));
+    let approved = stage
+        .refused("bob", pending.id, Stage::approval(&pending))
+        .await;
+    assert_eq!(approved, Refusal::Paused);
+    stage.say("ana", active.id, Verb::End).await.unwrap();
+    stage.pass(40).await;
+    assert_eq!(stage.status(active.id).await, Status::Closed);
+    stage.engine.set_paused(&via("sven"), false).await.unwrap();
+    assert_eq!(
+        stage.approve("bob", &pending).await.status(),
+        Status::Approved
+    );
+}

@@ -1,0 +1,304 @@
+//! S1, S4, S11, S15 and the minted kind: how access comes to be.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use jit_core::Refusal;
+use jit_core::catalog::Entitlement;
+use jit_core::engine::{EngineError, Verb};
+use jit_core::ports::{
+    GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RequestStore, RevokeCall,
+    Standing,
+};
+use jit_core::principal::Profile;
+use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::request::{CancelReason, Phase, Status};
+use jit_testkit::hostile::{Fault, HostileHandle};
+use jit_testkit::store::MemoryStore;
+
+use jit_testkit::stage::{Stage, minted, secs, standing, via};
+
+/// Looks into the store at each grant call.
+struct Witness {
+    inner: HostileHandle,
+    store: Arc<MemoryStore>,
+    seen: Arc<Mutex<Vec<Status>>>,
+}
+
+#[async_trait]
+impl Provisioner for Witness {
+    fn describe(&self) -> Description {
+        self.inner.describe()
+    }
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Target, PortError> {
+        self.inner
+            .resolve(beneficiary, entitlement, parameters)
+            .await
+    }
+    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        let record = self.store.load(call.request).await?.unwrap();
+        let grant = record.grant().unwrap();
+        assert_eq!(grant.send_before, Some(call.send_before));
+        assert_eq!(grant.expires_at, call.expires_at);
+        assert_eq!(record.parts.first().target, *call.target);
+        assert!(call.send_before <= call.expires_at);
+        self.seen.lock().unwrap().push(record.status());
+        self.inner.grant(call).await
+    }
+    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
+        self.inner.mint(call).await
+    }
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        self.inner.revoke(call).await
+    }
+    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        self.inner.inspect(call).await
+    }
+    async fn standing(
+        &self,
+        resource: &str,
+        page: Option<&str>,
+    ) -> Result<Page<Standing>, PortError> {
+        self.inner.standing(resource, page).await
+    }
+}
+
+#[tokio::test]
+async fn s1_the_intent_is_committed_before_the_call_is_sent() {
+    let stage = Stage::new();
+    let seen = Arc::new(Mutex::new(vec![]));
+    let inner = stage.provider.as_seen_by(stage.clock.clone());
+    let witness = Witness {
+        inner,
+        store: stage.store.clone(),
+        seen: seen.clone(),
+    };
+    let stage = stage.around(Arc::new(witness));
+    let request = stage.active("30m").await;
+    assert_eq!(*seen.lock().unwrap(), [Status::Provisioning]);
+    assert!(stage.is_there(&request));
+}
+
+#[tokio::test]
+async fn s4_access_that_others_gave_is_refused_and_never_taken_away() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    // It appears between the ask and the lease.
+    stage
+        .provider
+        .foreign_grant(&Stage::target(&request), &Parameters::new());
+    stage.approve("bob", &request).await;
+    stage.work().await;
+    let record = stage.load(request.id).await;
+    let why = CancelReason::AlreadyStands;
+    assert_eq!(record.grant().unwrap().phase, Phase::Cancelled { why });
+    let again = stage.engine.open(&via("ana"), stage.ask("30m")).await;
+    assert!(matches!(
+        again,
+        Err(EngineError::Refused(Refusal::AlreadyStands))
+    ));
+    stage.pass(60).await;
+    assert!(stage.is_there(&request));
+    assert!(stage.provider.ledger().calls().is_empty());
+}
+
+#[tokio::test]
+async fn s4_a_longer_request_takes_over_without_a_gap() {
+    let stage = Stage::new();
+    let first = stage.active("10m").await;
+    stage.clock.advance(secs(300));
+    let second = stage.open("ana", "30m").await;
+    stage.approve("bob", &second).await;
+    stage.work().await;
+    assert_eq!(stage.status(first.id).await, Status::Closed);
+    assert_eq!(stage.status(second.id).await, Status::Active);
+    let ended = stage.refused("ana", first.id, Verb::End).await;
+    assert_eq!(ended, Refusal::Superseded { by: second.id });
+    // Nothing was granted a second time, and nothing was taken away in between.
+    stage.pass(400).await;
+    assert!(stage.is_there(&second));
+    assert_eq!(stage.provider.ledger().calls().len(), 1);
+    stage.pass(1_500).await;
+    assert_eq!(stage.status(second.id).await, Status::Closed);
+    assert!(!stage.is_there(&second));
+}
+
+#[tokio::test]
+async fn s4_a_newcomer_waits_while_the_slot_is_being_cleared() {
+    let stage = Stage::new();
+    let first = stage.active("10m").await;
+    let second = stage.open("ana", "30m").await;
+    stage.provider.outage_until(stage.now() + secs(20));
+    stage.say("ana", first.id, Verb::End).await.unwrap();
+    stage.approve("bob", &second).await;
+    stage.pass(10).await;
+    assert_eq!(stage.status(first.id).await, Status::Revoking);
+    assert_eq!(stage.status(second.id).await, Status::Approved);
+    stage.pass(120).await;
+    assert_eq!(stage.status(first.id).await, Status::Closed);
+    assert_eq!(stage.status(second.id).await, Status::Active);
+}
+
+#[tokio::test]
+async fn s4_a_grant_taken_over_that_then_goes_missing_fails_and_is_told() {
+    let stage = Stage::new();
+    let first = stage.active("10m").await;
+    let second = stage.open("ana", "30m").await;
+    stage.approve("bob", &second).await;
+    stage.work().await;
+    assert_eq!(stage.status(first.id).await, Status::Closed);
+    stage
+        .provider
+        .foreign_revoke(&Stage::target(&first), &Parameters::new());
+    stage.pass(61).await;
+    assert!(stage.status(second.id).await.is_over() || stage.status(second.id).await.is_live());
+    stage.pass(60).await;
+    let record = stage.load(second.id).await;
+    let cause = jit_core::request::Cause::Failed;
+    let end = jit_core::request::End::Gone { cause };
+    assert_eq!(record.grant().unwrap().phase, Phase::Closed { end });
+}
+
+#[tokio::test]
+async fn a_reply_that_says_nothing_was_done_is_tried_again_before_provision_by() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    stage.approve("bob", &request).await;
+    stage.provider.fail_next_write(Fault::ErrorBefore);
+    stage.work().await;
+    assert_eq!(stage.status(request.id).await, Status::Provisioning);
+    stage.pass(5).await;
+    let record = stage.load(request.id).await;
+    assert_eq!(record.status(), Status::Active);
+    assert_eq!(record.grant().unwrap().epoch, 2);
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_verified_and_not_sent_again() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    stage.approve("bob", &request).await;
+    stage.provider.fail_next_write(Fault::LostReply);
+    stage.work().await;
+    assert_eq!(stage.status(request.id).await, Status::Provisioning);
+    stage.pass(29).await;
+    assert_eq!(stage.status(request.id).await, Status::Provisioning);
+    stage.pass(2).await;
+    assert_eq!(stage.status(request.id).await, Status::Active);
+    assert_eq!(stage.provider.ledger().calls().len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_provisioned_in_time_is_given_up() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "2m").await;
+    stage.approve("bob", &request).await;
+    stage.provider.outage_until(stage.now() + secs(200));
+    stage.pass(89).await;
+    assert_eq!(stage.status(request.id).await, Status::Approved);
+    stage.pass(1).await;
+    let record = stage.load(request.id).await;
+    let why = CancelReason::NotProvisioned;
+    assert_eq!(record.grant().unwrap().phase, Phase::Cancelled { why });
+}
+
+#[tokio::test]
+async fn s15_a_credential_is_given_once_and_kept_nowhere() {
+    let stage = Stage::with(minted(), 1);
+    let request = stage.open("ana", "30m").await;
+    let early = stage.engine.collect(&via("ana"), request.id).await;
+    assert!(matches!(
+        early,
+        Err(EngineError::Refused(Refusal::NotCollectable { .. }))
+    ));
+    stage.approve("bob", &request).await;
+    stage.pass(5).await;
+    assert_eq!(
+        stage.status(request.id).await,
+        Status::Approved,
+        "a worker never mints"
+    );
+    let other = stage.engine.collect(&via("bob"), request.id).await;
+    assert!(matches!(
+        other,
+        Err(EngineError::Refused(Refusal::NotTheAsker))
+    ));
+    let collected = stage.engine.collect(&via("ana"), request.id).await.unwrap();
+    let secret = collected.secret.expose().to_owned();
+    assert!(stage.provider.ledger().works(&secret));
+    assert!(!format!("{collected:?}").contains(&secret));
+    let again = stage.engine.collect(&via("ana"), request.id).await;
+    assert!(matches!(
+        again,
+        Err(EngineError::Refused(Refusal::AlreadyCollected))
+    ));
+    let stored: String = stage
+        .store
+        .stored()
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    let audit = format!("{:?}", stage.store.all_chains());
+    assert!(!stored.contains(&secret) && !audit.contains(&secret));
+    stage.pass(1_802).await;
+    assert!(!stage.provider.ledger().works(&secret));
+}
+
+#[tokio::test]
+async fn a_lost_mint_reply_is_never_minted_again_and_what_it_made_is_revoked() {
+    let stage = Stage::with(minted(), 1);
+    let request = stage.open("ana", "30m").await;
+    stage.approve("bob", &request).await;
+    stage.provider.fail_next_write(Fault::LostReply);
+    let lost = stage.engine.collect(&via("ana"), request.id).await;
+    assert!(matches!(lost, Err(EngineError::Failed(_))));
+    let again = stage.engine.collect(&via("ana"), request.id).await;
+    assert!(matches!(
+        again,
+        Err(EngineError::Refused(Refusal::AlreadyCollected))
+    ));
+    assert_eq!(stage.provider.ledger().minted(request.id).len(), 1);
+    stage.pass(40).await;
+    let intervals = stage.provider.ledger().minted(request.id);
+    assert!(
+        intervals[0].until.is_some(),
+        "nobody holds it, so it is taken back"
+    );
+}
+
+#[tokio::test]
+async fn a_mint_that_did_nothing_may_be_collected_again_until_collect_by() {
+    let stage = Stage::with(minted(), 1);
+    let request = stage.open("ana", "30m").await;
+    stage.approve("bob", &request).await;
+    stage.provider.fail_next_write(Fault::ErrorBefore);
+    assert!(stage.engine.collect(&via("ana"), request.id).await.is_err());
+    assert!(stage.engine.collect(&via("ana"), request.id).await.is_ok());
+
+    let unused = stage.open("cleo", "30m").await;
+    stage.approve("bob", &unused).await;
+    stage.clock.advance(secs(600));
+    let late = stage.engine.collect(&via("cleo"), unused.id).await;
+    assert!(late.is_err());
+    stage.work().await;
+    let why = CancelReason::NotCollected;
+    let record = stage.load(unused.id).await;
+    assert_eq!(record.grant().unwrap().phase, Phase::Cancelled { why });
+}
+
+#[tokio::test]
+async fn s11_what_others_take_over_the_slot_with_is_judged_again_at_the_lease() {
+    let stage = Stage::with(standing(0, 0), 1);
+    let request = stage.open("ana", "30m").await;
+    stage.approve("bob", &request).await;
+    stage.set_active("ana", false);
+    stage.work().await;
+    let why = CancelReason::NoLongerEligible;
+    let record = stage.load(request.id).await;
+    assert_eq!(record.grant().unwrap().phase, Phase::Cancelled { why });
+}

@@ -1,0 +1,15 @@
+//! The invariants that are numbered in the crate's documentation, each with at least one test that
+//! is named after it. The simulation in the workspace's `tests` asserts them over thousands of
+//! drawn lifecycles.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a fixture that breaks is a test that fails"
+)]
+
+mod deciding;
+mod granting;
+mod proving;
+mod revoking;

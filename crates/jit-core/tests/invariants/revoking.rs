@@ -1,0 +1,258 @@
+//! S2, S3, S7, L1, L2, L5 and K1: how access goes away.
+
+use std::sync::Arc;
+
+use jit_core::Refusal;
+use jit_core::audit::Fact;
+use jit_core::engine::{EngineError, Verb};
+use jit_core::ports::RequestStore;
+use jit_core::request::{Cause, End, Phase, Status};
+use jit_testkit::hostile::Fault;
+use jit_testkit::time::ManualClock;
+
+use jit_testkit::stage::{Stage, secs, standing, via};
+
+#[tokio::test]
+async fn s2_an_answered_delete_ends_nothing_until_the_provider_was_read_back() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    stage.say("ana", request.id, Verb::End).await.unwrap();
+    // The delete arrives, its read-back does not.
+    stage.provider.fail_next_read(Fault::ErrorBefore);
+    stage.work().await;
+    assert!(!stage.is_there(&request));
+    assert_eq!(stage.status(request.id).await, Status::Revoking);
+    stage.pass(2).await;
+    assert_ne!(stage.status(request.id).await, Status::Revoking);
+}
+
+#[tokio::test]
+async fn s3_a_record_settles_for_v_and_a_after_the_last_call_that_may_have_been_sent() {
+    let mut nature = standing(40, 20);
+    nature.description.pending_visible = false;
+    let stage = Stage::with(nature, 1);
+    let request = stage.active("10m").await;
+    let send_before = request.grant().unwrap().send_before.unwrap();
+    stage.say("ana", request.id, Verb::End).await.unwrap();
+    stage.work().await;
+    let record = stage.load(request.id).await;
+    let Phase::Settling { watch, .. } = &record.grant().unwrap().phase else {
+        panic!("{:?}", record.status());
+    };
+    assert_eq!(
+        watch.until,
+        send_before + secs(60),
+        "V + A after the later of the two"
+    );
+    stage.clock.set(watch.until - secs(1));
+    stage.work().await;
+    assert_eq!(stage.status(request.id).await, Status::Settling);
+    stage.clock.set(watch.until);
+    stage.work().await;
+    assert_eq!(stage.status(request.id).await, Status::Closed);
+}
+
+#[tokio::test]
+async fn s3_a_late_effect_that_is_seen_while_settling_is_revoked() {
+    let stage = Stage::with(standing(40, 0), 1);
+    let request = stage.open("ana", "10m").await;
+    stage.approve("bob", &request).await;
+    stage.provider.fail_next_write(Fault::Late);
+    stage.work().await;
+    stage.say("ana", request.id, Verb::End).await.unwrap();
+    stage.pass(200).await;
+    let events = stage.store.events(request.id).await.unwrap();
+    let facts: Vec<Fact> = events
+        .iter()
+        .map(|it| it.event().unwrap().event.what)
+        .collect();
+    assert!(!stage.is_there(&request), "{facts:#?}");
+    assert_eq!(stage.status(request.id).await, Status::Closed);
+}
+
+#[tokio::test]
+async fn s7_revoking_needs_neither_the_directory_nor_the_policy_nor_the_people() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    *stage.people.is_down.lock().unwrap() = true;
+    stage.people.profiles.lock().unwrap().clear();
+    // Another process, with a policy of its own, finds it due.
+    let other = stage.other(stage.clock.clone(), 3);
+    stage.clock.advance(secs(601));
+    other.tend(request.id).await.unwrap();
+    assert!(!stage.is_there(&request));
+}
+
+#[tokio::test]
+async fn s11_a_beneficiary_who_became_inactive_loses_active_access() {
+    let stage = Stage::new();
+    let request = stage.active("1h").await;
+    stage.set_active("ana", false);
+    stage.pass(301).await;
+    assert!(!stage.is_there(&request));
+    stage.pass(60).await;
+    let record = stage.load(request.id).await;
+    let end = End::Gone {
+        cause: Cause::Revoked,
+    };
+    assert_eq!(record.grant().unwrap().phase, Phase::Closed { end });
+}
+
+#[tokio::test]
+async fn l1_access_ends_at_its_end_and_not_before() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    stage
+        .clock
+        .set(request.grant().unwrap().expires_at - secs(1));
+    stage.work().await;
+    assert!(stage.is_there(&request));
+    stage.clock.advance(secs(1));
+    stage.work().await;
+    assert!(!stage.is_there(&request));
+}
+
+#[tokio::test]
+async fn l2_a_revoke_is_tried_for_ever_and_at_most_a_minute_apart() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    stage.clock.set(request.grant().unwrap().expires_at);
+    stage.provider.outage_until(stage.now() + secs(7_200));
+    let mut tries = vec![];
+    for _ in 0..7_100 {
+        let before = stage.load(request.id).await.version;
+        stage.pass(1).await;
+        if stage.load(request.id).await.version > before {
+            tries.push(stage.now());
+        }
+    }
+    let longest = tries
+        .windows(2)
+        .map(|pair| pair[1].since(pair[0]))
+        .max()
+        .unwrap();
+    assert!(longest <= secs(61), "{longest:?}");
+    assert!(tries.len() > 100, "{}", tries.len());
+    stage.pass(200).await;
+    assert!(!stage.is_there(&request));
+    // A long series of like failures is few events.
+    let events = stage.store.events(request.id).await.unwrap();
+    assert!(events.len() < 40, "{}", events.len());
+}
+
+#[tokio::test]
+async fn l5_an_ending_without_progress_is_stuck_paged_and_still_tried() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    stage.clock.set(request.grant().unwrap().expires_at);
+    stage.provider.outage_until(stage.now() + secs(300));
+    stage.pass(59).await;
+    assert!(
+        stage
+            .load(request.id)
+            .await
+            .grant()
+            .unwrap()
+            .stuck
+            .is_none()
+    );
+    stage.pass(2).await;
+    assert!(
+        stage
+            .load(request.id)
+            .await
+            .grant()
+            .unwrap()
+            .stuck
+            .is_some()
+    );
+    let pages = stage.pager.0.lock().unwrap().clone();
+    assert_eq!(pages.len(), 1);
+    assert_eq!(pages[0].request, Some(request.id));
+    stage.pass(400).await;
+    assert!(!stage.is_there(&request));
+    assert!(
+        stage
+            .load(request.id)
+            .await
+            .grant()
+            .unwrap()
+            .stuck
+            .is_none()
+    );
+    assert_eq!(stage.pager.0.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn l5_a_provider_that_refuses_three_times_is_stuck_at_once() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    stage.clock.set(request.grant().unwrap().expires_at);
+    stage.provider.forbidden_until(stage.now() + secs(300));
+    stage.pass(12).await;
+    assert!(
+        stage
+            .load(request.id)
+            .await
+            .grant()
+            .unwrap()
+            .stuck
+            .is_some()
+    );
+    stage.pass(420).await;
+    assert_eq!(stage.status(request.id).await, Status::Closed);
+}
+
+#[tokio::test]
+async fn a_third_person_revokes_only_with_the_right() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    let verb = Verb::Revoke {
+        reason: Some("incident over".parse().unwrap()),
+    };
+    let refused = stage.refused("bob", request.id, verb.clone()).await;
+    assert!(matches!(refused, Refusal::NotAllowed { .. }));
+    let revoking = stage.say("sven", request.id, verb.clone()).await.unwrap();
+    assert_eq!(revoking.grant().unwrap().expires_at, stage.now());
+    stage.work().await;
+    assert!(!stage.is_there(&request));
+    let again = stage.refused("sven", request.id, verb).await;
+    assert!(matches!(
+        again,
+        Refusal::AlreadyEnding | Refusal::AlreadyOver { .. }
+    ));
+}
+
+#[tokio::test]
+async fn k1_a_clock_that_is_behind_grants_nothing_and_goes_on_revoking() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    let pending = stage.open("cleo", "10m").await;
+    // This process believes that it is ten seconds earlier than what was committed.
+    let clock = Arc::new(ManualClock::at(stage.now() - secs(10)));
+    let other = stage.other(clock.clone(), 1);
+    other.tend(request.id).await.unwrap();
+    let approved = other
+        .handle(&via("bob"), pending.id, Stage::approval(&pending))
+        .await;
+    assert!(
+        matches!(approved, Err(EngineError::Refused(Refusal::ClockOff { off_by })) if off_by == secs(10))
+    );
+    stage.say("ana", request.id, Verb::End).await.unwrap();
+    other.tend(request.id).await.unwrap();
+    assert!(!stage.is_there(&request));
+}
+
+#[tokio::test]
+async fn k1_expiry_is_judged_by_the_newest_commit() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    let clock = Arc::new(ManualClock::at(stage.now()));
+    let other = stage.other(clock, 1);
+    stage.clock.set(request.grant().unwrap().expires_at);
+    // A commit of another process tells this one that it is later than its own clock says.
+    let newer = stage.open("cleo", "10m").await;
+    other.tend(newer.id).await.unwrap();
+    other.tend(request.id).await.unwrap();
+    assert!(!stage.is_there(&request));
+}

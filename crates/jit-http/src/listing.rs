@@ -1,0 +1,172 @@
+//! What the API lists: pages of requests, what can be asked for, verdicts, and the audit of a
+//! request. Views like those of [`crate::view`].
+
+use std::collections::BTreeMap;
+
+use jit_core::audit::{Actor, AuditEvent, Fact};
+use jit_core::catalog::{Entitlement, ParameterRule};
+use jit_core::policy::{Policy, Verdict};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::view::{RequestView, StatusView};
+
+/// Requests, from the newest to the oldest.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RequestList {
+    /// The requests.
+    pub(crate) requests: Vec<RequestView>,
+    /// The value of `after` that gives the next page; left out on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
+}
+
+/// What can be asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EntitlementList {
+    /// By id.
+    pub(crate) entitlements: Vec<EntitlementView>,
+}
+
+/// One thing that can be asked for, with the terms of its tier.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EntitlementView {
+    /// Its id.
+    #[schema(example = "groupfile/admins")]
+    pub(crate) id: String,
+    /// One line for people.
+    pub(crate) title: String,
+    /// Its risk class.
+    pub(crate) tier: String,
+    /// Whether a request may carry parameters.
+    pub(crate) takes_parameters: bool,
+    /// The duration of a request that names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl_default: Option<String>,
+    /// The longest duration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl_max: Option<String>,
+    /// How many people must approve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approvals: Option<u8>,
+    /// How many requests are approved without a person, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) automatic: Option<QuotaView>,
+}
+
+/// A number of automatic approvals per interval.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QuotaView {
+    /// How many.
+    pub(crate) ceiling: u32,
+    /// In which interval.
+    #[schema(example = "1d")]
+    pub(crate) per: String,
+}
+
+impl EntitlementView {
+    /// The entry with the terms that a request for it would have.
+    pub(crate) fn of(entry: &Entitlement, policy: &Policy) -> Self {
+        let tier = policy.tier(&entry.tier);
+        Self {
+            id: entry.id.to_string(),
+            title: entry.title.clone(),
+            tier: entry.tier.to_string(),
+            takes_parameters: entry.parameters == ParameterRule::Free,
+            ttl_default: tier.map(|tier| tier.ttl_default.to_string()),
+            ttl_max: tier.map(|tier| tier.ttl_max.to_string()),
+            approvals: tier.map(|tier| tier.approvals),
+            automatic: tier.and_then(|tier| tier.automatic).map(|quota| QuotaView {
+                ceiling: quota.ceiling,
+                per: quota.per.to_string(),
+            }),
+        }
+    }
+}
+
+/// The answer to "may they?", with its reasons.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VerdictView {
+    /// The answer.
+    pub(crate) allowed: bool,
+    /// Every rule that was looked at, as one sentence each, in the order of the policy.
+    #[schema(example = json!(["rule \"engineers\" allows it"]))]
+    pub(crate) trace: Vec<String>,
+}
+
+impl VerdictView {
+    /// The verdict in sentences.
+    pub(crate) fn of(verdict: &Verdict) -> Self {
+        Self {
+            allowed: verdict.allowed,
+            trace: verdict.trace.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+// --------------------------------------------------------------------------------------- events
+
+/// The audit of a request.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EventList {
+    /// In order.
+    pub(crate) events: Vec<EventView>,
+}
+
+/// One event of the audit.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EventView {
+    /// Its number in the chain of the request, from 1.
+    pub(crate) seq: u64,
+    /// When.
+    pub(crate) at: String,
+    /// Who: a principal, `service` or `operator`.
+    pub(crate) by: String,
+    /// What, in one word.
+    #[schema(example = "approved")]
+    pub(crate) fact: String,
+    /// What belongs to that fact.
+    #[schema(value_type = Object)]
+    pub(crate) details: BTreeMap<String, Value>,
+    /// How the request stood afterwards.
+    pub(crate) status: StatusView,
+    /// When the access ends, once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<String>,
+}
+
+impl EventView {
+    /// The event as its readers see it.
+    pub(crate) fn of(event: &AuditEvent) -> Self {
+        let (fact, details) = fact_view(&event.event.what);
+        Self {
+            seq: event.seq,
+            at: event.at.to_string(),
+            by: match &event.actor {
+                Actor::Principal { id, .. } => id.to_string(),
+                Actor::System => "service".to_owned(),
+                Actor::Operator => "operator".to_owned(),
+            },
+            fact,
+            details,
+            status: StatusView::of(event.event.status),
+            expires_at: event.event.expires_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// The audit's own words for a fact: its name, and its fields that say something.
+fn fact_view(fact: &Fact) -> (String, BTreeMap<String, Value>) {
+    let value = serde_json::to_value(fact)
+        .expect("a fact has string keys and finite numbers, so it serialises");
+    let Value::Object(mut fields) = value else {
+        return (String::new(), BTreeMap::new());
+    };
+    let name = match fields.remove("fact") {
+        Some(Value::String(name)) => name,
+        _ => String::new(),
+    };
+    let said = fields.into_iter().filter(|(_, value)| !value.is_null());
+    (name, said.collect())
+}

@@ -1,0 +1,179 @@
+//! What the file promises beside the contract: whole backups, every stored shape, an audit that
+//! cannot be edited through SQL, and calls that neither get lost nor move a paused clock.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::future::Future;
+use std::path::Path;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use jit_core::ports::{Commit, RequestStore};
+use jit_core::request::AccessRequest;
+use jit_sqlite::{Options, SqliteStore};
+use jit_testkit::sample;
+use rusqlite::Connection;
+
+fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(path, Options::default()).unwrap()
+}
+
+fn creation(number: u16) -> Commit {
+    sample::commit([sample::creation(sample::request(number))])
+}
+
+#[tokio::test]
+async fn every_released_shape_is_kept_to_the_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jit.db");
+    let store = open(&path);
+    let goldens = concat!(env!("CARGO_MANIFEST_DIR"), "/../jit-core/tests/goldens");
+    let mut count = 0;
+    for golden in std::fs::read_dir(goldens).unwrap() {
+        let text = std::fs::read_to_string(golden.unwrap().path()).unwrap();
+        let request = AccessRequest::from_stored(&text).unwrap();
+        let mut change = sample::update(request.clone());
+        change.expected = None;
+        store.commit(sample::commit([change])).await.unwrap();
+        assert_eq!(
+            store.load(request.id).await.unwrap().as_ref(),
+            Some(&request)
+        );
+        let raw = Connection::open(&path).unwrap();
+        let sql = "SELECT body FROM request WHERE id = ?1";
+        let body = raw.query_row(sql, [request.id.to_string()], |row| row.get::<_, String>(0));
+        assert_eq!(body.unwrap(), text.trim_end());
+        count += 1;
+    }
+    assert!(count >= 12, "a golden for every status");
+}
+
+#[tokio::test]
+async fn a_backup_is_whole_stands_alone_and_replaces_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("jit.db"));
+    for number in 1..=20 {
+        store.commit(creation(number)).await.unwrap();
+    }
+    let target = folder.path().join("backup.db");
+    store.backup_to(&target).await.unwrap();
+    store.commit(creation(21)).await.unwrap();
+
+    let error = store.backup_to(&target).await.unwrap_err();
+    assert!(!error.kind.is_retryable());
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut beside: Vec<String> = names.filter(|name| name.starts_with("backup")).collect();
+    beside.sort();
+    assert_eq!(beside, ["backup.db"], "one file, no remains");
+
+    let copy = open(&target);
+    assert_eq!(copy.integrity().await.unwrap(), Vec::<String>::new());
+    assert_eq!(copy.chains(None, 100).await.unwrap().len(), 20);
+    assert_eq!(
+        copy.load(sample::id(21)).await.unwrap(),
+        None,
+        "as it was then"
+    );
+    copy.commit(creation(22)).await.unwrap();
+    let nowhere = store.backup_to(folder.path().join("no/backup.db")).await;
+    assert!(nowhere.is_err());
+}
+
+#[tokio::test]
+async fn an_event_can_be_neither_changed_nor_removed_by_a_statement() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jit.db");
+    let store = open(&path);
+    store.commit(creation(1)).await.unwrap();
+    let before = store.events(sample::id(1)).await.unwrap();
+    let raw = Connection::open(&path).unwrap();
+    for sql in ["UPDATE event SET body = 'x'", "DELETE FROM event"] {
+        let error = raw.execute_batch(sql).unwrap_err().to_string();
+        assert!(error.contains("never"), "{error}");
+    }
+    assert_eq!(store.events(sample::id(1)).await.unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_caller_went_away_is_done_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jit.db");
+    let store = open(&path);
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch("BEGIN IMMEDIATE").unwrap();
+    {
+        let mut commit = std::pin::pin!(store.commit(creation(1)));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(
+            commit.as_mut().poll(&mut context).is_pending(),
+            "it waits for the lock"
+        );
+    }
+    assert_eq!(store.load(sample::id(1)).await.unwrap(), None);
+    raw.execute_batch("ROLLBACK").unwrap();
+    while store.load(sample::id(1)).await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    store.commit(creation(2)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_clock_stands_still_while_a_call_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("jit.db"));
+    // Without the calls on their threads this would run away with the time.
+    let ticking = tokio::spawn(async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+        }
+    });
+    let before = tokio::time::Instant::now();
+    for number in 1..=20 {
+        store.commit(creation(number)).await.unwrap();
+        assert!(store.load(sample::id(number)).await.unwrap().is_some());
+    }
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    ticking.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_calls_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("jit.db"));
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 1..=600 {
+        let store = store.clone();
+        calls.spawn(async move {
+            store.commit(creation(number)).await.unwrap();
+            store.load(sample::id(number)).await.unwrap().unwrap().id
+        });
+    }
+    let mut served = calls.join_all().await;
+    served.sort();
+    served.dedup();
+    assert_eq!(served.len(), 600);
+    assert_eq!(store.chains(None, 1_000).await.unwrap().len(), 600);
+}
+
+#[test]
+fn a_new_file_is_made_once_by_all_that_open_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let path = folder.path().join(format!("{round}.db"));
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    open(&path);
+                });
+            }
+        });
+    }
+}

@@ -1,0 +1,194 @@
+//! The rules of who may know whom, held against the manifests and the sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
+/// decision: it gets a line in `docs/adr/`.
+const EDGES: [(&str, &[&str]); 11] = [
+    ("jit-core", &[]),
+    ("jit-testkit", &["jit-core"]),
+    ("jit-sqlite", &["jit-core"]),
+    ("jit-groupfile", &["jit-core"]),
+    ("jit-http", &["jit-core"]),
+    ("jit-cli", &[]),
+    (
+        "jit-runtime",
+        &["jit-core", "jit-groupfile", "jit-http", "jit-sqlite"],
+    ),
+    ("jitd", &["jit-cli", "jit-core", "jit-runtime"]),
+    ("jit-sweeper", &["jit-core", "jit-runtime"]),
+    ("jit", &["jit-cli", "jit-core", "jit-runtime"]),
+    ("jit-tests", &[]),
+];
+
+/// What the domain may use of others. Everything here is small and does no I/O.
+const CORE_MAY_USE: [&str; 10] = [
+    "async-trait",
+    "futures-util",
+    "serde",
+    "serde_json",
+    "sha2",
+    "thiserror",
+    "time",
+    "tracing",
+    "uuid",
+    "zeroize",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests lie in the workspace")
+        .to_owned()
+}
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// The names of a package's dependencies of this kind (`None` is the ordinary one).
+fn dependencies(package: &Value, kind: Option<&str>) -> BTreeSet<String> {
+    let all = package["dependencies"].as_array().unwrap();
+    let of_kind = all.iter().filter(|it| it["kind"].as_str() == kind);
+    of_kind
+        .map(|it| it["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn sources(under: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(under).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && name != "node_modules" && !name.starts_with('.') {
+            sources(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn a_crate_depends_on_none_of_ours_but_those_in_the_table() {
+    let allowed: BTreeMap<&str, BTreeSet<String>> = EDGES
+        .iter()
+        .map(|(name, may)| (*name, may.iter().map(|it| (*it).to_owned()).collect()))
+        .collect();
+    let packages = packages();
+    let names: BTreeSet<&str> = packages
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        allowed.keys().copied().collect(),
+        "the crates are not those of the table"
+    );
+    for package in &packages {
+        let name = package["name"].as_str().unwrap();
+        let used: BTreeSet<String> = dependencies(package, None)
+            .into_iter()
+            .filter(|it| names.contains(it.as_str()))
+            .collect();
+        let forbidden: Vec<_> = used.difference(&allowed[name]).collect();
+        assert!(forbidden.is_empty(), "{name} may not know {forbidden:?}");
+        assert!(
+            !used.contains("jit-testkit"),
+            "{name} links the testkit outside its tests"
+        );
+    }
+}
+
+#[test]
+fn the_domain_uses_nothing_that_does_io() {
+    let packages = packages();
+    let core = packages.iter().find(|it| it["name"] == "jit-core").unwrap();
+    let used = dependencies(core, None);
+    let may: BTreeSet<String> = CORE_MAY_USE.iter().map(|it| (*it).to_owned()).collect();
+    let more: Vec<_> = used.difference(&may).collect();
+    assert!(more.is_empty(), "jit-core may not use {more:?}");
+}
+
+#[test]
+fn the_lifecycle_is_pure() {
+    let core = root().join("crates/jit-core/src");
+    let mut files = vec![];
+    sources(&core.join("lifecycle"), &mut files);
+    let below = [
+        "audit.rs",
+        "catalog.rs",
+        "digest.rs",
+        "policy.rs",
+        "principal.rs",
+        "provider.rs",
+        "request.rs",
+        "time.rs",
+    ];
+    files.extend(below.map(|name| core.join(name)));
+    let forbidden = [
+        "async fn",
+        ".await",
+        "dyn Clock",
+        "dyn RequestStore",
+        "dyn Provisioner",
+        "dyn Directory",
+        "crate::engine",
+        "now_utc",
+        "SystemTime",
+        "std::fs",
+        "std::net",
+        "std::env",
+        "tracing::",
+    ];
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for word in forbidden {
+            assert!(!text.contains(word), "{} uses {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_says_first_what_lives_in_it() {
+    let mut files = vec![];
+    sources(&root(), &mut files);
+    assert!(files.len() > 30);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            text.starts_with("//! "),
+            "{} does not begin with //!",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn nobody_outside_the_simulation_judges_by_a_wildcard_over_the_states() {
+    let mut files = vec![];
+    sources(&root().join("crates/jit-core/src/lifecycle"), &mut files);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            !text.contains("_ => Transition"),
+            "{} has a wildcard arm that ends in a transition",
+            file.display()
+        );
+    }
+}
