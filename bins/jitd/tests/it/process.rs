@@ -8,6 +8,7 @@ use std::time::Duration;
 
 /// Far beyond what anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The command, with nothing of the environment of whoever runs the tests.
 pub(crate) fn jitd(arguments: &[&str]) -> Command {
@@ -85,7 +86,15 @@ impl Process {
 
     /// Waits for its end; its exit code.
     pub(crate) fn ends(&mut self) -> Option<i32> {
-        let ended = self.child.wait().unwrap();
+        let mut tries = PATIENCE.as_millis() / PAUSE.as_millis();
+        let ended = loop {
+            if let Some(ended) = self.child.try_wait().unwrap() {
+                break ended;
+            }
+            assert!(tries > 0, "it never ended: {:#?}", self.heard);
+            tries -= 1;
+            std::thread::sleep(PAUSE);
+        };
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
             self.heard.push(line);
         }
@@ -110,7 +119,7 @@ impl Drop for Process {
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let held = async {
         while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     let held = tokio::time::timeout(PATIENCE, held).await;

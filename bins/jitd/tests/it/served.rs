@@ -1,5 +1,8 @@
 //! `jitd run` as a process: stopped well, and killed at the worst moment.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use jit_cli::{ApproveArgs, Command, Form, IdArgs, RequestArgs, Session};
 use jit_runtime::config::{Config, Environment};
 use jit_runtime::daemon::Sweeper;
@@ -98,6 +101,34 @@ async fn a_killed_daemon_that_is_started_again_goes_on() {
         ended["requests"].as_array().unwrap().len() == 1
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_call_under_way_is_answered_before_a_daemon_stops() {
+    let stage = Stage::set().await.unwrap();
+    let (mut process, server) = daemon(&stage);
+    let id = active(&stage, &server, "1h").await;
+    let address = server.strip_prefix("http://").unwrap();
+    let mut call = TcpStream::connect(address).unwrap();
+    let token = read(&stage.token_of(Person::Ana));
+    let asked = format!(
+        "GET /v1/requests/{id}?wait=2s HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         authorization: Bearer {}\r\n\r\n",
+        token.trim()
+    );
+    call.write_all(asked.as_bytes()).unwrap();
+    // A later call that was answered shows that this one has arrived.
+    let show = Command::Show(IdArgs { id });
+    jit(&stage, Person::Ana, &server, show).await;
+    process.signal("TERM");
+    let mut answer = String::new();
+    call.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(process.ends(), Some(0), "{:#?}", process.heard);
+    assert!(
+        TcpStream::connect(address).is_err(),
+        "nobody listens any more"
+    );
 }
 
 #[tokio::test]

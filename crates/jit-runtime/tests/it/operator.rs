@@ -67,6 +67,16 @@ async fn an_explanation_says_what_every_rule_says() {
         (&answer["allowed"], &answer["principal"]),
         (&true.into(), &"bob@example.com".into())
     );
+    let denied = "[[rule]]\nname = \"not the readers\"\neffect = \"deny\"\nrights = [\"operate\"]\n\
+                  entitlements = [\"groupfile/readers\"]\nprincipals = [\"*\"]\n\n\
+                  [[entitlement]]\nid = \"groupfile/readers\"\ntitle = \"Read\"\n\
+                  tier = \"standard\"\n\n[audit]";
+    house.rewrite("jit.toml", &[("[audit]", denied)]);
+    let (_, answer) = house.operate(explain("bob", Right::Operate)).await;
+    assert_eq!(
+        answer["allowed"], false,
+        "a right over everything is lost as a whole: {answer}"
+    );
     let nobody = house
         .operate_in(Form::Text, explain("eve", Right::Approve))
         .await;

@@ -56,23 +56,6 @@ async fn an_address_that_is_taken_is_told_with_its_key() {
     assert!(refused.to_string().contains(&address), "{refused}");
 }
 
-#[tokio::test]
-async fn a_call_under_way_is_answered_before_a_daemon_stops() {
-    let house = House::new();
-    let daemon = house.daemon().await;
-    let (ana, _) = house.callers(&daemon).await;
-    let api = daemon.api.clone();
-    let id = ana.asked("1h").await;
-    let path = format!("/v1/requests/{id}?wait=2s");
-    let waiting = tokio::spawn(async move { ana.get(&path).await });
-    // Nothing tells when a call has arrived; one that has not yet would fail to connect below.
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    daemon.stop().await;
-    assert_eq!(waiting.await.unwrap().0, 200);
-    let refused = reqwest::get(format!("{api}/health")).await;
-    assert!(refused.is_err(), "nobody listens any more");
-}
-
 /// Withdraws the request while it tells of it, the first time; and keeps what it told.
 #[derive(Default)]
 struct Meddler {
