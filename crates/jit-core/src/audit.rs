@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::policy::Right;
 use crate::principal::{Principal, PrincipalId};
-use crate::provider::{Presence, Target};
+use crate::provider::{ErrorKind, Presence, Target};
 use crate::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Mismatch, Reason, RequestId, Status, Stuck,
 };
@@ -44,12 +44,12 @@ pub enum CallResult {
     /// It said that it did nothing.
     DidNothing {
         /// The kind of the error.
-        error: crate::ports::ErrorKind,
+        error: ErrorKind,
     },
     /// It may have happened.
     Unknown {
         /// The kind of the error.
-        error: crate::ports::ErrorKind,
+        error: ErrorKind,
     },
 }
 

@@ -80,6 +80,7 @@
 
 pub mod audit;
 pub mod catalog;
+pub mod change;
 pub mod digest;
 pub mod engine;
 pub mod lifecycle;

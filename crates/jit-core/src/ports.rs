@@ -8,65 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{ChainHead, Sealed};
 use crate::catalog::{Entitlement, EntitlementId, ProviderName};
+pub use crate::change::{Change, Counter, SlotChange, Wake};
 use crate::digest::Digest;
 use crate::principal::{PrincipalId, Profile};
 use crate::provider::{Answer, Description, Handle, Parameters, Presence, SlotKey, Target};
+pub use crate::provider::{Effect, ErrorKind};
 use crate::request::{AccessRequest, RequestId, Slot, Status};
 use crate::time::Timestamp;
 
 // ------------------------------------------------------------------------------------- errors
-
-/// What a caller may do about a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorKind {
-    /// The thing is not there.
-    NotFound,
-    /// Another change stands in the way; again later.
-    Conflict,
-    /// The provider refuses us.
-    Forbidden,
-    /// Too fast; again after this long where the provider says so.
-    RateLimited {
-        /// How long to wait, in milliseconds.
-        retry_after_ms: Option<u64>,
-    },
-    /// It did not answer, or not sensibly.
-    Unavailable,
-    /// It will fail until somebody mends the configuration.
-    Misconfigured,
-}
-
-impl ErrorKind {
-    /// The only retry rule.
-    pub fn is_retryable(self) -> bool {
-        match self {
-            Self::Conflict | Self::RateLimited { .. } | Self::Unavailable => true,
-            Self::NotFound | Self::Forbidden | Self::Misconfigured => false,
-        }
-    }
-
-    /// The name of the kind, for metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::Conflict => "conflict",
-            Self::Forbidden => "forbidden",
-            Self::RateLimited { .. } => "rate_limited",
-            Self::Unavailable => "unavailable",
-            Self::Misconfigured => "misconfigured",
-        }
-    }
-}
-
-/// Whether a failed call may have had an effect all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// The other side said, or it is certain, that nothing was done.
-    None,
-    /// It may have happened.
-    Unknown,
-}
 
 /// The world failed. `Display` names adapter, operation and kind; the cause is in `source`.
 #[derive(Debug, thiserror::Error)]
@@ -358,39 +308,6 @@ pub struct Due {
     pub urgency: Urgency,
 }
 
-/// When a record is next due.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wake {
-    /// When.
-    pub at: Timestamp,
-    /// From when on it is due as a revoke, and listed before all that is not.
-    pub revoke_at: Option<Timestamp>,
-    /// At which provider.
-    pub provider: ProviderName,
-}
-
-/// The new state of one record.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The record as it is to be, its version already counted up.
-    pub record: AccessRequest,
-    /// The version that must be stored now; `None` where the record must not exist.
-    pub expected: Option<u64>,
-    /// The events that this change adds to its chain.
-    pub events: Vec<Sealed>,
-    /// When it is next due.
-    pub wake: Option<Wake>,
-}
-
-/// A change of a slot's owner.
-#[derive(Debug, Clone)]
-pub struct SlotChange {
-    /// The slot with its new owner.
-    pub slot: Slot,
-    /// The owner that must be stored now; `None` where the slot must not exist.
-    pub expected: Option<RequestId>,
-}
-
 /// Events for the system chain.
 #[derive(Debug, Clone)]
 pub struct SystemAppend {
@@ -398,19 +315,6 @@ pub struct SystemAppend {
     pub expected: ChainHead,
     /// The events behind it.
     pub events: Vec<Sealed>,
-}
-
-/// A count that may not pass its ceiling.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counter {
-    /// What is counted.
-    pub key: String,
-    /// In which interval: its number since the Unix epoch.
-    pub window: u64,
-    /// The most that it may reach.
-    pub ceiling: u32,
-    /// When the interval is over and the row may be forgotten.
-    pub forget_at: Timestamp,
 }
 
 /// A small row: a token hash, the pause flag, an identity mapping.

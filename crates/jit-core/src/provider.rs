@@ -209,3 +209,57 @@ pub enum Answer {
     /// Taken: the change will be in effect within A, or fail.
     Accepted,
 }
+
+// ----------------------------------------------------------------------------------- failures
+
+/// What a caller may do about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The thing is not there.
+    NotFound,
+    /// Another change stands in the way; again later.
+    Conflict,
+    /// The provider refuses us.
+    Forbidden,
+    /// Too fast; again after this long where the provider says so.
+    RateLimited {
+        /// How long to wait, in milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+    /// It did not answer, or not sensibly.
+    Unavailable,
+    /// It will fail until somebody mends the configuration.
+    Misconfigured,
+}
+
+impl ErrorKind {
+    /// The only retry rule.
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Self::Conflict | Self::RateLimited { .. } | Self::Unavailable => true,
+            Self::NotFound | Self::Forbidden | Self::Misconfigured => false,
+        }
+    }
+
+    /// The name of the kind, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+}
+
+/// Whether a failed call may have had an effect all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// The other side said, or it is certain, that nothing was done.
+    None,
+    /// It may have happened.
+    Unknown,
+}

@@ -9,8 +9,7 @@ use crate::audit::{AuditEvent, SystemFact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::digest::sha256_json;
 use crate::lifecycle::{
-    Automatic, By, Command, Failure, MintedAs, OpenFacts, Opening, Refusal, Secret, Transition,
-    decide, open,
+    Automatic, By, Command, MintedAs, OpenFacts, Opening, Refusal, Secret, Transition, decide, open,
 };
 use crate::policy::{Right, Verdict};
 use crate::ports::{
@@ -407,7 +406,7 @@ impl Engine {
         let minted = match self.provisioner_of(&leased)?.mint(call).await {
             Ok(minted) => minted,
             Err(error) => {
-                let answer = Err(Failure::new(&error, self.jitter()));
+                let answer = Err(self.failure(&error));
                 let failed = Command::MintAnswered {
                     epoch,
                     answer,

@@ -95,8 +95,13 @@ impl Engine {
         Err(PortError::nothing_done("engine", "save an outcome", ErrorKind::Conflict).into())
     }
 
-    fn failure(&self, error: &PortError) -> Failure {
-        Failure::new(error, self.jitter())
+    /// What the lifecycle needs of an error.
+    pub(super) fn failure(&self, error: &PortError) -> Failure {
+        Failure {
+            kind: error.kind,
+            effect: error.effect,
+            jitter: self.jitter(),
+        }
     }
 
     /// Turns an error into what the lifecycle needs of it, and logs the rest.

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::audit::{self, Actor, ChainHead, Fact};
 use crate::catalog::{Entitlement, EntitlementId};
+use crate::change::{Change, Counter};
 use crate::policy::{Right, Tier};
-use crate::ports::{Change, Counter};
 use crate::principal::{PrincipalId, PrincipalKind, Profile};
 use crate::provider::{Description, Kind, Parameters, Presence, Target};
 use crate::request::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ports::Wake;
+use crate::change::Wake;
 use crate::provider::Kind;
 use crate::request::{
     AccessRequest, CancelReason, Cause, Ending, Grant, Phase, Sent, Stage, Stuck,

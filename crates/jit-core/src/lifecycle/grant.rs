@@ -11,9 +11,9 @@ use super::{
     SEND_WITHIN, Secret, TAKEN_FOR, Transition, WAIT_AGAIN, change,
 };
 use crate::audit::{Actor, CallResult, Fact};
-use crate::ports::{Change, Effect, ErrorKind, SlotChange};
+use crate::change::{Change, SlotChange};
 use crate::principal::Profile;
-use crate::provider::{Answer, Kind, NativeExpiry, Presence};
+use crate::provider::{Answer, Effect, ErrorKind, Kind, NativeExpiry, Presence};
 use crate::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Ending, Grant, Mismatch, Phase, Sent, Slot,
     Stage, Watch,

@@ -20,10 +20,10 @@ pub use refusal::Refusal;
 
 use crate::audit::{self, Actor, Fact};
 use crate::catalog::Catalog;
+use crate::change::{Change, Counter, SlotChange};
 use crate::policy::Policy;
-use crate::ports::{Change, Counter, Effect, ErrorKind, PortError, SlotChange};
 use crate::principal::{Principal, PrincipalId, Profile};
-use crate::provider::{Answer, Handle, Presence, Target};
+use crate::provider::{Answer, Effect, ErrorKind, Handle, Presence, Target};
 use crate::request::{AccessRequest, Reason, RequestId, Slot};
 use crate::time::{Timestamp, Ttl};
 
@@ -150,15 +150,6 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Takes from an error what matters here.
-    pub fn new(error: &PortError, jitter: Duration) -> Self {
-        Self {
-            kind: error.kind,
-            effect: error.effect,
-            jitter,
-        }
-    }
-
     /// When to try again after this many failures in a row: 1 s, 2 s, 4 s … capped at
     /// [`BACKOFF_MAX`], and no sooner than the provider asked for.
     fn pause(&self, failures: u32) -> Duration {
