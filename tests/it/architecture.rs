@@ -150,7 +150,7 @@ fn the_lifecycle_is_pure() {
         "dyn Provisioner",
         "dyn Directory",
         "crate::engine",
-        "crate::ports",
+        "use crate::ports",
         "now_utc",
         "SystemTime",
         "std::fs",
