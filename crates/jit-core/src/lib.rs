@@ -72,9 +72,9 @@
 //!   every pending request and every approved one reaches an end by its deadline.
 //!
 //! **Clock**
-//! - **K1** within a process the time never runs backwards; expiry is judged by the later of the
-//!   clock and the newest commit; a clock found behind by more than 5 s grants nothing and goes on
-//!   revoking.
+//! - **K1** within a process the time never runs backwards; everything is judged by the clock, and
+//!   as far ahead of it as the newest commit was when it was seen; a clock that was found behind by
+//!   more than 5 s grants nothing and goes on revoking.
 
 #![warn(missing_docs)]
 
