@@ -163,16 +163,7 @@ impl std::fmt::Debug for HostileProvider {
 pub fn memory_standing(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> HostileProvider {
     let nature = Nature {
         realm: "memory".to_owned(),
-        description: Description {
-            kind: Kind::Standing,
-            native_expiry: NativeExpiry::None,
-            revocable: true,
-            pending_visible: true,
-            listable: true,
-            accepted_within: Duration::ZERO,
-            applied_within: Duration::ZERO,
-            residual: Duration::ZERO,
-        },
+        description: Description::immediate(),
         apply: Apply::AtOnce,
         skew_allowance: Duration::ZERO,
     };
@@ -187,12 +178,7 @@ pub fn memory_minter(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> HostileP
         description: Description {
             kind: Kind::Minted,
             native_expiry: NativeExpiry::Exact,
-            revocable: true,
-            pending_visible: true,
-            listable: true,
-            accepted_within: Duration::ZERO,
-            applied_within: Duration::ZERO,
-            residual: Duration::ZERO,
+            ..Description::immediate()
         },
         apply: Apply::AtOnce,
         skew_allowance: Duration::ZERO,

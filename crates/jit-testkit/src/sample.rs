@@ -6,7 +6,7 @@ use std::time::Duration;
 use jit_core::audit::{Actor, ChainHead, EVENT_SHAPE, Fact, Link, RequestEvent, Sealed};
 use jit_core::digest::Digest;
 use jit_core::ports::{Change, Commit, Wake};
-use jit_core::provider::{Description, Kind, NativeExpiry, Parameters, Target};
+use jit_core::provider::{Description, Parameters, Target};
 use jit_core::request::{
     AccessRequest, Approval, Approver, CancelReason, Cause, End, Ending, Grant, Mismatch, Part,
     Parts, Phase, REQUEST_SHAPE, RequestId, Sent, Stage, Status, Terms, Watch,
@@ -35,14 +35,9 @@ pub fn id(number: u16) -> RequestId {
 /// What the samples say of their provider: standing access, nothing ends it by itself.
 pub fn standing() -> Description {
     Description {
-        kind: Kind::Standing,
-        native_expiry: NativeExpiry::None,
-        revocable: true,
-        pending_visible: true,
-        listable: true,
         accepted_within: Duration::from_secs(20),
         applied_within: Duration::from_secs(10),
-        residual: Duration::ZERO,
+        ..Description::immediate()
     }
 }
 
