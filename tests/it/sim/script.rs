@@ -62,14 +62,14 @@ const FATES: [(Fate, u64); 20] = [
     (Fate::Expires, 20),
     (Fate::Ends, 10),
     (Fate::Revoked, 8),
-    (Fate::LateReply, 76),
+    (Fate::LateReply, 90),
     (Fate::EndsInFlight, 20),
     (Fate::Alias, 6),
     (Fate::Extended, 10),
     (Fate::Resumed, 14),
     (Fate::Twins, 36),
     (Fate::Outage, 10),
-    (Fate::PolicyPending, 7),
+    (Fate::PolicyPending, 8),
     (Fate::PolicyApproved, 7),
     (Fate::Denied, 18),
     (Fate::Withdrawn, 14),
@@ -473,7 +473,7 @@ impl Script {
             Fate::LateReply => {
                 tokio::time::sleep(Duration::from_secs(3)).await;
                 self.say(&requester(&request), id, Verb::End).await;
-                if self.below(3) == 0 && self.reaches(id, &[Status::Settling]).await {
+                if self.below(6) == 0 && self.reaches(id, &[Status::Settling]).await {
                     // Somebody has the slot by the time that the reply comes.
                     self.again(ask, 200).await;
                 }

@@ -10,8 +10,12 @@ use super::script::Fate;
 use super::{Focus, Mood, Outcome, Plan, run};
 
 const PER_SEED: u64 = 20;
-/// How many lifecycles the gate runs; `JIT_SIM_LIFECYCLES` says otherwise.
-const LIFECYCLES: u64 = 6_000;
+/// How many lifecycles the gate runs at the least; `JIT_SIM_LIFECYCLES` says how many exactly.
+const LIFECYCLES: u64 = 4_000;
+/// How many more, again and again, until everything was met often enough.
+const MORE: u64 = 500;
+/// How many it may take to meet everything often enough.
+const LIFECYCLES_MOST: u64 = 12_000;
 /// How often each edge, fault and crash point must have been hit in a gate run.
 const COVERAGE: u64 = 100;
 
@@ -140,29 +144,44 @@ fn no_drawn_lifecycle_breaks_an_invariant_and_every_edge_and_fault_is_met() {
         assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
         return;
     }
-    let lifecycles = from_environment("JIT_SIM_LIFECYCLES").unwrap_or(LIFECYCLES);
-    let ran = run_all(0..lifecycles.div_ceil(PER_SEED), plan, |outcome| {
-        !outcome.violations.is_empty()
-    });
-    if let Some((seed, outcome)) = ran.bad {
-        panic!(
-            "JIT_SIM_SEED={seed} (trace {}) breaks:\n{:#?}",
-            outcome.trace, outcome.violations
+    let wanted = from_environment("JIT_SIM_LIFECYCLES");
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut seeds = 0;
+    loop {
+        let more = wanted.unwrap_or(if seeds == 0 { LIFECYCLES } else { MORE });
+        let next = seeds + more.div_ceil(PER_SEED);
+        let ran = run_all(seeds..next, plan, |outcome| !outcome.violations.is_empty());
+        if let Some((seed, outcome)) = ran.bad {
+            panic!(
+                "JIT_SIM_SEED={seed} (trace {}) breaks:\n{:#?}",
+                outcome.trace, outcome.violations
+            );
+        }
+        for (name, count) in ran.counts {
+            *counts.entry(name).or_default() += count;
+        }
+        seeds = next;
+        let rare = rare(&counts);
+        let lifecycles = seeds * PER_SEED;
+        if rare.is_empty() || wanted.is_some() {
+            println!("{lifecycles} lifecycles: {counts:#?}");
+            return;
+        }
+        assert!(
+            lifecycles < LIFECYCLES_MOST,
+            "met less than {COVERAGE} times in {lifecycles} lifecycles: {rare:#?}"
         );
     }
-    println!("{lifecycles} lifecycles: {:#?}", ran.counts);
-    if lifecycles < LIFECYCLES {
-        return;
-    }
+}
+
+/// What was met too seldom.
+fn rare(counts: &BTreeMap<String, u64>) -> Vec<String> {
     let crashes = CRASH_POINTS.map(|(point, _)| format!("crash {point}"));
     let names = EDGES.iter().chain(&FAULTS).map(|name| (*name).to_owned());
-    let count = |name: &str| ran.counts.get(name).copied().unwrap_or_default();
-    let rare: Vec<String> = names
-        .chain(crashes)
-        .filter(|name| count(name) < COVERAGE)
-        .map(|name| format!("{name}: {}", count(&name)))
-        .collect();
-    assert!(rare.is_empty(), "met less than {COVERAGE} times: {rare:#?}");
+    let count = |name: &str| counts.get(name).copied().unwrap_or_default();
+    let rare = names.chain(crashes).filter(|name| count(name) < COVERAGE);
+    rare.map(|name| format!("{name}: {}", count(&name)))
+        .collect()
 }
 
 #[test]
