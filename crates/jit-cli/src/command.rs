@@ -174,7 +174,7 @@ pub struct RevokeArgs {
     /// Everything for this entitlement
     #[arg(long)]
     pub entitlement: Option<String>,
-    /// Everything that you may revoke
+    /// Everything that you can see and that is not over
     #[arg(long, conflicts_with_all = ["principal", "entitlement"])]
     pub all: bool,
     /// Why

@@ -173,14 +173,18 @@ impl Session {
     pub fn token_from(file: &Path) -> Result<SecretString, CliError> {
         let shown = file.display();
         let bad = |why: &str| CliError::BadInput(format!("the token file {shown} {why}"));
-        let length =
-            std::fs::metadata(file).map_err(|error| bad(&format!("cannot be read: {error}")))?;
-        if length.len() > TOKEN_FILE_LIMIT {
+        let unreadable = |error: std::io::Error| bad(&format!("cannot be read: {error}"));
+        // Asked before it is opened: a pipe or a device would never come to its end.
+        let known = std::fs::metadata(file).map_err(unreadable)?;
+        if !known.is_file() {
+            return Err(bad("is not a file"));
+        }
+        if known.len() > TOKEN_FILE_LIMIT {
             return Err(bad("is too large to hold a token"));
         }
         let text = std::fs::read_to_string(file)
             .map(SecretString::from)
-            .map_err(|error| bad(&format!("cannot be read: {error}")))?;
+            .map_err(unreadable)?;
         match text.expose_secret().trim() {
             "" => Err(bad("is empty")),
             token => Ok(SecretString::from(token)),
@@ -362,6 +366,8 @@ mod tests {
         );
         std::fs::write(&file, "\n").unwrap();
         assert!(Session::token_from(&file).is_err());
+        // A device never comes to its end, and says that it is empty.
+        assert!(Session::token_from(Path::new("/dev/zero")).is_err());
         std::fs::write(&file, "x".repeat(5_000)).unwrap();
         assert!(Session::token_from(&file).is_err());
         assert!(Session::token_from(&folder.path().join("none")).is_err());

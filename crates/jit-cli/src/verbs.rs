@@ -238,6 +238,12 @@ impl Verbs<'_> {
             return Ok(Exit::Done);
         }
         let fitting = self.fitting(args).await?;
+        if fitting.is_empty() {
+            if self.form != Form::Json {
+                writeln!(self.out, "nothing fits, so nothing was revoked")?;
+            }
+            return Ok(Exit::NotDone);
+        }
         if !args.yes {
             if self.form != Form::Json {
                 let count = fitting.len();

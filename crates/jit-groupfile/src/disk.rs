@@ -89,9 +89,11 @@ pub(crate) async fn lock(path: &Path) -> Result<Option<Lock>, Trouble> {
 fn try_lock(path: &Path) -> Result<Option<Lock>, Trouble> {
     let file = path.canonicalize()?;
     let beside = beside(&file, ".lock");
-    // Reading is enough to lock, so a lock file that another user made is no obstacle.
-    let held = File::open(&beside)
-        .or_else(|_| OpenOptions::new().append(true).create(true).open(&beside))?;
+    // Reading is enough to lock: whoever can read the lock file can hold up every revoke, so it is
+    // made for this user alone.
+    let mut make = OpenOptions::new();
+    make.append(true).create(true).mode(0o600);
+    let held = File::open(&beside).or_else(|_| make.open(&beside))?;
     match held.try_lock() {
         Ok(()) => Ok(Some(Lock { file, _held: held })),
         Err(TryLockError::WouldBlock) => Ok(None),

@@ -495,6 +495,17 @@ async fn a_file_that_cannot_be_written_stays_as_it_is() {
 }
 
 #[tokio::test]
+async fn nobody_else_can_read_the_lock_and_so_hold_it() {
+    let scene = Scene::new();
+    let far = scene.clock.now() + Duration::from_secs(60);
+    grant(&scene.adapter, &scene.target("ana"), far)
+        .await
+        .unwrap();
+    let lock = fs::metadata(scene.folder.path().join("groups.lock")).unwrap();
+    assert_eq!(lock.mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
 async fn the_limit_is_judged_under_the_lock() {
     let scene = Scene::new();
     let now = scene.clock.now();

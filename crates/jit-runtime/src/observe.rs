@@ -180,7 +180,13 @@ const fn metric(
 pub fn describe_metrics() {
     for metric in METRICS {
         match metric.form {
-            Form::Counter => metrics::describe_counter!(metric.name, metric.help),
+            Form::Counter => {
+                metrics::describe_counter!(metric.name, metric.help);
+                // An alert on its increase would miss the first one of a counter that is born by it.
+                if metric.labels.is_empty() {
+                    metrics::counter!(metric.name).increment(0);
+                }
+            }
             Form::Gauge => metrics::describe_gauge!(metric.name, metric.help),
             Form::Histogram => metrics::describe_histogram!(metric.name, metric.help),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::catalog::EntitlementId;
 use crate::policy::Right;
 use crate::principal::PrincipalId;
-use crate::request::{Approver, PARTS_LIMIT, RequestId, Status};
+use crate::request::{Approver, RequestId, Status};
 use crate::time::{Timestamp, Ttl};
 
 /// The domain said no; nothing was changed.
@@ -18,7 +18,7 @@ pub enum Refusal {
         "there is no entitlement {entitlement}; `jit list --entitlements` shows what can be asked for"
     )]
     UnknownEntitlement { entitlement: EntitlementId },
-    #[error("a request names 1 entitlement, not {asked}; {PARTS_LIMIT} in one request are planned")]
+    #[error("a request names 1 entitlement, not {asked}")]
     TooManyParts { asked: usize },
     #[error("{entitlement} takes no parameters")]
     ParametersNotTaken { entitlement: EntitlementId },
