@@ -367,6 +367,12 @@ impl Policy {
         })
     }
 
+    /// Whether any rule gives this principal this right over anything at all, denied or not.
+    pub fn might(&self, right: Right, profile: &Profile) -> bool {
+        self.judge(right, profile, |rule| rule.effect == Effect::Allow)
+            .allowed
+    }
+
     /// [`Policy::evaluate`] without the reasons.
     pub fn allows(&self, right: Right, profile: &Profile, on: &EntitlementId) -> bool {
         self.evaluate(right, profile, on).allowed

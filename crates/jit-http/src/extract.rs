@@ -11,7 +11,7 @@ use jit_core::Ttl;
 use jit_core::engine::{Engine, EngineError};
 use jit_core::lifecycle::Refusal;
 use jit_core::principal::{Door, Principal};
-use jit_core::request::RequestId;
+use jit_core::request::{IdempotencyKey, RequestId};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -25,8 +25,6 @@ use crate::token::{NotAuthenticated, Token, authenticate};
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 /// The longest that a call may wait for a change.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// The longest `Idempotency-Key`.
-const KEY_LIMIT: usize = 200;
 /// The longest explanation of a body or query that cannot be read, in characters.
 const EXPLANATION_LIMIT: usize = 400;
 
@@ -210,20 +208,20 @@ fn cut(text: &str) -> String {
 }
 
 /// The `Idempotency-Key` of a call, if it has one.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
     let name = HeaderName::from_static("idempotency-key");
     let mut given = headers.get_all(name).iter();
     let Some(key) = given.next() else {
         return Ok(None);
     };
-    let text = key.to_str().unwrap_or("");
-    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if given.next().is_some() || !plain || !(1..=KEY_LIMIT).contains(&text.len()) {
-        let rule = format!(
-            "Idempotency-Key is given once, as 1 to {KEY_LIMIT} letters, digits and signs without \
-             spaces"
-        );
-        return Err(ApiError::bad_value(rule));
+    if given.next().is_some() {
+        return Err(ApiError::bad_value(
+            "Idempotency-Key is given once".to_owned(),
+        ));
     }
-    Ok(Some(text.to_owned()))
+    let text = key.to_str().unwrap_or("");
+    match text.parse::<IdempotencyKey>() {
+        Ok(key) => Ok(Some(key)),
+        Err(error) => Err(ApiError::bad_value(error.to_string())),
+    }
 }

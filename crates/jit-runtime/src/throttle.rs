@@ -185,7 +185,13 @@ impl Provisioner for Throttled {
     }
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        self.draw(Purpose::Take, "inspect")?;
+        // Where no call of ours was ever sent, the look serves a grant: whoever asks for much must
+        // not use up what revokes need.
+        let purpose = match call.send_before {
+            None => Purpose::Give,
+            Some(_) => Purpose::Take,
+        };
+        self.draw(purpose, "inspect")?;
         self.heed(self.inner.inspect(call).await)
     }
 
@@ -202,6 +208,9 @@ impl Provisioner for Throttled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jit_testkit::hostile::memory_standing;
+    use jit_testkit::sample;
+    use jit_testkit::time::{ManualClock, SeededRandom};
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_unix_micros(1_000_000_000_000 + millis * 1_000)
@@ -225,6 +234,35 @@ mod tests {
             .count();
         assert_eq!(taken, 75);
         assert!(bucket.draw(Purpose::Take, at(0)).is_err());
+    }
+
+    #[tokio::test]
+    async fn looks_that_serve_grants_leave_revokes_their_share() {
+        let clock = Arc::new(ManualClock::at(at(0)));
+        let inner = memory_standing(clock.clone(), Arc::new(SeededRandom::new(1)));
+        let rate = Rate {
+            per_second: 1,
+            burst: 8,
+        };
+        let inner = Arc::new(inner.as_seen_by(clock.clone()));
+        let throttled = Throttled::new(inner, clock, rate);
+        let part = sample::part("memory/admins");
+        let look = |send_before| InspectCall {
+            request: sample::id(1),
+            target: &part.target,
+            parameters: &part.parameters,
+            handle: None,
+            expires_at: at(0),
+            send_before,
+        };
+        // Whoever opens many requests has as many looks made, none of them after a call of ours.
+        assert!(throttled.inspect(look(None)).await.is_ok());
+        assert!(throttled.inspect(look(None)).await.is_ok());
+        assert!(throttled.inspect(look(None)).await.is_err());
+        for _ in 0..6 {
+            assert!(throttled.inspect(look(Some(at(0)))).await.is_ok());
+        }
+        assert!(throttled.inspect(look(Some(at(0)))).await.is_err());
     }
 
     #[test]

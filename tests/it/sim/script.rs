@@ -228,7 +228,7 @@ impl Script {
             parts: vec![(ask.entitlement.parse().unwrap(), ask.parameters.clone())],
             ttl: Some(Ttl::from_secs(ask.secs).unwrap()),
             reason: "simulated".parse().unwrap(),
-            idempotency_key: Some(ask.key.clone()),
+            idempotency_key: Some(ask.key.parse().unwrap()),
         };
         for _ in 0..6 {
             let (new, who) = (new.clone(), ask.who);

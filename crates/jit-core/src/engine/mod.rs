@@ -2,9 +2,11 @@
 //! judged by [`crate::lifecycle`]; everything that it touches is a port.
 
 mod announce;
+mod collect;
 mod lookup;
 mod people;
 mod proof;
+mod reading;
 mod tend;
 
 use std::collections::BTreeMap;

@@ -1,24 +1,21 @@
 //! The commands of people and agents: open, decide, end, collect, read, pause.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::tend::leased_epoch;
 use super::{Engine, EngineError, FLAGS, LOOK_UPS, PAUSED, TRIES};
 use crate::audit::{AuditEvent, SystemFact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::digest::sha256_json;
 use crate::lifecycle::{
-    Automatic, By, Command, MintedAs, OpenFacts, Opening, Refusal, Secret, Transition, decide, open,
+    Automatic, By, Command, OpenFacts, Opening, Refusal, Transition, decide, open,
 };
-use crate::policy::{Right, Verdict};
+use crate::policy::Right;
 use crate::ports::{
-    CommitError, Counter, Credential, ErrorKind, GrantCall, Idempotency, PortError, Query, Row,
-    RowChange,
+    CommitError, Counter, Credential, ErrorKind, Idempotency, PortError, Row, RowChange,
 };
 use crate::principal::{Principal, PrincipalId, Profile};
 use crate::provider::{Handle, Kind, Parameters};
-use crate::request::{AccessRequest, Reason, RequestId, Status};
+use crate::request::{AccessRequest, IdempotencyKey, Reason, RequestId};
 use crate::time::{Timestamp, Ttl};
 
 /// How many refusals of one principal are written to the audit in a minute.
@@ -38,7 +35,7 @@ pub struct NewRequest {
     /// Why.
     pub reason: Reason,
     /// The same key with the same ask gives the same request, for a day.
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 impl NewRequest {
@@ -366,7 +363,7 @@ impl Engine {
 
     /// Writes down that somebody tried what they have no right to, a few times a minute each, so
     /// that nobody fills the chain by trying.
-    async fn note_missing(&self, by: &By, request: Option<RequestId>, right: Right) {
+    pub(super) async fn note_missing(&self, by: &By, request: Option<RequestId>, right: Right) {
         let now = self.now();
         let counter = Counter {
             key: format!("refused/{}", by.profile.id),
@@ -381,260 +378,6 @@ impl Engine {
                 tracing::error!(error = %error, "a refused authority could not be audited");
             }
         }
-    }
-
-    // ------------------------------------------------------------------------------ collecting
-
-    /// Makes the credential of an approved minted grant and gives it to its asker, once.
-    pub async fn collect(&self, via: &Principal, id: RequestId) -> Result<Collected, EngineError> {
-        let by = self.caller(via).await?;
-        let (leased, epoch) = self.lease_mint(&by, id).await?;
-        let Some(grant) = leased.grant() else {
-            return Err(Refusal::NotCollectable {
-                status: leased.status(),
-            }
-            .into());
-        };
-        let part = leased.parts.first();
-        let call = GrantCall {
-            request: leased.id,
-            target: &part.target,
-            parameters: &part.parameters,
-            expires_at: grant.expires_at,
-            send_before: grant.send_before.unwrap_or(grant.approved_at),
-        };
-        let minted = match self.provisioner_of(&leased)?.mint(call).await {
-            Ok(minted) => minted,
-            Err(error) => {
-                let answer = Err(self.failure(&error));
-                let failed = Command::MintAnswered {
-                    epoch,
-                    answer,
-                    secret: Secret::Dropped,
-                };
-                self.save(id, &failed).await?;
-                return Err(error.into());
-            }
-        };
-        let answer = Ok(MintedAs {
-            handle: minted.handle.clone(),
-            ends_at: minted.ends_at,
-        });
-        let given = Command::MintAnswered {
-            epoch,
-            answer: answer.clone(),
-            secret: Secret::InHand,
-        };
-        let current = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
-        match self.apply(&current, &given).await {
-            Ok(Some(after)) if after.status() == Status::Active => Ok(Collected {
-                secret: minted.secret,
-                handle: minted.handle,
-                request: after,
-            }),
-            Ok(Some(after)) => Err(Self::not_given(&after, minted.ends_at).into()),
-            // Another change came first, or nobody knows whether it was saved: the secret is
-            // dropped, and its name is kept for the revoke.
-            unsaved @ (Ok(None) | Err(_)) => {
-                drop(minted.secret);
-                let dropped = Command::MintAnswered {
-                    epoch,
-                    answer,
-                    secret: Secret::Dropped,
-                };
-                self.save(id, &dropped).await?;
-                unsaved?;
-                Err(Refusal::AlreadyCollected.into())
-            }
-        }
-    }
-
-    fn not_given(request: &AccessRequest, ends_at: Option<Timestamp>) -> Refusal {
-        let ceiling = request
-            .grant()
-            .map(|grant| grant.expires_at + request.residual_max());
-        match (ends_at, ceiling) {
-            (Some(ends_at), Some(ceiling)) if ends_at > ceiling => {
-                Refusal::CredentialOutlives { ends_at, ceiling }
-            }
-            _ => Refusal::NotCollectable {
-                status: request.status(),
-            },
-        }
-    }
-
-    async fn lease_mint(
-        &self,
-        by: &By,
-        id: RequestId,
-    ) -> Result<(AccessRequest, u32), EngineError> {
-        for _ in 0..TRIES {
-            let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
-            if !self.may_read(&by.profile, &request) {
-                self.note_missing(by, Some(id), Right::Request).await;
-                return Err(Refusal::UnknownRequest.into());
-            }
-            let (facts, looked_up_at) = self.lease_facts(&request).await?;
-            let collect = Command::Collect {
-                by: by.clone(),
-                facts: Box::new(facts),
-            };
-            let transition = decide(self.rules(), &request, &collect, self.now())?;
-            if !self.is_fresh(looked_up_at) {
-                continue;
-            }
-            let Some(after) = transition.request().cloned() else {
-                return Err(Refusal::NotCollectable {
-                    status: request.status(),
-                }
-                .into());
-            };
-            match self.commit(transition, None).await {
-                Ok(()) => {
-                    let epoch = leased_epoch(&request, &after);
-                    let refused = || Refusal::NotCollectable {
-                        status: after.status(),
-                    };
-                    return Ok((after.clone(), epoch.ok_or_else(refused)?));
-                }
-                Err(CommitError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(PortError::nothing_done("engine", "collect", ErrorKind::Unavailable).into())
-    }
-
-    // --------------------------------------------------------------------------------- reading
-
-    /// Whether this principal may read this request: their own; one that they may decide or
-    /// revoke; every one with the right to audit; a stuck one with the right to operate.
-    pub fn may_read(&self, profile: &Profile, request: &AccessRequest) -> bool {
-        if !profile.active {
-            return false;
-        }
-        if profile.id == request.requester {
-            return true;
-        }
-        // An agent sees only what it filed itself.
-        if profile.is_agent() {
-            return false;
-        }
-        let policy = &self.parts.policy;
-        let over = |right| {
-            let mut parts = request.parts.iter();
-            parts.any(|part| policy.allows(right, profile, &part.entitlement))
-        };
-        let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());
-        profile.id == request.beneficiary
-            || over(Right::Approve)
-            || over(Right::Revoke)
-            || over(Right::Audit)
-            || (stuck && policy.evaluate_anywhere(Right::Operate, profile).allowed)
-    }
-
-    /// One request with its audit. One that may not be read is answered like one that is not
-    /// there.
-    pub async fn read(&self, via: &Principal, id: RequestId) -> Result<Reading, EngineError> {
-        let by = self.caller(via).await?;
-        let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
-        if !self.may_read(&by.profile, &request) {
-            return Err(Refusal::UnknownRequest.into());
-        }
-        let events = self.parts.store.events(id).await?;
-        let events = events
-            .iter()
-            .filter_map(|sealed| sealed.event().ok())
-            .collect();
-        Ok(Reading { request, events })
-    }
-
-    /// Requests that the caller may read, from the newest to the oldest.
-    pub async fn list(
-        &self,
-        via: &Principal,
-        mut query: Query,
-    ) -> Result<Vec<AccessRequest>, EngineError> {
-        let by = self.caller(via).await?;
-        if let Some(principal) = &query.principal {
-            let profile = self.parts.directory.profile(principal).await?;
-            query.principal = Some(profile.map_or(principal.clone(), |profile| profile.id));
-        }
-        let wanted = query.limit.clamp(1, 1_000);
-        query.limit = 1_000;
-        let mut readable = vec![];
-        loop {
-            let page = self.parts.store.query(&query).await?;
-            let full = page.len() == query.limit;
-            query.after = page.last().map(|request| request.id).or(query.after);
-            readable.extend(page.into_iter().filter(|it| self.may_read(&by.profile, it)));
-            if readable.len() >= wanted || !full {
-                readable.truncate(wanted);
-                return Ok(readable);
-            }
-        }
-    }
-
-    /// The entitlements that the caller may request.
-    pub async fn requestable(&self, via: &Principal) -> Result<Vec<Entitlement>, EngineError> {
-        let by = self.caller(via).await?;
-        let policy = &self.parts.policy;
-        let mine = |entry: &&Entitlement| {
-            let rights = [Right::Request, Right::OnBehalfOf, Right::Approve];
-            rights
-                .into_iter()
-                .any(|right| policy.allows(right, &by.profile, &entry.id))
-        };
-        Ok(self.parts.catalog.iter().filter(mine).cloned().collect())
-    }
-
-    /// The one id that ends in these characters, of those that the caller may read.
-    pub async fn find(&self, via: &Principal, suffix: &str) -> Result<RequestId, EngineError> {
-        let by = self.caller(via).await?;
-        let suffix = suffix.to_ascii_lowercase();
-        let found = self.parts.store.by_suffix(&suffix).await?;
-        let mut readable = BTreeSet::new();
-        for id in found {
-            let request = self.load(id).await?;
-            if request.is_some_and(|request| self.may_read(&by.profile, &request)) {
-                readable.insert(id);
-            }
-        }
-        match readable.into_iter().collect::<Vec<_>>().as_slice() {
-            [id] => Ok(*id),
-            _ => Err(Refusal::UnknownRequest.into()),
-        }
-    }
-
-    /// May this principal use this right over this entitlement, and why? One may ask about
-    /// oneself; about others, with the right to audit.
-    pub async fn explain(
-        &self,
-        via: &Principal,
-        about: &PrincipalId,
-        right: Right,
-        entitlement: &EntitlementId,
-    ) -> Result<Verdict, EngineError> {
-        let by = self.caller(via).await?;
-        let unknown = || Refusal::UnknownPrincipal { id: about.clone() };
-        let profile = self.parts.directory.profile(about).await?;
-        let auditor = self
-            .parts
-            .policy
-            .allows(Right::Audit, &by.profile, entitlement);
-        if profile
-            .as_ref()
-            .is_none_or(|profile| profile.id != by.profile.id)
-            && !auditor
-        {
-            return Err(Refusal::NotAllowedAnywhere {
-                right: Right::Audit,
-            }
-            .into());
-        }
-        Ok(self
-            .parts
-            .policy
-            .evaluate(right, &profile.ok_or_else(unknown)?, entitlement))
     }
 
     // ------------------------------------------------------------------------------- operating

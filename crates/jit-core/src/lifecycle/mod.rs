@@ -2,20 +2,25 @@
 //! instant to the changes that must be committed, or to a refusal. No I/O, no clock, no `async`.
 //!
 //! [`open`] makes a request, [`decide`] judges every later command, [`owed`] says what a record
-//! owes and [`wake`] when. The commands of people are judged in `decision`, the answers of
-//! providers in `grant`.
+//! owes and [`wake`] when. The commands of people are judged in `opening` and `decision`; what
+//! follows at the provider in `lease`, `minted`, `grant` and `revoking`.
 
 mod decision;
 mod duty;
 mod grant;
+mod lease;
+mod minted;
+mod opening;
 mod refusal;
+mod revoking;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use decision::{Automatic, OpenFacts, Opening, eligibility, has_authority, open};
+pub use decision::{DECISIONS_LIMIT, eligibility, has_authority};
 pub use duty::{Duty, STUCK_AFTER, owed, wake};
-pub use grant::sends_after_lease;
+pub use lease::sends_after_lease;
+pub use opening::{Automatic, OpenFacts, Opening, may_ask_about, open};
 pub use refusal::Refusal;
 
 use crate::audit::{self, Actor, Fact};
@@ -357,17 +362,17 @@ pub fn decide(
         Command::Revoke { by, reason } => {
             decision::revoke(rules, request, by, reason.as_ref(), now)
         }
-        Command::Collect { by, facts } => grant::collect(rules, request, by, facts, now),
+        Command::Collect { by, facts } => minted::collect(rules, request, by, facts, now),
         Command::Due => Ok(grant::due(request, now)),
         Command::Take => Ok(grant::take(request, now)),
-        Command::Lease { facts } => Ok(grant::lease(rules, request, facts, now)),
-        Command::LeaseFailed { failure } => Ok(grant::lease_failed(request, failure, now)),
+        Command::Lease { facts } => Ok(lease::lease(rules, request, facts, now)),
+        Command::LeaseFailed { failure } => Ok(lease::lease_failed(request, failure, now)),
         Command::GrantAnswered(answer) => Ok(grant::grant_answered(request, answer, now)),
         Command::MintAnswered {
             epoch,
             answer,
             secret,
-        } => Ok(grant::mint_answered(request, *epoch, answer, *secret, now)),
+        } => Ok(minted::mint_answered(request, *epoch, answer, *secret, now)),
         Command::Verified {
             epoch,
             seen_at,
@@ -390,7 +395,7 @@ pub fn decide(
             epoch,
             answer,
             read_back,
-        } => Ok(grant::revoke_answered(
+        } => Ok(revoking::revoke_answered(
             request,
             *epoch,
             answer.as_ref(),
@@ -401,7 +406,7 @@ pub fn decide(
             epoch,
             seen_at,
             presence,
-        } => Ok(grant::looked(request, *epoch, *seen_at, presence, now)),
+        } => Ok(revoking::looked(request, *epoch, *seen_at, presence, now)),
     }
 }
 

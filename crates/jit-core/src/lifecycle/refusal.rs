@@ -15,7 +15,7 @@ use crate::time::{Timestamp, Ttl};
 pub enum Refusal {
     // What was asked.
     #[error(
-        "there is no entitlement {entitlement}; `jit list --entitlements` shows what can be asked for"
+        "there is no entitlement {entitlement} that you may ask for; `jit list --entitlements` shows those"
     )]
     UnknownEntitlement { entitlement: EntitlementId },
     #[error("a request names 1 entitlement, not {asked}")]
@@ -103,6 +103,8 @@ pub enum Refusal {
     StaleDigest,
     #[error("you have approved this request already; it needs {missing} more")]
     AlreadyApproved { missing: u8 },
+    #[error("this request was approved and taken back too often; ask again")]
+    TooManyDecisions,
     #[error("you have no approval of this request to take back")]
     NothingToRetract,
     #[error("the request is {status}; only a pending one can be withdrawn, use `jit end`")]
@@ -148,6 +150,8 @@ impl Refusal {
         match self {
             Self::NotAllowed { right, .. } | Self::NotAllowedAnywhere { right } => Some(*right),
             Self::OwnRequest => Some(Right::Approve),
+            // Said alike of what does not exist, so that nobody learns which it is.
+            Self::UnknownEntitlement { .. } => Some(Right::Request),
             _ => None,
         }
     }
@@ -183,6 +187,7 @@ impl Refusal {
             Self::Lapsed { .. } => "lapsed",
             Self::StaleDigest => "stale_digest",
             Self::AlreadyApproved { .. } => "already_approved",
+            Self::TooManyDecisions => "too_many_decisions",
             Self::NothingToRetract => "nothing_to_retract",
             Self::NotPending { .. } => "not_pending",
             Self::AlreadyEnding => "already_ending",

@@ -2,6 +2,9 @@
 
 use jit_core::Refusal;
 use jit_core::engine::{EngineError, NewRequest, Verb};
+use jit_core::lifecycle::DECISIONS_LIMIT;
+use jit_core::policy::Right;
+use jit_core::ports::Query;
 use jit_core::principal::{PrincipalKind, Profile};
 use jit_core::request::{Approver, Stage as Far, Status};
 
@@ -511,4 +514,72 @@ async fn whoever_tries_what_they_may_not_is_written_down_a_few_times_a_minute() 
         assert_eq!(refusal, Refusal::UnknownRequest);
     }
     assert_eq!(stage.store.all_chains()["system"].len(), 8);
+}
+
+#[tokio::test]
+async fn who_may_ask_for_nothing_learns_neither_what_there_is_nor_who_exists() {
+    let stage = Stage::new();
+    let refused = async |who: &str, ask: NewRequest| match stage.engine.open(&via(who), ask).await {
+        Err(EngineError::Refused(refusal)) => refusal,
+        other => panic!("not refused: {other:?}"),
+    };
+    let asking_for = |entitlement: &str| {
+        let mut ask = stage.ask("999h");
+        ask.parts[0].0 = entitlement.parse().unwrap();
+        ask
+    };
+    let mut profiles = stage.people.profiles.lock().unwrap();
+    profiles.get_mut(&id("cleo")).unwrap().groups.clear();
+    drop(profiles);
+    for entitlement in ["stage/admins", "stage/nothing", "nowhere/at-all"] {
+        let refusal = refused("cleo", asking_for(entitlement)).await;
+        let entitlement = entitlement.parse().unwrap();
+        assert_eq!(refusal, Refusal::UnknownEntitlement { entitlement });
+    }
+    // Ana may ask for herself; whether others exist, gone or not, she is not told.
+    stage.set_active("dora", false);
+    for other in ["bob", "dora", "nobody"] {
+        let mut ask = stage.ask("30m");
+        ask.beneficiary = Some(id(other));
+        let refusal = refused("ana", ask).await;
+        let (right, entitlement) = (Right::OnBehalfOf, "stage/admins".parse().unwrap());
+        assert_eq!(refusal, Refusal::NotAllowed { right, entitlement });
+    }
+}
+
+#[tokio::test]
+async fn approving_and_taking_back_has_an_end_and_taking_back_none() {
+    let stage = Stage::with(standing(0, 0), 2);
+    let mut request = stage.open("ana", "30m").await;
+    while request.chain.seq < DECISIONS_LIMIT {
+        request = stage.approve("bob", &request).await;
+        let taken_back = stage.say("bob", request.id, Verb::Retract).await;
+        request = taken_back.unwrap();
+    }
+    let refused = stage.refused("bob", request.id, Stage::approval(&request));
+    assert_eq!(refused.await, Refusal::TooManyDecisions);
+    let deny = Verb::Deny {
+        reason: None,
+        digest: request.digest().prefix(),
+    };
+    let denied = stage.say("bob", request.id, deny).await.unwrap();
+    assert_eq!(denied.status(), Status::Denied);
+}
+
+#[tokio::test]
+async fn who_may_read_only_their_own_has_only_their_own_read() {
+    let stage = Stage::new();
+    let own = stage.open("ana", "30m").await;
+    stage.open("cleo", "30m").await;
+    let list = async |who: &str| {
+        let everything = Query {
+            limit: 100,
+            ..Query::default()
+        };
+        let listed = stage.engine.list(&via(who), everything).await.unwrap();
+        listed.into_iter().map(|it| it.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list("ana").await, [own.id]);
+    assert_eq!(list("bob").await.len(), 2);
+    assert_eq!(list("sven").await.len(), 2);
 }

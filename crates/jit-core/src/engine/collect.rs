@@ -1,0 +1,132 @@
+//! Collecting: the asker takes the credential of a minted grant, once.
+
+use super::people::Collected;
+use super::tend::leased_epoch;
+use super::{Engine, EngineError, TRIES};
+use crate::lifecycle::{By, Command, MintedAs, Refusal, Secret, decide};
+use crate::policy::Right;
+use crate::ports::{CommitError, ErrorKind, GrantCall, PortError};
+use crate::principal::Principal;
+use crate::request::{AccessRequest, RequestId, Status};
+use crate::time::Timestamp;
+
+impl Engine {
+    /// Makes the credential of an approved minted grant and gives it to its asker, once.
+    pub async fn collect(&self, via: &Principal, id: RequestId) -> Result<Collected, EngineError> {
+        let by = self.caller(via).await?;
+        let (leased, epoch) = self.lease_mint(&by, id).await?;
+        let Some(grant) = leased.grant() else {
+            return Err(Refusal::NotCollectable {
+                status: leased.status(),
+            }
+            .into());
+        };
+        let part = leased.parts.first();
+        let call = GrantCall {
+            request: leased.id,
+            target: &part.target,
+            parameters: &part.parameters,
+            expires_at: grant.expires_at,
+            send_before: grant.send_before.unwrap_or(grant.approved_at),
+        };
+        let minted = match self.provisioner_of(&leased)?.mint(call).await {
+            Ok(minted) => minted,
+            Err(error) => {
+                let answer = Err(self.failure(&error));
+                let failed = Command::MintAnswered {
+                    epoch,
+                    answer,
+                    secret: Secret::Dropped,
+                };
+                self.save(id, &failed).await?;
+                return Err(error.into());
+            }
+        };
+        let answer = Ok(MintedAs {
+            handle: minted.handle.clone(),
+            ends_at: minted.ends_at,
+        });
+        let given = Command::MintAnswered {
+            epoch,
+            answer: answer.clone(),
+            secret: Secret::InHand,
+        };
+        let current = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
+        match self.apply(&current, &given).await {
+            Ok(Some(after)) if after.status() == Status::Active => Ok(Collected {
+                secret: minted.secret,
+                handle: minted.handle,
+                request: after,
+            }),
+            Ok(Some(after)) => Err(Self::not_given(&after, minted.ends_at).into()),
+            // Another change came first, or nobody knows whether it was saved: the secret is
+            // dropped, and its name is kept for the revoke.
+            unsaved @ (Ok(None) | Err(_)) => {
+                drop(minted.secret);
+                let dropped = Command::MintAnswered {
+                    epoch,
+                    answer,
+                    secret: Secret::Dropped,
+                };
+                self.save(id, &dropped).await?;
+                unsaved?;
+                Err(Refusal::AlreadyCollected.into())
+            }
+        }
+    }
+
+    fn not_given(request: &AccessRequest, ends_at: Option<Timestamp>) -> Refusal {
+        let ceiling = request
+            .grant()
+            .map(|grant| grant.expires_at + request.residual_max());
+        match (ends_at, ceiling) {
+            (Some(ends_at), Some(ceiling)) if ends_at > ceiling => {
+                Refusal::CredentialOutlives { ends_at, ceiling }
+            }
+            _ => Refusal::NotCollectable {
+                status: request.status(),
+            },
+        }
+    }
+
+    async fn lease_mint(
+        &self,
+        by: &By,
+        id: RequestId,
+    ) -> Result<(AccessRequest, u32), EngineError> {
+        for _ in 0..TRIES {
+            let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
+            if !self.may_read(&by.profile, &request) {
+                self.note_missing(by, Some(id), Right::Request).await;
+                return Err(Refusal::UnknownRequest.into());
+            }
+            let (facts, looked_up_at) = self.lease_facts(&request).await?;
+            let collect = Command::Collect {
+                by: by.clone(),
+                facts: Box::new(facts),
+            };
+            let transition = decide(self.rules(), &request, &collect, self.now())?;
+            if !self.is_fresh(looked_up_at) {
+                continue;
+            }
+            let Some(after) = transition.request().cloned() else {
+                return Err(Refusal::NotCollectable {
+                    status: request.status(),
+                }
+                .into());
+            };
+            match self.commit(transition, None).await {
+                Ok(()) => {
+                    let epoch = leased_epoch(&request, &after);
+                    let refused = || Refusal::NotCollectable {
+                        status: after.status(),
+                    };
+                    return Ok((after.clone(), epoch.ok_or_else(refused)?));
+                }
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(PortError::nothing_done("engine", "collect", ErrorKind::Unavailable).into())
+    }
+}

@@ -1,0 +1,146 @@
+//! Reading: who may see which request, and why somebody may do what.
+
+use std::collections::BTreeSet;
+
+use super::people::Reading;
+use super::{Engine, EngineError};
+use crate::catalog::{Entitlement, EntitlementId};
+use crate::lifecycle::{Refusal, may_ask_about};
+use crate::policy::{Right, Verdict};
+use crate::ports::Query;
+use crate::principal::{Principal, PrincipalId, Profile};
+use crate::request::{AccessRequest, RequestId};
+
+impl Engine {
+    /// Whether this principal may read this request: their own; one that they may decide or
+    /// revoke; every one with the right to audit; a stuck one with the right to operate.
+    pub fn may_read(&self, profile: &Profile, request: &AccessRequest) -> bool {
+        if !profile.active {
+            return false;
+        }
+        if profile.id == request.requester {
+            return true;
+        }
+        // An agent sees only what it filed itself.
+        if profile.is_agent() {
+            return false;
+        }
+        let policy = &self.parts.policy;
+        let over = |right| {
+            let mut parts = request.parts.iter();
+            parts.any(|part| policy.allows(right, profile, &part.entitlement))
+        };
+        let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());
+        profile.id == request.beneficiary
+            || over(Right::Approve)
+            || over(Right::Revoke)
+            || over(Right::Audit)
+            || (stuck && policy.evaluate_anywhere(Right::Operate, profile).allowed)
+    }
+
+    /// One request with its audit. One that may not be read is answered like one that is not
+    /// there.
+    pub async fn read(&self, via: &Principal, id: RequestId) -> Result<Reading, EngineError> {
+        let by = self.caller(via).await?;
+        let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
+        if !self.may_read(&by.profile, &request) {
+            return Err(Refusal::UnknownRequest.into());
+        }
+        let events = self.parts.store.events(id).await?;
+        let events = events
+            .iter()
+            .filter_map(|sealed| sealed.event().ok())
+            .collect();
+        Ok(Reading { request, events })
+    }
+
+    /// Requests that the caller may read, from the newest to the oldest.
+    pub async fn list(
+        &self,
+        via: &Principal,
+        mut query: Query,
+    ) -> Result<Vec<AccessRequest>, EngineError> {
+        let by = self.caller(via).await?;
+        if let Some(principal) = &query.principal {
+            let profile = self.parts.directory.profile(principal).await?;
+            query.principal = Some(profile.map_or(principal.clone(), |profile| profile.id));
+        }
+        // Most people may read nothing but their own; they do not make the store read everything.
+        let of_others = [Right::Approve, Right::Revoke, Right::Audit, Right::Operate]
+            .into_iter()
+            .any(|right| self.parts.policy.might(right, &by.profile));
+        if !of_others && query.principal.is_none() {
+            query.principal = Some(by.profile.id.clone());
+        }
+        let wanted = query.limit.clamp(1, 1_000);
+        query.limit = 1_000;
+        let mut readable = vec![];
+        loop {
+            let page = self.parts.store.query(&query).await?;
+            let full = page.len() == query.limit;
+            query.after = page.last().map(|request| request.id).or(query.after);
+            readable.extend(page.into_iter().filter(|it| self.may_read(&by.profile, it)));
+            if readable.len() >= wanted || !full {
+                readable.truncate(wanted);
+                return Ok(readable);
+            }
+        }
+    }
+
+    /// The entitlements that the caller may request.
+    pub async fn requestable(&self, via: &Principal) -> Result<Vec<Entitlement>, EngineError> {
+        let by = self.caller(via).await?;
+        let mine = |entry: &&Entitlement| may_ask_about(self.rules(), &by.profile, &entry.id);
+        Ok(self.parts.catalog.iter().filter(mine).cloned().collect())
+    }
+
+    /// The one id that ends in these characters, of those that the caller may read.
+    pub async fn find(&self, via: &Principal, suffix: &str) -> Result<RequestId, EngineError> {
+        let by = self.caller(via).await?;
+        let suffix = suffix.to_ascii_lowercase();
+        let found = self.parts.store.by_suffix(&suffix).await?;
+        let mut readable = BTreeSet::new();
+        for id in found {
+            let request = self.load(id).await?;
+            if request.is_some_and(|request| self.may_read(&by.profile, &request)) {
+                readable.insert(id);
+            }
+        }
+        match readable.into_iter().collect::<Vec<_>>().as_slice() {
+            [id] => Ok(*id),
+            _ => Err(Refusal::UnknownRequest.into()),
+        }
+    }
+
+    /// May this principal use this right over this entitlement, and why? One may ask about
+    /// oneself; about others, with the right to audit.
+    pub async fn explain(
+        &self,
+        via: &Principal,
+        about: &PrincipalId,
+        right: Right,
+        entitlement: &EntitlementId,
+    ) -> Result<Verdict, EngineError> {
+        let by = self.caller(via).await?;
+        let unknown = || Refusal::UnknownPrincipal { id: about.clone() };
+        let profile = self.parts.directory.profile(about).await?;
+        let auditor = self
+            .parts
+            .policy
+            .allows(Right::Audit, &by.profile, entitlement);
+        if profile
+            .as_ref()
+            .is_none_or(|profile| profile.id != by.profile.id)
+            && !auditor
+        {
+            return Err(Refusal::NotAllowedAnywhere {
+                right: Right::Audit,
+            }
+            .into());
+        }
+        Ok(self
+            .parts
+            .policy
+            .evaluate(right, &profile.ok_or_else(unknown)?, entitlement))
+    }
+}

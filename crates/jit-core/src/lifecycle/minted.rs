@@ -1,0 +1,114 @@
+//! Minted access: the asker collects the credential, once.
+
+use super::grant::{
+    Work, answered_in_time, begin_ending, cancel, due, enter_active, enter_revoking, said_of,
+};
+use super::lease::{send, still_good};
+use super::{By, Failure, LeaseFacts, MintedAs, Refusal, Rules, Secret, Transition};
+use crate::audit::Fact;
+use crate::provider::{Answer, Kind};
+use crate::request::{AccessRequest, Cause, Phase, Sent};
+use crate::time::Timestamp;
+
+/// The asker fetches the credential: leases the record for a mint call.
+pub(super) fn collect(
+    rules: Rules<'_>,
+    request: &AccessRequest,
+    by: &By,
+    facts: &LeaseFacts,
+    now: Timestamp,
+) -> Result<Transition, Refusal> {
+    if by.profile.id != request.requester {
+        return Err(Refusal::NotTheAsker);
+    }
+    let part = request.parts.first();
+    if part.provider.kind == Kind::Standing {
+        let entitlement = part.entitlement.clone();
+        return Err(Refusal::NothingToCollect { entitlement });
+    }
+    let not_collectable = Refusal::NotCollectable {
+        status: request.status(),
+    };
+    let Some(grant) = request.grant() else {
+        return Err(not_collectable);
+    };
+    match &grant.phase {
+        Phase::Approved
+        | Phase::Provisioning {
+            sent: Sent::Nothing,
+        } => {}
+        Phase::Cancelled { .. } => return Err(not_collectable),
+        Phase::Provisioning {
+            sent: Sent::MaybeApplied | Sent::Accepted | Sent::Absent,
+        }
+        | Phase::Active
+        | Phase::Revoking { .. }
+        | Phase::Settling { .. }
+        | Phase::Closed { .. } => return Err(Refusal::AlreadyCollected),
+    }
+    if now >= grant.provision_by {
+        return Ok(due(request, now));
+    }
+    facts.facts.readiness.check()?;
+    let work = Work::on(request, now);
+    match (still_good(rules, request, facts), &grant.phase) {
+        (Ok(()), _) => Ok(work
+            .with(|grant, said| send(grant, request, None, said, now))
+            .done()),
+        (Err(why), Phase::Approved) => Ok(cancel(work, why).done()),
+        (Err(_), _) => Ok(begin_ending(work, Cause::Failed).done()),
+    }
+}
+
+/// The provider's reply to a mint call.
+pub(super) fn mint_answered(
+    request: &AccessRequest,
+    epoch: u32,
+    answer: &Result<MintedAs, Failure>,
+    secret: Secret,
+    now: Timestamp,
+) -> Transition {
+    let Some(grant) = request.grant() else {
+        return Transition::default();
+    };
+    let result = match answer {
+        Ok(_) => Ok(Answer::Applied),
+        Err(failure) => Err(*failure),
+    };
+    let work = Work::on(request, now).say(Fact::GrantAnswered {
+        epoch,
+        answer: said_of(&result),
+    });
+    let in_time = matches!(grant.phase, Phase::Provisioning { .. }) && grant.epoch == epoch;
+    let minted = match answer {
+        Err(_) if !in_time => return work.done(),
+        Err(_) => {
+            return work
+                .with(|grant, said| answered_in_time(grant, &result, said, now))
+                .done();
+        }
+        Ok(minted) => minted,
+    };
+    let work = work.with(|grant, _| {
+        grant.handle = minted.handle.clone();
+        grant.told_until = grant.told_until.max(minted.ends_at);
+    });
+    let ceiling = grant.expires_at + request.residual_max();
+    let outlives = minted.ends_at.is_some_and(|ends_at| ends_at > ceiling);
+    let given = in_time && secret == Secret::InHand && !outlives && now < grant.expires_at;
+    if given {
+        return work
+            .with(|grant, said| {
+                enter_active(grant, said, now);
+                said.push(Fact::Collected);
+            })
+            .done();
+    }
+    if in_time {
+        return begin_ending(work, Cause::Failed).done();
+    }
+    let late = Fact::LateEffect { epoch };
+    work.say(late)
+        .with(|grant, _| enter_revoking(grant, Cause::Failed, now))
+        .done()
+}

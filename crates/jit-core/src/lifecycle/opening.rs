@@ -1,0 +1,420 @@
+//! What it takes to ask: the ask checked against catalogue, policy and provider, and a request made
+//! of it.
+
+use std::time::Duration;
+
+use super::{By, PARAMETERS_DEPTH, PARAMETERS_LIMIT, Readiness, Refusal, Rules, Transition, wake};
+use crate::audit::{self, Actor, ChainHead, Fact};
+use crate::catalog::{Entitlement, EntitlementId};
+use crate::change::{Change, Counter};
+use crate::policy::{Right, Tier};
+use crate::principal::{PrincipalId, PrincipalKind, Profile};
+use crate::provider::{Description, Kind, Parameters, Presence, Target};
+use crate::request::{
+    AccessRequest, Approval, Approver, Grant, Part, Phase, REQUEST_SHAPE, Reason, RequestId, Stage,
+    Terms,
+};
+use crate::time::{Timestamp, Ttl};
+
+/// What somebody asks for, read but not judged.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Who asks.
+    pub by: By,
+    /// For whom, by any of their ids; the requester themselves, or an agent's person, where unset.
+    pub beneficiary: Option<PrincipalId>,
+    /// What, with which parameters.
+    pub parts: Vec<(EntitlementId, Parameters)>,
+    /// For how long; the tier's default where unset.
+    pub ttl: Option<Ttl>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What is looked up before a request is opened.
+#[derive(Debug, Clone)]
+pub struct OpenFacts {
+    /// The id that the request gets.
+    pub id: RequestId,
+    /// The person who gets the access, if the directory knows them.
+    pub beneficiary: Option<Profile>,
+    /// What the provider resolves the part to; none where it does not know it.
+    pub target: Option<Target>,
+    /// What the provider declares about itself.
+    pub provider: Description,
+    /// What the provider shows, where no live grant owns the slot.
+    pub presence: Option<Presence>,
+    /// When the running grant on the same slot ends, if one is Active.
+    pub running_until: Option<Timestamp>,
+    /// Whether anything new may be given.
+    pub readiness: Readiness,
+    /// Whether the tier's automatic quota may be used.
+    pub automatic: Automatic,
+}
+
+/// Whether the automatic quota is to be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Automatic {
+    /// Use it if the tier has one.
+    Try,
+    /// It was tried and is used up.
+    UsedUp,
+}
+
+impl Opening {
+    /// The one part that is asked for.
+    pub fn part(&self) -> Result<&(EntitlementId, Parameters), Refusal> {
+        match self.parts.as_slice() {
+            [part] => Ok(part),
+            parts => Err(Refusal::TooManyParts { asked: parts.len() }),
+        }
+    }
+
+    /// Whom it is for: the named one, else an agent's person, else the requester.
+    pub fn beneficiary(&self) -> &PrincipalId {
+        let requester = &self.by.profile;
+        match (&self.beneficiary, &requester.kind) {
+            (Some(named), _) => named,
+            (None, PrincipalKind::Agent { acts_for }) => acts_for,
+            (None, PrincipalKind::Person) => &requester.id,
+        }
+    }
+
+    /// Everything about the ask that can be judged before a provider is called. The rights come
+    /// first: whoever has none learns neither what can be asked for nor who exists.
+    pub fn check<'a>(
+        &self,
+        rules: Rules<'a>,
+        beneficiary: Option<&Profile>,
+        readiness: Readiness,
+    ) -> Result<(&'a Entitlement, &'a Tier, Ttl), Refusal> {
+        readiness.check()?;
+        let requester = &self.by.profile;
+        if !requester.active {
+            return Err(Refusal::InactivePrincipal {
+                id: requester.id.clone(),
+            });
+        }
+        let (id, parameters) = self.part()?;
+        let unknown = || Refusal::UnknownEntitlement {
+            entitlement: id.clone(),
+        };
+        if !may_ask_about(rules, requester, id) {
+            return Err(unknown());
+        }
+        let entitlement = rules.catalog.get(id).ok_or_else(unknown)?;
+        let tier = rules.policy.tier(&entitlement.tier).ok_or_else(unknown)?;
+        check_requester(rules, requester, beneficiary, id)?;
+        let nobody = || Refusal::UnknownPrincipal {
+            id: self.beneficiary().clone(),
+        };
+        check_beneficiary(rules, beneficiary.ok_or_else(nobody)?, id)?;
+        check_parameters(entitlement, parameters)?;
+        let ttl = self.ttl.unwrap_or(tier.ttl_default);
+        if ttl > tier.ttl_max {
+            return Err(Refusal::TtlAboveCeiling {
+                asked: ttl,
+                ceiling: tier.ttl_max,
+            });
+        }
+        Ok((entitlement, tier, ttl))
+    }
+}
+
+fn check_parameters(entitlement: &Entitlement, parameters: &Parameters) -> Result<(), Refusal> {
+    if parameters.is_empty() {
+        return Ok(());
+    }
+    if entitlement.parameters == crate::catalog::ParameterRule::Refused {
+        return Err(Refusal::ParametersNotTaken {
+            entitlement: entitlement.id.clone(),
+        });
+    }
+    let parameters = serde_json::Value::from(parameters.clone());
+    if depth(&parameters) > PARAMETERS_DEPTH {
+        return Err(Refusal::ParametersTooDeep {
+            ceiling: PARAMETERS_DEPTH,
+        });
+    }
+    let bytes = parameters.to_string().len();
+    if bytes > PARAMETERS_LIMIT {
+        return Err(Refusal::ParametersTooLarge {
+            bytes,
+            ceiling: PARAMETERS_LIMIT,
+        });
+    }
+    Ok(())
+}
+
+/// How deep a value is nested, not looking further than the ceiling.
+fn depth(value: &serde_json::Value) -> usize {
+    let mut deepest = 0;
+    let mut waiting = vec![(value, 1)];
+    while let Some((value, at)) = waiting.pop() {
+        deepest = deepest.max(at);
+        match value {
+            _ if at > PARAMETERS_DEPTH => return at,
+            serde_json::Value::Array(items) => waiting.extend(items.iter().map(|it| (it, at + 1))),
+            serde_json::Value::Object(fields) => {
+                waiting.extend(fields.values().map(|it| (it, at + 1)));
+            }
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::String(_) => {}
+        }
+    }
+    deepest
+}
+
+/// Whether somebody has any right by which they may know of an entitlement that can be asked for.
+pub fn may_ask_about(rules: Rules<'_>, asker: &Profile, id: &EntitlementId) -> bool {
+    [Right::Request, Right::OnBehalfOf, Right::Approve]
+        .into_iter()
+        .any(|right| rules.policy.allows(right, asker, id))
+}
+
+/// Whether this requester may have this for this person.
+pub(super) fn check_rights(
+    rules: Rules<'_>,
+    requester: &Profile,
+    beneficiary: &Profile,
+    entitlement: &EntitlementId,
+) -> Result<(), Refusal> {
+    check_requester(rules, requester, Some(beneficiary), entitlement)?;
+    check_beneficiary(rules, beneficiary, entitlement)
+}
+
+/// Whether this requester may ask, for a person who may be unknown.
+fn check_requester(
+    rules: Rules<'_>,
+    requester: &Profile,
+    beneficiary: Option<&Profile>,
+    entitlement: &EntitlementId,
+) -> Result<(), Refusal> {
+    let oneself = beneficiary.is_some_and(|known| known.id == requester.id);
+    let right = match &requester.kind {
+        PrincipalKind::Agent { acts_for } if beneficiary.is_none_or(|it| it.id != *acts_for) => {
+            return Err(Refusal::AgentForAnother {
+                human: acts_for.clone(),
+            });
+        }
+        PrincipalKind::Person if !oneself => Right::OnBehalfOf,
+        PrincipalKind::Agent { .. } | PrincipalKind::Person => Right::Request,
+    };
+    if rules.policy.allows(right, requester, entitlement) {
+        return Ok(());
+    }
+    Err(Refusal::NotAllowed {
+        right,
+        entitlement: entitlement.clone(),
+    })
+}
+
+/// Whether this person may hold it: nobody gets through another what they could not ask for
+/// themselves.
+fn check_beneficiary(
+    rules: Rules<'_>,
+    beneficiary: &Profile,
+    entitlement: &EntitlementId,
+) -> Result<(), Refusal> {
+    let id = || beneficiary.id.clone();
+    if beneficiary.is_agent() {
+        return Err(Refusal::BeneficiaryIsAgent { id: id() });
+    }
+    if !beneficiary.active {
+        return Err(Refusal::InactivePrincipal { id: id() });
+    }
+    if !rules
+        .policy
+        .allows(Right::Request, beneficiary, entitlement)
+    {
+        return Err(Refusal::BeneficiaryNotAllowed {
+            beneficiary: id(),
+            entitlement: entitlement.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Makes a request: Pending, or Approved at once where the tier's quota allows it.
+pub fn open(
+    rules: Rules<'_>,
+    opening: &Opening,
+    facts: &OpenFacts,
+    now: Timestamp,
+) -> Result<Transition, Refusal> {
+    let (entitlement, tier, ttl) =
+        opening.check(rules, facts.beneficiary.as_ref(), facts.readiness)?;
+    let (_, parameters) = opening.part()?;
+    let unknown = || Refusal::UnknownPrincipal {
+        id: opening.beneficiary().clone(),
+    };
+    let beneficiary = facts.beneficiary.as_ref().ok_or_else(unknown)?;
+    let target = facts.target.clone().ok_or_else(|| Refusal::NotGrantable {
+        entitlement: entitlement.id.clone(),
+        beneficiary: beneficiary.id.clone(),
+    })?;
+    if facts.provider.residual > tier.residual_max() {
+        return Err(Refusal::ResidualAboveCeiling {
+            entitlement: entitlement.id.clone(),
+            residual: facts.provider.residual,
+            ceiling: tier.residual_max(),
+        });
+    }
+    if let Some(until) = facts.running_until
+        && now + ttl.duration() <= until
+    {
+        return Err(Refusal::AlreadyHeldUntil { until });
+    }
+    if facts.presence == Some(Presence::Present) {
+        return Err(Refusal::AlreadyStands);
+    }
+    // Whoever asks collects: a secret that is for somebody else would reach the wrong hands.
+    let for_another = !opening.by.profile.is_agent() && opening.by.profile.id != beneficiary.id;
+    if facts.provider.kind == Kind::Minted && for_another {
+        return Err(Refusal::CredentialForAnother);
+    }
+    let part = Part {
+        entitlement: entitlement.id.clone(),
+        parameters: parameters.clone(),
+        target,
+        provider: facts.provider,
+    };
+    let parts = vec![part]
+        .try_into()
+        .map_err(|_| Refusal::TooManyParts { asked: 0 })?;
+    let request = AccessRequest {
+        shape: REQUEST_SHAPE,
+        id: facts.id,
+        version: 1,
+        chain: ChainHead::start(&facts.id.to_string()),
+        requester: opening.by.profile.id.clone(),
+        beneficiary: beneficiary.id.clone(),
+        parts,
+        ttl,
+        reason: opening.reason.clone(),
+        terms: Terms {
+            tier: tier.name.clone(),
+            ttl_max: tier.ttl_max,
+            approvals: tier.approvals,
+            residual_max_secs: tier.residual_max_secs,
+            policy: rules.policy.terms_digest(entitlement),
+        },
+        opened_at: now,
+        decide_by: now + tier.decision_window.duration(),
+        updated_at: now,
+        approvals: vec![],
+        stage: Stage::Pending,
+    };
+    opened(request, opening, tier, facts.automatic, now)
+}
+
+/// Seals the first events of a request, and approves it where the quota is to be used.
+fn opened(
+    mut request: AccessRequest,
+    opening: &Opening,
+    tier: &Tier,
+    automatic: Automatic,
+    now: Timestamp,
+) -> Result<Transition, Refusal> {
+    let entitlements = request
+        .parts
+        .iter()
+        .map(|part| part.entitlement.clone())
+        .collect();
+    let requested = Fact::Requested {
+        digest: request.digest(),
+        beneficiary: request.beneficiary.clone(),
+        entitlements,
+        ttl: request.ttl,
+        reason: request.reason.clone(),
+        approvals_needed: tier.approvals,
+    };
+    let mut events = audit::record(&mut request, now, &opening.by.actor(), vec![requested]);
+    let mut counter = None;
+    match (tier.automatic, automatic) {
+        (Some(quota), Automatic::Try) => {
+            let window_secs = u64::from(quota.per.as_secs());
+            let window = now.unix_micros().unsigned_abs() / 1_000_000 / window_secs;
+            counter = Some(Counter {
+                key: format!("automatic/{}/{}", tier.name, request.beneficiary),
+                window,
+                ceiling: quota.ceiling,
+                forget_at: now + quota.per.duration() * 2,
+            });
+            request.approvals.push(Approval {
+                by: Approver::Automatic,
+                ttl: None,
+                at: now,
+            });
+            let approved = Fact::Approved {
+                by: Approver::Automatic,
+                ttl: None,
+                count: 1,
+                needed: 0,
+            };
+            let granted = enter_approved(&mut request, now);
+            events.extend(audit::record(
+                &mut request,
+                now,
+                &Actor::System,
+                vec![approved, granted],
+            ));
+        }
+        (Some(quota), Automatic::UsedUp) if tier.approvals == 0 => {
+            return Err(Refusal::QuotaUsed {
+                ceiling: quota.ceiling,
+                per: quota.per,
+            });
+        }
+        (Some(_), Automatic::UsedUp) | (None, Automatic::Try | Automatic::UsedUp) => {}
+    }
+    let wake = wake(&request);
+    let change = Change {
+        record: request,
+        expected: None,
+        events,
+        wake,
+    };
+    Ok(Transition {
+        counter,
+        ..Transition::of(change)
+    })
+}
+
+/// The clock of the grant starts: the expiry is fixed here and only ever moves earlier (S6).
+pub(super) fn enter_approved(request: &mut AccessRequest, now: Timestamp) -> Fact {
+    let chosen = request.approvals.iter().filter_map(|approval| approval.ttl);
+    let ttl = chosen
+        .fold(request.ttl.min(request.terms.ttl_max), Ttl::min)
+        .duration();
+    let expires_at = now + ttl;
+    let ten_minutes = Duration::from_secs(600);
+    let provision_by = match request.parts.first().provider.kind {
+        Kind::Standing => now + ten_minutes.min(ttl * 3 / 4),
+        Kind::Minted => expires_at.min(now + ten_minutes),
+    };
+    request.stage = Stage::Granted(Box::new(Grant {
+        phase: Phase::Approved,
+        approved_at: now,
+        expires_at,
+        provision_by,
+        epoch: 0,
+        send_before: None,
+        slot_send_before: None,
+        slot_left_revoking_at: None,
+        took_over: None,
+        told_until: None,
+        handle: None,
+        active_at: None,
+        rechecks: vec![],
+        next_at: now,
+        failures: 0,
+        stuck: None,
+    }));
+    Fact::Granted {
+        expires_at,
+        provision_by,
+    }
+}

@@ -1,0 +1,190 @@
+//! The end of a grant at its provider: the delete, the read-back, and the watch for a late effect.
+
+use std::time::Duration;
+
+use super::grant::{Work, close, enter_revoking, said_of};
+use super::{Failure, Transition, WAIT_AGAIN};
+use crate::audit::Fact;
+use crate::provider::{Answer, ErrorKind, Presence};
+use crate::request::{AccessRequest, Cause, Ending, Phase, Watch};
+use crate::time::Timestamp;
+
+/// What became of a delete and its read-back (S2).
+pub(super) fn revoke_answered(
+    request: &AccessRequest,
+    epoch: u32,
+    answer: Option<&Result<Answer, Failure>>,
+    read_back: &Result<Presence, Failure>,
+    now: Timestamp,
+) -> Transition {
+    let Some(grant) = request.grant() else {
+        return Transition::default();
+    };
+    let Phase::Revoking { ending } = &grant.phase else {
+        return Transition::default();
+    };
+    if grant.epoch != epoch {
+        return Transition::default();
+    }
+    let provider = request.parts.first().provider;
+    let mut ending = ending.clone();
+    let mut nothing_to_try = !provider.revocable;
+    match answer {
+        Some(Ok(_)) => ending.accepted_at = Some(now),
+        Some(Err(failure)) if failure.kind == ErrorKind::NotFound => nothing_to_try = true,
+        Some(Err(failure)) if !failure.kind.is_retryable() => {
+            ending.refused = ending.refused.saturating_add(1);
+        }
+        Some(Err(_)) | None => {}
+    }
+    nothing_to_try = nothing_to_try || ending.accepted_at.is_some();
+    if !provider.revocable {
+        // There is nothing to accept; its own clock ends it.
+        ending.accepted_at = Some(now);
+    }
+    let last_sent = grant.slot_send_before.unwrap_or(now);
+    let told_until = grant.told_until.unwrap_or(grant.expires_at);
+    let presence = match read_back {
+        // What can be seen and not taken away ends by the provider's own clock.
+        Ok(Presence::Present) if !provider.revocable => {
+            let gone_by = provider.gone_by(last_sent, told_until);
+            Ok(gone_by.map_or(Presence::Present, Presence::GoneBy))
+        }
+        other => *other,
+    };
+    let mut work = Work::on(request, now);
+    if let Some(answer) = answer {
+        let ends = matches!(presence, Ok(Presence::Absent | Presence::GoneBy(_)));
+        if ends || answer.is_ok() || ending.attempts.is_power_of_two() {
+            work = work.say(Fact::RevokeAnswered {
+                attempt: ending.attempts,
+                answer: said_of(answer),
+                read_back: read_back.ok(),
+            });
+        }
+    }
+    match presence {
+        Ok(Presence::Absent) => {
+            let watch = Watch {
+                absent_at: now,
+                until: now.max(last_sent) + provider.settles_for(),
+                looks: 0,
+                by_provider_clock: false,
+            };
+            enter_settling(work, ending, watch)
+        }
+        Ok(Presence::GoneBy(until)) if nothing_to_try => {
+            let watch = Watch {
+                absent_at: now,
+                until,
+                looks: 0,
+                by_provider_clock: true,
+            };
+            enter_settling(work, ending, watch)
+        }
+        Ok(Presence::InFlight) => still_revoking(work, ending, IN_FLIGHT_AGAIN),
+        Ok(Presence::Present | Presence::GoneBy(_)) | Err(_) => {
+            if answer.is_none() && presence == Ok(Presence::Present) {
+                // What was accepted came to nothing: the next try is a delete again, at once.
+                ending.accepted_at = None;
+                return still_revoking(work, ending, Duration::ZERO);
+            }
+            let failure = match (answer, read_back) {
+                (Some(Err(failure)), _) | (_, Err(failure)) => Some(*failure),
+                (Some(Ok(_)) | None, Ok(_)) => None,
+            };
+            let pause = failure.map_or(Duration::from_secs(1 << grant.failures.min(6)), |it| {
+                it.pause(grant.failures)
+            });
+            let work = work.with(|grant, _| grant.failures = grant.failures.saturating_add(1));
+            still_revoking(work, ending, pause.min(super::BACKOFF_MAX))
+        }
+    }
+}
+
+/// How soon to look again at what is being applied.
+const IN_FLIGHT_AGAIN: Duration = Duration::from_secs(3);
+
+fn still_revoking(work: Work<'_>, ending: Ending, pause: Duration) -> Transition {
+    let next_at = work.now + pause;
+    work.with(|grant, _| {
+        grant.next_at = next_at;
+        grant.phase = Phase::Revoking { ending };
+    })
+    .done()
+}
+
+/// The pace of the looks for a late effect, in seconds after the absence; then every minute.
+const LOOKS: [u64; 4] = [5, 15, 30, 60];
+
+/// When to look next: by the pace, and at the end of the watch.
+fn next_look(watch: &Watch, now: Timestamp) -> Timestamp {
+    let paced = LOOKS
+        .iter()
+        .map(|secs| watch.absent_at + Duration::from_secs(*secs));
+    let by_pace = paced.into_iter().find(|at| *at > now).unwrap_or_else(|| {
+        let minutes = now.since(watch.absent_at).as_secs() / 60 + 1;
+        watch.absent_at + Duration::from_secs(minutes * 60)
+    });
+    by_pace.min(watch.until.max(now))
+}
+
+fn enter_settling(work: Work<'_>, ending: Ending, watch: Watch) -> Transition {
+    let now = work.now;
+    work.with(|grant, said| {
+        said.push(Fact::Settling { until: watch.until });
+        grant.slot_left_revoking_at = Some(now);
+        grant.failures = 0;
+        grant.next_at = next_look(&watch, now);
+        grant.phase = Phase::Settling { ending, watch };
+        if grant.stuck.take().is_some() {
+            said.push(Fact::Unstuck);
+        }
+    })
+    .done()
+}
+
+/// What a look for a late effect showed (S3).
+pub(super) fn looked(
+    request: &AccessRequest,
+    epoch: u32,
+    seen_at: Timestamp,
+    presence: &Result<Presence, Failure>,
+    now: Timestamp,
+) -> Transition {
+    let Some(grant) = request.grant() else {
+        return Transition::default();
+    };
+    let Phase::Settling { watch, .. } = &grant.phase else {
+        return Transition::default();
+    };
+    if grant.epoch != epoch || watch.by_provider_clock {
+        return Transition::default();
+    }
+    let work = Work::on(request, now);
+    match presence {
+        Ok(Presence::Absent) if seen_at >= watch.until => work.with(close).done(),
+        Ok(Presence::Absent) => work
+            .with(|grant, _| {
+                grant.failures = 0;
+                let Phase::Settling { watch, .. } = &mut grant.phase else {
+                    return;
+                };
+                watch.looks = watch.looks.saturating_add(1);
+                grant.next_at = next_look(watch, now);
+            })
+            .done(),
+        Ok(Presence::Present) => work
+            .say(Fact::Reappeared)
+            .with(|grant, _| enter_revoking(grant, Cause::Failed, now))
+            .done(),
+        // Something is being applied: that closes nothing, look again.
+        Ok(Presence::InFlight | Presence::GoneBy(_)) | Err(_) => work
+            .with(|grant, _| {
+                let pause = Duration::from_secs(1 << grant.failures.min(3)).min(WAIT_AGAIN);
+                grant.next_at = now + pause;
+                grant.failures = grant.failures.saturating_add(1);
+            })
+            .done(),
+    }
+}

@@ -1,0 +1,180 @@
+//! The port to a system that gives access.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use super::{ErrorKind, PortError};
+use crate::catalog::Entitlement;
+use crate::principal::Profile;
+use crate::provider::{Answer, Description, Handle, Parameters, Presence, Target};
+use crate::request::RequestId;
+use crate::time::Timestamp;
+
+/// A grant or mint call.
+#[derive(Debug, Clone)]
+pub struct GrantCall<'a> {
+    /// For which request: the marker of a minted credential, the note of a standing one.
+    pub request: RequestId,
+    /// To whom and what.
+    pub target: &'a Target,
+    /// With which parameters.
+    pub parameters: &'a Parameters,
+    /// When the access ends; set at the provider where it can expire by itself.
+    pub expires_at: Timestamp,
+    /// The call may be transmitted only while `now < send_before`.
+    pub send_before: Timestamp,
+}
+
+/// A revoke call.
+#[derive(Debug, Clone)]
+pub struct RevokeCall<'a> {
+    /// Of which request.
+    pub request: RequestId,
+    /// From whom and what.
+    pub target: &'a Target,
+    /// With which parameters it was granted.
+    pub parameters: &'a Parameters,
+    /// The name of the credential, where one is known.
+    pub handle: Option<&'a Handle>,
+    /// The call may be transmitted only while `now < send_before`.
+    pub send_before: Timestamp,
+}
+
+/// A look at the provider.
+#[derive(Debug, Clone)]
+pub struct InspectCall<'a> {
+    /// Of which request: the marker of a minted credential.
+    pub request: RequestId,
+    /// Whom and what.
+    pub target: &'a Target,
+    /// With which parameters it was granted.
+    pub parameters: &'a Parameters,
+    /// The name of the credential, where one is known.
+    pub handle: Option<&'a Handle>,
+    /// Until when the access was given at the provider; a grant that is ended early is judged by
+    /// this all the same.
+    pub expires_at: Timestamp,
+    /// The latest that any grant call may have been sent.
+    pub send_before: Option<Timestamp>,
+}
+
+/// A credential that was made.
+pub struct Minted {
+    /// The secret itself. It is returned to the asker in this very reply and kept nowhere.
+    pub secret: Credential,
+    /// The provider's name for it.
+    pub handle: Option<Handle>,
+    /// When the provider itself ends it, where it says so.
+    pub ends_at: Option<Timestamp>,
+}
+
+impl fmt::Debug for Minted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Minted")
+            .field("handle", &self.handle)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A secret on its way to the asker. It cannot be printed, cloned, compared or serialised, and its
+/// bytes are overwritten when it is dropped.
+pub struct Credential(zeroize::Zeroizing<String>);
+
+impl Credential {
+    /// Wraps a secret.
+    pub fn new(secret: String) -> Self {
+        Self(zeroize::Zeroizing::new(secret))
+    }
+
+    /// The secret, for the reply to its asker and nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(hidden)")
+    }
+}
+
+/// One access that stands at a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whom and what.
+    pub target: Target,
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page begins; none at the end.
+    pub next: Option<String>,
+}
+
+/// Gives access and takes it away, in one system.
+///
+/// # Contract
+/// - `resolve` gives the same target for the same facts; two names for one thing give equal
+///   targets.
+/// - `grant` and `revoke` are idempotent: granting what is there and revoking what is not succeed.
+/// - `grant`, `mint` and `revoke` transmit at most once and only while `now < send_before`, checked
+///   after the call is signed, or, where a call carries no time, after its own connection is made.
+///   Past it they fail with [`ErrorKind::Unavailable`] and [`Effect::None`].
+/// - An error says [`Effect::None`] only where the provider did nothing for certain.
+/// - `inspect` sees every effect of a call that was answered [`Answer::Applied`]. It answers
+///   `Absent` only where nothing visible is being applied.
+/// - `revoke` is not called where `describe` says that nothing can be revoked. Of a minted
+///   credential that has no handle and cannot be listed it answers [`ErrorKind::NotFound`].
+/// - `inspect` without a `send_before` is of a request whose call was never sent.
+/// - [`Effect`] has no meaning for `resolve`, `inspect` and `standing`, which only read.
+/// - Every call ends within 15 s, by its own deadline.
+/// - Dropping a call at any await is the same as a crash there: it may or may not have happened.
+#[async_trait]
+pub trait Provisioner: Send + Sync {
+    /// What this provider is like. Constant while the process runs.
+    fn describe(&self) -> Description;
+
+    /// Turns a person and an entitlement into the provider's own ids. Refuses, with
+    /// [`ErrorKind::Misconfigured`] or [`ErrorKind::NotFound`], what can never be granted.
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Target, PortError>;
+
+    /// Gives standing access. A provider of the other kind leaves this out.
+    async fn grant(&self, _call: GrantCall<'_>) -> Result<Answer, PortError> {
+        Err(not_of_this_kind("grant"))
+    }
+
+    /// Makes a credential, marked with the request id. A provider of the other kind leaves this
+    /// out.
+    async fn mint(&self, _call: GrantCall<'_>) -> Result<Minted, PortError> {
+        Err(not_of_this_kind("mint"))
+    }
+
+    /// Takes access away.
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError>;
+
+    /// Reads the provider back.
+    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError>;
+
+    /// Lists who has a resource, page by page. A provider of credentials leaves this out.
+    async fn standing(
+        &self,
+        _resource: &str,
+        _page: Option<&str>,
+    ) -> Result<Page<Standing>, PortError> {
+        Err(not_of_this_kind("list"))
+    }
+}
+
+fn not_of_this_kind(operation: &'static str) -> PortError {
+    PortError::nothing_done("provider", operation, ErrorKind::Misconfigured)
+        .because("a provider of this kind does not do that")
+}
