@@ -182,6 +182,7 @@ fn stage(request: &AccessRequest, status: Status) -> Stage {
         epoch: u32::from(sent),
         send_before,
         slot_send_before: send_before,
+        slot_settles_until: None,
         slot_left_revoking_at: None,
         took_over: None,
         told_until: None,

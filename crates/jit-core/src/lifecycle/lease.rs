@@ -132,7 +132,10 @@ fn lease_first(work: Work<'_>, facts: &LeaseFacts) -> Transition {
         expected: facts.owned.as_ref().map(|owned| owned.slot.owner),
     };
     let leased = work.with(|grant, said| {
-        if let Some(before) = owner_grant {
+        if let (Some(owner), Some(before)) = (owner, owner_grant) {
+            let window = owner.parts.first().provider.settles_for();
+            let last = before.slot_send_before.map(|sent| sent + window);
+            grant.slot_settles_until = last.max(before.slot_settles_until);
             grant.slot_send_before = before.slot_send_before;
             grant.slot_left_revoking_at = before.slot_left_revoking_at;
             grant.told_until = before.told_until;

@@ -403,6 +403,7 @@ pub(super) fn enter_approved(request: &mut AccessRequest, now: Timestamp) -> Fac
         epoch: 0,
         send_before: None,
         slot_send_before: None,
+        slot_settles_until: None,
         slot_left_revoking_at: None,
         took_over: None,
         told_until: None,

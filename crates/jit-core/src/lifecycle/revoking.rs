@@ -65,9 +65,10 @@ pub(super) fn revoke_answered(
     }
     match presence {
         Ok(Presence::Absent) => {
+            let own = now.max(last_sent) + provider.settles_for();
             let watch = Watch {
                 absent_at: now,
-                until: now.max(last_sent) + provider.settles_for(),
+                until: grant.slot_settles_until.map_or(own, |until| own.max(until)),
                 looks: 0,
                 by_provider_clock: false,
             };

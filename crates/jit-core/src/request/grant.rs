@@ -168,6 +168,10 @@ pub struct Grant {
     pub send_before: Option<Timestamp>,
     /// The latest `send_before` of any owner of the slot, this one included.
     pub slot_send_before: Option<Timestamp>,
+    /// Until when a call of an earlier owner may take effect, by the windows of the provider that
+    /// it was made through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_settles_until: Option<Timestamp>,
     /// When an owner of the slot last left Revoking: an older delete of it may still land.
     pub slot_left_revoking_at: Option<Timestamp>,
     /// The grant that was taken over at the lease.

@@ -1,11 +1,13 @@
 //! S5, S6, S9, S11, S12: who decides what, once, on facts that are true.
 
+use std::collections::BTreeMap;
+
 use jit_core::Refusal;
 use jit_core::engine::{EngineError, NewRequest, Verb};
 use jit_core::lifecycle::DECISIONS_LIMIT;
 use jit_core::policy::Right;
 use jit_core::ports::Query;
-use jit_core::principal::{PrincipalKind, Profile};
+use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
 use jit_core::request::{Approver, Stage as Far, Status};
 
 use jit_testkit::stage::{Stage, id, minted, secs, standing, ttl, via};
@@ -528,9 +530,10 @@ async fn who_may_ask_for_nothing_learns_neither_what_there_is_nor_who_exists() {
         ask.parts[0].0 = entitlement.parse().unwrap();
         ask
     };
-    let mut profiles = stage.people.profiles.lock().unwrap();
-    profiles.get_mut(&id("cleo")).unwrap().groups.clear();
-    drop(profiles);
+    let strip = |people: &mut BTreeMap<PrincipalId, Profile>| {
+        people.get_mut(&id("cleo")).unwrap().groups.clear();
+    };
+    strip(&mut stage.people.profiles.lock().unwrap());
     for entitlement in ["stage/admins", "stage/nothing", "nowhere/at-all"] {
         let refusal = refused("cleo", asking_for(entitlement)).await;
         let entitlement = entitlement.parse().unwrap();

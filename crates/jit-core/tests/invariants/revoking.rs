@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jit_core::Refusal;
 use jit_core::audit::Fact;
+use jit_core::catalog::Entitlement;
 use jit_core::engine::{EngineError, Verb};
-use jit_core::ports::RequestStore;
+use jit_core::ports::{GrantCall, InspectCall, PortError, Provisioner, RequestStore, RevokeCall};
+use jit_core::principal::Profile;
+use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
 use jit_core::request::{Cause, End, Phase, Status};
 use jit_testkit::hostile::Fault;
 use jit_testkit::time::ManualClock;
@@ -50,6 +54,54 @@ async fn s3_a_record_settles_for_v_and_a_after_the_last_call_that_may_have_been_
     stage.clock.set(watch.until);
     stage.work().await;
     assert_eq!(stage.status(request.id).await, Status::Closed);
+}
+
+/// The provider of the stage, as another release declares it: calls are refused at once when late.
+struct Hasty(Arc<dyn Provisioner>);
+
+#[async_trait]
+impl Provisioner for Hasty {
+    fn describe(&self) -> Description {
+        Description {
+            accepted_within: secs(0),
+            ..self.0.describe()
+        }
+    }
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Target, PortError> {
+        self.0.resolve(beneficiary, entitlement, parameters).await
+    }
+    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        self.0.grant(call).await
+    }
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        self.0.revoke(call).await
+    }
+    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        self.0.inspect(call).await
+    }
+}
+
+#[tokio::test]
+async fn s3_a_newcomer_settles_by_the_windows_of_whom_it_took_over_too() {
+    let stage = Stage::with(standing(100, 0), 1);
+    let first = stage.active("10m").await;
+    let sent = first.grant().unwrap().slot_send_before.unwrap();
+    let handle = Arc::new(stage.provider.as_seen_by(stage.clock.clone()));
+    let stage = stage.around(Arc::new(Hasty(handle)));
+    let second = stage.active("20m").await;
+    assert_eq!(stage.status(first.id).await, Status::Closed);
+    stage.say("ana", second.id, Verb::End).await.unwrap();
+    stage.work().await;
+    let record = stage.load(second.id).await;
+    let Phase::Settling { watch, .. } = &record.grant().unwrap().phase else {
+        panic!("{:?}", record.status());
+    };
+    assert_eq!(watch.until, sent + secs(100));
 }
 
 #[tokio::test]
