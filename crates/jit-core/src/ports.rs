@@ -126,12 +126,22 @@ pub struct Announcement<'a> {
     pub news: &'a [crate::audit::AuditEvent],
 }
 
+/// What became of an announcement.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Where the message now is, in the notifier's own words; it comes back with the next
+    /// announcement.
+    pub message: Option<String>,
+    /// When to announce again although nothing may have happened: a reminder, a warning.
+    pub again_at: Option<Timestamp>,
+}
+
 /// Tells people or systems what happened.
 ///
 /// # Contract
 /// Announcing is at least once: after a crash the same announcement comes again, with the same
-/// `delivery.message`. A notifier decides nothing and never fails a request. A call ends within
-/// 15 s.
+/// `delivery.message`. A notifier decides nothing and never fails a request. Announcements of
+/// different deliveries run at once. A call ends within 15 s.
 #[async_trait]
 pub trait Notifier: Send + Sync {
     /// Its name in delivery rows; constant over releases.
@@ -140,8 +150,8 @@ pub trait Notifier: Send + Sync {
     /// Where this request is to be told, in this notifier's own words; none for nowhere.
     fn targets(&self, request: &AccessRequest) -> Vec<String>;
 
-    /// Tells it; returns where the message now is.
-    async fn announce(&self, announcement: Announcement<'_>) -> Result<Option<String>, PortError>;
+    /// Tells it.
+    async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError>;
 }
 
 /// Something a person must look at now.

@@ -144,6 +144,8 @@ impl Subject {
 pub enum Door {
     /// The REST API, and with it the command line.
     Http,
+    /// Slack, as the user whom Slack authenticated.
+    Slack,
     /// Code that embeds this crate.
     Embedded,
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use jit_core::audit::{Actor, AuditEvent, SystemEvent};
-use jit_core::ports::{Announcement, ErrorKind, Notifier, PortError};
+use jit_core::ports::{Announcement, ErrorKind, Notifier, PortError, Told};
 use jit_core::request::AccessRequest;
 use serde::Serialize;
 use serde_json::Value;
@@ -244,7 +244,7 @@ impl Notifier for CsvSink {
         vec!["file".to_owned()]
     }
 
-    async fn announce(&self, announcement: Announcement<'_>) -> Result<Option<String>, PortError> {
+    async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
         let shown = announcement.delivery.shown_seq;
         let news = announcement.news.iter().filter(|event| event.seq > shown);
         let rows = rows(announcement.request, news);
@@ -259,7 +259,10 @@ impl Notifier for CsvSink {
             .await
             .map_err(|error| failed().because(error))?
             .map_err(|error| failed().because(error))?;
-        Ok(Some("appended".to_owned()))
+        Ok(Told {
+            message: Some("appended".to_owned()),
+            again_at: None,
+        })
     }
 }
 

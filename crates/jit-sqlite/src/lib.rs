@@ -293,6 +293,11 @@ impl RequestStore for SqliteStore {
         self.read("list due deliveries", work).await
     }
 
+    async fn deliveries(&self, request: RequestId) -> Result<Vec<Delivery>, PortError> {
+        let work = move |connection: &Connection, _: &LeftOut| read::deliveries(connection, request);
+        self.read("list deliveries", work).await
+    }
+
     async fn delivery_update(&self, delivery: Delivery) -> Result<(), CommitError> {
         let work = move |connection: &Connection| rows::delivery_update(connection, &delivery);
         let written = self.write(work).await;

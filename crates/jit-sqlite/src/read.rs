@@ -248,6 +248,34 @@ pub(crate) fn chains(
     Ok(ids)
 }
 
+fn delivery(row: &Row<'_>) -> Result<Delivery, Cause> {
+    Ok(Delivery {
+        key: DeliveryKey {
+            request: parsed(&row.get::<_, String>(0)?, "delivery")?,
+            notifier: row.get(1)?,
+            target: row.get(2)?,
+        },
+        version: uint(row.get(3)?),
+        message: row.get(4)?,
+        shown_seq: uint(row.get(5)?),
+        attempts: row.get(6)?,
+        deliver_at: row
+            .get::<_, Option<i64>>(7)?
+            .map(Timestamp::from_unix_micros),
+    })
+}
+
+pub(crate) fn deliveries(
+    connection: &Connection,
+    request: RequestId,
+) -> Result<Vec<Delivery>, Cause> {
+    let sql = "SELECT request, notifier, target, version, message, shown_seq, attempts, deliver_at
+        FROM delivery WHERE request = ?1 ORDER BY notifier, target";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_and_then([request.to_string()], delivery)?;
+    rows.collect()
+}
+
 const DELIVERIES_DUE: &str =
     "SELECT request, notifier, target, version, message, shown_seq, attempts, deliver_at
     FROM delivery WHERE notifier = ?1 AND deliver_at <= ?2
@@ -259,22 +287,6 @@ pub(crate) fn deliveries_due(
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<Delivery>, Cause> {
-    let delivery = |row: &Row<'_>| {
-        Ok(Delivery {
-            key: DeliveryKey {
-                request: parsed(&row.get::<_, String>(0)?, "delivery")?,
-                notifier: row.get(1)?,
-                target: row.get(2)?,
-            },
-            version: uint(row.get(3)?),
-            message: row.get(4)?,
-            shown_seq: uint(row.get(5)?),
-            attempts: row.get(6)?,
-            deliver_at: row
-                .get::<_, Option<i64>>(7)?
-                .map(Timestamp::from_unix_micros),
-        })
-    };
     let notifiers: BTreeSet<&String> = notifiers.iter().collect();
     let mut due: Vec<Delivery> = Vec::new();
     for notifier in notifiers {

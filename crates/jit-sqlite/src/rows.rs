@@ -24,9 +24,10 @@ pub(crate) fn inbox_put(
     let forget = "DELETE FROM inbox WHERE done = 1 AND received_at <= ?1";
     connection.prepare_cached(forget)?.execute([hour_ago])?;
     let sql = "INSERT INTO inbox (key, input, received_at, taken_at, done)
-        VALUES (?1, ?2, ?3, NULL, 0)
+        VALUES (?1, ?2, ?3, ?3, 0)
         ON CONFLICT (key) DO UPDATE SET input = excluded.input,
-            received_at = excluded.received_at, taken_at = NULL, done = 0
+            received_at = excluded.received_at,
+            taken_at = excluded.taken_at, done = 0
         WHERE received_at <= ?4";
     let params = params![key, input, received_at.unix_micros(), hour_ago];
     match connection.prepare_cached(sql)?.execute(params)? {

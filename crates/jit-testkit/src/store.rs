@@ -420,6 +420,12 @@ impl RequestStore for MemoryStore {
         Ok(due)
     }
 
+    async fn deliveries(&self, request: RequestId) -> Result<Vec<Delivery>, PortError> {
+        let state = self.lock();
+        let about = |delivery: &&Delivery| delivery.key.request == request;
+        Ok(state.deliveries.values().filter(about).cloned().collect())
+    }
+
     async fn delivery_update(&self, delivery: Delivery) -> Result<(), CommitError> {
         let mut state = self.lock();
         let stored = state.deliveries.get_mut(&delivery.key);
@@ -529,7 +535,7 @@ impl RequestStore for MemoryStore {
         let kept = Input {
             text: input.to_owned(),
             received_at,
-            taken_at: None,
+            taken_at: Some(received_at),
             done: false,
         };
         state.inbox.insert(key.to_owned(), kept);

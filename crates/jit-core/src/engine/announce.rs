@@ -9,15 +9,14 @@ use futures_util::future::join_all;
 
 use super::{Engine, TRIES};
 use crate::audit::{AuditEvent, Fact};
-use crate::ports::{Alarm, Announcement, CommitError, Delivery, Notifier, Pager, PortError};
+use crate::ports::{Alarm, Announcement, CommitError, Delivery, Notifier, Pager, PortError, Told};
 use crate::request::{AccessRequest, Stuck};
-use crate::time::Timestamp;
 
 /// The notifier name of pages.
 pub const PAGER: &str = "pager";
 
-/// Among so many rows that are behind, one is looked for that changed while it was told.
-const ROWS: usize = 1_000;
+/// The longest pause after a failure that trying again may mend.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A delivery that was taken is due again after this long, unless it was marked.
 const TAKEN_FOR: Duration = Duration::from_secs(30);
@@ -48,7 +47,7 @@ impl Notifier for Paging {
         }
     }
 
-    async fn announce(&self, announcement: Announcement<'_>) -> Result<Option<String>, PortError> {
+    async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
         let request = announcement.request;
         for event in announcement.news {
             let Fact::Stuck { why } = event.event.what else {
@@ -71,7 +70,7 @@ impl Notifier for Paging {
             };
             self.pager.page(&alarm).await?;
         }
-        Ok(None)
+        Ok(Told::default())
     }
 }
 
@@ -97,7 +96,7 @@ impl Engine {
             .deliveries_due(&names, self.now(), limit)
             .await?;
         let found = due.len();
-        for delivery in due {
+        let announcing = due.into_iter().map(async |delivery| {
             let request = delivery.key.request;
             if let Err(error) = self.announce(delivery).await {
                 tracing::warn!(
@@ -105,7 +104,8 @@ impl Engine {
                     "an announcement failed and will be tried again",
                 );
             }
-        }
+        });
+        join_all(announcing).await;
         Ok(found)
     }
 
@@ -144,20 +144,25 @@ impl Engine {
             .await;
         let version = taken.version + 1;
         let (marked, failed) = match said {
-            Ok(message) => {
+            Ok(Told { message, again_at }) => {
                 let done = Delivery {
                     version,
                     message,
                     shown_seq,
                     attempts: 0,
-                    deliver_at: None,
+                    deliver_at: again_at,
                     ..taken
                 };
                 (done, None)
             }
             Err(error) => {
-                let pause = Duration::from_secs(1 << taken.attempts.min(6)) + self.jitter();
-                let deliver_at = Some(self.now() + pause.min(Duration::from_secs(60)));
+                // What trying again does not mend is tried all the same, in case somebody does.
+                let longest = match error.kind.is_retryable() {
+                    true => LONGEST_PAUSE,
+                    false => LONGEST_PAUSE * 10,
+                };
+                let pause = Duration::from_secs(1 << taken.attempts.min(10)) + self.jitter();
+                let deliver_at = Some(self.now() + pause.min(longest));
                 (
                     Delivery {
                         version,
@@ -186,12 +191,8 @@ impl Engine {
             if self.update(mark).await? {
                 return Ok(());
             }
-            let names = [told.key.notifier.clone()];
-            let rows = self
-                .parts
-                .store
-                .deliveries_due(&names, Timestamp::MAX, ROWS);
-            let Some(row) = rows.await?.into_iter().find(|row| row.key == told.key) else {
+            let rows = self.parts.store.deliveries(told.key.request).await?;
+            let Some(row) = rows.into_iter().find(|row| row.key == told.key) else {
                 return Ok(());
             };
             mark = Delivery {

@@ -209,8 +209,8 @@ pub struct Query {
 /// - A record of a later release ([`crate::request::ShapeError::Newer`]) is an error of kind
 ///   [`ErrorKind::Misconfigured`] for `load`, and is left out of listings with a line in the log.
 /// - Events are never changed or removed.
-/// - `inbox_put` is durable when it returns; keys are kept for an hour. An item that was taken and
-///   is not done is listed again 30 s after it was taken.
+/// - `inbox_put` is durable when it returns; keys are kept for an hour. A new item is whose who put
+///   it, as if taken then; one that was taken and is not done is listed again 30 s later.
 #[async_trait]
 pub trait RequestStore: Send + Sync {
     /// The record with this id.
@@ -236,6 +236,9 @@ pub trait RequestStore: Send + Sync {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Delivery>, PortError>;
+
+    /// Every delivery about a request, by notifier and target.
+    async fn deliveries(&self, request: RequestId) -> Result<Vec<Delivery>, PortError>;
 
     /// Writes a delivery whose stored version is one less than the given.
     async fn delivery_update(&self, delivery: Delivery) -> Result<(), CommitError>;

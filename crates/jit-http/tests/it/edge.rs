@@ -261,6 +261,7 @@ impl RequestStore for Away {
     async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<Due>, PortError> { Err(self.away().await) }
     async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> { Err(self.away().await) }
     async fn deliveries_due(&self, _: &[String], _: Timestamp, _: usize) -> Result<Vec<Delivery>, PortError> { Err(self.away().await) }
+    async fn deliveries(&self, _: RequestId) -> Result<Vec<Delivery>, PortError> { Err(self.away().await) }
     async fn delivery_update(&self, _: Delivery) -> Result<(), CommitError> { Err(self.away().await.into()) }
     async fn events(&self, _: RequestId) -> Result<Vec<Sealed>, PortError> { Err(self.away().await) }
     async fn system_events(&self, _: u64, _: usize) -> Result<Vec<Sealed>, PortError> { Err(self.away().await) }

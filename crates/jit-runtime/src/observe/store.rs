@@ -223,6 +223,10 @@ impl RequestStore for MeteredStore {
         self.inner.deliveries_due(notifiers, now, limit).await
     }
 
+    async fn deliveries(&self, request: RequestId) -> Result<Vec<Delivery>, PortError> {
+        self.inner.deliveries(request).await
+    }
+
     async fn delivery_update(&self, delivery: Delivery) -> Result<(), CommitError> {
         self.inner.delivery_update(delivery).await
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use async_trait::async_trait;
 use jit_core::audit::SystemFact;
 use jit_core::engine::{ClockTrust, NewRequest, Verb};
-use jit_core::ports::{Announcement, Clock, Notifier, PortError, RequestStore};
+use jit_core::ports::{Announcement, Clock, Notifier, PortError, RequestStore, Told};
 use jit_core::principal::{Door, Principal};
 use jit_core::request::AccessRequest;
 use jit_core::{Engine, Timestamp};
@@ -71,7 +71,7 @@ impl Notifier for Meddler {
     fn targets(&self, _: &AccessRequest) -> Vec<String> {
         vec!["here".to_owned()]
     }
-    async fn announce(&self, announcement: Announcement<'_>) -> Result<Option<String>, PortError> {
+    async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
         let before = announcement.delivery.message.clone();
         let news = announcement
             .news
@@ -88,7 +88,10 @@ impl Notifier for Meddler {
             let (ana, id) = (ana(), announcement.request.id);
             engine.handle(&ana, id, Verb::Withdraw).await.unwrap();
         }
-        Ok(Some("card 1".to_owned()))
+        Ok(Told {
+            message: Some("card 1".to_owned()),
+            again_at: None,
+        })
     }
 }
 

@@ -231,7 +231,7 @@ async fn a_commit_with_one_thing_wrong_writes_nothing<F: AsyncFn() -> Handles>(m
         }
         let after = seen(&*other).await;
         assert_eq!(before, after, "{what}: nothing of the commit is written");
-        let waits = answered("inbox_take", other.inbox_take(sample::at(1), 10).await);
+        let waits = answered("inbox_take", other.inbox_take(sample::at(30), 10).await);
         assert_eq!(waits.len(), 1, "{what}: the input is not done");
         // The counter of the good commit has room for two; both must still fit.
         written("the commit without its fault", one.commit(good).await);

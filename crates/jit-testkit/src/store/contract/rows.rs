@@ -49,13 +49,13 @@ async fn the_key_of_an_input_is_kept_for_an_hour(Handles { one, other }: Handles
         Inbox::New,
         "the key after an hour"
     );
-    let waiting = answered("inbox_take", other.inbox_take(sample::at(3_700), 10).await);
+    let waiting = answered("inbox_take", other.inbox_take(sample::at(3_730), 10).await);
     let keys: Vec<&str> = waiting.iter().map(|item| item.key.as_str()).collect();
     assert_eq!(keys, ["b", "a"], "an input that is not done waits for ever");
 }
 
 async fn a_taken_input_is_listed_again_after_thirty_seconds(Handles { one, other }: Handles) {
-    for (key, secs) in [("late", 20), ("early", 10), ("last", 30)] {
+    for (key, secs) in [("late", 2), ("early", 1), ("last", 3)] {
         let put = one.inbox_put(key, key, sample::at(secs)).await;
         assert_eq!(answered("inbox_put", put), Inbox::New, "a new input");
     }
@@ -69,6 +69,12 @@ async fn a_taken_input_is_listed_again_after_thirty_seconds(Handles { one, other
         taken.into_iter().map(key).collect::<Vec<String>>()
     };
     let second = 1_000_000;
+    let nothing: [&str; 0] = [];
+    assert_eq!(
+        take(&*other, 31 * second - 1, 9).await,
+        nothing,
+        "a new input is whose who put it"
+    );
     assert_eq!(
         take(&*one, 40 * second, 2).await,
         ["early", "late"],
@@ -79,7 +85,6 @@ async fn a_taken_input_is_listed_again_after_thirty_seconds(Handles { one, other
         ["last"],
         "what nobody took"
     );
-    let nothing: [&str; 0] = [];
     assert_eq!(
         take(&*one, 70 * second - 1, 9).await,
         nothing,
@@ -102,7 +107,7 @@ async fn an_input_that_is_done_is_not_listed_again(Handles { one, other }: Handl
         let put = one.inbox_put(key, "text", sample::start()).await;
         assert_eq!(answered("inbox_put", put), Inbox::New, "a new input");
     }
-    let taken = answered("inbox_take", one.inbox_take(sample::at(1), 9).await);
+    let taken = answered("inbox_take", one.inbox_take(sample::at(30), 9).await);
     assert_eq!(taken.len(), 3, "three inputs wait");
     answered("inbox_done", other.inbox_done("alone").await);
     answered("done a second time", one.inbox_done("alone").await);
@@ -357,6 +362,18 @@ async fn due_deliveries_are_those_of_the_notifier_longest_due_first(
     assert_eq!(both, ids(&[3, 2, 5, 4, 1]), "of both, longest due first");
     let first = due(&["slack", "telegram"], 2).await;
     assert_eq!(first, ids(&[3, 2]), "at most as many as asked for");
+    let about = async |number| {
+        let about = other.deliveries(sample::id(number)).await;
+        let about = answered("deliveries", about).into_iter();
+        about
+            .map(|it| (it.key.notifier, it.deliver_at))
+            .collect::<Vec<_>>()
+    };
+    touch(&*one, &[key(6, "pager")], 7).await;
+    let slack = ("slack".to_owned(), Some(sample::at(99)));
+    let pager = ("pager".to_owned(), Some(sample::at(7)));
+    assert_eq!(about(6).await, [pager, slack], "all about one, due or not");
+    assert_eq!(about(7).await, [], "about none");
     assert_eq!(due(&[], 9).await, ids(&[]), "of no notifier");
     assert_eq!(due(&["pager"], 9).await, ids(&[]), "of an unknown notifier");
 }
