@@ -369,10 +369,10 @@ async fn due_deliveries_are_those_of_the_notifier_longest_due_first(
             .map(|it| (it.key.notifier, it.deliver_at))
             .collect::<Vec<_>>()
     };
-    touch(&*one, &[key(6, "pager")], 7).await;
+    touch(&*one, &[key(6, "csv")], 7).await;
     let slack = ("slack".to_owned(), Some(sample::at(99)));
-    let pager = ("pager".to_owned(), Some(sample::at(7)));
-    assert_eq!(about(6).await, [pager, slack], "all about one, due or not");
+    let csv = ("csv".to_owned(), Some(sample::at(7)));
+    assert_eq!(about(6).await, [csv, slack], "all about one, due or not");
     assert_eq!(about(7).await, [], "about none");
     assert_eq!(due(&[], 9).await, ids(&[]), "of no notifier");
     assert_eq!(due(&["pager"], 9).await, ids(&[]), "of an unknown notifier");
