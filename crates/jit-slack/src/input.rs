@@ -110,7 +110,11 @@ pub(crate) enum Read {
     /// Keep it under this key, acknowledge it, then work on it.
     Keep { key: String, input: Box<Input> },
     /// Answer at once, from memory.
-    Options { user: UserId, team: Option<TeamId>, query: String },
+    Options {
+        user: UserId,
+        team: Option<TeamId>,
+        query: String,
+    },
     /// Facts about people changed; what is remembered of them is stale.
     Forget(Forget),
     /// Nothing that is of use here.
@@ -201,7 +205,10 @@ pub(crate) fn interaction(payload: &Value) -> Read {
             match text(payload, "/trigger_id") {
                 Some(trigger) => {
                     let asked = Asked::default();
-                    keep(format!("shortcut/{trigger}"), input(Said::OpenForm { asked }))
+                    keep(
+                        format!("shortcut/{trigger}"),
+                        input(Said::OpenForm { asked }),
+                    )
                 }
                 None => Read::Unreadable,
             }

@@ -11,11 +11,13 @@ use jit_core::digest::Digest;
 use jit_core::request::{AccessRequest, RequestId};
 use serde_json::{Value, json};
 
-pub(crate) use card::{card, thread};
-pub(crate) use dm::{Moment, dm};
+pub(crate) use card::{card, reminder, thread};
+pub(crate) use dm::{Moment, dm, dm_moment};
 pub(crate) use home::{Home, home, home_for_strangers};
-pub(crate) use modal::{Choice, Form, Kept, deny_form, duration_choices, request_form, shorten_form};
-pub(crate) use reply::{Reply, reply};
+pub(crate) use modal::{Choice, Form, Kept, deny_form, option, request_form, shorten_form};
+pub(crate) use reply::{
+    Reply, Stranger, help, listing, not_understood, outcome_view, refusal_view, reply, sending_view,
+};
 
 use crate::people::Names;
 use crate::text::{Markup, plain};

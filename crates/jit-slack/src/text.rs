@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use crate::people::{Names, UserGroupId, UserId};
+use crate::people::{ChannelId, Names, UserGroupId, UserId};
 
 /// The longest text of a section, in characters.
 const MARKUP_LIMIT: usize = 3_000;
@@ -77,6 +77,12 @@ impl Markup {
     /// A mention of everybody in a user group.
     pub(crate) fn group(mut self, group: &UserGroupId) -> Self {
         self.0.push_str(&format!("<!subteam^{group}>"));
+        self
+    }
+
+    /// A link to a channel.
+    pub(crate) fn channel(mut self, channel: &ChannelId) -> Self {
+        self.0.push_str(&format!("<#{channel}>"));
         self
     }
 

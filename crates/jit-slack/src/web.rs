@@ -147,9 +147,15 @@ pub(crate) fn client(api: &str) -> Result<SlackHyperClient, BadWeb> {
     sockets.enforce_http(false);
     sockets.set_connect_timeout(Some(DEADLINE));
     let connector = if is_loopback(api) {
-        https.https_or_http().enable_all_versions().wrap_connector(sockets)
+        https
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(sockets)
     } else if api.starts_with("https://") {
-        https.https_only().enable_all_versions().wrap_connector(sockets)
+        https
+            .https_only()
+            .enable_all_versions()
+            .wrap_connector(sockets)
     } else {
         return Err(BadWeb::Address(api.to_owned()));
     };
@@ -163,7 +169,9 @@ pub(crate) fn is_loopback(url: &str) -> bool {
         return false;
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
     matches!(host, "127.0.0.1" | "localhost" | "[::1]")
 }
 

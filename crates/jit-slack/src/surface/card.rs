@@ -14,6 +14,7 @@ use super::{
     Confirm, Message, Scene, Style, action, actions, button, confirmed, header, labelled,
     reference, short, what,
 };
+use crate::people::UserGroupId;
 use crate::text::{Markup, Show, plain, quote, spoken};
 
 /// The card as the record is now.
@@ -63,9 +64,7 @@ fn facts(scene: &Scene<'_>) -> Value {
     let request = scene.request;
     let mut who = Markup::new("*Who*\n").person(&request.requester, scene.names);
     if request.beneficiary != request.requester {
-        who = who
-            .text(" for ")
-            .person(&request.beneficiary, scene.names);
+        who = who.text(" for ").person(&request.beneficiary, scene.names);
     }
     let asked = Markup::new("*How long*\n").ttl(request.ttl);
     let needed = request.terms.approvals;
@@ -165,8 +164,9 @@ pub(super) fn state(scene: &Scene<'_>) -> Markup {
     match &scene.request.stage {
         Stage::Pending => pending(scene),
         Stage::Denied { by, .. } => Markup::new(":no_entry: Denied by ").person(by, names),
-        Stage::Withdrawn { by } => Markup::new(":leftwards_arrow_with_hook: Withdrawn by ")
-            .person(by, names),
+        Stage::Withdrawn { by } => {
+            Markup::new(":leftwards_arrow_with_hook: Withdrawn by ").person(by, names)
+        }
         Stage::Lapsed => Markup::new(":zzz: Nobody answered in time"),
         Stage::Invalidated { why } => Markup::new(":no_entry: No longer valid: ").text(match why {
             Mismatch::PolicyChanged => "what it asked for has changed",
@@ -257,7 +257,9 @@ fn approved(scene: &Scene<'_>, grant: &Grant) -> Markup {
 
 fn over(why: Cause) -> Markup {
     match why {
-        Cause::Failed => Markup::new(":warning: It could not be given or went missing, and is gone"),
+        Cause::Failed => {
+            Markup::new(":warning: It could not be given or went missing, and is gone")
+        }
         Cause::Expired | Cause::Ended | Cause::Revoked => {
             Markup::new(":lock: Ended: ").text(cause(why))
         }
@@ -306,6 +308,23 @@ pub(crate) fn thread(scene: &Scene<'_>, news: &[AuditEvent]) -> Option<Message> 
         text: said.as_str().to_owned(),
         blocks,
     })
+}
+
+/// What the thread says of a request that nobody answers.
+pub(crate) fn reminder(scene: &Scene<'_>, whom: Option<&UserGroupId>) -> Message {
+    let line = Markup::new(":bell: ");
+    let line = match whom {
+        Some(group) => line.group(group).text(" "),
+        None => line,
+    };
+    let line = line
+        .person(&scene.request.requester, scene.names)
+        .text(" still waits for an answer; it lapses ")
+        .at(scene.request.decide_by, Show::DayAndTime);
+    Message {
+        text: line.as_str().to_owned(),
+        blocks: vec![line.section()],
+    }
 }
 
 fn reason_of(fact: &Fact) -> Option<&str> {

@@ -1,6 +1,6 @@
 //! What the person who gets the access is told in private.
 
-use jit_core::request::{Cause, End, Phase, Stage};
+use jit_core::request::{End, Phase, Stage};
 use jit_core::{Timestamp, provider::Kind};
 
 use super::card::state;
@@ -96,54 +96,26 @@ fn over(scene: &Scene<'_>) -> Message {
     }
 }
 
-/// Whether the story is over for the person: the access is verified gone, or never was.
-pub(crate) fn is_over(stage: &Stage) -> bool {
+/// What the person is to know at this stage, if anything.
+pub(crate) fn dm_moment(stage: &Stage, kind: Kind) -> Option<Moment> {
     match stage {
-        Stage::Pending => false,
+        Stage::Pending => None,
         Stage::Denied { .. }
         | Stage::Withdrawn { .. }
         | Stage::Lapsed
-        | Stage::Invalidated { .. } => true,
+        | Stage::Invalidated { .. } => Some(Moment::Over),
         Stage::Granted(grant) => match &grant.phase {
-            Phase::Approved
-            | Phase::Provisioning { .. }
-            | Phase::Active
-            | Phase::Revoking { .. } => false,
-            // Where the access failed to appear it settles too: that is an end for the person.
-            Phase::Settling { .. } | Phase::Closed { .. } | Phase::Cancelled { .. } => true,
+            // A credential waits for its asker; other access is only told once it is there.
+            Phase::Approved if kind == Kind::Minted => Some(Moment::Given),
+            Phase::Active => Some(Moment::Given),
+            Phase::Approved | Phase::Provisioning { .. } | Phase::Revoking { .. } => None,
+            // A later grant of theirs goes on without a gap.
+            Phase::Closed {
+                end: End::Superseded { .. },
+            } => None,
+            Phase::Settling { .. } | Phase::Closed { .. } | Phase::Cancelled { .. } => {
+                Some(Moment::Over)
+            }
         },
-    }
-}
-
-/// Whether there is nothing to tell the person: a later grant of theirs goes on without a gap.
-pub(crate) fn goes_on(stage: &Stage) -> bool {
-    let Stage::Granted(grant) = stage else {
-        return false;
-    };
-    matches!(
-        grant.phase,
-        Phase::Closed {
-            end: End::Superseded { .. }
-        }
-    )
-}
-
-/// Whether the access ended because its person returned it.
-pub(crate) fn was_returned(stage: &Stage) -> bool {
-    let Stage::Granted(grant) = stage else {
-        return false;
-    };
-    match &grant.phase {
-        Phase::Revoking { ending } | Phase::Settling { ending, .. } => ending.cause == Cause::Ended,
-        Phase::Closed {
-            end: End::Gone { cause },
-        } => *cause == Cause::Ended,
-        Phase::Closed {
-            end: End::Superseded { .. },
-        }
-        | Phase::Approved
-        | Phase::Provisioning { .. }
-        | Phase::Active
-        | Phase::Cancelled { .. } => false,
     }
 }

@@ -25,7 +25,12 @@ pub(crate) fn home(lists: &Home<'_>) -> Value {
     let ask = button(action::ASK, "Request access", Style::Primary, "home");
     let mut blocks = vec![header("Your access"), actions("ask", vec![ask])];
     list(&mut blocks, "Active now", lists.active, active_row);
-    list(&mut blocks, "Waiting for you", lists.to_decide, deciding_row);
+    list(
+        &mut blocks,
+        "Waiting for you",
+        lists.to_decide,
+        deciding_row,
+    );
     list(&mut blocks, "Waiting for others", lists.waiting, plain_row);
     list(&mut blocks, "Recent", lists.recent, plain_row);
     blocks.push(Markup::new("Times are shown in your time zone.").context());
@@ -56,9 +61,7 @@ fn list(
     let more = scenes.len().saturating_sub(ROWS);
     if more > 0 {
         let more = u64::try_from(more).unwrap_or(u64::MAX);
-        let line = Markup::new("and ")
-            .number(more)
-            .text(" more: `/jit list`");
+        let line = Markup::new("and ").number(more).text(" more: `/jit list`");
         blocks.push(line.context());
     }
 }

@@ -1,10 +1,10 @@
 //! The forms: asking, denying, approving for less.
 
+use jit_core::Ttl;
 use jit_core::catalog::Entitlement;
 use jit_core::policy::Tier;
 use jit_core::principal::PrincipalId;
 use jit_core::request::AccessRequest;
-use jit_core::Ttl;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

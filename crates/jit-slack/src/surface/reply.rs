@@ -1,10 +1,13 @@
 //! What one person is told in private about what they just did: a fixed set of sentences.
 
 use jit_core::Refusal;
-use jit_core::request::RequestId;
-use serde_json::json;
+use jit_core::request::{AccessRequest, RequestId, Stage};
+use serde_json::{Value, json};
 
-use super::Message;
+use super::card::state;
+use super::{Message, Scene, short, what};
+use crate::commands::Commands;
+use crate::people::ChannelId;
 use crate::text::{Markup, inert, plain};
 
 /// An answer for one pair of eyes.
@@ -90,4 +93,97 @@ pub(crate) fn reply(reply: &Reply, about: Option<RequestId>) -> Message {
         text: inert(&sentence),
         blocks,
     }
+}
+
+/// What somebody has and waits for.
+pub(crate) fn listing(scenes: &[Scene<'_>]) -> Message {
+    if scenes.is_empty() {
+        return reply(
+            &Reply::Done("You have asked for nothing here yet. Type /jit to begin."),
+            None,
+        );
+    }
+    let lines = scenes.iter().take(20).map(|scene| {
+        what(scene)
+            .text(" ")
+            .code(&short(scene.request.id))
+            .text(" · ")
+            .then(state(scene))
+            .section()
+    });
+    Message {
+        text: "Your requests".to_owned(),
+        blocks: lines.collect(),
+    }
+}
+
+/// What can be typed.
+pub(crate) fn help(commands: &Commands) -> Message {
+    let Commands {
+        jit,
+        request_admin,
+        prod_access,
+        ..
+    } = commands;
+    let text = format!(
+        "{jit}: ask for access\n{jit} list: what you have and wait for\n{jit} status <id>: how far \
+         one is\n{jit} done [id]: return access early\n{request_admin} [e-mail]: ask for \
+         administration, for somebody else where you may\n{prod_access} \"reason\": ask for \
+         production access\n{jit} help: this"
+    );
+    reply(&Reply::Wrong(text), None)
+}
+
+/// What was typed is no command.
+pub(crate) fn not_understood(commands: &Commands) -> Message {
+    let mut message = help(commands);
+    let sentence = "That was not understood, or a reason is missing. What can be typed:";
+    let said = json!({"type": "section", "text": plain(sentence, 3_000)});
+    message.blocks.insert(0, said);
+    message
+}
+
+/// What the window shows while a request is being made.
+pub(crate) fn sending_view() -> Value {
+    window("Request access", &reply(&Reply::Done("One moment…"), None))
+}
+
+/// What the window shows when it was made.
+pub(crate) fn outcome_view(request: &AccessRequest, channel: Option<&ChannelId>) -> Value {
+    let line = match (&request.stage, channel) {
+        (Stage::Granted(_), _) => Markup::new(
+            ":white_check_mark: Approved by the tier itself. You \
+             will be told here in Slack as soon as the access is there.",
+        ),
+        (_, Some(channel)) => Markup::new(":hourglass_flowing_sand: Sent to ")
+            .channel(channel)
+            .text(". You will be told here in Slack what becomes of it."),
+        (_, None) => Markup::new(
+            ":hourglass_flowing_sand: Sent. No channel here decides it; your \
+             approvers hear of it elsewhere.",
+        ),
+    };
+    let message = Message {
+        text: line.as_str().to_owned(),
+        blocks: vec![
+            line.section(),
+            Markup::default().code(&request.id.to_string()).context(),
+        ],
+    };
+    window("Request access", &message)
+}
+
+/// What the window shows when it was not.
+pub(crate) fn refusal_view(message: &Message) -> Value {
+    window("Not requested", message)
+}
+
+fn window(title: &str, message: &Message) -> Value {
+    json!({
+        "type": "modal",
+        "callback_id": "jit_outcome",
+        "title": plain(title, 24),
+        "close": plain("Close", 24),
+        "blocks": message.blocks,
+    })
 }
