@@ -6,6 +6,8 @@ mod dm;
 mod home;
 mod modal;
 mod reply;
+#[cfg(test)]
+mod tests;
 
 use jit_core::digest::Digest;
 use jit_core::request::{AccessRequest, RequestId};

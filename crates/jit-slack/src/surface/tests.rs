@@ -1,0 +1,334 @@
+//! Every surface in every state, plain and with the most extreme values that the domain lets in.
+//! The drawings are kept; `tests/slack` checks them with Slack's own libraries.
+
+use std::collections::BTreeMap;
+
+use jit_core::Ttl;
+use jit_core::audit::{Actor, AuditEvent, Fact, RequestEvent};
+use jit_core::catalog::{Entitlement, ParameterRule};
+use jit_core::digest::Digest;
+use jit_core::policy::Tier;
+use jit_core::principal::{Door, Principal};
+use jit_core::provider::Kind;
+use jit_core::request::{
+    AccessRequest, Approver, CancelReason, Cause, Phase, Stage, Status, Stuck,
+};
+use jit_testkit::sample;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::commands::Commands;
+use crate::people::Names;
+
+const NASTY: &str = "<!channel> <@U012AB3CD> <https://example.com|Approve> *bold* _x_ ~y~ `code` \
+                     :tada: & &amp; 雪が降る 👩‍🚀👩🏽‍🚀 ﷽ \u{202d}";
+
+fn names() -> Names {
+    [("ana@example.com", "U0ANA"), ("bob@example.com", "U0BOB")]
+        .into_iter()
+        .map(|(id, user)| (id.parse().unwrap(), user.parse().unwrap()))
+        .collect()
+}
+
+/// A record whose every text is as long and as nasty as it may be.
+fn extreme(mut request: AccessRequest) -> AccessRequest {
+    let nasty: String = NASTY.chars().filter(|c| *c != '\u{202d}').collect();
+    let reason: String = nasty.chars().cycle().take(1_000).collect();
+    request.reason = reason.trim().parse().unwrap();
+    request.requester = format!("{}@example.com", "a".repeat(180)).parse().unwrap();
+    request.beneficiary = format!("{}@example.com", "_".repeat(180)).parse().unwrap();
+    request.terms.tier = "t".repeat(60).parse().unwrap();
+    request.terms.residual_max_secs = 86_400;
+    let mut parts: Vec<_> = request.parts.iter().cloned().collect();
+    for part in &mut parts {
+        part.entitlement = format!("p/{}", "e".repeat(150)).parse().unwrap();
+        let value = json!({"key": nasty.repeat(20)});
+        part.parameters = serde_json::from_value(value).unwrap();
+        part.provider.residual = std::time::Duration::from_secs(3_600);
+    }
+    request.parts = parts.try_into().unwrap();
+    if let Stage::Denied { reason, .. } = &mut request.stage {
+        *reason = Some(request.reason.clone());
+    }
+    request
+}
+
+fn requests() -> Vec<(String, AccessRequest)> {
+    let mut all = vec![];
+    for (number, status) in (1_u16..).zip(Status::ALL) {
+        let request = sample::request_in(number, status);
+        all.push((format!("{status}"), request.clone()));
+        all.push((format!("{status}-extreme"), extreme(request)));
+    }
+    let mut stuck = sample::request_in(40, Status::Revoking);
+    if let Stage::Granted(grant) = &mut stuck.stage {
+        grant.stuck = Some(Stuck::NotVerified);
+    }
+    all.push(("stuck".to_owned(), stuck));
+    let mut collectable = sample::request_in(41, Status::Approved);
+    let mut parts: Vec<_> = collectable.parts.iter().cloned().collect();
+    for part in &mut parts {
+        part.provider.kind = Kind::Minted;
+    }
+    collectable.parts = parts.try_into().unwrap();
+    all.push(("collectable".to_owned(), collectable));
+    all
+}
+
+fn events(request: &AccessRequest) -> Vec<AuditEvent> {
+    let bob = || Principal {
+        id: "bob@example.com".parse().unwrap(),
+        door: Door::Slack,
+    };
+    let by = || Actor::Principal {
+        id: bob().id,
+        via: bob(),
+    };
+    let facts = vec![
+        Fact::Approved {
+            by: Approver::Person(bob().id),
+            ttl: None,
+            count: 1,
+            needed: 2,
+        },
+        Fact::ApprovalDropped { by: bob().id },
+        Fact::ApprovalRetracted { by: bob().id },
+        Fact::Denied {
+            reason: Some(request.reason.clone()),
+        },
+        Fact::Withdrawn,
+        Fact::Lapsed,
+        Fact::Invalidated {
+            why: jit_core::request::Mismatch::Revoked,
+            reason: Some(request.reason.clone()),
+        },
+        Fact::Cancelled {
+            why: CancelReason::NotProvisioned,
+            reason: None,
+        },
+        Fact::Activated {
+            expires_at: sample::at(900),
+        },
+        Fact::Ending {
+            cause: Cause::Revoked,
+            reason: Some(request.reason.clone()),
+        },
+        Fact::Settling {
+            until: sample::at(1_000),
+        },
+        Fact::Reappeared,
+        Fact::Missing,
+        Fact::Stuck {
+            why: Stuck::Refused,
+        },
+        Fact::Unstuck,
+    ];
+    let link = |(seq, what)| AuditEvent {
+        shape: 1,
+        chain: request.id.to_string(),
+        seq,
+        at: sample::at(seq),
+        actor: by(),
+        event: RequestEvent {
+            what,
+            status: request.status(),
+            expires_at: None,
+        },
+        prev: Digest::of(b"before"),
+    };
+    (1..).zip(facts).map(link).collect()
+}
+
+fn entitlement(number: usize) -> Entitlement {
+    Entitlement {
+        id: format!("aws/account-{number:03}/{}", "x".repeat(100))
+            .parse()
+            .unwrap(),
+        resource: "r".to_owned(),
+        title: NASTY.repeat(3),
+        how_to_use: NASTY.repeat(30),
+        tier: "standard".parse().unwrap(),
+        parameters: ParameterRule::Free,
+    }
+}
+
+fn tier() -> Tier {
+    let ttl = |text: &str| text.parse::<Ttl>().unwrap();
+    Tier {
+        name: "standard".parse().unwrap(),
+        ttl_default: ttl("17m"),
+        ttl_max: ttl("7d"),
+        approvals: 2,
+        decision_window: ttl("10m"),
+        automatic: None,
+        residual_max_secs: 0,
+    }
+}
+
+/// Every drawing, by the kind of thing that Slack takes it for.
+fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
+    let names = names();
+    let (mut messages, mut modals, mut homes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut message = |name: String, drawn: Message| {
+        let drawn = json!({"text": drawn.text, "blocks": drawn.blocks});
+        assert!(messages.insert(name, drawn).is_none());
+    };
+    let requests = requests();
+    let long = NASTY.repeat(30);
+    let scenes: Vec<(String, Scene<'_>)> = requests
+        .iter()
+        .map(|(name, request)| {
+            let extreme = name.ends_with("-extreme");
+            let scene = Scene {
+                request,
+                title: if extreme { &long } else { "Administration" },
+                how_to_use: if extreme { &long } else { "Log in at the desk" },
+                warning: extreme.then_some(long.as_str()),
+                names: &names,
+            };
+            (name.clone(), scene)
+        })
+        .collect();
+    for (name, scene) in &scenes {
+        message(format!("card-{name}"), card(scene));
+        for moment in [Moment::Given, Moment::Expiring, Moment::Over] {
+            message(
+                format!("dm-{name}-{moment:?}").to_lowercase(),
+                dm(scene, moment),
+            );
+        }
+        modals.insert(format!("deny-{name}"), deny_form(scene.request));
+        modals.insert(format!("shorten-{name}"), shorten_form(scene.request));
+        modals.insert(format!("outcome-{name}"), outcome_view(scene.request, None));
+    }
+    for (name, scene) in scenes
+        .iter()
+        .filter(|(name, _)| name.starts_with("pending"))
+    {
+        let news = events(scene.request);
+        message(format!("thread-{name}"), thread(scene, &news).unwrap());
+        let group = "S0OFFICERS".parse().unwrap();
+        message(format!("reminder-{name}"), reminder(scene, Some(&group)));
+    }
+    let only: Vec<Scene<'_>> = scenes.iter().map(|(_, scene)| *scene).collect();
+    message("listing".to_owned(), listing(&only));
+    message("listing-empty".to_owned(), listing(&[]));
+    let help_text = help(&Commands::default());
+    message("help".to_owned(), help_text);
+    message(
+        "not-understood".to_owned(),
+        not_understood(&Commands::default()),
+    );
+    message(
+        "wrong".to_owned(),
+        reply(&Reply::Wrong(NASTY.repeat(100)), None),
+    );
+    let (entry, tier) = (entitlement(1), tier());
+    let choice = Choice {
+        entitlement: &entry,
+        tier: &tier,
+        warning: Some(&long),
+    };
+    modals.insert("request-empty".to_owned(), request_form(&Form::default()));
+    let beneficiary = requests[1].1.beneficiary.clone();
+    let full = Form {
+        choice: Some(choice),
+        beneficiary: Some(&beneficiary),
+        reason: Some(&long),
+    };
+    modals.insert("request-full".to_owned(), request_form(&full));
+    modals.insert("sending".to_owned(), sending_view());
+    let refusal = reply(&Reply::Wrong(NASTY.repeat(100)), None);
+    modals.insert("refused".to_owned(), refusal_view(&refusal));
+    let many: Vec<Scene<'_>> = only.iter().copied().cycle().take(60).collect();
+    // A request stands once in each list.
+    let one_each = &many[..only.len()];
+    let lists = Home {
+        active: one_each,
+        to_decide: &[],
+        waiting: &many,
+        recent: &many,
+    };
+    homes.insert("full".to_owned(), home(&lists));
+    let nothing = Home {
+        active: &[],
+        to_decide: &[],
+        waiting: &[],
+        recent: &[],
+    };
+    homes.insert("empty".to_owned(), home(&nothing));
+    homes.insert("stranger".to_owned(), home_for_strangers(Stranger::Guest));
+    let options: Vec<Value> = (0..100)
+        .map(|number| option(&entitlement(number)))
+        .collect();
+    let options = BTreeMap::from([("hundred".to_owned(), json!({"options": options}))]);
+    BTreeMap::from([
+        ("messages", messages),
+        ("modals", modals),
+        ("homes", homes),
+        ("options", options),
+    ])
+}
+
+#[test]
+fn every_surface_is_drawn_as_before() {
+    insta::assert_json_snapshot!(gallery());
+}
+
+#[test]
+fn s13_nothing_of_other_hands_is_interpreted_in_any_surface() {
+    fn walk(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                let interpreted = fields.get("type").and_then(Value::as_str) == Some("mrkdwn");
+                for (name, field) in fields {
+                    match field.as_str() {
+                        Some(text) if name == "text" && interpreted => found.push(text.to_owned()),
+                        _ => walk(field, found),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| walk(item, found)),
+            _ => {}
+        }
+    }
+    let gallery = gallery();
+    let mut texts = vec![];
+    for drawing in gallery.values().flat_map(BTreeMap::values) {
+        walk(drawing, &mut texts);
+        texts.extend(
+            drawing
+                .get("text")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+        );
+    }
+    assert!(texts.len() > 300, "{}", texts.len());
+    for text in texts {
+        for forged in ["<!channel", "<!here", "<!everyone", "<http", "<@U012AB3CD"] {
+            assert!(!text.contains(forged), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_card_has_buttons_only_for_what_can_still_be_done() {
+    let names = names();
+    for (name, request) in requests() {
+        let scene = Scene {
+            request: &request,
+            title: "",
+            how_to_use: "",
+            warning: None,
+            names: &names,
+        };
+        let drawn = serde_json::to_string(&card(&scene).blocks).unwrap();
+        let has = |action: &str| drawn.contains(&format!("\"{action}\""));
+        let pending = request.status() == Status::Pending;
+        let live = matches!(request.status(), Status::Provisioning | Status::Active);
+        assert_eq!(has(action::APPROVE), pending, "{name}");
+        assert_eq!(has(action::DENY), pending, "{name}");
+        assert_eq!(has(action::REVOKE), live, "{name}");
+        let _ = Phase::Active;
+    }
+}
