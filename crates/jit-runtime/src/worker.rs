@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jit_core::catalog::ProviderName;
 use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError};
 use jit_core::ports::{Due, PortError, Random, Urgency};
@@ -276,13 +277,22 @@ pub struct Swept {
     pub failed: usize,
 }
 
+/// Announces through each notifier in a loop of its own: a chat that hangs holds up no page, also
+/// none that becomes due while it hangs.
 async fn announce_for_ever(engine: Arc<Engine>, tick: Duration) {
+    let loops = engine
+        .notifiers()
+        .map(|notifier| announce_through(&engine, notifier, tick));
+    join_all(loops).await;
+}
+
+async fn announce_through(engine: &Engine, notifier: &'static str, tick: Duration) {
     loop {
-        match engine.announce_due(ANNOUNCEMENTS).await {
+        match engine.announce_through(notifier, ANNOUNCEMENTS).await {
             Ok(ANNOUNCEMENTS) => continue,
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(error = %error.chain(), "nothing can be announced");
+                tracing::error!(notifier, error = %error.chain(), "nothing can be announced");
             }
         }
         tokio::time::sleep(tick).await;

@@ -87,7 +87,7 @@ async fn s7_revoking_needs_neither_the_directory_nor_the_policy_nor_the_people()
 async fn s11_a_beneficiary_who_became_inactive_loses_active_access() {
     let stage = Stage::new();
     let request = stage.active("1h").await;
-    stage.set_active("ana", false);
+    stage.leaves("ana");
     stage.pass(301).await;
     assert!(!stage.is_there(&request));
     stage.pass(60).await;
