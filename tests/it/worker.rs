@@ -416,9 +416,7 @@ async fn l3_a_provider_that_hangs_hides_nobody_elses_revoke() {
         )
     };
     let hanging: Arc<dyn Provisioner> = Arc::new(hanging);
-    around
-        .provisioners
-        .insert("dead".parse().unwrap(), hanging);
+    around.provisioners.insert("dead".parse().unwrap(), hanging);
     let engine = around.engine(&stage, 3);
     let mut requests = vec![];
     for number in 0..400_u64 {

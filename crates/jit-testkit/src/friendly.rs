@@ -131,7 +131,10 @@ impl Friendly {
         Self {
             clock,
             provider,
-            hides: Vec::new(),
+            hides: vec![(
+                Sight::ForeignRealm,
+                "it keeps every realm that it is told of in its ledger",
+            )],
             wrap: Box::new(|handle| Arc::new(handle)),
         }
     }

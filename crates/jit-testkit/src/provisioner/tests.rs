@@ -37,6 +37,7 @@ enum Broken {
     GoneByIsTooEarly,
     GoneByIsCalledAbsent,
     LivesTooLong,
+    TakesAnyRealm,
 }
 
 struct Saboteur {
@@ -48,6 +49,15 @@ struct Saboteur {
 impl Saboteur {
     fn is(&self, broken: Broken) -> bool {
         self.broken == broken
+    }
+
+    /// The provider behind it takes any realm; this one is of the realm `sim`.
+    fn refuses(&self, target: &Target) -> Result<(), PortError> {
+        if target.realm == "sim" || self.is(Broken::TakesAnyRealm) {
+            return Ok(());
+        }
+        let kind = ErrorKind::Misconfigured;
+        Err(PortError::nothing_done("saboteur", "serve", kind))
     }
 
     fn limit(&self, send_before: Timestamp) -> Timestamp {
@@ -130,6 +140,7 @@ impl Provisioner for Saboteur {
     }
 
     async fn grant(&self, mut call: GrantCall<'_>) -> Result<Answer, PortError> {
+        self.refuses(call.target)?;
         if self.is(Broken::NeverReturns) {
             std::future::pending::<()>().await;
         }
@@ -144,6 +155,7 @@ impl Provisioner for Saboteur {
     }
 
     async fn mint(&self, mut call: GrantCall<'_>) -> Result<Minted, PortError> {
+        self.refuses(call.target)?;
         if self.is(Broken::NeverReturns) {
             std::future::pending::<()>().await;
         }
@@ -164,6 +176,7 @@ impl Provisioner for Saboteur {
     }
 
     async fn revoke(&self, mut call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        self.refuses(call.target)?;
         let look = GrantCall {
             request: call.request,
             target: call.target,
@@ -183,6 +196,7 @@ impl Provisioner for Saboteur {
     }
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        self.refuses(call.target)?;
         let seen = self.inner.inspect(call).await;
         match (self.broken, seen) {
             (Broken::FailuresAreCalledAbsent, Err(_))
@@ -218,10 +232,12 @@ impl Provisioner for Saboteur {
 /// What the suite objects to in an adapter that is wrapped like this.
 async fn objection(
     nature: Nature,
+    hides: Vec<(Sight, &'static str)>,
     wrap: impl Fn(HostileHandle) -> Arc<dyn Provisioner> + Send + 'static,
 ) -> Option<String> {
     let mut fixture = Friendly::new(nature);
     fixture.wrap = Box::new(wrap);
+    fixture.hides = hides;
     let run = async move { provisioner_contract(&mut fixture).await };
     let local = LocalSet::new();
     let run = local.spawn_local(run);
@@ -239,7 +255,8 @@ fn blind() -> Nature {
 
 /// Checks that each breach is caught, and by the clause that it breaks.
 async fn catches(nature: Nature, table: &[(Broken, &str)]) {
-    let sound = objection(nature.clone(), |sound| Arc::new(sound)).await;
+    let hides = Friendly::new(nature.clone()).hides;
+    let sound = objection(nature.clone(), hides, |sound| Arc::new(sound)).await;
     assert_eq!(sound, None, "a sound adapter passes");
     for (broken, clause) in table.iter().copied() {
         let wrap = move |inner| -> Arc<dyn Provisioner> {
@@ -249,7 +266,9 @@ async fn catches(nature: Nature, table: &[(Broken, &str)]) {
                 calls: 0.into(),
             })
         };
-        let objection = objection(nature.clone(), wrap).await.unwrap_or_default();
+        let objection = objection(nature.clone(), vec![], wrap)
+            .await
+            .unwrap_or_default();
         assert!(
             objection.contains(clause),
             "{broken:?} is to fail as {clause:?} and not as {objection:?}"
@@ -296,6 +315,10 @@ async fn every_broken_promise_of_standing_access_is_caught() {
         (Broken::ListingIsEmpty, "what stands is listed once"),
         (Broken::OtherKindIsRetryable, "trying again does not help"),
         (Broken::NeverReturns, "ends within 15 s"),
+        (
+            Broken::TakesAnyRealm,
+            "a target of another realm is refused",
+        ),
     ];
     catches(standing(Apply::AtOnce), table).await;
     let table = &[
@@ -339,6 +362,10 @@ async fn every_broken_promise_of_minted_credentials_is_caught() {
         (Broken::MintForgetsItsMarker, "found by its handle"),
         (Broken::HandleIsTheSecret, "a secret is never in Debug"),
         (Broken::LivesTooLong, "no later than declared"),
+        (
+            Broken::TakesAnyRealm,
+            "a target of another realm is refused",
+        ),
     ];
     catches(minted(), table).await;
     let table = &[
