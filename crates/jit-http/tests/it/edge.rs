@@ -351,7 +351,7 @@ async fn requests_and_decisions_that_come_to_nothing_are_counted() {
         approve(&world, &ana, &opened).await;
         approve(&world, &bob, &opened).await;
         let other = open(&world, &ana, SECRET).await;
-        let deny = json!({"decision": "deny", "digest": other["digest"]});
+        let deny = json!({"decision": "deny", "reason": "no", "digest": other["digest"]});
         post(&world, &bob, &verb(&other, "decide"), deny).await;
         post(&world, &ana, "/v1/requests", ask("groupfile/nothing")).await;
     }

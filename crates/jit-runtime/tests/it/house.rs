@@ -299,7 +299,10 @@ impl Caller {
 
     pub(crate) async fn decide(&self, id: &str, decision: &str) -> (u16, Value) {
         let digest = self.show(id).await["digest"].clone();
-        let body = json!({ "decision": decision, "digest": digest });
+        let mut body = json!({ "decision": decision, "digest": digest });
+        if decision == "deny" {
+            body["reason"] = "not today".into();
+        }
         self.post(&format!("/v1/requests/{id}/decide"), &body).await
     }
 
