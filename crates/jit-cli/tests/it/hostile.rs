@@ -202,7 +202,7 @@ async fn whoever_waits_is_not_sent_away_because_the_server_was_for_a_moment() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_server_says_acts_on_the_terminal() {
+async fn s13_nothing_that_a_server_says_acts_on_the_terminal() {
     let mean = "a\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\r\u{8}\u{202e}b";
     let request = json!({
         "id": mean, "version": 1, "status": mean, "requester": mean, "beneficiary": mean,
