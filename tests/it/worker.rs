@@ -18,7 +18,7 @@ use jit_core::ports::{
 };
 use jit_core::principal::{PrincipalId, Profile};
 use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
-use jit_core::request::{AccessRequest, Status};
+use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_runtime::worker::{Swept, Worker, WorkerSettings};
 use jit_testkit::hostile::{HostileHandle, HostileProvider, memory_standing};
 use jit_testkit::stage::{People, Stage, catalog, rules, secs, tier, via};
@@ -451,4 +451,54 @@ async fn l3_a_provider_that_hangs_hides_nobody_elses_revoke() {
         !is_there(&healthy, &late, &clock),
         "the revoke waited behind another provider's"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn l3_a_backlog_of_a_provider_that_is_not_served_hides_no_revoke_and_is_left_alone() {
+    let stage = Stage::new();
+    let clock = Arc::new(TrueClock::new());
+    let (ours, theirs) = (memory(&clock), memory(&clock));
+    let handle = |provider: &HostileProvider| -> Arc<dyn Provisioner> {
+        Arc::new(provider.as_seen_by(clock.clone()))
+    };
+    let mut both = Around::provider(&stage, clock.clone(), handle(&ours));
+    let theirs_named = ("theirs".parse().unwrap(), handle(&theirs));
+    both.provisioners.extend([theirs_named]);
+    let their_entry = Entitlement {
+        id: "theirs/admins".parse().unwrap(),
+        ..both.catalog[0].clone()
+    };
+    both.catalog.push(their_entry);
+    let both = both.engine(&stage, 1);
+    let mut requests = vec![];
+    for number in 0..300_u64 {
+        let mut ask = stage.ask("10m");
+        ask.parts[0].0 = "theirs/admins".parse().unwrap();
+        ask.parts[0].1.insert("number".to_owned(), number.into());
+        let request = both.open(&via("ana"), ask).await.unwrap();
+        let approval = Stage::approval(&request);
+        both.handle(&via("bob"), request.id, approval)
+            .await
+            .unwrap();
+        both.tend(request.id).await.unwrap();
+        requests.push(request.id);
+    }
+    tokio::time::sleep(secs(1)).await;
+    // Due behind all of theirs.
+    let late = asked(&stage, &both, "10m", 0).await;
+    both.tend(late.id).await.unwrap();
+    let before = stage.store.stored();
+    let lacking = Around::provider(&stage, clock.clone(), handle(&ours)).engine(&stage, 2);
+    let running = worker(&lacking, 16).run(std::future::pending());
+    for_a_while(running, secs(605)).await;
+    assert!(
+        !is_there(&ours, &late, &clock),
+        "the revoke waited behind what is not served"
+    );
+    let untouched = |stored: Vec<(RequestId, String)>| -> Vec<_> {
+        let mut stored = stored;
+        stored.retain(|(id, _)| requests.contains(id));
+        stored
+    };
+    assert_eq!(untouched(stage.store.stored()), untouched(before));
 }
