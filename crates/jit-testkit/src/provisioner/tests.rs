@@ -51,13 +51,20 @@ impl Saboteur {
         self.broken == broken
     }
 
-    /// The provider behind it takes any realm; this one is of the realm `sim`.
-    fn refuses(&self, target: &Target) -> Result<(), PortError> {
-        if target.realm == "sim" || self.is(Broken::TakesAnyRealm) {
-            return Ok(());
-        }
-        let kind = ErrorKind::Misconfigured;
-        Err(PortError::nothing_done("saboteur", "serve", kind))
+    /// The target as the provider behind this one is told of it; the realm of both is `sim`.
+    fn taken(&self, target: &Target) -> Result<Target, PortError> {
+        let realm = match target.realm.as_str() {
+            _ if self.is(Broken::TakesAnyRealm) => "sim".to_owned(),
+            "sim" => "sim".to_owned(),
+            _ => {
+                let kind = ErrorKind::Misconfigured;
+                return Err(PortError::nothing_done("saboteur", "serve", kind));
+            }
+        };
+        Ok(Target {
+            realm,
+            ..target.clone()
+        })
     }
 
     fn limit(&self, send_before: Timestamp) -> Timestamp {
@@ -139,8 +146,9 @@ impl Provisioner for Saboteur {
         }
     }
 
-    async fn grant(&self, mut call: GrantCall<'_>) -> Result<Answer, PortError> {
-        self.refuses(call.target)?;
+    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        let target = &self.taken(call.target)?;
+        let mut call = GrantCall { target, ..call };
         if self.is(Broken::NeverReturns) {
             std::future::pending::<()>().await;
         }
@@ -154,8 +162,9 @@ impl Provisioner for Saboteur {
         Ok(if lies { Answer::Applied } else { answer })
     }
 
-    async fn mint(&self, mut call: GrantCall<'_>) -> Result<Minted, PortError> {
-        self.refuses(call.target)?;
+    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
+        let target = &self.taken(call.target)?;
+        let mut call = GrantCall { target, ..call };
         if self.is(Broken::NeverReturns) {
             std::future::pending::<()>().await;
         }
@@ -175,8 +184,9 @@ impl Provisioner for Saboteur {
         Ok(minted)
     }
 
-    async fn revoke(&self, mut call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        self.refuses(call.target)?;
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        let target = &self.taken(call.target)?;
+        let mut call = RevokeCall { target, ..call };
         let look = GrantCall {
             request: call.request,
             target: call.target,
@@ -196,7 +206,8 @@ impl Provisioner for Saboteur {
     }
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        self.refuses(call.target)?;
+        let target = &self.taken(call.target)?;
+        let call = InspectCall { target, ..call };
         let seen = self.inner.inspect(call).await;
         match (self.broken, seen) {
             (Broken::FailuresAreCalledAbsent, Err(_))
