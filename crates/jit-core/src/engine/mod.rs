@@ -182,6 +182,12 @@ impl Engine {
         &self.parts.store
     }
 
+    /// Whether this process can reach that provider. What is due at another one is for a process
+    /// that can, and must not be taken here.
+    pub fn serves(&self, provider: &ProviderName) -> bool {
+        self.parts.provisioners.contains_key(provider)
+    }
+
     /// The pager, for alarms that are about no request.
     pub fn pager(&self) -> &Arc<dyn Pager> {
         &self.parts.pager
