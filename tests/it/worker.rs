@@ -502,3 +502,36 @@ async fn l3_a_backlog_of_a_provider_that_is_not_served_hides_no_revoke_and_is_le
     };
     assert_eq!(untouched(stage.store.stored()), untouched(before));
 }
+
+#[tokio::test(start_paused = true)]
+async fn l5_an_end_at_a_provider_that_nobody_serves_any_more_is_stuck_and_paged() {
+    let stage = Stage::new();
+    let clock = Arc::new(TrueClock::new());
+    let provider = memory(&clock);
+    let handle: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock.clone()));
+    let serving = Around::provider(&stage, clock.clone(), handle.clone()).engine(&stage, 1);
+    let request = asked(&stage, &serving, "10m", 0).await;
+    serving.tend(request.id).await.unwrap();
+    let mut lacking = Around::provider(&stage, clock.clone(), handle);
+    lacking.provisioners.clear();
+    lacking.catalog.clear();
+    let lacking = lacking.engine(&stage, 2);
+    let running = worker(&lacking, 16).run(std::future::pending());
+    for_a_while(running, secs(600 + 29)).await;
+    assert_eq!(stage.status(request.id).await, Status::Active, "left alone");
+    let running = worker(&lacking, 16).run(std::future::pending());
+    for_a_while(running, secs(120)).await;
+    let stuck = stage.load(request.id).await;
+    assert!(
+        stuck.grant().unwrap().stuck.is_some(),
+        "{:?}",
+        stuck.status()
+    );
+    let alarms = stage.pager.0.lock().unwrap().clone();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert!(is_there(&provider, &request, &clock), "nobody could end it");
+    // Whoever serves it again ends it.
+    let running = worker(&serving, 16).run(std::future::pending());
+    for_a_while(running, secs(5)).await;
+    assert!(!is_there(&provider, &request, &clock));
+}

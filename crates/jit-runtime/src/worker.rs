@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jit_core::catalog::ProviderName;
-use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError};
+use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE};
 use jit_core::ports::{Due, PortError, Random, Urgency};
 use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
@@ -197,23 +197,29 @@ impl Worker {
         (started, no_room)
     }
 
-    /// Leaves out what is due at providers that this process does not serve: another one has it, and
-    /// taking it would only flag it as stuck. Says so once for each of them.
+    /// Leaves out what is due at providers that this process does not serve: another one has it. Says
+    /// so once for each of them. What is due there for long is tended all the same: then nobody has
+    /// it, and it must be flagged.
     fn served(&mut self, due: Vec<Due>) -> Vec<Due> {
-        let (served, others): (Vec<_>, Vec<_>) = due
+        let now = self.engine.now();
+        let (mut served, others): (Vec<_>, Vec<_>) = due
             .into_iter()
             .partition(|due| self.engine.serves(&due.provider));
         self.left_alone = others.len();
         let mut counts: BTreeMap<ProviderName, usize> = BTreeMap::new();
-        for Due { provider, .. } in others {
-            *counts.entry(provider).or_default() += 1;
+        for due in others {
+            *counts.entry(due.provider.clone()).or_default() += 1;
+            if now.since(due.wake_at) >= LEFT_ALONE {
+                served.push(due);
+            }
         }
         for provider in counts.keys() {
             if self.unserved.insert(provider.clone()) {
                 tracing::warn!(
                     %provider,
                     "the store has records of a provider that this configuration does not name; \
-                     they are left to a process that serves it, and nothing here ends them",
+                     they are left to a process that serves it; here they are only flagged when they are \
+                     late",
                 );
             }
         }
@@ -279,9 +285,15 @@ impl Worker {
                 (error.id(), false)
             }
         };
-        let Some(Due { id, .. }) = self.busy.remove(&task) else {
+        let Some(Due { id, provider, .. }) = self.busy.remove(&task) else {
             return tended;
         };
+        if tended && !self.engine.serves(&provider) {
+            // It stays due, and there is nothing more to do for it here.
+            let until = self.engine.now() + LEFT_ALONE;
+            self.put_off.insert(id, PutOff { failures: 0, until });
+            return true;
+        }
         if tended {
             self.put_off.remove(&id);
             return true;

@@ -17,6 +17,7 @@ use std::time::Duration;
 pub use announce::PAGER;
 pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
+pub use tend::LEFT_ALONE;
 
 use crate::audit::{Actor, ChainHead, SystemFact};
 use crate::catalog::{Catalog, ProviderName};
