@@ -1,25 +1,27 @@
-//! The worker loop: one record's failure delays no other, revokes go first, and a pass pays what is
-//! due. The simulation drives the same loop through thousands of lifecycles.
+//! The worker loop: one record's failure delays no other, revokes go first, nothing that hangs holds
+//! up what ends access or wakes people, and a pass pays what is due. The simulation drives the same loop through thousands of lifecycles.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jit_core::catalog::Entitlement;
+use jit_core::Timestamp;
+use jit_core::catalog::{Entitlement, ProviderName};
 use jit_core::engine::{ClockTrust, Engine, EngineParts};
 use jit_core::policy::Policy;
 use jit_core::ports::{
-    Clock, GrantCall, InspectCall, PortError, Provisioner, Random, RequestStore, RevokeCall,
+    Announcement, Clock, Directory, GrantCall, InspectCall, Notifier, PortError, Provisioner,
+    Random, RequestStore, RevokeCall,
 };
-use jit_core::principal::Profile;
+use jit_core::principal::{PrincipalId, Profile};
 use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
-use jit_core::request::{AccessRequest, Status};
+use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_runtime::worker::{Swept, Worker, WorkerSettings};
-use jit_testkit::hostile::{HostileHandle, memory_standing};
-use jit_testkit::stage::{Stage, catalog, rules, secs, tier, via};
+use jit_testkit::hostile::{HostileHandle, HostileProvider, memory_standing};
+use jit_testkit::stage::{People, Stage, catalog, rules, secs, tier, via};
 use jit_testkit::time::SeededRandom;
 
 use crate::sim::chaos::TrueClock;
@@ -161,11 +163,240 @@ impl Provisioner for Hanging {
     }
 }
 
+/// What stands around a worker of these tests, on the true time.
+struct Around {
+    clock: Arc<TrueClock>,
+    directory: Arc<dyn Directory>,
+    provisioners: BTreeMap<ProviderName, Arc<dyn Provisioner>>,
+    notifiers: Vec<Arc<dyn Notifier>>,
+    catalog: Vec<Entitlement>,
+}
+
+impl Around {
+    /// With nothing out of the ordinary but this provider.
+    fn provider(stage: &Stage, clock: Arc<TrueClock>, provider: Arc<dyn Provisioner>) -> Self {
+        Self {
+            clock,
+            directory: stage.people.clone(),
+            provisioners: BTreeMap::from([("stage".parse().unwrap(), provider)]),
+            notifiers: vec![],
+            catalog: catalog("tier").iter().cloned().collect(),
+        }
+    }
+
+    fn engine(self, stage: &Stage, seed: u64) -> Arc<Engine> {
+        let parts = EngineParts {
+            store: stage.store.clone(),
+            directory: self.directory,
+            provisioners: self.provisioners,
+            notifiers: self.notifiers,
+            pager: stage.pager.clone(),
+            clock: self.clock,
+            random: Arc::new(SeededRandom::new(seed)),
+            policy: Policy::new(vec![tier("tier", 1)], rules()).unwrap(),
+            catalog: self.catalog.into_iter().collect(),
+        };
+        Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap())
+    }
+}
+
+/// Asks for `stage/admins` in a slot of its own, and approves it.
+async fn asked(stage: &Stage, engine: &Engine, duration: &str, number: u64) -> AccessRequest {
+    let mut ask = stage.ask(duration);
+    ask.parts[0].1.insert("number".to_owned(), number.into());
+    let request = engine.open(&via("ana"), ask).await.unwrap();
+    let approval = Stage::approval(&request);
+    engine
+        .handle(&via("bob"), request.id, approval)
+        .await
+        .unwrap()
+}
+
+fn memory(clock: &Arc<TrueClock>) -> HostileProvider {
+    let clock: Arc<dyn Clock> = clock.clone();
+    memory_standing(clock, Arc::new(SeededRandom::new(5))).named("admins", "admins")
+}
+
+fn is_there(provider: &HostileProvider, request: &AccessRequest, clock: &TrueClock) -> bool {
+    let part = request.parts.first();
+    let ledger = provider.ledger();
+    ledger.present(&part.target, &part.parameters, clock.now())
+}
+
+/// Lets these run side by side for so long.
+async fn for_a_while(running: impl Future<Output = ()>, time: Duration) {
+    assert!(tokio::time::timeout(time, running).await.is_err());
+}
+
+// ------------------------------------------------------------------------ a directory that hangs
+
+struct HangingDirectory {
+    inner: Arc<People>,
+    hangs: AtomicBool,
+}
+
+#[async_trait]
+impl Directory for HangingDirectory {
+    async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        self.inner.profile(id).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn l3_a_directory_that_hangs_delays_no_revoke() {
+    let stage = Stage::new();
+    let clock = Arc::new(TrueClock::new());
+    let provider = memory(&clock);
+    let directory = Arc::new(HangingDirectory {
+        inner: stage.people.clone(),
+        hangs: AtomicBool::new(false),
+    });
+    let handle = Arc::new(provider.as_seen_by(clock.clone()));
+    let around = Around {
+        directory: directory.clone(),
+        ..Around::provider(&stage, clock.clone(), handle)
+    };
+    let engine = around.engine(&stage, 3);
+    // Everybody is looked up again 5 min after their access began; one grant ends soon after.
+    for number in 0..100 {
+        let request = asked(&stage, &engine, "10m", number).await;
+        engine.tend(request.id).await.unwrap();
+    }
+    let ending = asked(&stage, &engine, "310s", 100).await;
+    engine.tend(ending.id).await.unwrap();
+    assert!(is_there(&provider, &ending, &clock));
+    directory.hangs.store(true, Ordering::Relaxed);
+    let running = worker(&engine, 16).run(std::future::pending());
+    for_a_while(running, secs(315)).await;
+    assert!(
+        !is_there(&provider, &ending, &clock),
+        "the revoke waited behind those who are looked up"
+    );
+}
+
+// ------------------------------------------------------------------------ two that lease at once
+
+/// A provider that takes its time to resolve; counts how often it is asked.
+struct SlowToResolve {
+    inner: HostileHandle,
+    time: Duration,
+    resolved: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl Provisioner for SlowToResolve {
+    fn describe(&self) -> Description {
+        self.inner.describe()
+    }
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Target, PortError> {
+        self.resolved.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(self.time).await;
+        self.inner
+            .resolve(beneficiary, entitlement, parameters)
+            .await
+    }
+    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        self.inner.grant(call).await
+    }
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        self.inner.revoke(call).await
+    }
+    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        self.inner.inspect(call).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_replicas_that_lease_slowly_do_not_undo_each_other() {
+    let stage = Stage::new();
+    let clock = Arc::new(TrueClock::new());
+    let provider = memory(&clock);
+    let resolved = Arc::new(AtomicU32::new(0));
+    let replica = |seed| {
+        let slow = SlowToResolve {
+            inner: provider.as_seen_by(clock.clone()),
+            // Within its contract, and longer than a record is taken for otherwise.
+            time: secs(12),
+            resolved: resolved.clone(),
+        };
+        Around::provider(&stage, clock.clone(), Arc::new(slow)).engine(&stage, seed)
+    };
+    let (one, two) = (replica(1), replica(2));
+    let request = asked(&stage, &one, "30m", 0).await;
+    let opened = resolved.load(Ordering::Relaxed);
+    let running = async {
+        tokio::join!(
+            worker(&one, 4).run(std::future::pending()),
+            worker(&two, 4).run(std::future::pending()),
+        );
+    };
+    for_a_while(running, secs(15)).await;
+    assert_eq!(stage.status(request.id).await, Status::Active);
+    assert!(is_there(&provider, &request, &clock));
+    assert_eq!(
+        resolved.load(Ordering::Relaxed) - opened,
+        1,
+        "the other one left it alone"
+    );
+    assert_eq!(stage.load(request.id).await.grant().unwrap().epoch, 1);
+}
+
+// ----------------------------------------------------------------------------- a chat that hangs
+
+/// A chat that takes every announcement and never says that it has it.
+#[derive(Default)]
+struct HangingChat(AtomicU32);
+
+#[async_trait]
+impl Notifier for HangingChat {
+    fn name(&self) -> &'static str {
+        "chat"
+    }
+    fn targets(&self, _: &AccessRequest) -> Vec<String> {
+        vec!["#access".to_owned()]
+    }
+    async fn announce(&self, _: Announcement<'_>) -> Result<Option<String>, PortError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn l5_a_chat_that_hangs_holds_up_no_page() {
+    let stage = Stage::new();
+    let clock = Arc::new(TrueClock::new());
+    let provider = memory(&clock);
+    let chat = Arc::new(HangingChat::default());
+    let handle = Arc::new(provider.as_seen_by(clock.clone()));
+    let around = Around {
+        notifiers: vec![chat.clone()],
+        ..Around::provider(&stage, clock.clone(), handle)
+    };
+    let engine = around.engine(&stage, 3);
+    let request = asked(&stage, &engine, "2m", 0).await;
+    engine.tend(request.id).await.unwrap();
+    // The provider refuses for good: the ending is stuck long after the chat began to hang.
+    provider.forbidden_until(Timestamp::MAX);
+    let running = worker(&engine, 4).run(std::future::pending());
+    for_a_while(running, secs(190)).await;
+    assert_eq!(chat.0.load(Ordering::Relaxed), 1, "it hangs in the first");
+    let pages = stage.pager.0.lock().unwrap().clone();
+    assert_eq!(pages.len(), 1, "{pages:?}");
+    assert_eq!(pages[0].request, Some(request.id));
+}
+
 #[tokio::test(start_paused = true)]
 async fn l3_a_provider_that_hangs_hides_nobody_elses_revoke() {
     let stage = Stage::new();
     let clock = Arc::new(TrueClock::new());
-    let random: Arc<dyn Random> = Arc::new(SeededRandom::new(3));
     let provider =
         |name| memory_standing(clock.clone(), Arc::new(SeededRandom::new(5))).named(name, name);
     let (healthy, dead) = (provider("ops"), provider("admins"));
@@ -176,24 +407,17 @@ async fn l3_a_provider_that_hangs_hides_nobody_elses_revoke() {
     };
     let mut entries: Vec<Entitlement> = catalog("tier").iter().cloned().collect();
     entries[0].id = "dead/admins".parse().unwrap();
-    let parts = EngineParts {
-        store: stage.store.clone(),
-        directory: stage.people.clone(),
-        provisioners: BTreeMap::from([
-            (
-                "stage".parse().unwrap(),
-                Arc::new(healthy.as_seen_by(clock.clone())) as Arc<dyn Provisioner>,
-            ),
-            ("dead".parse().unwrap(), Arc::new(hanging) as _),
-        ]),
-        notifiers: vec![],
-        pager: stage.pager.clone(),
-        clock: clock.clone(),
-        random: random.clone(),
-        policy: Policy::new(vec![tier("tier", 1)], rules()).unwrap(),
-        catalog: entries.into_iter().collect(),
+    let mut around = Around {
+        catalog: entries,
+        ..Around::provider(
+            &stage,
+            clock.clone(),
+            Arc::new(healthy.as_seen_by(clock.clone())),
+        )
     };
-    let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
+    let hanging: Arc<dyn Provisioner> = Arc::new(hanging);
+    around.provisioners.insert("dead".parse().unwrap(), hanging);
+    let engine = around.engine(&stage, 3);
     let mut requests = vec![];
     for number in 0..400_u64 {
         let mut ask = stage.ask("10m");
@@ -222,16 +446,92 @@ async fn l3_a_provider_that_hangs_hides_nobody_elses_revoke() {
     let record = stage.load(late.id).await;
     let ends = record.grant().unwrap().expires_at;
     let running = worker(&engine, 16).run(std::future::pending());
-    let watched = async {
-        tokio::time::sleep(ends.since(clock.now()) + Duration::from_secs(5)).await;
+    for_a_while(running, ends.since(clock.now()) + secs(5)).await;
+    assert!(
+        !is_there(&healthy, &late, &clock),
+        "the revoke waited behind another provider's"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn l3_a_backlog_of_a_provider_that_is_not_served_hides_no_revoke_and_is_left_alone() {
+    let stage = Stage::new();
+    let clock = Arc::new(TrueClock::new());
+    let (ours, theirs) = (memory(&clock), memory(&clock));
+    let handle = |provider: &HostileProvider| -> Arc<dyn Provisioner> {
+        Arc::new(provider.as_seen_by(clock.clone()))
     };
-    tokio::select! {
-        () = running => {}
-        () = watched => {}
+    let mut both = Around::provider(&stage, clock.clone(), handle(&ours));
+    let theirs_named = ("theirs".parse().unwrap(), handle(&theirs));
+    both.provisioners.extend([theirs_named]);
+    let their_entry = Entitlement {
+        id: "theirs/admins".parse().unwrap(),
+        ..both.catalog[0].clone()
+    };
+    both.catalog.push(their_entry);
+    let both = both.engine(&stage, 1);
+    let mut requests = vec![];
+    for number in 0..300_u64 {
+        let mut ask = stage.ask("10m");
+        ask.parts[0].0 = "theirs/admins".parse().unwrap();
+        ask.parts[0].1.insert("number".to_owned(), number.into());
+        let request = both.open(&via("ana"), ask).await.unwrap();
+        let approval = Stage::approval(&request);
+        both.handle(&via("bob"), request.id, approval)
+            .await
+            .unwrap();
+        both.tend(request.id).await.unwrap();
+        requests.push(request.id);
     }
-    let part = late.parts.first();
-    let is_there = healthy
-        .ledger()
-        .present(&part.target, &part.parameters, clock.now());
-    assert!(!is_there, "the revoke waited behind another provider's");
+    tokio::time::sleep(secs(1)).await;
+    // Due behind all of theirs.
+    let late = asked(&stage, &both, "10m", 0).await;
+    both.tend(late.id).await.unwrap();
+    let before = stage.store.stored();
+    let lacking = Around::provider(&stage, clock.clone(), handle(&ours)).engine(&stage, 2);
+    let running = worker(&lacking, 16).run(std::future::pending());
+    for_a_while(running, secs(605)).await;
+    assert!(
+        !is_there(&ours, &late, &clock),
+        "the revoke waited behind what is not served"
+    );
+    let untouched = |stored: Vec<(RequestId, String)>| -> Vec<_> {
+        let mut stored = stored;
+        stored.retain(|(id, _)| requests.contains(id));
+        stored
+    };
+    assert_eq!(untouched(stage.store.stored()), untouched(before));
+}
+
+#[tokio::test(start_paused = true)]
+async fn l5_an_end_at_a_provider_that_nobody_serves_any_more_is_stuck_and_paged() {
+    let stage = Stage::new();
+    let clock = Arc::new(TrueClock::new());
+    let provider = memory(&clock);
+    let handle: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock.clone()));
+    let serving = Around::provider(&stage, clock.clone(), handle.clone()).engine(&stage, 1);
+    let request = asked(&stage, &serving, "10m", 0).await;
+    serving.tend(request.id).await.unwrap();
+    let mut lacking = Around::provider(&stage, clock.clone(), handle);
+    lacking.provisioners.clear();
+    lacking.catalog.clear();
+    let lacking = lacking.engine(&stage, 2);
+    let running = worker(&lacking, 16).run(std::future::pending());
+    for_a_while(running, secs(600 + 29)).await;
+    assert_eq!(stage.status(request.id).await, Status::Active, "left alone");
+    let running = worker(&lacking, 16).run(std::future::pending());
+    for_a_while(running, secs(120)).await;
+    let stuck = stage.load(request.id).await;
+    assert!(
+        stuck.grant().unwrap().stuck.is_some(),
+        "{:?}",
+        stuck.status()
+    );
+    let alarms = stage.pager.0.lock().unwrap().clone();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert!(is_there(&provider, &request, &clock), "nobody could end it");
+    // Whoever serves it again ends it.
+    let running = worker(&serving, 16).run(std::future::pending());
+    for_a_while(running, secs(5)).await;
+    assert!(!is_there(&provider, &request, &clock));
 }

@@ -1,6 +1,7 @@
 //! The sweeper's process: its arguments, its log, its exit code. It pays what is due, once or for
 //! ever, whether a daemon runs beside it or not.
 
+use std::io::{ErrorKind, Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -65,20 +66,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         failed,
         overdue,
     } = pass;
-    print(&match arguments.json {
+    let line = match arguments.json {
         true => serde_json::to_string(&pass)?,
         false => format!("swept: {tended} tended, {failed} of them failed, {overdue} overdue"),
-    });
+    };
+    // The exit code says how it went, also where nobody reads the line.
+    match writeln!(stdout(), "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
     Ok(match failed + overdue {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
-}
-
-#[allow(
-    clippy::print_stdout,
-    reason = "the answer of --once goes to standard output"
-)]
-fn print(line: &str) {
-    println!("{line}");
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use jit_runtime::clock::{OsRandom, SystemClock};
 use jit_runtime::config::Environment;
-use jit_runtime::operate::{Desk, Form, Operation, Outcome};
+use jit_runtime::operate::{Desk, Form, Operation};
 use secrecy::SecretString;
 
 /// Ask for access, decide on it, give it back; and look after the service
@@ -42,7 +42,8 @@ enum Verb {
 const EXIT_CODES: &str = "config, policy, audit and token work on the files of jitd, with no jitd \
                           running; everything else asks the server.\n\nExit codes: 0 done; 1 \
                           refused or failed, or a check found something wrong; 2 wrong arguments, \
-                          or it is not as was asked for: denied, lapsed, ended, not confirmed.";
+                          or it is not as was asked for: denied, lapsed, ended, not confirmed; 141 \
+                          nobody reads the answer.";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -80,10 +81,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 clock: &SystemClock,
                 random: &OsRandom,
             };
-            Ok(match desk.run(operation).await? {
-                Outcome::Well => ExitCode::SUCCESS,
-                Outcome::Wrong => ExitCode::FAILURE,
-            })
+            Ok(ExitCode::from(desk.run(operation).await?.code()))
         }
     }
 }

@@ -195,6 +195,33 @@ fn a_store_that_cannot_be_used_is_told_in_a_sentence() {
     assert!(newer.contains("schema 99 of a later release"), "{newer}");
 }
 
+/// What it says to standard error and its exit code, where nobody reads its answer.
+fn unread(folder: &Path, arguments: &[&str]) -> (String, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jit"));
+    command.env_clear().stdin(Stdio::null());
+    command.current_dir(folder).args(arguments);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).stderr(Stdio::piped());
+    let output = output.spawn().unwrap().wait_with_output().unwrap();
+    (text(&output.stderr), output.status.code())
+}
+
+#[test]
+fn an_answer_that_nobody_reads_ends_quietly() {
+    let folder = house();
+    said(folder.path(), &["token", "new", "--principal", "ana"]);
+    for arguments in [
+        &["audit", "export", "--format", "csv"][..],
+        &["audit", "verify"],
+        &["token", "list"],
+        &["config", "check"],
+    ] {
+        let ended = unread(folder.path(), arguments);
+        assert_eq!(ended, (String::new(), Some(141)), "{arguments:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_verbs_of_people_ask_the_server() {
     let folder = house();
@@ -231,6 +258,8 @@ async fn the_verbs_of_people_ask_the_server() {
         let asked = said(folder.path(), &[by.as_slice(), what.as_slice()].concat());
         let asked: Value = serde_json::from_str(&asked).unwrap();
         let id = asked["id"].as_str().unwrap();
+        let list = [by.as_slice(), &["list"]].concat();
+        assert_eq!(unread(folder.path(), &list), (String::new(), Some(141)));
         let own = refused(
             folder.path(),
             1,

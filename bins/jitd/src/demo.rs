@@ -308,7 +308,7 @@ fn well(
 ) -> anyhow::Result<serde_json::Value> {
     match outcome {
         Outcome::Well => Ok(answer),
-        Outcome::Wrong => bail!("{what}: {answer}"),
+        Outcome::Wrong | Outcome::Unread => bail!("{what}: {answer}"),
     }
 }
 

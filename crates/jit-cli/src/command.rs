@@ -157,7 +157,7 @@ pub struct DenyArgs {
     pub id: String,
     /// Why
     #[arg(long)]
-    pub reason: Option<String>,
+    pub reason: String,
 }
 
 /// What to revoke: one request, or all that fit.

@@ -9,14 +9,18 @@ pub enum Exit {
     Done,
     /// It is not: the request was denied, lapsed or ended, or a confirmation was missing.
     NotDone,
+    /// Nobody reads the answer any more, as where it goes into `head`.
+    Unread,
 }
 
 impl Exit {
-    /// The exit code: 0 or 2. An error is 1.
+    /// The exit code: 0 or 2, or that of a process that SIGPIPE ended, which is not 0: nobody was
+    /// told how it came out. An error is 1.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::NotDone => 2,
+            Self::Unread => 141,
         }
     }
 }
@@ -34,6 +38,9 @@ pub enum CliError {
     /// Nobody answered.
     #[error("{server} cannot be reached: is jitd running? ({why})")]
     Unreachable { server: String, why: String },
+    /// The connection broke before the whole answer was here. It may have been done.
+    #[error("the connection to {server} broke; look before you try again ({why})")]
+    Broken { server: String, why: String },
     /// Nobody answered in time. It may have been done.
     #[error("{server} did not answer within {secs} s; look before you try again")]
     TooSlow { server: String, secs: u64 },
@@ -55,10 +62,18 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// Whether the answer was lost, and what was asked for may have been done.
+    pub(crate) fn may_be_done(&self) -> bool {
+        matches!(self, Self::Broken { .. } | Self::TooSlow { .. })
+    }
+
     /// Whether the same call may do better in a moment. Only asked about calls that change nothing.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Failed { .. } | Self::Unreachable { .. } | Self::TooSlow { .. } => true,
+            Self::Failed { .. }
+            | Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::TooSlow { .. } => true,
             Self::Refused { .. }
             | Self::Strange { .. }
             | Self::BadInput(_)

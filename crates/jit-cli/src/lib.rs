@@ -15,7 +15,7 @@ mod text;
 mod verbs;
 mod wait;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 pub use command::{
     ApproveArgs, Command, DenyArgs, IdArgs, ListArgs, Options, RequestArgs, RevokeArgs,
@@ -41,5 +41,9 @@ pub async fn run(
     form: Form,
     out: &mut (dyn Write + Send),
 ) -> Result<Exit, CliError> {
-    verbs::Verbs { session, form, out }.run(command).await
+    let ran = verbs::Verbs { session, form, out }.run(command).await;
+    match ran {
+        Err(CliError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Unread),
+        ran => ran,
+    }
 }

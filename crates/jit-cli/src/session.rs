@@ -23,6 +23,9 @@ use crate::text::Inert;
 
 /// How long a call may take, beside the time that it asks to wait.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How often a call that carries a key is made, and the pause before it is made again.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
 /// The longest answer, in bytes.
 const ANSWER_LIMIT: usize = 16 << 20;
 /// The longest token file, in bytes.
@@ -55,6 +58,7 @@ pub(crate) struct Call<'a> {
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
     wait: Duration,
+    key: Option<String>,
 }
 
 impl<'a> Call<'a> {
@@ -65,6 +69,7 @@ impl<'a> Call<'a> {
             query: vec![],
             body: None,
             wait: Duration::ZERO,
+            key: None,
         }
     }
 
@@ -203,6 +208,23 @@ impl Session {
         })
     }
 
+    /// Makes something new, once: the call carries a key of its own, so that it can be made again
+    /// where its answer was lost.
+    pub(crate) async fn create(&self, path: &[&str], body: Value) -> Result<Reply, CliError> {
+        let call = Call {
+            key: Some(fresh_key()?),
+            ..Call::post(path, body)
+        };
+        let mut tries = 1;
+        loop {
+            match self.call(call.clone()).await {
+                Err(error) if error.may_be_done() && tries < TRIES => tries += 1,
+                answered => return answered,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     async fn send(&self, call: Call<'_>) -> Result<Reply, CliError> {
         let mut url = self.server.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -211,6 +233,9 @@ impl Session {
         let mut request = self.client.request(call.method, url).query(&call.query);
         if let Some(body) = &call.body {
             request = request.json(body);
+        }
+        if let Some(key) = &call.key {
+            request = request.header("idempotency-key", key);
         }
         let mut response = request
             .send()
@@ -257,13 +282,25 @@ impl Session {
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {
         let (server, why) = (self.shown.clone(), causes(error));
-        CliError::Unreachable { server, why }
+        match error.is_connect() || error.is_builder() {
+            true => CliError::Unreachable { server, why },
+            false => CliError::Broken { server, why },
+        }
     }
 
     fn strange(&self, what: &str) -> CliError {
         let (server, what) = (self.shown.clone(), what.to_owned());
         CliError::Strange { server, what }
     }
+}
+
+/// A key that nobody else uses.
+fn fresh_key() -> Result<String, CliError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        CliError::BadInput(format!("this machine has no random numbers: {error}"))
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn bearer(token: &SecretString) -> Result<HeaderMap, CliError> {

@@ -192,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_of_a_server_acts_on_a_terminal(text in any::<String>()) {
+        fn s13_no_text_of_a_server_acts_on_a_terminal(text in any::<String>()) {
             prop_assert!(!Inert::of(&text).as_str().chars().any(acts));
             prop_assert!(!inert_lines(&text).chars().any(|c| acts(c) && c != '\n'));
             let json = serde_json::to_string(&text).unwrap();

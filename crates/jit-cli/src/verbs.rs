@@ -68,10 +68,7 @@ impl Verbs<'_> {
             let beneficiary = beneficiary.map(|who| ("for".to_owned(), who.into()));
             fields.extend([ttl, beneficiary].into_iter().flatten());
         }
-        let reply = self
-            .session
-            .call(Call::post(&["v1", "requests"], body))
-            .await?;
+        let reply = self.session.create(&["v1", "requests"], body).await?;
         let request: Request = reply.read()?;
         if !args.wait {
             self.tell(&reply, |_| told(&request))?;
@@ -196,10 +193,8 @@ impl Verbs<'_> {
 
     async fn deny(&mut self, args: &DenyArgs) -> Result<(), CliError> {
         let (_, shown) = self.fetch(&args.id).await?;
-        let mut body = json!({"decision": "deny", "digest": shown.digest.as_str()});
-        if let (Some(reason), Value::Object(fields)) = (&args.reason, &mut body) {
-            fields.insert("reason".to_owned(), reason.clone().into());
-        }
+        let digest = shown.digest.as_str();
+        let body = json!({"decision": "deny", "digest": digest, "reason": args.reason});
         self.verb(shown.id.as_str(), "decide", body).await
     }
 
@@ -255,26 +250,32 @@ impl Verbs<'_> {
             }
             return Ok(Exit::NotDone);
         }
-        let mut failed = 0;
+        let (mut failed, mut unread) = (0, None);
         for request in &fitting {
-            let revoked = self.verb(request.id.as_str(), "revoke", body.clone()).await;
-            if let Err(error) = revoked {
-                failed += 1;
-                let id = request.id.as_str();
-                match self.form {
-                    Form::Json => {
-                        let line = json!({"id": id, "not_revoked": error.to_string()});
-                        writeln!(self.out, "{line}")?;
-                    }
-                    Form::Plain | Form::Terminal => {
-                        writeln!(self.out, "{id}: not revoked: {error}")?;
+            let id = request.id.as_str();
+            let told = match self.verb(id, "revoke", body.clone()).await {
+                Ok(()) => Ok(()),
+                Err(CliError::Output(error)) => Err(error),
+                Err(error) => {
+                    failed += 1;
+                    let line = json!({"id": id, "not_revoked": error.to_string()});
+                    match self.form {
+                        Form::Json => writeln!(self.out, "{line}"),
+                        Form::Plain | Form::Terminal => {
+                            writeln!(self.out, "{id}: not revoked: {error}")
+                        }
                     }
                 }
-            }
+            };
+            // Where nobody reads how it goes, the rest is revoked all the same.
+            unread = told.err().or(unread);
         }
         let done = fitting.len() - failed;
         if failed > 0 {
             return Err(CliError::Partly { done, failed });
+        }
+        if let Some(error) = unread {
+            return Err(error.into());
         }
         if self.form != Form::Json {
             writeln!(self.out, "{done} revoked")?;

@@ -137,7 +137,7 @@ impl Provisioner for GroupFile {
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
         let seen = async {
-            let place = Place::of(&call.target.resource)?;
+            let place = Place::of_target(call.target)?;
             let subject = call.target.subject.clone();
             let Some(lock) = lock(&place.path).await? else {
                 return Ok(Presence::InFlight);
@@ -206,7 +206,7 @@ impl GroupFile {
         send_before: Timestamp,
         edit: Edit,
     ) -> Result<Answer, Trouble> {
-        let place = Place::of(&target.resource)?;
+        let place = Place::of_target(target)?;
         let subject = target.subject.clone();
         let clock = Arc::clone(&self.clock);
         let lock = lock(&place.path).await?.ok_or(Trouble::Locked)?;
@@ -241,6 +241,13 @@ struct Place {
 }
 
 impl Place {
+    /// What a record names. One of another realm is of another system, whatever its resource.
+    fn of_target(target: &Target) -> Result<Self, Trouble> {
+        let is_ours = target.realm == REALM;
+        is_ours.then_some(()).ok_or(Trouble::ForeignRealm)?;
+        Self::of(&target.resource)
+    }
+
     fn of(resource: &str) -> Result<Self, Trouble> {
         let (path, group) = resource.rsplit_once('#').ok_or(Trouble::BadPath)?;
         Ok(Self {
@@ -278,6 +285,8 @@ enum Trouble {
     BadSubject,
     #[error("the path of the group file is not valid UTF-8, or not in the record")]
     BadPath,
+    #[error("the record is of another realm, which is no group file")]
+    ForeignRealm,
     #[error("a group file takes no parameters")]
     Parameters,
     #[error("a group file has nothing to mint")]
@@ -312,6 +321,7 @@ impl Trouble {
             Self::BadGroup
             | Self::BadSubject
             | Self::BadPath
+            | Self::ForeignRealm
             | Self::Parameters
             | Self::NothingToMint
             | Self::NotAFile

@@ -459,6 +459,39 @@ async fn a_malformed_file_is_refused_with_its_line_and_never_rewritten() {
 }
 
 #[tokio::test]
+async fn a_record_of_another_realm_is_refused_and_the_file_is_not_even_locked() {
+    let scene = Scene::new();
+    let foreign = Target {
+        realm: "https://example.okta.com".to_owned(),
+        ..scene.target("bob")
+    };
+    let look = InspectCall {
+        request: id(),
+        target: &foreign,
+        parameters: &Parameters::new(),
+        handle: None,
+        expires_at: Timestamp::MAX,
+        send_before: None,
+    };
+    for error in [
+        grant(&scene.adapter, &foreign, Timestamp::MAX)
+            .await
+            .unwrap_err(),
+        revoke(&scene.adapter, &foreign, Timestamp::MAX)
+            .await
+            .unwrap_err(),
+        scene.adapter.inspect(look).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind, ErrorKind::Misconfigured);
+        assert_eq!(error.effect, Effect::None);
+        let told = told(&error);
+        assert!(told.contains("of another realm"), "{told}");
+    }
+    assert_eq!(scene.text(), TEXT);
+    assert!(!scene.folder.path().join("groups.lock").exists());
+}
+
+#[tokio::test]
 async fn what_is_no_regular_file_is_refused() {
     let scene = Scene::new();
     for path in [Path::new("/dev/null"), scene.folder.path()] {

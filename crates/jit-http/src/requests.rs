@@ -283,7 +283,7 @@ pub(crate) struct DecideBody {
     /// With an approval: a shorter time than asked for.
     #[schema(value_type = Option<String>, example = "10m")]
     ttl: Option<Ttl>,
-    /// With a denial: why.
+    /// With a denial, which must say why: 1 to 1000 characters.
     #[schema(value_type = Option<String>)]
     reason: Option<Reason>,
 }
@@ -298,7 +298,10 @@ impl DecideBody {
         }
         match (self.decision, self.ttl, self.reason) {
             (Decision::Approve, ttl, None) => Ok(Verb::Approve { ttl, digest }),
-            (Decision::Deny, None, reason) => Ok(Verb::Deny { reason, digest }),
+            (Decision::Deny, None, reason @ Some(_)) => Ok(Verb::Deny { reason, digest }),
+            (Decision::Deny, None, None) => Err(ApiError::bad_value(
+                "a denial says why: give a reason of 1 to 1000 characters",
+            )),
             (Decision::Approve, _, Some(_)) => Err(ApiError::bad_value(
                 "an approval takes no reason; a shorter ttl is what it may carry",
             )),

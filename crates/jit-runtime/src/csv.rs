@@ -44,7 +44,8 @@ pub const COLUMNS: [&str; 15] = [
 /// One event as cells, in the order of [`COLUMNS`].
 ///
 /// A cell that a spreadsheet would take for a formula begins with an apostrophe, so that nobody's
-/// reason runs on the machine of whoever opens the file.
+/// reason runs on the machine of whoever opens the file. A character that acts on a terminal or
+/// reorders text is written as JSON writes it, `\u001b`, so that the file can be looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row([String; COLUMNS.len()]);
 
@@ -113,9 +114,33 @@ impl Row {
             if matches!(first, Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n')) {
                 cell.insert(0, '\'');
             }
+            if cell.contains(acts) {
+                *cell = cell.chars().map(seen).collect();
+            }
         }
         self
     }
+}
+
+/// Whether a character may do something else than be seen: control characters, marks that turn the
+/// direction of text, line separators, and characters of no width. Names and reasons have none;
+/// what a provider calls its resources may.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The same as something that can only be seen; within a JSON text the same value.
+fn seen(c: char) -> String {
+    if !acts(c) {
+        return c.to_string();
+    }
+    let mut units = [0; 2];
+    let escapes = c.encode_utf16(&mut units).iter();
+    escapes.map(|unit| format!("\\u{unit:04x}")).collect()
 }
 
 /// The rows of a request, one for each of these events of it.

@@ -28,6 +28,8 @@ pub const LIVE_GRANTS: &str = "jit_live_grants";
 pub const OVERDUE_GRANTS: &str = "jit_overdue_grants";
 /// Grants whose ending is late and was paged.
 pub const STUCK: &str = "jit_stuck";
+/// Records that are due at a provider that this process does not serve, and that it leaves alone.
+pub const UNSERVED_DUE: &str = "jit_unserved_due";
 /// How long after the end of a grant its access was verified gone.
 pub const REVOKE_LATENESS_SECONDS: &str = "jit_revoke_lateness_seconds";
 /// How long access stood, summed over all grants.
@@ -74,7 +76,7 @@ pub struct Metric {
 }
 
 /// Every metric that this program may show.
-pub const METRICS: [Metric; 15] = [
+pub const METRICS: [Metric; 16] = [
     metric(
         REQUESTS,
         Form::Counter,
@@ -104,6 +106,12 @@ pub const METRICS: [Metric; 15] = [
         Form::Gauge,
         &[],
         "Grants whose ending is late and was paged",
+    ),
+    metric(
+        UNSERVED_DUE,
+        Form::Gauge,
+        &["provider"],
+        "Records that are due at a provider that this process does not serve, and leaves alone",
     ),
     metric(
         REVOKE_LATENESS_SECONDS,

@@ -113,6 +113,20 @@ pub enum Outcome {
     Well,
     /// It found something wrong and said what.
     Wrong,
+    /// Nobody reads the answer any more, as where it goes into `head`.
+    Unread,
+}
+
+impl Outcome {
+    /// The exit code: 0 or 1, or that of a process that SIGPIPE ended, which is not 0: nobody was
+    /// told how it came out.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Well => 0,
+            Self::Wrong => 1,
+            Self::Unread => 141,
+        }
+    }
 }
 
 /// Why an operation could not be carried out.
@@ -170,6 +184,15 @@ pub enum OperateError {
 impl Desk<'_> {
     /// Carries an operation out.
     pub async fn run(&mut self, operation: Operation) -> Result<Outcome, OperateError> {
+        match self.carry_out(operation).await {
+            Err(OperateError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Ok(Outcome::Unread)
+            }
+            ran => ran,
+        }
+    }
+
+    async fn carry_out(&mut self, operation: Operation) -> Result<Outcome, OperateError> {
         match operation {
             Operation::Config(ConfigVerb::Check) => self.check(),
             Operation::Policy(PolicyVerb::Explain {

@@ -207,6 +207,11 @@ impl Provisioner for Throttled {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Waker};
+
+    use jit_core::request::RequestId;
+
     use super::*;
     use jit_testkit::hostile::memory_standing;
     use jit_testkit::sample;
@@ -246,7 +251,8 @@ mod tests {
         };
         let inner = Arc::new(inner.as_seen_by(clock.clone()));
         let throttled = Throttled::new(inner, clock, rate);
-        let part = sample::part("memory/admins");
+        let mut part = sample::part("memory/admins");
+        part.target.realm = "memory".to_owned();
         let look = |send_before| InspectCall {
             request: sample::id(1),
             target: &part.target,
@@ -263,6 +269,85 @@ mod tests {
             assert!(throttled.inspect(look(Some(at(0)))).await.is_ok());
         }
         assert!(throttled.inspect(look(Some(at(0)))).await.is_err());
+    }
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> Timestamp {
+            at(0)
+        }
+    }
+
+    /// Counts the calls that reach it and answers none.
+    #[derive(Default)]
+    struct Unanswering(AtomicUsize);
+
+    impl Unanswering {
+        async fn call<T>(&self) -> T {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            std::future::pending().await
+        }
+    }
+
+    #[async_trait]
+    impl Provisioner for Unanswering {
+        fn describe(&self) -> Description {
+            unreachable!("nobody asks")
+        }
+        async fn resolve(
+            &self,
+            _: &Profile,
+            _: &Entitlement,
+            _: &Parameters,
+        ) -> Result<Target, PortError> {
+            self.call().await
+        }
+        async fn revoke(&self, _: RevokeCall<'_>) -> Result<Answer, PortError> {
+            self.call().await
+        }
+        async fn inspect(&self, _: InspectCall<'_>) -> Result<Presence, PortError> {
+            self.call().await
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_under_way_count() {
+        let slow = Arc::new(Unanswering::default());
+        let rate = Rate {
+            per_second: 1,
+            burst: 4,
+        };
+        let throttled = Throttled::new(slow.clone(), Arc::new(Stopped), rate);
+        let target = Target {
+            realm: "r".to_owned(),
+            subject: "ana".parse().unwrap(),
+            resource: "r".to_owned(),
+        };
+        let parameters = Parameters::new();
+        let call = || {
+            throttled.revoke(RevokeCall {
+                request: RequestId::new(at(0), [0; 10]),
+                target: &target,
+                parameters: &parameters,
+                handle: None,
+                send_before: at(1),
+            })
+        };
+        let mut under_way: Vec<_> = (0..10).map(|_| call()).collect();
+        let mut held_back = 0;
+        for call in &mut under_way {
+            // One poll each: none of those that went out has come back.
+            match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => {}
+                Poll::Ready(answer) => {
+                    let kind = answer.unwrap_err().kind;
+                    assert!(matches!(kind, ErrorKind::RateLimited { .. }), "{kind:?}");
+                    held_back += 1;
+                }
+            }
+        }
+        assert_eq!((slow.0.load(Ordering::Relaxed), held_back), (4, 6));
     }
 
     #[test]

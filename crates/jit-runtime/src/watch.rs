@@ -16,6 +16,8 @@ use crate::observe::{
 
 /// How often the gauges are refreshed and the clock is looked at.
 pub const EVERY: Duration = Duration::from_secs(5);
+/// A clock that is further off than this is warned of in the log.
+const CLOCK_DOUBTFUL: Duration = Duration::from_secs(2);
 /// A clock that is further off than this is paged; the engine grants nothing then.
 const CLOCK_OFF: Duration = Duration::from_secs(5);
 /// The most pending deliveries that are counted, and how many records are read at once.
@@ -27,6 +29,7 @@ pub struct Watch {
     /// Who has deliveries, by the names in their rows.
     notifiers: Vec<String>,
     clock: Episode,
+    doubt: Doubt,
 }
 
 impl std::fmt::Debug for Watch {
@@ -48,6 +51,13 @@ enum Episode {
     Told,
 }
 
+/// Whether the clock is far enough off to be warned of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    None,
+    Warned,
+}
+
 impl Watch {
     /// A watch on this engine, whose notifiers have these names.
     pub fn new(engine: Arc<Engine>, notifiers: impl IntoIterator<Item = String>) -> Self {
@@ -57,6 +67,7 @@ impl Watch {
             engine,
             notifiers: notifiers.into_iter().chain([PAGER.to_owned()]).collect(),
             clock: Episode::Well,
+            doubt: Doubt::None,
         }
     }
 
@@ -95,7 +106,20 @@ impl Watch {
 
     async fn look_at_clock(&mut self) {
         let behind = self.engine.clock_behind();
-        metrics::gauge!(CLOCK_OFFSET_SECONDS).set(-behind.as_secs_f64());
+        // Taken from 0, so that no offset is 0 and not -0.
+        metrics::gauge!(CLOCK_OFFSET_SECONDS).set(0.0 - behind.as_secs_f64());
+        self.doubt = match (self.doubt, behind > CLOCK_DOUBTFUL) {
+            (_, false) => Doubt::None,
+            (Doubt::Warned, true) => Doubt::Warned,
+            (Doubt::None, true) => {
+                tracing::warn!(
+                    offset_ms = -i64::try_from(behind.as_millis()).unwrap_or(i64::MAX),
+                    "the clock of this host is behind what other processes wrote; above 5 s it \
+                     grants nothing",
+                );
+                Doubt::Warned
+            }
+        };
         self.clock = match (self.clock, behind > CLOCK_OFF) {
             (_, false) => Episode::Well,
             (Episode::Well, true) => Episode::Untold {

@@ -2,17 +2,20 @@
 //! provider, revokes first, and a pause of its own for each record that fails, so that one poison
 //! record delays none. The daemon, the sweeper and the simulation run this very loop.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jit_core::catalog::ProviderName;
-use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError};
+use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE};
 use jit_core::ports::{Due, PortError, Random, Urgency};
 use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
 use tokio::task::{JoinError, JoinSet};
+
+use crate::observe::UNSERVED_DUE;
 
 /// How hard a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +53,10 @@ pub struct Worker {
     running: JoinSet<bool>,
     busy: HashMap<tokio::task::Id, Due>,
     put_off: HashMap<RequestId, PutOff>,
+    /// Providers that this process does not serve, of which something was due.
+    unserved: BTreeSet<ProviderName>,
+    /// How many records of theirs the last look listed.
+    left_alone: usize,
 }
 
 impl std::fmt::Debug for Worker {
@@ -81,6 +88,8 @@ impl Worker {
             running: JoinSet::new(),
             busy: HashMap::new(),
             put_off: HashMap::new(),
+            unserved: BTreeSet::new(),
+            left_alone: 0,
         }
     }
 
@@ -146,7 +155,7 @@ impl Worker {
     /// what was listed have enough to do, it looks further, so that a backlog at one provider hides
     /// nobody else's revokes.
     async fn start_due(&mut self) -> Result<usize, PortError> {
-        let mut limit = BATCH + self.busy.len() + self.put_off.len();
+        let mut limit = BATCH + self.busy.len() + self.put_off.len() + self.left_alone;
         let mut started = 0;
         loop {
             let due = self.engine.due(limit).await?;
@@ -163,13 +172,15 @@ impl Worker {
     /// Starts those of these that may be; returns how many, and for how many there was no room.
     fn start_some(&mut self, due: Vec<Due>) -> (usize, usize) {
         let now = self.engine.now();
+        let due = self.served(due);
         let listed: HashSet<RequestId> = due.iter().map(|due| due.id).collect();
         // A record that is no longer due was mended by somebody.
         self.put_off
             .retain(|id, put_off| listed.contains(id) || now < put_off.until);
         let busy: HashSet<RequestId> = self.busy.values().map(|due| due.id).collect();
         let mut load = self.load_by_provider();
-        let (mut started, mut no_room) = (0, 0);
+        // Those that were left alone may hide others as well as those without room.
+        let (mut started, mut no_room) = (0, self.left_alone);
         for due in due {
             let put_off = self.put_off.get(&due.id);
             let waits = put_off.is_some_and(|put_off| now < put_off.until);
@@ -184,6 +195,40 @@ impl Worker {
             }
         }
         (started, no_room)
+    }
+
+    /// Leaves out what is due at providers that this process does not serve: another one has it. Says
+    /// so once for each of them. What is due there for long is tended all the same: then nobody has
+    /// it, and it must be flagged.
+    fn served(&mut self, due: Vec<Due>) -> Vec<Due> {
+        let now = self.engine.now();
+        let (mut served, others): (Vec<_>, Vec<_>) = due
+            .into_iter()
+            .partition(|due| self.engine.serves(&due.provider));
+        self.left_alone = others.len();
+        let mut counts: BTreeMap<ProviderName, usize> = BTreeMap::new();
+        for due in others {
+            *counts.entry(due.provider.clone()).or_default() += 1;
+            if now.since(due.wake_at) >= LEFT_ALONE {
+                served.push(due);
+            }
+        }
+        for provider in counts.keys() {
+            if self.unserved.insert(provider.clone()) {
+                tracing::warn!(
+                    %provider,
+                    "the store has records of a provider that this configuration does not name; \
+                     they are left to a process that serves it; here they are only flagged when they are \
+                     late",
+                );
+            }
+        }
+        for provider in &self.unserved {
+            let count = counts.get(provider).copied().unwrap_or_default();
+            let name = provider.to_string();
+            metrics::gauge!(UNSERVED_DUE, "provider" => name).set(count as f64);
+        }
+        served
     }
 
     /// Tasks under way by provider: all of them, and those that are not revokes.
@@ -240,9 +285,15 @@ impl Worker {
                 (error.id(), false)
             }
         };
-        let Some(Due { id, .. }) = self.busy.remove(&task) else {
+        let Some(Due { id, provider, .. }) = self.busy.remove(&task) else {
             return tended;
         };
+        if tended && !self.engine.serves(&provider) {
+            // It stays due, and there is nothing more to do for it here.
+            let until = self.engine.now() + LEFT_ALONE;
+            self.put_off.insert(id, PutOff { failures: 0, until });
+            return true;
+        }
         if tended {
             self.put_off.remove(&id);
             return true;
@@ -276,13 +327,22 @@ pub struct Swept {
     pub failed: usize,
 }
 
+/// Announces through each notifier in a loop of its own: a chat that hangs holds up no page, also
+/// none that becomes due while it hangs.
 async fn announce_for_ever(engine: Arc<Engine>, tick: Duration) {
+    let loops = engine
+        .notifiers()
+        .map(|notifier| announce_through(&engine, notifier, tick));
+    join_all(loops).await;
+}
+
+async fn announce_through(engine: &Engine, notifier: &'static str, tick: Duration) {
     loop {
-        match engine.announce_due(ANNOUNCEMENTS).await {
+        match engine.announce_through(notifier, ANNOUNCEMENTS).await {
             Ok(ANNOUNCEMENTS) => continue,
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(error = %error.chain(), "nothing can be announced");
+                tracing::error!(notifier, error = %error.chain(), "nothing can be announced");
             }
         }
         tokio::time::sleep(tick).await;

@@ -142,6 +142,7 @@ pub(crate) fn open(path: &Path, busy: Duration) -> Result<(PathBuf, Connection),
         let snapshot = Transaction::new_unchecked(&connection, reading).map_err(named)?;
         recognise(&path, &snapshot)?
     };
+    warn_of_readers(&path)?;
     use_wal(&path, &connection, busy)?;
     if found < KNOWN {
         migrate(&path, &connection)?;
@@ -181,16 +182,21 @@ pub(crate) fn create(path: &Path) -> Result<PathBuf, OpenError> {
     let mut made = OpenOptions::new();
     match made.write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let mode = std::fs::metadata(path).map_err(named)?.mode();
-            if mode & 0o077 != 0 {
-                let mode = format!("{:o}", mode & 0o777);
-                tracing::warn!(mode, "the store can be read by other users of this host");
-            }
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(named(error)),
     }
     std::fs::canonicalize(path).map_err(named)
+}
+
+/// Only of a file that is a store: what is refused needs no advice.
+fn warn_of_readers(path: &Path) -> Result<(), OpenError> {
+    let named = |error| OpenError::of_system(path.to_owned(), error);
+    let mode = std::fs::metadata(path).map_err(named)?.mode();
+    if mode & 0o077 != 0 {
+        let mode = format!("{:o}", mode & 0o777);
+        tracing::warn!(mode, "the store can be read by other users of this host");
+    }
+    Ok(())
 }
 
 /// Reads whose file this is and which schema it has: 0 where it is empty.

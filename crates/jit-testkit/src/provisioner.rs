@@ -48,6 +48,9 @@ pub async fn provisioner_contract(fixture: &mut dyn ProvisionerFixture) {
         requests: 0,
         fixture,
     };
+    if suite.counterpart.shows(Sight::ForeignRealm) {
+        suite.a_target_of_another_realm_is_refused().await;
+    }
     match description.kind {
         Kind::Standing => suite.standing_access().await,
         Kind::Minted => suite.minted_credentials().await,
@@ -92,6 +95,8 @@ pub enum Sight {
     Paging,
     /// A call that fails in this way.
     Breakage(Breakage),
+    /// That it refuses a target of another realm.
+    ForeignRealm,
 }
 
 impl fmt::Display for Sight {
@@ -99,6 +104,7 @@ impl fmt::Display for Sight {
         f.write_str(match self {
             Self::Alias => "two names for one thing",
             Self::Paging => "a listing of several pages",
+            Self::ForeignRealm => "a refused target of another realm",
             Self::Breakage(Breakage::Refusal) => "a refused call",
             Self::Breakage(Breakage::Throttling) => "a throttled call",
             Self::Breakage(Breakage::Outage) => "an outage",
@@ -361,6 +367,37 @@ impl Suite<'_> {
             .await
             .expect("revoke works");
         self.applied(request, answer, Presence::Absent).await;
+    }
+
+    /// What is true of both kinds: a record of another system is no order.
+    async fn a_target_of_another_realm_is_refused(&mut self) {
+        let request = self.request();
+        let ours = self.target.clone();
+        self.target.realm = format!("not {}", ours.realm);
+        let mut refused = vec![match self.description.kind {
+            Kind::Standing => ("grant", self.grant(request, self.soon()).await.map(drop)),
+            Kind::Minted => ("mint", self.mint(request, self.soon()).await.map(drop)),
+        }];
+        refused.push(("inspect", self.inspect(request, None).await.map(drop)));
+        if self.description.revocable {
+            let revoked = self.revoke(request, None, self.soon()).await;
+            refused.push(("revoke", revoked.map(drop)));
+        }
+        for (operation, answer) in refused {
+            let error = answer.err().map(|error| (error.kind, error.effect));
+            assert_eq!(
+                error,
+                Some((ErrorKind::Misconfigured, Effect::None)),
+                "a target of another realm is refused by {operation}"
+            );
+        }
+        self.settle().await;
+        let touched = self.is_effective(request).await;
+        self.target = ours;
+        assert!(
+            !touched && !self.is_effective(request).await,
+            "a target of another realm touches nothing"
+        );
     }
 
     /// The ways to fail that the counterpart shows.

@@ -40,6 +40,14 @@ pub struct People {
     pub slow: Mutex<Option<(Arc<ManualClock>, Duration)>>,
 }
 
+impl People {
+    /// Somebody leaves.
+    pub fn leaves(&self, name: &str) {
+        let mut profiles = self.profiles.lock().unwrap();
+        profiles.get_mut(&id(name)).unwrap().active = false;
+    }
+}
+
 #[async_trait]
 impl Directory for People {
     async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
@@ -383,10 +391,9 @@ impl Stage {
             .present(&part.target, &part.parameters, self.clock.now())
     }
 
-    /// Somebody leaves, or returns.
-    pub fn set_active(&self, name: &str, active: bool) {
-        let mut profiles = self.people.profiles.lock().unwrap();
-        profiles.get_mut(&id(name)).unwrap().active = active;
+    /// Somebody leaves.
+    pub fn leaves(&self, name: &str) {
+        self.people.leaves(name);
     }
 
     /// What the clock shows.

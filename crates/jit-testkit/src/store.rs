@@ -3,7 +3,7 @@
 
 mod contract;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,16 @@ const QUERY_LIMIT: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
+    faults: Mutex<VecDeque<CommitFault>>,
+}
+
+/// How a commit goes wrong. Either way its caller is told that it may have been written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitFault {
+    /// It never arrives.
+    LostCall,
+    /// It is written, and the reply is lost.
+    LostReply,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +87,17 @@ impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The next commits go wrong like this, one after the other.
+    pub fn fail_next_commits(&self, faults: impl IntoIterator<Item = CommitFault>) {
+        let mut coming = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        coming.extend(faults);
+    }
+
+    fn fault(&self) -> Option<CommitFault> {
+        let mut coming = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        coming.pop_front()
     }
 
     /// Every record that this release can read, by id.
@@ -366,10 +387,14 @@ impl RequestStore for MemoryStore {
         if commit.changes.len() > COMMIT_RECORDS_LIMIT {
             return Err(CommitError::TooLarge { what: "records" });
         }
-        let mut state = self.lock();
-        state.check(&commit)?;
-        state.apply(commit);
-        Ok(())
+        let fault = self.fault();
+        if fault != Some(CommitFault::LostCall) {
+            let mut state = self.lock();
+            state.check(&commit)?;
+            state.apply(commit);
+        }
+        let lost = || PortError::maybe_done("memory", "commit", ErrorKind::Unavailable);
+        fault.map_or(Ok(()), |_| Err(lost().into()))
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {

@@ -53,6 +53,11 @@ fn a_store_that_is_no_database_is_refused_and_left_alone() {
         said.contains("jit.db is damaged or no SQLite database"),
         "{said}"
     );
+    assert_eq!(
+        said.lines().count(),
+        1,
+        "one sentence and no advice: {said}"
+    );
     assert_eq!(read(&store), text);
 }
 

@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use jit_cli::{CliError, Exit, Form, Session, run};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, copy_bidirectional};
 
 use crate::town::{Town, typed};
 
@@ -119,6 +120,50 @@ async fn an_answer_without_an_end_is_given_up() {
     assert!(matches!(result, Err(CliError::Strange { what, .. }) if what == "it does not end"));
 }
 
+/// Passes calls on to a server, and breaks the first connections once the server has answered.
+async fn losing_replies(server: &str, losses: usize) -> String {
+    let behind = server.trim_start_matches("http://").to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for connection in 0.. {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = tokio::net::TcpStream::connect(&behind).await.unwrap();
+            if connection >= losses {
+                tokio::spawn(async move { copy_bidirectional(&mut near, &mut far).await });
+                continue;
+            }
+            let (mut asked, mut answered) = (near.split(), far.split());
+            tokio::select! {
+                _ = tokio::io::copy(&mut asked.0, &mut answered.1) => {}
+                answer = answered.0.read_u8() => { answer.unwrap(); }
+            }
+        }
+    });
+    proxy
+}
+
+#[tokio::test]
+async fn a_request_whose_reply_is_lost_is_made_once() {
+    let town = Town::new().await;
+    let words = ["request", "groupfile/admins", "--reason", "x"];
+    let command = typed(&words).unwrap().command;
+    for (losses, made) in [(2, 1), (0, 2)] {
+        let server = losing_replies(&town.server, losses).await;
+        let session = Session::new(&server, &town.token("ana").into()).unwrap();
+        let result = run(&command, &session, Form::Plain, &mut vec![]).await;
+        assert_eq!(result.unwrap(), Exit::Done);
+        // Made anew, the same words are another request.
+        assert_eq!(town.world.store.records().len(), made);
+    }
+    // A server that never gets its reply through is told of, and still has but one more.
+    let server = losing_replies(&town.server, 100).await;
+    let session = Session::new(&server, &town.token("ana").into()).unwrap();
+    let result = run(&command, &session, Form::Plain, &mut vec![]).await;
+    assert!(matches!(result, Err(CliError::Broken { .. })), "{result:?}");
+    assert_eq!(town.world.store.records().len(), 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_call_has_a_deadline() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -157,7 +202,7 @@ async fn whoever_waits_is_not_sent_away_because_the_server_was_for_a_moment() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_server_says_acts_on_the_terminal() {
+async fn s13_nothing_that_a_server_says_acts_on_the_terminal() {
     let mean = "a\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\r\u{8}\u{202e}b";
     let request = json!({
         "id": mean, "version": 1, "status": mean, "requester": mean, "beneficiary": mean,

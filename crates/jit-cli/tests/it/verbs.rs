@@ -1,6 +1,7 @@
 //! Each verb once, its bad input, and JSON.
 
-use jit_cli::{CliError, Exit, Form};
+use jit_cli::{CliError, Exit, Form, Session, run};
+use jit_core::request::Status;
 use serde_json::Value;
 
 use crate::town::{Town, typed};
@@ -275,6 +276,44 @@ async fn pages_are_offered_where_there_are_more() {
     assert!(!second.contains("more:"));
     let none = town.says("eve", &["list"]).await.done();
     assert_eq!(none, "there are none\n");
+}
+
+/// A pipe whose reader has gone.
+struct Unread;
+
+impl std::io::Write for Unread {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_mass_revoke_goes_on_where_nobody_reads_what_was_revoked() {
+    let town = Town::new().await;
+    for who in ["ana", "dora"] {
+        town.asked(who, ADMINS).await;
+    }
+    let command = typed(&["revoke", "--all", "--yes"]).unwrap().command;
+    let session = Session::new(&town.server, &town.token("rita").into()).unwrap();
+    let exit = run(&command, &session, Form::Plain, &mut Unread).await;
+    assert_eq!(exit.unwrap(), Exit::Unread);
+    for request in town.world.store.records() {
+        assert_eq!(request.status(), Status::Invalidated);
+    }
+}
+
+#[tokio::test]
+async fn a_denial_says_why() {
+    assert!(typed(&["deny", "9db80"]).is_err());
+    let town = Town::new().await;
+    let id = town.asked("ana", ADMINS).await;
+    let refused = town.says("bob", &["deny", &id, "--reason", " "]).await;
+    assert!(refused.refused().contains("reason"));
+    let denied = town.says("bob", &["deny", &id, "--reason", "no"]).await;
+    assert!(denied.done().contains("denied"));
 }
 
 #[test]

@@ -88,7 +88,13 @@ impl Engine {
         Ok(most)
     }
 
-    async fn announce_through(&self, name: &str, limit: usize) -> Result<usize, PortError> {
+    /// The notifiers, the pager among them, by the names that [`Engine::announce_through`] takes.
+    pub fn notifiers(&self) -> impl Iterator<Item = &'static str> {
+        self.parts.notifiers.iter().map(|notifier| notifier.name())
+    }
+
+    /// Announces what is due for this notifier, at most `limit`; returns how many it found.
+    pub async fn announce_through(&self, name: &str, limit: usize) -> Result<usize, PortError> {
         let names = [name.to_owned()];
         let due = self
             .parts

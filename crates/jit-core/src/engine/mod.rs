@@ -17,6 +17,7 @@ use std::time::Duration;
 pub use announce::PAGER;
 pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
+pub use tend::LEFT_ALONE;
 
 use crate::audit::{Actor, ChainHead, SystemFact};
 use crate::catalog::{Catalog, ProviderName};
@@ -180,6 +181,12 @@ impl Engine {
     /// The store, for reading what is not a command: health, exports.
     pub fn store(&self) -> &Arc<dyn RequestStore> {
         &self.parts.store
+    }
+
+    /// Whether this process can reach that provider. What is due at another one is for a process
+    /// that can, and must not be taken here.
+    pub fn serves(&self, provider: &ProviderName) -> bool {
+        self.parts.provisioners.contains_key(provider)
     }
 
     /// The pager, for alarms that are about no request.

@@ -1,6 +1,8 @@
 //! Paying what a record owes. Any worker may call [`Engine::tend`] at any time; whoever commits
 //! first does the work, and a worker that dies leaves a record that says what is owed.
 
+use std::time::Duration;
+
 use super::{Engine, EngineError, LOOK_UPS, TRIES};
 use crate::lifecycle::{
     Command, Duty, Failure, GrantAnswer, LeaseFacts, decide, owed, sends_after_lease,
@@ -12,9 +14,13 @@ use crate::time::Timestamp;
 
 /// How many duties of one record are paid in one go.
 const STEPS: u32 = 8;
+/// What is due at a provider is worked on by whoever serves it. Past this nobody does.
+pub const LEFT_ALONE: Duration = Duration::from_secs(30);
 
 impl Engine {
-    /// Pays everything that this record owes now.
+    /// Pays everything that this record owes now. Of a record at a provider that this process does
+    /// not serve it pays only what the clock alone decides, so that an end which nobody works on is
+    /// flagged as stuck and paged all the same.
     pub async fn tend(&self, id: RequestId) -> Result<(), EngineError> {
         for _ in 0..STEPS {
             let Some(request) = self.load(id).await? else {
@@ -23,11 +29,29 @@ impl Engine {
             let Some(duty) = owed(&request, self.now()) else {
                 return Ok(());
             };
-            if !self.pay(request, duty).await? {
+            if !self.may_pay(&request, duty) || !self.pay(request, duty).await? {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    fn may_pay(&self, request: &AccessRequest, duty: Duty) -> bool {
+        let provider = request.parts.first().entitlement.provider();
+        if self.serves(&provider) {
+            return true;
+        }
+        match duty {
+            Duty::Lapse | Duty::Cancel(_) | Duty::Stick(_) => true,
+            // The turn to Revoking takes the record: it is for whoever serves the provider, as long
+            // as anybody does.
+            Duty::Finish(_) => request
+                .grant()
+                .is_some_and(|grant| self.now() >= grant.expires_at + LEFT_ALONE),
+            Duty::Lease | Duty::Verify | Duty::Check | Duty::Revoke | Duty::Look | Duty::Close => {
+                false
+            }
+        }
     }
 
     /// Pays one duty. False where another worker has the record.
@@ -43,8 +67,10 @@ impl Engine {
         let Some(taken) = self.apply(&request, &command).await? else {
             return Ok(false);
         };
+        let provider = taken.parts.first().entitlement.provider();
         match duty {
             Duty::Lapse | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => {}
+            Duty::Finish(_) if !self.serves(&provider) => {}
             Duty::Finish(_) | Duty::Revoke => self.revoke(taken, read_at).await?,
             Duty::Lease => self.provision(taken).await?,
             Duty::Verify => self.verify(&taken).await?,

@@ -130,6 +130,8 @@ pub struct Page<T> {
 /// - `revoke` is not called where `describe` says that nothing can be revoked. Of a minted
 ///   credential that has no handle and cannot be listed it answers [`ErrorKind::NotFound`].
 /// - `inspect` without a `send_before` is of a request whose call was never sent.
+/// - A target of another realm than `resolve` gives is a record of another system: `grant`, `mint`,
+///   `revoke` and `inspect` refuse it with [`ErrorKind::Misconfigured`] and touch nothing.
 /// - [`Effect`] has no meaning for `resolve`, `inspect` and `standing`, which only read.
 /// - Every call ends within 15 s, by its own deadline.
 /// - Dropping a call at any await is the same as a crash there: it may or may not have happened.

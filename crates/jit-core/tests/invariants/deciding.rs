@@ -1,14 +1,19 @@
 //! S5, S6, S9, S11, S12: who decides what, once, on facts that are true.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use jit_core::Refusal;
+use jit_core::catalog::Entitlement;
 use jit_core::engine::{EngineError, NewRequest, Verb};
 use jit_core::lifecycle::DECISIONS_LIMIT;
 use jit_core::policy::Right;
-use jit_core::ports::Query;
+use jit_core::ports::{InspectCall, PortError, Provisioner, Query, RevokeCall};
 use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
+use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
 use jit_core::request::{Approver, Stage as Far, Status};
+use jit_testkit::hostile::HostileHandle;
 
 use jit_testkit::stage::{Stage, id, minted, secs, standing, ttl, via};
 
@@ -68,7 +73,7 @@ async fn s5_an_approver_who_lost_authority_before_the_quorum_is_dropped_and_said
     let stage = Stage::with(standing(0, 0), 2);
     let request = stage.open("ana", "30m").await;
     stage.approve("bob", &request).await;
-    stage.set_active("bob", false);
+    stage.leaves("bob");
     let still = stage.approve("dora", &request).await;
     assert_eq!(still.status(), Status::Pending);
     assert_eq!(still.approvals.len(), 1);
@@ -263,6 +268,68 @@ async fn s9_facts_older_than_five_seconds_are_looked_up_again_and_then_refused()
     );
 }
 
+/// A provider that resolves so slowly that something happens meanwhile.
+struct SlowToResolve<F> {
+    inner: HostileHandle,
+    meanwhile: F,
+}
+
+#[async_trait]
+impl<F: Fn() + Send + Sync> Provisioner for SlowToResolve<F> {
+    fn describe(&self) -> Description {
+        self.inner.describe()
+    }
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Target, PortError> {
+        (self.meanwhile)();
+        self.inner
+            .resolve(beneficiary, entitlement, parameters)
+            .await
+    }
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        self.inner.revoke(call).await
+    }
+    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        self.inner.inspect(call).await
+    }
+}
+
+#[tokio::test]
+async fn s9_people_are_looked_up_behind_a_slow_provider_when_a_request_is_opened() {
+    let stage = Stage::new();
+    let clock = stage.clock.clone();
+    let slow = SlowToResolve {
+        inner: stage.provider.as_seen_by(clock.clone()),
+        meanwhile: move || {
+            clock.advance(secs(14));
+        },
+    };
+    let stage = stage.around(Arc::new(slow));
+    let opened = stage.engine.open(&via("ana"), stage.ask("30m")).await;
+    assert!(opened.is_ok(), "a slow provider is no reason: {opened:?}");
+}
+
+#[tokio::test]
+async fn s11_whoever_leaves_while_the_provider_resolves_opens_nothing() {
+    let stage = Stage::new();
+    let people = stage.people.clone();
+    let slow = SlowToResolve {
+        inner: stage.provider.as_seen_by(stage.clock.clone()),
+        meanwhile: move || people.leaves("ana"),
+    };
+    let stage = stage.around(Arc::new(slow));
+    let opened = stage.engine.open(&via("ana"), stage.ask("30m")).await;
+    assert!(
+        matches!(opened, Err(EngineError::Refused(_))),
+        "the facts are those of the commit: {opened:?}"
+    );
+    assert!(stage.store.records().is_empty());
+}
+
 #[tokio::test]
 async fn s10_an_agent_asks_for_its_person_and_decides_nothing() {
     let stage = Stage::new();
@@ -314,7 +381,7 @@ async fn s10_an_agent_asks_for_its_person_and_decides_nothing() {
 async fn s11_a_requester_who_is_gone_before_the_decision_voids_the_request() {
     let stage = Stage::new();
     let request = stage.open("ana", "30m").await;
-    stage.set_active("ana", false);
+    stage.leaves("ana");
     assert_eq!(
         stage.approve("bob", &request).await.status(),
         Status::Invalidated
@@ -342,7 +409,7 @@ async fn s11_an_approver_who_left_before_the_grant_call_cancels_it() {
     let stage = Stage::new();
     let request = stage.open("ana", "30m").await;
     stage.approve("bob", &request).await;
-    stage.set_active("bob", false);
+    stage.leaves("bob");
     stage.work().await;
     assert_eq!(stage.status(request.id).await, Status::Cancelled);
     assert!(stage.provider.ledger().calls().is_empty());
@@ -540,7 +607,7 @@ async fn who_may_ask_for_nothing_learns_neither_what_there_is_nor_who_exists() {
         assert_eq!(refusal, Refusal::UnknownEntitlement { entitlement });
     }
     // Ana may ask for herself; whether others exist, gone or not, she is not told.
-    stage.set_active("dora", false);
+    stage.leaves("dora");
     for other in ["bob", "dora", "nobody"] {
         let mut ask = stage.ask("30m");
         ask.beneficiary = Some(id(other));

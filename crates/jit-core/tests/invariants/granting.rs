@@ -14,7 +14,7 @@ use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
 use jit_core::request::{CancelReason, Phase, Status};
 use jit_testkit::hostile::{Fault, HostileHandle};
-use jit_testkit::store::MemoryStore;
+use jit_testkit::store::{CommitFault, MemoryStore};
 
 use jit_testkit::stage::{Stage, minted, secs, standing, via};
 
@@ -272,6 +272,86 @@ async fn a_lost_mint_reply_is_never_minted_again_and_what_it_made_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_credential_whose_saving_is_in_doubt_is_given_to_nobody_and_taken_back() {
+    use CommitFault::{LostCall, LostReply};
+    // The save of the outcome fails; then also the save of what is to be taken back.
+    for faults in [
+        &[LostCall][..],
+        &[LostReply],
+        &[LostCall, LostCall],
+        &[LostCall, LostReply],
+    ] {
+        let stage = Stage::with(minted(), 1);
+        let request = stage.open("ana", "30m").await;
+        stage.approve("bob", &request).await;
+        let after_mint = AfterMint {
+            inner: stage.provider.as_seen_by(stage.clock.clone()),
+            store: stage.store.clone(),
+            faults: faults.to_vec(),
+        };
+        let stage = stage.around(Arc::new(after_mint));
+        let collected = stage.engine.collect(&via("ana"), request.id).await;
+        assert!(
+            matches!(collected, Err(EngineError::Failed(_))),
+            "{faults:?}: {collected:?}"
+        );
+        let again = stage.engine.collect(&via("ana"), request.id).await;
+        assert!(
+            matches!(again, Err(EngineError::Refused(Refusal::AlreadyCollected))),
+            "{faults:?}: {again:?}"
+        );
+        stage.pass(40).await;
+        let minted = stage.provider.ledger().minted(request.id);
+        assert_eq!(minted.len(), 1, "{faults:?}: it is minted once");
+        assert!(
+            minted[0].until.is_some(),
+            "{faults:?}: nobody holds it, so it is taken back long before its end"
+        );
+        stage.pass(40).await;
+        assert_eq!(
+            stage.status(request.id).await,
+            Status::Closed,
+            "{faults:?}: the record says that it is over"
+        );
+    }
+}
+
+/// Once a credential was made, the next commits go wrong.
+struct AfterMint {
+    inner: HostileHandle,
+    store: Arc<MemoryStore>,
+    faults: Vec<CommitFault>,
+}
+
+#[async_trait]
+impl Provisioner for AfterMint {
+    fn describe(&self) -> Description {
+        self.inner.describe()
+    }
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Target, PortError> {
+        self.inner
+            .resolve(beneficiary, entitlement, parameters)
+            .await
+    }
+    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
+        let minted = self.inner.mint(call).await;
+        self.store.fail_next_commits(self.faults.clone());
+        minted
+    }
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        self.inner.revoke(call).await
+    }
+    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        self.inner.inspect(call).await
+    }
+}
+
+#[tokio::test]
 async fn a_mint_that_did_nothing_may_be_collected_again_until_collect_by() {
     let stage = Stage::with(minted(), 1);
     let request = stage.open("ana", "30m").await;
@@ -296,7 +376,7 @@ async fn s11_what_others_take_over_the_slot_with_is_judged_again_at_the_lease() 
     let stage = Stage::with(standing(0, 0), 1);
     let request = stage.open("ana", "30m").await;
     stage.approve("bob", &request).await;
-    stage.set_active("ana", false);
+    stage.leaves("ana");
     stage.work().await;
     let why = CancelReason::NoLongerEligible;
     let record = stage.load(request.id).await;

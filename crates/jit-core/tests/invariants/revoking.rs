@@ -11,7 +11,7 @@ use jit_core::ports::{GrantCall, InspectCall, PortError, Provisioner, RequestSto
 use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
 use jit_core::request::{Cause, End, Phase, Status};
-use jit_testkit::hostile::Fault;
+use jit_testkit::hostile::{Apply, Fault};
 use jit_testkit::time::ManualClock;
 
 use jit_testkit::stage::{Stage, secs, standing, via};
@@ -139,7 +139,7 @@ async fn s7_revoking_needs_neither_the_directory_nor_the_policy_nor_the_people()
 async fn s11_a_beneficiary_who_became_inactive_loses_active_access() {
     let stage = Stage::new();
     let request = stage.active("1h").await;
-    stage.set_active("ana", false);
+    stage.leaves("ana");
     stage.pass(301).await;
     assert!(!stage.is_there(&request));
     stage.pass(60).await;
@@ -190,6 +190,31 @@ async fn l2_a_revoke_is_tried_for_ever_and_at_most_a_minute_apart() {
     // A long series of like failures is few events.
     let events = stage.store.events(request.id).await.unwrap();
     assert!(events.len() < 40, "{}", events.len());
+}
+
+#[tokio::test]
+async fn l1_what_is_being_applied_is_looked_at_every_three_seconds_however_long_it_takes() {
+    let mut nature = standing(0, 60);
+    nature.apply = Apply::Later;
+    let stage = Stage::with(nature, 1);
+    let request = stage.open("ana", "10m").await;
+    stage.approve("bob", &request).await;
+    stage.pass(120).await;
+    assert_eq!(stage.status(request.id).await, Status::Active);
+    let record = stage.load(request.id).await;
+    stage.clock.set(record.grant().unwrap().expires_at);
+    stage.work().await;
+    let mut looks = 0;
+    while stage.status(request.id).await == Status::Revoking {
+        let grant = stage.load(request.id).await.grant().unwrap().clone();
+        assert!(grant.next_at <= stage.now() + secs(3), "{grant:?}");
+        assert_eq!(grant.failures, 0, "to be applied is no failure");
+        stage.pass(1).await;
+        looks += 1;
+        assert!(looks <= 65, "it is found gone soon after it is");
+    }
+    assert!(looks > 3, "it takes a while to be applied");
+    assert!(!stage.is_there(&request));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What holds for every call: who is let in, sizes, shapes, headers, deadlines, logs, metrics.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use serde_json::json;
 use tower::ServiceExt;
 
 use crate::calls::{Reply, approve, ask, get, id, open, post, send, verb};
-use crate::world::{ADMINS, SECRET, World};
+use crate::world::{ADMINS, CORE, SECRET, World};
 
 const ANA: &str = "ana@example.com";
 
@@ -79,6 +80,89 @@ async fn without_a_valid_token_nobody_is_let_in_and_all_are_answered_alike() {
     assert_eq!(bare(&world, twice).await.status, 401);
     let lower = Request::get("/v1/me").header("authorization", format!("bearer {ana}"));
     assert_eq!(bare(&world, lower).await.status, 200);
+}
+
+/// Everything that is stored, and how often anybody was called.
+fn everything(world: &World) -> String {
+    let store = &world.store;
+    let lookups = world.people.lookups.load(Ordering::Relaxed);
+    let calls = world.groups.calls.load(Ordering::Relaxed);
+    format!(
+        "{:?} {:?} {:?} {:?} {lookups} {calls}",
+        store.stored(),
+        store.all_chains(),
+        store.slots(),
+        store.deliveries(),
+    )
+}
+
+#[tokio::test]
+async fn s14_a_call_without_a_valid_token_changes_nothing_and_calls_nobody() {
+    let world = World::new();
+    // Bob may decide all of what follows and Otto may pause, were their tokens any good.
+    let expired = [
+        world.token("bob@example.com").await,
+        world.token("otto@example.com").await,
+    ];
+    world.clock.advance(Duration::from_secs(90 * 86_400));
+    let ana = world.token(ANA).await;
+    let bob = world.token("bob@example.com").await;
+    let revoked = world.token("bob@example.com").await;
+    let store = world.store.as_ref();
+    token::revoke(store, Timestamp::MIN, &revoked[4..20])
+        .await
+        .unwrap();
+    let pending = open(&world, &ana, ADMINS).await;
+    let approved = open(&world, &ana, CORE).await;
+    let collectable = open(&world, &ana, SECRET).await;
+    for request in [&approved, &collectable] {
+        approve(&world, &bob, request).await;
+    }
+    world.tend().await;
+    let digest = &pending["digest"];
+    let calls = [
+        ("/v1/requests".to_owned(), ask(ADMINS)),
+        (
+            verb(&pending, "decide"),
+            json!({"decision": "approve", "digest": digest}),
+        ),
+        (
+            verb(&pending, "decide"),
+            json!({"decision": "deny", "reason": "no", "digest": digest}),
+        ),
+        (verb(&pending, "withdraw"), json!({})),
+        (verb(&approved, "retract"), json!({})),
+        (verb(&approved, "end"), json!({})),
+        (verb(&approved, "revoke"), json!({})),
+        (verb(&collectable, "collect"), json!({})),
+        ("/v1/pause".to_owned(), json!({})),
+        ("/v1/resume".to_owned(), json!({})),
+    ];
+    let mut bad = vec![
+        String::new(),
+        "nothing".to_owned(),
+        format!("{bob}0"),
+        bob.replace("jit_", "jit-"),
+        revoked,
+    ];
+    bad.extend(expired);
+    let before = everything(&world);
+    for token in &bad {
+        for (path, body) in &calls {
+            let refused = post(&world, token, path, body.clone()).await;
+            assert_eq!(refused.status, 401, "{path}: {}", refused.text);
+        }
+        let shown = format!("/v1/requests/{}?wait=30s", id(&pending));
+        for path in ["/v1/requests", "/v1/me", "/v1/entitlements", &shown] {
+            let refused = get(&world, token, path).await;
+            assert_eq!(refused.status, 401, "{path}: {}", refused.text);
+        }
+    }
+    assert_eq!(everything(&world), before);
+    // Each of these calls would have done something.
+    let denied = post(&world, &bob, &calls[2].0, calls[2].1.clone()).await;
+    assert_eq!(denied.status, 200, "{}", denied.text);
+    assert_ne!(everything(&world), before);
 }
 
 #[tokio::test]
@@ -352,7 +436,7 @@ async fn requests_and_decisions_that_come_to_nothing_are_counted() {
         approve(&world, &ana, &opened).await;
         approve(&world, &bob, &opened).await;
         let other = open(&world, &ana, SECRET).await;
-        let deny = json!({"decision": "deny", "digest": other["digest"]});
+        let deny = json!({"decision": "deny", "reason": "no", "digest": other["digest"]});
         post(&world, &bob, &verb(&other, "decide"), deny).await;
         post(&world, &ana, "/v1/requests", ask("groupfile/nothing")).await;
     }

@@ -246,11 +246,18 @@ async fn a_decision_carries_only_what_it_can_use() {
         json!({"decision": "approve", "reason": "fine", "digest": digest}),
         json!({"decision": "deny", "ttl": "5m", "digest": digest}),
         json!({"decision": "maybe", "digest": digest}),
+        json!({"decision": "deny", "digest": digest}),
+        json!({"decision": "deny", "reason": null, "digest": digest}),
+        json!({"decision": "deny", "reason": " ", "digest": digest}),
         json!({"decision": "deny", "reason": "a\u{7}", "digest": digest}),
     ] {
         let reply = post(&world, &bob, &verb(&opened, "decide"), body).await;
         assert_eq!(reply.refusal(), (422, "bad_value".to_owned()));
     }
+    let silent = json!({"decision": "deny", "digest": digest});
+    let reply = post(&world, &bob, &verb(&opened, "decide"), silent).await;
+    let said = reply.json()["error"]["message"].to_string();
+    assert!(said.contains("a denial says why"), "{said}");
     let deny = json!({"decision": "deny", "reason": "not today", "digest": digest});
     let denied = post(&world, &bob, &verb(&opened, "decide"), deny)
         .await

@@ -148,8 +148,34 @@ fn facts_of_no_request_use_the_same_columns() {
     assert_eq!(Row::of_system(&of(SystemFact::Paused)).0[3], "paused");
 }
 
+#[tokio::test]
+async fn s13_nothing_in_the_file_acts_on_a_terminal() {
+    let mean = "a\u{1b}[2J\u{7f}\u{9b}31m\u{202e}b\u{e0041}\u{2028}";
+    let intended = Fact::GrantIntended {
+        epoch: 1,
+        send_before: at(9),
+        target: Target {
+            realm: "r".to_owned(),
+            subject: "ana".parse().unwrap(),
+            resource: mean.to_owned(),
+        },
+        took_over: None,
+    };
+    let folder = Folder::new();
+    let news = [event(1, intended), denied(2, "=1+1")];
+    tell(&folder.sink(), 0, &news).await.unwrap();
+    let text = folder.text();
+    assert!(!text.contains(|c: char| acts(c) && c != '\n'), "{text:?}");
+    assert_eq!(text.lines().count(), 3, "a row each, under the header");
+    // What was written is still what the provider called it.
+    let mut file = ::csv::Reader::from_reader(text.as_bytes());
+    let row = file.records().next().unwrap().unwrap();
+    let detail: Value = serde_json::from_str(&row[13]).unwrap();
+    assert_eq!(detail["target"]["resource"], mean);
+}
+
 #[test]
-fn no_cell_is_a_formula() {
+fn s13_no_cell_is_a_formula() {
     for first in ["=", "+", "-", "@"] {
         for before in ["", " "] {
             let mut cells = [const { String::new() }; COLUMNS.len()];

@@ -283,8 +283,8 @@ fn the_names_are_those_that_operators_build_on() {
         })
         .collect();
     let promised = "jit_requests_total{outcome} jit_decisions_total{outcome} \
-        jit_live_grants{provider} jit_overdue_grants jit_stuck jit_revoke_lateness_seconds \
-        jit_exposure_seconds_total jit_provider_calls_total{provider,op,kind} \
+        jit_live_grants{provider} jit_overdue_grants jit_stuck jit_unserved_due{provider} \
+        jit_revoke_lateness_seconds jit_exposure_seconds_total jit_provider_calls_total{provider,op,kind} \
         jit_provider_call_seconds{provider,op} jit_sweep_last_success_timestamp_seconds \
         jit_clock_offset_seconds jit_inbox_age_seconds jit_deliveries_pending jit_drift \
         jit_pages_total";

@@ -60,8 +60,8 @@ impl Span {
 
 impl Desk<'_> {
     pub(super) async fn audit(&mut self, verb: AuditVerb) -> Result<Outcome, OperateError> {
-        let exported = match verb {
-            AuditVerb::Verify => return self.verify().await,
+        match verb {
+            AuditVerb::Verify => self.verify().await,
             AuditVerb::Export {
                 format,
                 from,
@@ -73,13 +73,6 @@ impl Desk<'_> {
                 };
                 self.export(format, span).await
             }
-        };
-        match exported {
-            // Whoever read it has enough, as `head` does.
-            Err(OperateError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Ok(Outcome::Well)
-            }
-            exported => exported,
         }
     }
 

@@ -267,15 +267,26 @@ impl Caller {
     }
 
     pub(crate) async fn ask(&self, ttl: &str) -> (u16, Value) {
+        self.ask_for(ADMINS, ttl).await
+    }
+
+    async fn ask_for(&self, entitlement: &str, ttl: &str) -> (u16, Value) {
         let body = json!({
-            "entitlements": [{ "entitlement": ADMINS }], "ttl": ttl, "reason": "the disk is full",
+            "entitlements": [{ "entitlement": entitlement }],
+            "ttl": ttl,
+            "reason": "the disk is full",
         });
         self.post("/v1/requests", &body).await
     }
 
     /// Asks, and expects that it may.
     pub(crate) async fn asked(&self, ttl: &str) -> String {
-        let (status, request) = self.ask(ttl).await;
+        self.asked_for(ADMINS, ttl).await
+    }
+
+    /// The same for something else.
+    pub(crate) async fn asked_for(&self, entitlement: &str, ttl: &str) -> String {
+        let (status, request) = self.ask_for(entitlement, ttl).await;
         assert_eq!(status, 201, "{request}");
         request["id"].as_str().unwrap().to_owned()
     }
@@ -288,7 +299,10 @@ impl Caller {
 
     pub(crate) async fn decide(&self, id: &str, decision: &str) -> (u16, Value) {
         let digest = self.show(id).await["digest"].clone();
-        let body = json!({ "decision": decision, "digest": digest });
+        let mut body = json!({ "decision": decision, "digest": digest });
+        if decision == "deny" {
+            body["reason"] = "not today".into();
+        }
         self.post(&format!("/v1/requests/{id}/decide"), &body).await
     }
 

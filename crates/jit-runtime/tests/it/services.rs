@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jit_core::audit::SystemFact;
@@ -95,6 +96,16 @@ impl Notifier for Meddler {
     }
 }
 
+fn ask() -> NewRequest {
+    NewRequest {
+        beneficiary: None,
+        parts: vec![(ADMINS.parse().unwrap(), serde_json::Map::new())],
+        ttl: None,
+        reason: "the disk is full".parse().unwrap(),
+        idempotency_key: None,
+    }
+}
+
 fn ana() -> Principal {
     let (id, door) = ("ana@example.com".parse().unwrap(), Door::Embedded);
     Principal { id, door }
@@ -109,14 +120,7 @@ async fn what_is_told_while_the_record_changes_is_told_once_and_its_message_is_k
     adapters.notifiers = vec![meddler.clone()];
     let engine = Arc::new(adapters.engine(&config, ClockTrust::Compared).unwrap());
     meddler.engine.set(Arc::downgrade(&engine)).unwrap();
-    let ask = NewRequest {
-        beneficiary: None,
-        parts: vec![(ADMINS.parse().unwrap(), serde_json::Map::new())],
-        ttl: None,
-        reason: "the disk is full".parse().unwrap(),
-        idempotency_key: None,
-    };
-    engine.open(&ana(), ask).await.unwrap();
+    engine.open(&ana(), ask()).await.unwrap();
     while engine.announce_due(10).await.unwrap() > 0 {}
     let told = meddler.told.lock().unwrap().clone();
     assert_eq!(told, [(1, None), (2, Some("card 1".to_owned()))]);
@@ -129,7 +133,7 @@ struct Behind(AtomicU32);
 impl Clock for Behind {
     fn now(&self) -> Timestamp {
         let behind = self.0.load(Ordering::SeqCst);
-        SystemClock.now() - std::time::Duration::from_secs(behind.into())
+        SystemClock.now() - Duration::from_secs(behind.into())
     }
 }
 
@@ -170,4 +174,88 @@ async fn committed_meanwhile(house: &House, engine: &jit_core::Engine) -> Timest
     engine.tend(id.parse().unwrap()).await.unwrap();
     let stored = engine.store().load(id.parse().unwrap()).await.unwrap();
     stored.unwrap().updated_at
+}
+
+/// A clock that is set by hand.
+struct SetClock(Mutex<Timestamp>);
+
+impl SetClock {
+    fn set(&self, to: Timestamp) {
+        *self.0.lock().unwrap() = to;
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// A log that keeps its lines.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn warnings(&self) -> usize {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let warned = |line: &&str| line.contains("WARN") && line.contains("the clock of this host");
+        text.lines().filter(warned).count()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn k1_a_clock_that_is_off_by_more_than_two_seconds_is_warned_of_once_for_each_time() {
+    let house = House::new();
+    let config = house.config();
+    let start = SystemClock.now();
+    let engine = |clock: &Arc<SetClock>| {
+        let mut adapters = Adapters::open(&config).unwrap();
+        adapters.clock = clock.clone();
+        Arc::new(adapters.engine(&config, ClockTrust::Compared).unwrap())
+    };
+    let [ours, theirs] = [(); 2].map(|()| Arc::new(SetClock(Mutex::new(start))));
+    let (engine, other) = (engine(&ours), engine(&theirs));
+    let metrics = jit_runtime::observe::install_recorder().unwrap();
+    let log = Lines::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let _log = tracing::subscriber::set_default(subscriber.finish());
+    let mut watch = Watch::new(engine.clone(), []);
+    let second = Duration::from_secs(1);
+    let tick = Duration::from_micros(1);
+    // When we look, how far ahead of us the other one commits, what the log then has in all, and
+    // what the gauge shows.
+    let table = [
+        (Duration::ZERO, Duration::ZERO, 0, "0"),
+        (second, 2 * second, 0, "-2"),
+        (2 * second, 2 * second + tick, 1, "-2.000001"),
+        (3 * second, 3 * second, 1, "-3"),
+        // Forgotten after ten minutes; then it crosses the line again.
+        (700 * second, Duration::ZERO, 1, "0"),
+        (800 * second, 3 * second, 2, "-3"),
+    ];
+    for (after, ahead, warnings, shown) in table {
+        ours.set(start + after);
+        theirs.set(start + after + ahead);
+        if !ahead.is_zero() {
+            other.open(&ana(), ask()).await.unwrap();
+        }
+        engine.due(1).await.unwrap();
+        for _ in 0..2 {
+            watch.look().await.unwrap();
+        }
+        assert_eq!(log.warnings(), warnings, "{ahead:?} ahead");
+        let gauge = format!("jit_clock_offset_seconds {shown}\n");
+        let metrics = metrics.render();
+        assert!(metrics.contains(&gauge), "{gauge} is not in {metrics}");
+    }
 }

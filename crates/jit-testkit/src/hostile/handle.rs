@@ -87,6 +87,14 @@ impl HostileHandle {
         }
     }
 
+    /// A record of another realm is of another system.
+    fn owns(&self, target: &Target, operation: &'static str) -> Result<(), PortError> {
+        if target.realm == self.provider.shared.nature.realm {
+            return Ok(());
+        }
+        Err(failure(operation, Effect::None, ErrorKind::Misconfigured))
+    }
+
     fn wants(&self, kind: Kind, operation: &'static str) -> Result<(), PortError> {
         if self.describe().kind == kind {
             return Ok(());
@@ -121,12 +129,14 @@ impl Provisioner for HostileHandle {
     }
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        self.owns(call.target, "grant")?;
         self.wants(Kind::Standing, "grant")?;
         let call = self.write("grant", order(Operation::Grant, &call)).await?;
         Ok(self.answer(call))
     }
 
     async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
+        self.owns(call.target, "mint")?;
         self.wants(Kind::Minted, "mint")?;
         let call = self.write("mint", order(Operation::Mint, &call)).await?;
         let state = self.provider.lock();
@@ -142,6 +152,7 @@ impl Provisioner for HostileHandle {
     }
 
     async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        self.owns(call.target, "revoke")?;
         let description = self.describe();
         if !description.revocable {
             return Err(failure("revoke", Effect::None, ErrorKind::Misconfigured));
@@ -165,6 +176,7 @@ impl Provisioner for HostileHandle {
     }
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        self.owns(call.target, "inspect")?;
         let slot = call.target.slot_key(call.parameters);
         let look = |state: &mut State| {
             let (seen, is_hidden) = state.world.look(&Look {

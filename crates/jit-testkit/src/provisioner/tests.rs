@@ -37,6 +37,7 @@ enum Broken {
     GoneByIsTooEarly,
     GoneByIsCalledAbsent,
     LivesTooLong,
+    TakesAnyRealm,
 }
 
 struct Saboteur {
@@ -48,6 +49,22 @@ struct Saboteur {
 impl Saboteur {
     fn is(&self, broken: Broken) -> bool {
         self.broken == broken
+    }
+
+    /// The target as the provider behind this one is told of it; the realm of both is `sim`.
+    fn taken(&self, target: &Target) -> Result<Target, PortError> {
+        let realm = match target.realm.as_str() {
+            _ if self.is(Broken::TakesAnyRealm) => "sim".to_owned(),
+            "sim" => "sim".to_owned(),
+            _ => {
+                let kind = ErrorKind::Misconfigured;
+                return Err(PortError::nothing_done("saboteur", "serve", kind));
+            }
+        };
+        Ok(Target {
+            realm,
+            ..target.clone()
+        })
     }
 
     fn limit(&self, send_before: Timestamp) -> Timestamp {
@@ -129,7 +146,9 @@ impl Provisioner for Saboteur {
         }
     }
 
-    async fn grant(&self, mut call: GrantCall<'_>) -> Result<Answer, PortError> {
+    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        let target = &self.taken(call.target)?;
+        let mut call = GrantCall { target, ..call };
         if self.is(Broken::NeverReturns) {
             std::future::pending::<()>().await;
         }
@@ -143,7 +162,9 @@ impl Provisioner for Saboteur {
         Ok(if lies { Answer::Applied } else { answer })
     }
 
-    async fn mint(&self, mut call: GrantCall<'_>) -> Result<Minted, PortError> {
+    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
+        let target = &self.taken(call.target)?;
+        let mut call = GrantCall { target, ..call };
         if self.is(Broken::NeverReturns) {
             std::future::pending::<()>().await;
         }
@@ -163,7 +184,9 @@ impl Provisioner for Saboteur {
         Ok(minted)
     }
 
-    async fn revoke(&self, mut call: RevokeCall<'_>) -> Result<Answer, PortError> {
+    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        let target = &self.taken(call.target)?;
+        let mut call = RevokeCall { target, ..call };
         let look = GrantCall {
             request: call.request,
             target: call.target,
@@ -183,6 +206,8 @@ impl Provisioner for Saboteur {
     }
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        let target = &self.taken(call.target)?;
+        let call = InspectCall { target, ..call };
         let seen = self.inner.inspect(call).await;
         match (self.broken, seen) {
             (Broken::FailuresAreCalledAbsent, Err(_))
@@ -218,10 +243,12 @@ impl Provisioner for Saboteur {
 /// What the suite objects to in an adapter that is wrapped like this.
 async fn objection(
     nature: Nature,
+    hides: Vec<(Sight, &'static str)>,
     wrap: impl Fn(HostileHandle) -> Arc<dyn Provisioner> + Send + 'static,
 ) -> Option<String> {
     let mut fixture = Friendly::new(nature);
     fixture.wrap = Box::new(wrap);
+    fixture.hides = hides;
     let run = async move { provisioner_contract(&mut fixture).await };
     let local = LocalSet::new();
     let run = local.spawn_local(run);
@@ -239,7 +266,8 @@ fn blind() -> Nature {
 
 /// Checks that each breach is caught, and by the clause that it breaks.
 async fn catches(nature: Nature, table: &[(Broken, &str)]) {
-    let sound = objection(nature.clone(), |sound| Arc::new(sound)).await;
+    let hides = Friendly::new(nature.clone()).hides;
+    let sound = objection(nature.clone(), hides, |sound| Arc::new(sound)).await;
     assert_eq!(sound, None, "a sound adapter passes");
     for (broken, clause) in table.iter().copied() {
         let wrap = move |inner| -> Arc<dyn Provisioner> {
@@ -249,7 +277,9 @@ async fn catches(nature: Nature, table: &[(Broken, &str)]) {
                 calls: 0.into(),
             })
         };
-        let objection = objection(nature.clone(), wrap).await.unwrap_or_default();
+        let objection = objection(nature.clone(), vec![], wrap)
+            .await
+            .unwrap_or_default();
         assert!(
             objection.contains(clause),
             "{broken:?} is to fail as {clause:?} and not as {objection:?}"
@@ -296,6 +326,10 @@ async fn every_broken_promise_of_standing_access_is_caught() {
         (Broken::ListingIsEmpty, "what stands is listed once"),
         (Broken::OtherKindIsRetryable, "trying again does not help"),
         (Broken::NeverReturns, "ends within 15 s"),
+        (
+            Broken::TakesAnyRealm,
+            "a target of another realm is refused",
+        ),
     ];
     catches(standing(Apply::AtOnce), table).await;
     let table = &[
@@ -339,6 +373,10 @@ async fn every_broken_promise_of_minted_credentials_is_caught() {
         (Broken::MintForgetsItsMarker, "found by its handle"),
         (Broken::HandleIsTheSecret, "a secret is never in Debug"),
         (Broken::LivesTooLong, "no later than declared"),
+        (
+            Broken::TakesAnyRealm,
+            "a target of another realm is refused",
+        ),
     ];
     catches(minted(), table).await;
     let table = &[

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of the world")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -191,7 +192,11 @@ fn catalog() -> Catalog {
 
 /// A directory that a test may change.
 #[derive(Debug)]
-pub(crate) struct People(Mutex<BTreeMap<PrincipalId, Profile>>);
+pub(crate) struct People {
+    profiles: Mutex<BTreeMap<PrincipalId, Profile>>,
+    /// How often anybody was looked up.
+    pub(crate) lookups: AtomicUsize,
+}
 
 impl People {
     fn new() -> Self {
@@ -224,25 +229,29 @@ impl People {
             bot,
         ];
         all.extend(others.map(|profile| (profile.id.clone(), profile)));
-        Self(Mutex::new(all))
+        Self {
+            profiles: Mutex::new(all),
+            lookups: AtomicUsize::new(0),
+        }
     }
 
     /// Changes what is known of somebody.
     pub(crate) fn change(&self, id: &str, change: impl FnOnce(&mut Profile)) {
-        let mut all = self.0.lock().unwrap();
+        let mut all = self.profiles.lock().unwrap();
         change(all.get_mut(&id.parse().unwrap()).unwrap());
     }
 
     /// Forgets somebody.
     pub(crate) fn forget(&self, id: &str) {
-        self.0.lock().unwrap().remove(&id.parse().unwrap());
+        self.profiles.lock().unwrap().remove(&id.parse().unwrap());
     }
 }
 
 #[async_trait]
 impl Directory for People {
     async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
-        Ok(self.0.lock().unwrap().get(id).cloned())
+        self.lookups.fetch_add(1, Ordering::Relaxed);
+        Ok(self.profiles.lock().unwrap().get(id).cloned())
     }
 }
 
@@ -250,6 +259,8 @@ impl Directory for People {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     members: Mutex<BTreeSet<(String, String)>>,
+    /// How often any call came.
+    pub(crate) calls: AtomicUsize,
     /// What every call fails with, if anything.
     pub(crate) failing: Mutex<Option<ErrorKind>>,
 }
@@ -266,6 +277,7 @@ impl Groups {
     }
 
     fn check(&self) -> Result<(), PortError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let failing = *self.failing.lock().unwrap();
         failing.map_or(Ok(()), |kind| {
             let error = PortError::nothing_done("groupfile", "look", kind);
