@@ -8,16 +8,23 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
     ("jit-groupfile", &["jit-core"]),
     ("jit-http", &["jit-core"]),
+    ("jit-slack", &["jit-core"]),
     ("jit-cli", &[]),
     (
         "jit-runtime",
-        &["jit-core", "jit-groupfile", "jit-http", "jit-sqlite"],
+        &[
+            "jit-core",
+            "jit-groupfile",
+            "jit-http",
+            "jit-slack",
+            "jit-sqlite",
+        ],
     ),
     ("jitd", &["jit-cli", "jit-core", "jit-runtime"]),
     ("jit-sweeper", &["jit-core", "jit-runtime"]),

@@ -11,15 +11,17 @@ use jit_core::Engine;
 use jit_core::audit::{Actor, SystemFact};
 use jit_core::catalog::ProviderName;
 use jit_core::engine::{BadParts, ClockTrust, EngineParts};
+use jit_core::policy::Who;
 use jit_core::ports::{
     Clock, CommitError, Directory, Notifier, Pager, PortError, Provisioner, Random, RequestStore,
     Row, RowChange,
 };
 use jit_groupfile::GroupFile;
+use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{OpenError, Options, SqliteStore};
 
 use crate::clock::{OsRandom, SystemClock};
-use crate::config::{Config, ProviderKind, Store};
+use crate::config::{self, Config, ProviderKind, Store};
 use crate::csv::CsvSink;
 use crate::observe::{MeteredProvisioner, MeteredStore};
 use crate::pager::{Pagers, WebhookPager};
@@ -43,6 +45,9 @@ pub enum BuildError {
     /// An adapter cannot be made.
     #[error(transparent)]
     Adapter(#[from] PortError),
+    /// The workspace cannot be reached at all.
+    #[error(transparent)]
+    Slack(#[from] BadWeb),
     /// The engine refuses what it is made of.
     #[error(transparent)]
     Parts(#[from] BadParts),
@@ -58,6 +63,8 @@ pub struct Adapters {
     pub provisioners: BTreeMap<ProviderName, Arc<dyn Provisioner>>,
     /// Tell people and systems.
     pub notifiers: Vec<Arc<dyn Notifier>>,
+    /// The workspace, where there is one.
+    pub slack: Option<Slack>,
     /// Wakes somebody up.
     pub pager: Arc<dyn Pager>,
     /// Tells the time.
@@ -93,15 +100,52 @@ impl Adapters {
         let csv = csv.map(|file| Arc::new(CsvSink::new(file)) as Arc<dyn Notifier>);
         let webhook = config.pager.webhook.clone();
         let webhook = webhook.map(|webhook| WebhookPager::new(webhook.url, webhook.token));
-        Ok(Self {
-            store: Arc::new(open_store(&config.store)?),
+        let provisioners = provisioners.collect();
+        let random: Arc<dyn Random> = Arc::new(OsRandom);
+        let store: Arc<dyn RequestStore> = Arc::new(open_store(&config.store)?);
+        let mut adapters = Self {
+            store,
             directory: Arc::new(config.people.clone()),
-            provisioners: provisioners.collect(),
+            provisioners,
             notifiers: csv.into_iter().collect(),
+            slack: None,
             pager: Arc::new(Pagers::new(webhook.transpose()?)),
             clock,
-            random: Arc::new(OsRandom),
-        })
+            random,
+        };
+        if let Some(workspace) = &config.slack {
+            adapters.join(workspace, config)?;
+        }
+        Ok(adapters)
+    }
+
+    /// Puts the workspace beside the other adapters: it tells people, and it knows user groups.
+    fn join(&mut self, workspace: &config::Slack, config: &Config) -> Result<(), BuildError> {
+        let slack = Slack::new(SlackParts {
+            settings: workspace.settings.clone(),
+            api: workspace.api.clone(),
+            bot_token: workspace.bot_token.clone(),
+            transport: workspace.transport.clone(),
+            directory: Arc::clone(&self.directory),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            catalog: config.catalog.clone(),
+            names: workspace.names.clone(),
+        })?;
+        let who = config
+            .policy
+            .rules()
+            .iter()
+            .flat_map(|rule| &rule.principals);
+        let groups = who.filter_map(|who| match who {
+            Who::Group(group) => Some(group.clone()),
+            Who::AnyPerson | Who::AnyAgent | Who::Principal(_) => None,
+        });
+        self.directory = slack.directory(groups.collect());
+        self.notifiers.push(slack.notifier());
+        self.slack = Some(slack);
+        Ok(())
     }
 
     /// Counts and limits the calls of these adapters and puts them together under the policy of

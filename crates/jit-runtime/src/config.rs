@@ -15,6 +15,7 @@ mod document;
 mod environment;
 mod principals;
 mod problems;
+mod slack;
 mod written;
 
 use std::fmt;
@@ -60,6 +61,8 @@ pub struct Config {
     pub people: ConfiguredPeople,
     /// Who is woken up.
     pub pager: Pager,
+    /// The workspace, where there is one.
+    pub slack: Option<Slack>,
     /// Where the audit is written to beside the store.
     pub audit: Audit,
     /// How the log looks.
@@ -133,6 +136,21 @@ pub struct Webhook {
     pub url: WebhookUrl,
     /// What it wants as `Authorization: Bearer`.
     pub token: Option<SecretString>,
+}
+
+/// `[slack]`: the workspace.
+#[derive(Debug, Clone)]
+pub struct Slack {
+    /// Channels, commands and what decides there.
+    pub settings: jit_slack::Settings,
+    /// Where the Web API is.
+    pub api: String,
+    /// `xoxb-…`.
+    pub bot_token: SecretString,
+    /// How Slack reaches us.
+    pub transport: jit_slack::Transport,
+    /// Which user each person is.
+    pub names: jit_slack::Names,
 }
 
 /// `[audit]`: where the audit is written to beside the store.

@@ -11,6 +11,7 @@ use jit_core::Engine;
 use jit_core::engine::ClockTrust;
 use jit_core::ports::{CommitError, PortError};
 use jit_http::ApiState;
+use jit_slack::SlackDoor;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -136,6 +137,19 @@ impl Daemon {
         let api = jit_http::api(state.clone());
         let observe = jit_http::observe(state, self.metrics.clone());
         let mut services = JoinSet::new();
+        let door = self.adapters.slack.as_ref();
+        let door = door.map(|slack| slack.door(Arc::clone(&self.engine)));
+        let api = match door.as_ref().and_then(SlackDoor::router) {
+            Some(routes) => api.merge(routes),
+            None => api,
+        };
+        if let Some(door) = door {
+            let told = told.clone();
+            services.spawn(async move {
+                door.run(stopped(told)).await;
+                Ok(())
+            });
+        }
         services.spawn(jit_http::serve(self.api, api, stopped(told.clone())));
         services.spawn(jit_http::serve(
             self.observe,

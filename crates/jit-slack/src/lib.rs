@@ -37,6 +37,7 @@ use slack_morphism::hyper_tokio::SlackHyperClient;
 pub use commands::Commands;
 pub use groups::user_group;
 pub use people::{BadSlackId, ChannelId, Names, TeamId, UserGroupId, UserId};
+pub use roster::alias;
 pub use settings::{EmailMatch, Route, Settings};
 pub use web::{BadWeb, SLACK_API};
 

@@ -289,7 +289,7 @@ impl Roster {
 }
 
 /// The name by which the directory knows a Slack user.
-pub(crate) fn alias(user: &UserId) -> Option<PrincipalId> {
+pub fn alias(user: &UserId) -> Option<PrincipalId> {
     format!("slack:{user}").parse().ok()
 }
 

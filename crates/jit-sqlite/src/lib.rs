@@ -294,7 +294,8 @@ impl RequestStore for SqliteStore {
     }
 
     async fn deliveries(&self, request: RequestId) -> Result<Vec<Delivery>, PortError> {
-        let work = move |connection: &Connection, _: &LeftOut| read::deliveries(connection, request);
+        let work =
+            move |connection: &Connection, _: &LeftOut| read::deliveries(connection, request);
         self.read("list deliveries", work).await
     }
 

@@ -49,6 +49,7 @@ impl Check<'_, '_> {
         let names = self.names(written);
         let people = self.people(written, &names);
         let rules = self.rules(written, &names);
+        let slack = self.slack(written);
         // A tier that contradicts itself was told with its place.
         let policy = Policy::new(tiers, rules).ok()?;
         let catalog: Catalog = entitlements.into_iter().collect();
@@ -64,6 +65,7 @@ impl Check<'_, '_> {
             policy,
             people,
             pager,
+            slack,
             audit: Audit { csv },
             log: Log { format },
         })

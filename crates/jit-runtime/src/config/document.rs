@@ -382,8 +382,8 @@ impl<'a> Table<'a, '_> {
 
 /// What is said to a secret in the file.
 pub(super) const SECRETS_GO_ELSEWHERE: &str = "a secret is never written into the configuration: \
-    remove it here, replace it at its issuer, and set JIT_PAGER_TOKEN in the environment or in \
-    .env beside this file, or JIT_PAGER_TOKEN_FILE to the file that holds it";
+    remove it here, replace it at its issuer, and set its variable, such as JIT_PAGER_TOKEN, in \
+    the environment or in .env beside this file, or JIT_PAGER_TOKEN_FILE to the file that holds it";
 
 fn holds_a_secret(key: &str) -> bool {
     let key = key.to_lowercase();

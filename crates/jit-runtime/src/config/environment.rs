@@ -12,12 +12,13 @@ use std::str::FromStr;
 use secrecy::SecretString;
 
 use super::problems::{At, Place, Problems, Spot, nearest};
+use super::slack::{APP_TOKEN, BOT_TOKEN, OLD_SIGNING_SECRET, SIGNING_SECRET};
 
 /// Every variable that this program reads, and what it stands for.
 ///
 /// The scalars win over the same key of the file. The variables that may hold a secret are also
 /// read from a file, which the same name with `_FILE` behind it names.
-pub const VARIABLES: [(&str, &str); 8] = [
+pub const VARIABLES: [(&str, &str); 12] = [
     ("JIT_LISTEN", "[http] listen"),
     ("JIT_OBSERVE", "[http] observe"),
     ("JIT_TRUSTED_PROXY", "[http] trusted_proxy"),
@@ -29,6 +30,32 @@ pub const VARIABLES: [(&str, &str); 8] = [
         PAGER_TOKEN,
         "the bearer token for the webhook; or JIT_PAGER_TOKEN_FILE",
     ),
+    (
+        BOT_TOKEN,
+        "the workspace's bot token, xoxb-…; or JIT_SLACK_BOT_TOKEN_FILE",
+    ),
+    (
+        APP_TOKEN,
+        "the app-level token of Socket Mode, xapp-…; or JIT_SLACK_APP_TOKEN_FILE",
+    ),
+    (
+        SIGNING_SECRET,
+        "what Slack signs with over HTTP; or JIT_SLACK_SIGNING_SECRET_FILE",
+    ),
+    (
+        OLD_SIGNING_SECRET,
+        "the one before, while it is being changed; or JIT_SLACK_SIGNING_SECRET_OLD_FILE",
+    ),
+];
+
+/// Those that may hold a secret.
+const SECRETS: [&str; 6] = [
+    PAGER_WEBHOOK,
+    PAGER_TOKEN,
+    BOT_TOKEN,
+    APP_TOKEN,
+    SIGNING_SECRET,
+    OLD_SIGNING_SECRET,
 ];
 
 pub(super) const PAGER_WEBHOOK: &str = "JIT_PAGER_WEBHOOK";
@@ -93,8 +120,7 @@ impl Environment {
 
     /// Refuses names that are almost one of ours.
     pub(super) fn refuse_misspelt(&self, problems: &mut Problems<'_>) {
-        let with_file = |name: &'static str| format!("{name}_FILE");
-        let files = [with_file(PAGER_WEBHOOK), with_file(PAGER_TOKEN)];
+        let files = SECRETS.map(|name| format!("{name}_FILE"));
         let known: Vec<&str> = VARIABLES
             .iter()
             .map(|(name, _)| *name)

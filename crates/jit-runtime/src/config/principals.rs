@@ -23,6 +23,8 @@ pub(super) struct Names<'w> {
     aliases: BTreeMap<&'w PrincipalId, &'w PrincipalId>,
     /// Groups that somebody is in.
     groups: BTreeSet<&'w GroupName>,
+    /// There is a workspace, whose user groups can be named.
+    in_slack: bool,
     /// Some name could not be read, so a name that leads nowhere may lead to that one.
     unreadable: bool,
     /// Where each name was written first, and to whom it leads.
@@ -38,6 +40,7 @@ impl Check<'_, '_> {
         let all_people = readable(written.people.iter().map(|it| &it.id));
         let all_agents = readable(written.agents.iter().map(|it| &it.id));
         let mut names = Names {
+            in_slack: written.slack.is_some(),
             unreadable: all_people.is_none() || all_agents.is_none(),
             ..Names::default()
         };
@@ -49,6 +52,10 @@ impl Check<'_, '_> {
             for alias in person.aliases.iter().filter(|it| it.value != id.value) {
                 self.claim(&mut names, id, alias);
                 self.reads_as(alias, "a person");
+                names.aliases.insert(&alias.value, &id.value);
+            }
+            if let Some(alias) = &person.slack_alias {
+                self.claim(&mut names, id, alias);
                 names.aliases.insert(&alias.value, &id.value);
             }
             names
@@ -138,7 +145,12 @@ impl Check<'_, '_> {
                 groups: table.groups.iter().map(|it| it.value.clone()).collect(),
                 subjects,
             },
-            aliases: table.aliases.iter().map(|it| it.value.clone()).collect(),
+            aliases: table
+                .aliases
+                .iter()
+                .chain(&table.slack_alias)
+                .map(|it| it.value.clone())
+                .collect(),
         })
     }
 
@@ -233,7 +245,8 @@ impl Check<'_, '_> {
         match &who.value {
             Who::AnyPerson | Who::AnyAgent => {}
             Who::Group(group) => {
-                if !names.groups.contains(group) {
+                let in_slack = names.in_slack && jit_slack::user_group(group).is_some();
+                if !names.groups.contains(group) && !in_slack {
                     let what = format!("nobody is in the group {group}");
                     let instead = format!(
                         "write groups = [\"{group}\"] for the people in it, or remove it here"

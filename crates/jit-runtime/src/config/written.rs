@@ -8,11 +8,13 @@ use jit_core::Ttl;
 use jit_core::catalog::{EntitlementId, Pattern, ProviderName};
 use jit_core::policy::{APPROVALS_LIMIT, Effect, Quota, Right, Tier, TierName, Who};
 use jit_core::principal::{GroupName, PrincipalId, Subject};
+use jit_slack::UserId;
 use serde::Deserialize;
 
 use super::LogFormat;
 use super::document::Table;
 use super::problems::At;
+use super::slack::SlackTable;
 use crate::pager::WebhookUrl;
 
 /// Longest path, in characters.
@@ -73,6 +75,7 @@ pub(super) struct Written {
     pub(super) rules: Vec<RuleTable>,
     pub(super) people: Vec<PersonTable>,
     pub(super) agents: Vec<AgentTable>,
+    pub(super) slack: Option<SlackTable>,
 }
 
 pub(super) struct ProviderTable {
@@ -109,6 +112,9 @@ pub(super) struct PersonTable {
     pub(super) groups: Vec<At<GroupName>>,
     pub(super) active: bool,
     pub(super) subjects: Vec<(At<String>, At<Subject>)>,
+    pub(super) slack: Option<At<UserId>>,
+    /// The name by which Slack's door asks for them.
+    pub(super) slack_alias: Option<At<PrincipalId>>,
 }
 
 pub(super) struct AgentTable {
@@ -147,6 +153,7 @@ impl Written {
         written.rules = file.each("rule", "[[rule]]", RuleTable::read);
         written.people = file.each("person", "[[person]]", PersonTable::read);
         written.agents = file.each("agent", "[[agent]]", AgentTable::read);
+        written.slack = file.within("slack", "[slack]", SlackTable::read);
         written
     }
 }
@@ -248,12 +255,19 @@ impl RuleTable {
 impl PersonTable {
     fn read(table: &mut Table<'_, '_>) -> Self {
         table.require("id", r#"id = "ana@example.com""#);
+        let slack = table.parsed::<UserId>("slack");
+        let slack_alias = slack.as_ref().and_then(|user| {
+            let value = jit_slack::alias(&user.value)?;
+            Some(At { value, at: user.at })
+        });
         Self {
             id: table.parsed("id"),
             aliases: table.parsed_list("aliases"),
             groups: table.parsed_list("groups"),
             active: table.flag("active").is_none_or(|active| active.value),
             subjects: table.parsed_pairs("subjects"),
+            slack,
+            slack_alias,
         }
     }
 }
