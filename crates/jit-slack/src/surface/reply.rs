@@ -8,7 +8,7 @@ use super::card::state;
 use super::{Message, Scene, short, what};
 use crate::commands::Commands;
 use crate::people::ChannelId;
-use crate::text::{Markup, inert, plain};
+use crate::text::{Markup, cut, inert, plain};
 
 /// An answer for one pair of eyes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub(crate) fn reply(reply: &Reply, about: Option<RequestId>) -> Message {
         blocks.push(Markup::default().code(&id.to_string()).context());
     }
     Message {
-        text: inert(&sentence),
+        text: inert(&cut(&sentence, 500)),
         blocks,
     }
 }

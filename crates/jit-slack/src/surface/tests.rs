@@ -57,8 +57,9 @@ fn requests() -> Vec<(String, AccessRequest)> {
     let mut all = vec![];
     for (number, status) in (1_u16..).zip(Status::ALL) {
         let request = sample::request_in(number, status);
-        all.push((format!("{status}"), request.clone()));
-        all.push((format!("{status}-extreme"), extreme(request)));
+        all.push((format!("{status}"), request));
+        let other = sample::request_in(number + 100, status);
+        all.push((format!("{status}-extreme"), extreme(other)));
     }
     let mut stuck = sample::request_in(40, Status::Revoking);
     if let Stage::Granted(grant) = &mut stuck.stage {
