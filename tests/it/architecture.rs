@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -23,6 +23,7 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("jit-sweeper", &["jit-core", "jit-runtime"]),
     ("jit", &["jit-cli", "jit-core", "jit-runtime"]),
     ("jit-tests", &[]),
+    ("slack-sim", &[]),
 ];
 
 /// What the domain may use of others. Everything here is small and does no I/O.
