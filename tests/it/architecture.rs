@@ -30,6 +30,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("jit-sweeper", &["jit-core", "jit-runtime"]),
     ("jit", &["jit-cli", "jit-core", "jit-runtime"]),
     ("jit-tests", &[]),
+    ("slack-sim", &[]),
 ];
 
 /// What the domain may use of others. Everything here is small and does no I/O.

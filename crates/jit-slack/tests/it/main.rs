@@ -1,0 +1,12 @@
+//! The adapter in a simulated workspace: stories as people live them, and everything that Slack may
+//! do to it meanwhile.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a fixture that breaks is a test that fails"
+)]
+
+mod stories;
+mod world;

@@ -1,0 +1,324 @@
+//! A whole service around a simulated workspace: an engine in memory, a provider that does what it
+//! is told, and people who are on both sides.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::Timestamp;
+use jit_core::catalog::{Catalog, Entitlement, ParameterRule};
+use jit_core::engine::{ClockTrust, Engine, EngineParts};
+use jit_core::policy::{Effect, Policy, Right, Rule, Tier};
+use jit_core::ports::{Clock, Provisioner, Query, RequestStore};
+use jit_core::principal::{PrincipalKind, Profile};
+use jit_core::request::{AccessRequest, Status};
+use jit_slack::{Commands, EmailMatch, Names, Route, Settings, Slack, SlackParts, Transport};
+use jit_testkit::hostile::{HostileProvider, memory_standing};
+use jit_testkit::stage::{Beeper, People, id, ttl};
+use jit_testkit::store::MemoryStore;
+use jit_testkit::time::{ManualClock, SeededRandom};
+use secrecy::SecretString;
+use slack_sim::{SlackSim, Workspace};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// How Slack reaches the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Socket,
+    Http,
+}
+
+/// Everything at once.
+pub(crate) struct World {
+    pub(crate) slack: SlackSim,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) people: Arc<People>,
+    pub(crate) provider: HostileProvider,
+    pub(crate) engine: Arc<Engine>,
+    stop: Option<oneshot::Sender<()>>,
+    door: Option<JoinHandle<()>>,
+    working: JoinHandle<()>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.working.abort();
+        if let Some(door) = &self.door {
+            door.abort();
+        }
+    }
+}
+
+fn tier(name: &str, approvals: u8) -> Tier {
+    Tier {
+        name: name.parse().unwrap(),
+        ttl_default: ttl("30m"),
+        ttl_max: ttl("4h"),
+        approvals,
+        decision_window: ttl("1h"),
+        automatic: None,
+        residual_max_secs: 0,
+    }
+}
+
+fn rule(who: &str, rights: &[Right]) -> Rule {
+    Rule {
+        name: who.to_owned(),
+        effect: Effect::Allow,
+        rights: rights.iter().copied().collect(),
+        entitlements: vec!["*".parse().unwrap()],
+        principals: vec![who.parse().unwrap()],
+    }
+}
+
+/// `memory/admins` needs one approval, `memory/vault` two, and there are 500 accounts beside them.
+fn catalog() -> Catalog {
+    let entry = |name: String, title: &str, tier: &str| Entitlement {
+        id: format!("memory/{name}").parse().unwrap(),
+        resource: "admins".to_owned(),
+        title: title.to_owned(),
+        how_to_use: "Sign in again.".to_owned(),
+        tier: tier.parse().unwrap(),
+        parameters: ParameterRule::Refused,
+    };
+    let accounts =
+        (0..500).map(|number| entry(format!("account-{number:03}"), "An account", "one"));
+    [
+        entry("admins".to_owned(), "Administer the wiki", "one"),
+        entry("vault".to_owned(), "Open the vault", "two"),
+    ]
+    .into_iter()
+    .chain(accounts)
+    .collect()
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        routes: vec![Route {
+            entitlements: "*".parse().unwrap(),
+            channel: "C0SEC".parse().unwrap(),
+            remind: Some("S0OFFICERS".parse().unwrap()),
+            warning: None,
+        }],
+        commands: Commands {
+            admin_entitlement: Some("memory/admins".to_owned()),
+            prod_entitlement: Some("memory/admins".to_owned()),
+            ..Commands::default()
+        },
+        email_match: EmailMatch::Off,
+        reactions: ["one".parse().unwrap()].into(),
+        remind_after: ttl("10m"),
+        warn_before: ttl("10m"),
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(By::Socket, settings()).await
+    }
+
+    pub(crate) async fn with(by: By, settings: Settings) -> Self {
+        let slack = SlackSim::start(Workspace::example()).await;
+        let store = Arc::new(MemoryStore::new());
+        Self::around(slack, store, by, settings).await
+    }
+
+    /// A service on this workspace and this store.
+    pub(crate) async fn around(
+        slack: SlackSim,
+        store: Arc<MemoryStore>,
+        by: By,
+        settings: Settings,
+    ) -> Self {
+        // What is signed is signed now.
+        let clock = Arc::new(ManualClock::at(match by {
+            By::Socket => jit_testkit::sample::start(),
+            By::Http => wall_clock(),
+        }));
+        let people = people();
+        let random = Arc::new(SeededRandom::new(7));
+        let provider = memory_standing(clock.clone(), random.clone());
+        let secret = |text: &str| SecretString::from(text.to_owned());
+        let transport = match by {
+            By::Socket => Transport::Socket {
+                app_token: secret(slack.app_token()),
+            },
+            By::Http => Transport::Http {
+                signing_secrets: vec![secret("another"), secret(slack.signing_secret())],
+            },
+        };
+        let adapter = Slack::new(SlackParts {
+            settings,
+            api: slack.api_url(),
+            bot_token: secret(slack.bot_token()),
+            transport,
+            directory: people.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            catalog: catalog(),
+            names: names(),
+        })
+        .unwrap();
+        let handle: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock.clone()));
+        let groups = ["slack:S0OFFICERS".parse().unwrap()];
+        let rules = vec![
+            rule("*", &[Right::Request]),
+            rule("group:slack:S0OFFICERS", &[Right::Approve]),
+            rule("bob@example.com", &[Right::Approve, Right::Revoke]),
+            rule("cleo@example.com", &[Right::OnBehalfOf]),
+        ];
+        let parts = EngineParts {
+            store: store.clone(),
+            directory: adapter.directory(groups.into()),
+            provisioners: BTreeMap::from([("memory".parse().unwrap(), handle)]),
+            notifiers: vec![adapter.notifier()],
+            pager: Arc::new(Beeper::default()),
+            clock: clock.clone(),
+            random,
+            policy: Policy::new(vec![tier("one", 1), tier("two", 2)], rules).unwrap(),
+            catalog: catalog(),
+        };
+        let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
+        let door = adapter.door(engine.clone());
+        if let Some(routes) = door.router() {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let base_url = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+            slack.mode(slack_sim::Mode::Http { base_url });
+        }
+        let (stop, stopped) = oneshot::channel();
+        let door = tokio::spawn(door.run(async move {
+            let _ = stopped.await;
+        }));
+        let working = tokio::spawn(work(engine.clone()));
+        let world = Self {
+            slack,
+            clock,
+            store,
+            people,
+            provider,
+            engine,
+            stop: Some(stop),
+            door: Some(door),
+            working,
+        };
+        if by == By::Socket {
+            world
+                .until("a connection", |slack| slack.connections() > 0)
+                .await;
+        }
+        world
+    }
+
+    pub(crate) async fn until(&self, what: &str, is_so: impl FnMut(&SlackSim) -> bool) {
+        assert!(self.slack.wait_until(is_so).await, "there was never {what}");
+    }
+
+    /// Lets the door end as at a SIGTERM.
+    pub(crate) async fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(door) = self.door.take() {
+            door.await.unwrap();
+        }
+    }
+
+    pub(crate) async fn requests(&self) -> Vec<AccessRequest> {
+        let all = Query {
+            limit: 1_000,
+            ..Query::default()
+        };
+        self.store.query(&all).await.unwrap()
+    }
+
+    /// The only request, once there is one with this status.
+    pub(crate) async fn request(&self, status: Status) -> AccessRequest {
+        for _ in 0..500 {
+            let found = self.requests().await;
+            if let Some(request) = found.into_iter().find(|it| it.status() == status) {
+                return request;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let seen: Vec<_> = self.requests().await.iter().map(|it| it.status()).collect();
+        panic!("no request is {status}, but {seen:?}")
+    }
+
+    /// Whether the provider really has it.
+    pub(crate) fn is_there(&self, request: &AccessRequest) -> bool {
+        let part = request.parts.first();
+        let ledger = self.provider.ledger();
+        ledger.present(&part.target, &part.parameters, self.clock.now())
+    }
+
+    /// Asks for `memory/admins` through the form, as this person.
+    pub(crate) async fn ask(&self, who: &str, entitlement: &str) {
+        let person = self.slack.user(who);
+        assert!(person.slash("/jit", "").in_channel("C0SEC").await.acked());
+        let form = person.modal().await;
+        form.pick("target", entitlement).await;
+        let form = person
+            .modal_where(|view| view.to_string().contains("\"policy\""))
+            .await;
+        form.fill("reason", "the checkout is down");
+        let sent = form.submit().await;
+        assert!(matches!(sent, slack_sim::Submitted::Updated(_)), "{sent:?}");
+    }
+
+    /// The card of the only request, as this person sees it, once it says this.
+    pub(crate) async fn card(&self, who: &str, says: &str) -> slack_sim::Message {
+        let person = self.slack.user(who);
+        self.slack
+            .wait_for(&person, "C0SEC", |message| {
+                message.thread_ts.is_none() && message.words().contains(says)
+            })
+            .await
+    }
+}
+
+/// Whoever pays what is due, without waiting for a clock.
+async fn work(engine: Arc<Engine>) {
+    loop {
+        for due in engine.due(100).await.unwrap() {
+            let _ = engine.tend(due.id).await;
+        }
+        engine.announce_due(50).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the simulator signs with the wall clock"
+)]
+pub(crate) fn wall_clock() -> Timestamp {
+    let now = std::time::SystemTime::now();
+    let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp::from_unix_micros(since.as_micros().try_into().unwrap())
+}
+
+fn people() -> Arc<People> {
+    let people = People::default();
+    for (name, user) in [("ana", "U0ANA"), ("bob", "U0BOB"), ("cleo", "U0CLEO")] {
+        let profile = Profile {
+            id: id(name),
+            kind: PrincipalKind::Person,
+            active: true,
+            groups: Default::default(),
+            subjects: BTreeMap::new(),
+        };
+        people.profiles.lock().unwrap().insert(id(name), profile);
+        let alias = format!("slack:{user}").parse().unwrap();
+        people.aliases.lock().unwrap().insert(alias, id(name));
+    }
+    Arc::new(people)
+}
+
+fn names() -> Names {
+    [("ana", "U0ANA"), ("bob", "U0BOB"), ("cleo", "U0CLEO")]
+        .into_iter()
+        .map(|(name, user)| (id(name), user.parse().unwrap()))
+        .collect()
+}

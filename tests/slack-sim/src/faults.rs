@@ -1,0 +1,121 @@
+//! What goes wrong on demand: Web API faults by method, and switches for the sockets.
+
+use std::sync::Arc;
+
+use crate::state::Inner;
+
+/// One way a Web API call goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// 429 with `Retry-After`.
+    RateLimited {
+        /// Seconds the client is told to wait.
+        retry_after_s: u64,
+    },
+    /// 503 with an HTML page.
+    ServerError,
+    /// The work is done and no answer ever comes.
+    Hang,
+    /// The answer comes late.
+    SlowMs(u64),
+    /// 200 with broken JSON; the work is done.
+    InvalidJson,
+    /// 200 with an HTML page; the work is not done.
+    NotJson,
+    /// `{"ok":false,"error":…}`.
+    Api(&'static str),
+}
+
+/// How often a fault happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// The next call.
+    Once,
+    /// The next calls.
+    N(u32),
+    /// Until cleared.
+    Always,
+}
+
+/// Something that is off, on, or on for the next few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Switch {
+    /// As usual.
+    #[default]
+    Off,
+    /// Every time.
+    On,
+    /// The next few times.
+    Next(u32),
+}
+
+impl From<u32> for Switch {
+    fn from(times: u32) -> Self {
+        Self::Next(times)
+    }
+}
+
+impl Switch {
+    /// Whether it applies now; counts down.
+    pub(crate) fn take(&mut self) -> bool {
+        match self {
+            Self::Off | Self::Next(0) => false,
+            Self::On => true,
+            Self::Next(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
+}
+
+/// The faults that wait for calls. The method `*` stands for every method.
+#[derive(Debug, Default)]
+pub(crate) struct FaultTable(Vec<(String, Fault, Times)>);
+
+impl FaultTable {
+    pub(crate) fn add(&mut self, method: &str, fault: Fault, times: Times) {
+        self.0.push((method.to_owned(), fault, times));
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn take(&mut self, method: &str) -> Option<Fault> {
+        let at = self
+            .0
+            .iter()
+            .position(|(of, _, _)| of == method || of == "*")?;
+        let (_, fault, times) = self.0.get_mut(at)?;
+        let fault = fault.clone();
+        match times {
+            Times::Always => {}
+            Times::N(left) if *left > 1 => *left -= 1,
+            Times::Once | Times::N(_) => {
+                self.0.remove(at);
+            }
+        }
+        Some(fault)
+    }
+}
+
+/// Sets and clears Web API faults.
+#[derive(Debug, Clone)]
+pub struct Faults {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Faults {
+    /// The next calls of `method` (`*` for all) go wrong.
+    pub fn fail(&self, method: &str, fault: Fault, times: Times) -> &Self {
+        self.inner
+            .with(|state| state.faults.add(method, fault, times));
+        self
+    }
+
+    /// Everything works again.
+    pub fn clear(&self) {
+        self.inner.with(|state| state.faults.clear());
+    }
+}
