@@ -212,10 +212,10 @@ impl SlackDoor {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let take_over = async {
             loop {
-                tokio::time::sleep(TAKE_OVER_EVERY).await;
                 if let Err(error) = self.desk.take_over().await {
                     tracing::warn!(error = %error.chain(), "the inbox cannot be read");
                 }
+                tokio::time::sleep(TAKE_OVER_EVERY).await;
             }
         };
         match &self.transport {

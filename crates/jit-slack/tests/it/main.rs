@@ -8,5 +8,6 @@
     reason = "a fixture that breaks is a test that fails"
 )]
 
+mod faults;
 mod stories;
 mod world;

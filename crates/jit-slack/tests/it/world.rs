@@ -37,6 +37,7 @@ pub(crate) struct World {
     pub(crate) people: Arc<People>,
     pub(crate) provider: HostileProvider,
     pub(crate) engine: Arc<Engine>,
+    adapter: Slack,
     stop: Option<oneshot::Sender<()>>,
     door: Option<JoinHandle<()>>,
     working: JoinHandle<()>,
@@ -201,6 +202,7 @@ impl World {
             people,
             provider,
             engine,
+            adapter,
             stop: Some(stop),
             door: Some(door),
             working,
@@ -215,6 +217,12 @@ impl World {
 
     pub(crate) async fn until(&self, what: &str, is_so: impl FnMut(&SlackSim) -> bool) {
         assert!(self.slack.wait_until(is_so).await, "there was never {what}");
+    }
+
+    /// The door of another process on the same store, which takes over what was left.
+    pub(crate) fn another_door(&self) -> JoinHandle<()> {
+        let door = self.adapter.door(self.engine.clone());
+        tokio::spawn(door.run(std::future::pending()))
     }
 
     /// Lets the door end as at a SIGTERM.

@@ -1,0 +1,360 @@
+//! What Slack may do to us: calls that fail, connections that go, messages that are gone, inputs
+//! that come twice, late or mangled. Nothing is lost, nothing happens twice, no end is late.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::engine::Verb;
+use jit_core::ports::RequestStore;
+use jit_core::principal::{Door, Principal};
+use jit_core::request::{AccessRequest, Status};
+use jit_testkit::stage::id;
+use jit_testkit::store::MemoryStore;
+use serde_json::json;
+use slack_sim::{Disconnect, Fault, Signature, SlackSim, Switch, Times, Workspace};
+
+use crate::world::{By, World, settings};
+
+/// Lets a minute pass by the clock, a second at a time, while the workers work.
+async fn a_minute(world: &World) {
+    for _ in 0..60 {
+        world.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(8)).await;
+    }
+}
+
+async fn cards(world: &World) -> Vec<slack_sim::Message> {
+    let seen = world.slack.user("U0BOB").messages("C0SEC").await;
+    let cards = seen
+        .into_iter()
+        .filter(|it| it.thread_ts.is_none() && !it.ephemeral);
+    cards.collect()
+}
+
+/// As somebody at a terminal.
+async fn approve(world: &World, request: &AccessRequest) {
+    let bob = Principal {
+        id: id("bob"),
+        door: Door::Http,
+    };
+    let verb = Verb::Approve {
+        ttl: None,
+        digest: request.digest().prefix(),
+    };
+    world.engine.handle(&bob, request.id, verb).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_post_that_fails_is_made_up_for_and_makes_at_most_one_card_more() {
+    for fault in [
+        Fault::RateLimited { retry_after_s: 2 },
+        Fault::ServerError,
+        Fault::InvalidJson,
+        Fault::NotJson,
+        Fault::Api("internal_error"),
+    ] {
+        let world = World::new().await;
+        let faults = world.slack.faults();
+        faults.fail("chat.postMessage", fault.clone(), Times::Once);
+        world.ask("U0ANA", "memory/admins").await;
+        a_minute(&world).await;
+        let shown = cards(&world).await;
+        let most = if fault == Fault::InvalidJson { 2 } else { 1 };
+        assert!((1..=most).contains(&shown.len()), "{fault:?}: {shown:#?}");
+        // Both work.
+        let bob = world.slack.user("U0BOB");
+        assert!(bob.click(&shown[0], "jit_approve").await.acked());
+        world.request(Status::Active).await;
+    }
+}
+
+#[tokio::test]
+async fn a_card_catches_up_after_updates_that_failed() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    let faults = world.slack.faults();
+    faults.fail("chat.update", Fault::ServerError, Times::N(3));
+    world.slack.user("U0BOB").click(&card, "jit_approve").await;
+    world.request(Status::Active).await;
+    a_minute(&world).await;
+    world.card("U0BOB", "active until").await;
+    assert_eq!(cards(&world).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_card_that_somebody_deleted_is_posted_again() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    let faults = world.slack.faults();
+    faults.fail("chat.update", Fault::Api("message_not_found"), Times::Once);
+    world.slack.user("U0BOB").click(&card, "jit_approve").await;
+    world.card("U0BOB", "active until").await;
+    assert_eq!(cards(&world).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_channel_that_takes_no_card_holds_up_neither_the_decision_nor_the_end() {
+    for channel in ["C0OLD", "C0RANDOM", "C0NOWHERE"] {
+        let mut settings = settings();
+        settings.routes[0].channel = channel.parse().unwrap();
+        let world = World::with(By::Socket, settings).await;
+        world.ask("U0ANA", "memory/admins").await;
+        let request = world.request(Status::Pending).await;
+        approve(&world, &request).await;
+        let active = world.request(Status::Active).await;
+        let ana = world.slack.user("U0ANA");
+        world
+            .slack
+            .wait_for(&ana, "dm", |message| {
+                message.words().contains("is yours until")
+            })
+            .await;
+        world.clock.set(active.grant().unwrap().expires_at);
+        world
+            .slack
+            .wait_for(&ana, "dm", |message| message.words().contains("Ended"))
+            .await;
+        assert!(!world.is_there(&active));
+    }
+}
+
+#[tokio::test]
+async fn b9_slack_away_for_an_hour_ends_everything_on_time_and_cards_catch_up() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    world.slack.user("U0BOB").click(&card, "jit_approve").await;
+    let active = world.request(Status::Active).await;
+    world.card("U0BOB", "active until").await;
+    world
+        .slack
+        .faults()
+        .fail("*", Fault::ServerError, Times::Always);
+    world.slack.refuse_sockets(Switch::On);
+    world.slack.cut_sockets();
+    world.clock.set(active.grant().unwrap().expires_at);
+    for _ in 0..100 {
+        if !world.is_there(&active) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!world.is_there(&active), "it waited for Slack");
+    world.clock.advance(Duration::from_secs(3_600));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.slack.faults().clear();
+    world.slack.refuse_sockets(Switch::Off);
+    a_minute(&world).await;
+    a_minute(&world).await;
+    world.card("U0BOB", "Ended: its time is up").await;
+    assert_eq!(cards(&world).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_form_that_cannot_be_opened_is_said() {
+    let world = World::new().await;
+    let faults = world.slack.faults();
+    faults.fail("views.open", Fault::ServerError, Times::Once);
+    let ana = world.slack.user("U0ANA");
+    assert!(ana.slash("/jit", "").in_channel("C0SEC").await.acked());
+    world
+        .slack
+        .wait_for(&ana, "C0SEC", |message| {
+            message.ephemeral && message.words().contains("failed and was not applied")
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_comes_twice_happens_once() {
+    let world = World::new().await;
+    world.slack.deliver_twice(100);
+    world.ask("U0ANA", "memory/vault").await;
+    let card = world.card("U0BOB", "Pending").await;
+    world.slack.user("U0BOB").click(&card, "jit_approve").await;
+    world.card("U0BOB", "1 of 2").await;
+    a_minute(&world).await;
+    let requests = world.requests().await;
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].approvals.len(), 1);
+    assert_eq!(cards(&world).await.len(), 1);
+    let opened = world.slack.calls("views.open");
+    assert_eq!(opened.len(), 1, "{opened:#?}");
+}
+
+#[tokio::test]
+async fn no_acknowledgement_is_lost_when_connections_are_renewed() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    for round in 0..10 {
+        let (acked, ()) = tokio::join!(
+            async { ana.slash("/jit", "help").in_channel("C0SEC").await },
+            async {
+                world.slack.disconnect_one(Disconnect::RefreshRequested);
+            }
+        );
+        assert!(
+            acked.acked(),
+            "round {round}: {:?}",
+            world.slack.seen_errors()
+        );
+        if world.slack.connections() == 0 {
+            world
+                .until("a connection", |slack| slack.connections() > 0)
+                .await;
+        }
+    }
+    assert_eq!(world.slack.seen_errors(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn connections_that_are_dropped_at_once_are_renewed_slower_and_slower() {
+    let world = World::new().await;
+    world.slack.accept_then_drop(Switch::On);
+    world.slack.cut_sockets();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let opens = world.slack.opens().len();
+    assert!(opens <= 8, "{opens} connections in four seconds");
+    world.slack.accept_then_drop(Switch::Off);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_and_left_is_applied_once_or_given_back() {
+    let slack = SlackSim::start(Workspace::example()).await;
+    let store = Arc::new(MemoryStore::new());
+    let world = World::around(slack, store.clone(), By::Socket, settings()).await;
+    world.ask("U0ANA", "memory/admins").await;
+    world.card("U0BOB", "Pending").await;
+    let request = world.request(Status::Pending).await;
+    // Another process took these and died: the stored form of an input is what it was.
+    let click = |verb: &str| {
+        json!({
+            "user": "U0BOB", "team": "T0EXAMPLE1", "channel": "C0SEC",
+            "said": {"said": verb, "about": {
+                "id": request.id.to_string(), "digest": request.digest().prefix(),
+            }},
+        })
+        .to_string()
+    };
+    let now = jit_core::ports::Clock::now(&*world.clock);
+    let ago = |secs| now - Duration::from_secs(secs);
+    store
+        .inbox_put("click/old", &click("withdraw"), ago(121))
+        .await
+        .unwrap();
+    store
+        .inbox_put("click/left", &click("approve"), ago(31))
+        .await
+        .unwrap();
+    store
+        .inbox_put("click/held", &click("revoke"), ago(29))
+        .await
+        .unwrap();
+    let World { slack, .. } = &world;
+    let again = world.another_door();
+    world.request(Status::Active).await;
+    let bob = slack.user("U0BOB");
+    slack
+        .wait_for(&bob, "C0SEC", |message| {
+            message.ephemeral && message.words().contains("Please click again")
+        })
+        .await;
+    again.abort();
+}
+
+#[tokio::test]
+async fn s14_what_is_not_signed_by_slack_just_now_changes_nothing() {
+    let world = World::with(By::Http, settings()).await;
+    let payload = |text: &str| {
+        json!({
+            "command": "/prod-access", "text": text, "user_id": "U0ANA",
+            "team_id": "T0EXAMPLE1", "channel_id": "C0SEC", "trigger_id": "1.2.3",
+        })
+    };
+    let post = world
+        .slack
+        .post_of("slash_commands", payload("the checkout is down"));
+    for bad in [Signature::Forged, Signature::Old, Signature::Missing] {
+        let reply = world.slack.post(&post, bad).await.unwrap();
+        assert_eq!(reply.status, 401, "{bad:?}");
+    }
+    assert!(world.slack.calls("*").is_empty(), "nobody was called");
+    let reply = world.slack.post(&post, Signature::Valid).await.unwrap();
+    assert_eq!(reply.status, 200);
+    let again = world.slack.replay_last().await;
+    if let Ok(again) = again {
+        assert_eq!(again.status, 401, "replayed");
+    }
+    let verified = world.slack.verify_url("a challenge").await.unwrap();
+    assert_eq!(
+        (verified.status, verified.body.contains("a challenge")),
+        (200, true)
+    );
+    assert_eq!(world.slack.ssl_check().await.unwrap().status, 200);
+    let long = world
+        .slack
+        .post_of("slash_commands", payload(&"x".repeat(300_000)));
+    let reply = world.slack.post(&long, Signature::Valid).await.unwrap();
+    assert_eq!(reply.status, 413);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_acknowledged_and_others_are_served() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    for (kind, payload) in [
+        (
+            "interactive",
+            json!({"type": "block_actions", "user": {"id": "U0ANA"}}),
+        ),
+        (
+            "interactive",
+            json!({"type": "view_submission", "user": {"id": "<@U1>"}}),
+        ),
+        ("interactive", json!([1, 2, 3])),
+        ("slash_commands", json!({"user_id": "U0ANA"})),
+        ("slash_commands", json!(null)),
+    ] {
+        let outcome = world.slack.raw(Some(&ana), kind, payload.clone()).await;
+        assert!(!outcome.acked(), "{kind} {payload}");
+    }
+    // What we have never heard of is none of our business.
+    let unknown = json!({"type": "something_new", "user": {"id": "U0ANA"}, "team": null});
+    assert!(
+        world
+            .slack
+            .raw(Some(&ana), "interactive", unknown)
+            .await
+            .acked()
+    );
+    assert!(world.slack.raw(None, "brand_new", json!({})).await.acked());
+    assert!(ana.slash("/jit", "help").in_channel("C0SEC").await.acked());
+}
+
+#[tokio::test]
+async fn what_is_under_way_at_the_end_is_acknowledged() {
+    let mut world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    let typed: Vec<_> = (0..20)
+        .map(|_| {
+            let ana = ana.clone();
+            tokio::spawn(async move { ana.slash("/jit", "help").in_channel("C0SEC").await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    world.stop().await;
+    let mut acked = 0;
+    for typed in typed {
+        acked += usize::from(typed.await.unwrap().acked());
+    }
+    // What came after the end found no connection; what was sent before was acknowledged.
+    let errors = world.slack.seen_errors();
+    let lost = errors.iter().filter(|it| !it.contains("no connection"));
+    assert_eq!(
+        lost.collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "{acked} acknowledged"
+    );
+}
