@@ -262,6 +262,9 @@ fn delivery(row: &Row<'_>) -> Result<Delivery, Cause> {
         deliver_at: row
             .get::<_, Option<i64>>(7)?
             .map(Timestamp::from_unix_micros),
+        taken_until: row
+            .get::<_, Option<i64>>(8)?
+            .map(Timestamp::from_unix_micros),
     })
 }
 
@@ -269,7 +272,8 @@ pub(crate) fn deliveries(
     connection: &Connection,
     request: RequestId,
 ) -> Result<Vec<Delivery>, Cause> {
-    let sql = "SELECT request, notifier, target, version, message, shown_seq, attempts, deliver_at
+    let sql = "SELECT request, notifier, target, version, message, shown_seq, attempts, deliver_at,
+        taken_until
         FROM delivery WHERE request = ?1 ORDER BY notifier, target";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_and_then([request.to_string()], delivery)?;
@@ -277,8 +281,10 @@ pub(crate) fn deliveries(
 }
 
 const DELIVERIES_DUE: &str =
-    "SELECT request, notifier, target, version, message, shown_seq, attempts, deliver_at
+    "SELECT request, notifier, target, version, message, shown_seq, attempts, deliver_at,
+        taken_until
     FROM delivery WHERE notifier = ?1 AND deliver_at <= ?2
+        AND (taken_until IS NULL OR taken_until <= ?2)
     ORDER BY deliver_at, request, target LIMIT ?3";
 
 pub(crate) fn deliveries_due(

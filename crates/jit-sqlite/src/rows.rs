@@ -79,7 +79,7 @@ pub(crate) fn inbox_done(connection: &Connection, key: &str) -> Result<(), Fault
 
 pub(crate) fn delivery_update(connection: &Connection, delivery: &Delivery) -> Result<(), Fault> {
     let sql = "UPDATE delivery SET version = ?4, message = ?5, shown_seq = ?6, attempts = ?7,
-            deliver_at = ?8
+            deliver_at = ?8, taken_until = ?9
         WHERE request = ?1 AND notifier = ?2 AND target = ?3 AND version = ?4 - 1";
     let key = &delivery.key;
     let params = params![
@@ -91,6 +91,7 @@ pub(crate) fn delivery_update(connection: &Connection, delivery: &Delivery) -> R
         int(delivery.shown_seq),
         delivery.attempts,
         delivery.deliver_at.map(Timestamp::unix_micros),
+        delivery.taken_until.map(Timestamp::unix_micros),
     ];
     match connection.prepare_cached(sql)?.execute(params)? {
         0 => Err(Fault::Conflict),

@@ -18,7 +18,8 @@ const APPLICATION_ID: i64 = 0x4a49_5441;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Every step ever released, in order. A released step is never edited.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
 CREATE TABLE request (
     id TEXT PRIMARY KEY,
     reversed TEXT NOT NULL UNIQUE,
@@ -120,7 +121,12 @@ CREATE TABLE small (
     value TEXT NOT NULL,
     PRIMARY KEY (class, key)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    // What is being sent is left to whoever sends it, though there are news.
+    "
+ALTER TABLE delivery ADD COLUMN taken_until INTEGER;
+",
+];
 
 /// The newest schema that this release knows.
 pub(crate) const KNOWN: i64 = STEPS.len() as i64;

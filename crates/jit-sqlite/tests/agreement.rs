@@ -219,6 +219,7 @@ async fn run(store: &dyn RequestStore, step: &Step) -> String {
                 shown_seq: *version,
                 attempts: 1,
                 deliver_at: at.map(sample::at),
+                taken_until: at.map(|at| sample::at(at / 2)),
             };
             outcome(store.delivery_update(delivery).await)
         }

@@ -323,6 +323,7 @@ impl State {
             shown_seq: 0,
             attempts: 0,
             deliver_at: Some(at),
+            taken_until: None,
         };
         self.deliveries.insert(key, made);
     }
@@ -438,6 +439,7 @@ impl RequestStore for MemoryStore {
         let ready = |delivery: &&Delivery| {
             notifiers.contains(&delivery.key.notifier)
                 && delivery.deliver_at.is_some_and(|at| at <= now)
+                && delivery.taken_until.is_none_or(|until| until <= now)
         };
         let mut due: Vec<Delivery> = state.deliveries.values().filter(ready).cloned().collect();
         due.sort_by(|one, two| (one.deliver_at, &one.key).cmp(&(two.deliver_at, &two.key)));

@@ -125,7 +125,7 @@ impl Engine {
         let taken = Delivery {
             version: delivery.version + 1,
             attempts: delivery.attempts.saturating_add(1),
-            deliver_at: Some(now + TAKEN_FOR),
+            taken_until: Some(now + TAKEN_FOR),
             ..delivery
         };
         if !self.update(taken.clone()).await? {
@@ -149,17 +149,18 @@ impl Engine {
             })
             .await;
         let version = taken.version + 1;
-        let (marked, failed) = match said {
+        match said {
             Ok(Told { message, again_at }) => {
-                let done = Delivery {
+                let told = Delivery {
                     version,
                     message,
                     shown_seq,
                     attempts: 0,
                     deliver_at: again_at,
+                    taken_until: None,
                     ..taken
                 };
-                (done, None)
+                self.mark(told).await
             }
             Err(error) => {
                 // What trying again does not mend is tried all the same, in case somebody does.
@@ -168,30 +169,21 @@ impl Engine {
                     false => LONGEST_PAUSE * 10,
                 };
                 let pause = Duration::from_secs(1 << taken.attempts.min(10)) + self.jitter();
-                let deliver_at = Some(self.now() + pause.min(longest));
-                (
-                    Delivery {
-                        version,
-                        deliver_at,
-                        ..taken
-                    },
-                    Some(error),
-                )
-            }
-        };
-        match failed {
-            None => self.mark_told(marked).await,
-            Some(error) => {
-                // Where the record changed meanwhile the row is due again anyway.
-                self.update(marked).await?;
+                let failed = Delivery {
+                    version,
+                    deliver_at: Some(self.now() + pause.min(longest)),
+                    taken_until: None,
+                    ..taken
+                };
+                self.mark(failed).await?;
                 Err(error)
             }
         }
     }
 
-    /// Marks what was told. Where the record changed meanwhile the row is due again and stays so,
-    /// but it keeps what was told and where: else that would be told twice.
-    async fn mark_told(&self, told: Delivery) -> Result<(), PortError> {
+    /// Marks how far the message is. Where the record changed meanwhile the row is due for that and
+    /// stays so, but it keeps what was told and where: else that would be told twice.
+    async fn mark(&self, told: Delivery) -> Result<(), PortError> {
         let mut mark = told.clone();
         for _ in 0..TRIES {
             if self.update(mark).await? {
@@ -203,9 +195,9 @@ impl Engine {
             };
             mark = Delivery {
                 version: row.version + 1,
-                message: told.message.clone(),
+                deliver_at: row.deliver_at,
                 shown_seq: row.shown_seq.max(told.shown_seq),
-                ..row
+                ..told.clone()
             };
         }
         Ok(())

@@ -155,6 +155,8 @@ pub struct Delivery {
     pub attempts: u32,
     /// When it is due; none when it shows everything.
     pub deliver_at: Option<Timestamp>,
+    /// Until then it is left to whoever is sending it, news or not.
+    pub taken_until: Option<Timestamp>,
 }
 
 /// Whether an input was seen before.
@@ -229,7 +231,7 @@ pub trait RequestStore: Send + Sync {
     /// committed.
     async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError>;
 
-    /// Deliveries of these notifiers that are due, the longest due first.
+    /// Deliveries of these notifiers that are due and not taken, the longest due first.
     async fn deliveries_due(
         &self,
         notifiers: &[String],

@@ -255,6 +255,7 @@ async fn a_delivery_is_made_by_its_first_touch_and_due_after_each(Handles { one,
         shown_seq: 0,
         attempts: 0,
         deliver_at: Some(sample::at(10)),
+        taken_until: None,
     };
     assert_eq!(
         due_of(&*other, "slack", 10).await,
@@ -306,6 +307,7 @@ async fn a_delivery_is_made_by_its_first_touch_and_due_after_each(Handles { one,
         version: version + 1,
         attempts: 3,
         deliver_at: Some(sample::at(500)),
+        taken_until: None,
         ..shown
     };
     written("a delivery put off", one.delivery_update(later).await);
@@ -314,6 +316,21 @@ async fn a_delivery_is_made_by_its_first_touch_and_due_after_each(Handles { one,
     let due = due_of(&*other, "slack", 30).await;
     let attempts: Vec<u32> = due.iter().map(|due| due.attempts).collect();
     assert_eq!(attempts, [3], "news make a delivery due that was put off");
+
+    let version = due.first().map_or(0, |due| due.version);
+    let taken = Delivery {
+        version: version + 1,
+        deliver_at: Some(sample::at(30)),
+        taken_until: Some(sample::at(60)),
+        ..fresh.clone()
+    };
+    written("a delivery that is taken", one.delivery_update(taken).await);
+    touch(&*other, std::slice::from_ref(&key), 40).await;
+    assert!(
+        due_of(&*one, "slack", 59).await.is_empty(),
+        "what is taken is not due, news or not"
+    );
+    assert_eq!(due_of(&*one, "slack", 60).await.len(), 1, "and then it is");
 
     let unknown = Delivery {
         key: delivery_key(sample::id(9), "slack"),
