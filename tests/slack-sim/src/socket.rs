@@ -142,6 +142,12 @@ impl Sockets {
         }
     }
 
+    pub(crate) fn tell_all(&self, order: impl Fn() -> Order) {
+        for id in self.live.keys() {
+            self.tell(*id, order());
+        }
+    }
+
     pub(crate) fn goodbye(&mut self, id: u64, why: Disconnect) {
         if why == Disconnect::LinkDisabled {
             self.link = Link::Disabled;
