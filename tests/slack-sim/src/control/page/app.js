@@ -182,12 +182,15 @@ function go(id) {
   if (id === "home") act("open_home");
 }
 
+/** Where somebody looks first. */
+const first = () => screen.channels.find((it) => !it.direct && it.member && !it.archived)?.id ?? "home";
+
 async function become(id) {
   me = id;
   shownModal = "";
   $("modal").close();
   screen = await ask(`users/${encodeURIComponent(id)}`);
-  if (here !== "home" && !screen.channels.some((it) => it.id === here)) here = screen.channels[0]?.id ?? "home";
+  if (here !== "home" && !screen.channels.some((it) => it.id === here)) here = first();
   draw();
 }
 
@@ -219,6 +222,6 @@ async function follow() {
 
 workspace = await ask("workspace");
 await become(workspace.users[0].id);
-here = screen.channels.find((it) => !it.direct && it.member)?.id ?? "home";
+here = first();
 draw();
 follow();
