@@ -233,3 +233,12 @@ async fn a_raw_payload_goes_out_as_it_is() {
     link.ack(&envelope, None).await;
     assert!(sent.await.unwrap().acked());
 }
+
+#[tokio::test]
+async fn a_close_is_answered_with_a_close() {
+    let (slack, app) = slack().await;
+    let link = app.connect().await;
+    let last = link.close().await;
+    assert!(last.is_some_and(|it| it.is_close()));
+    assert!(slack.wait_until(|it| it.connections() == 0).await);
+}
