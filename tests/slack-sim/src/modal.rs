@@ -183,9 +183,14 @@ impl Modal {
         if block["type"] == "input" && block["dispatch_action"] != true {
             return Ok(Outcome::quiet());
         }
-        let done = self
+        let mut done = self
             .inner
             .with(|state| gesture::action(state, &block, &element, &choice))?;
+        // Of several choices the app hears all.
+        let (block, action) = (text(&block["block_id"]), text(&element["action_id"]));
+        if let Some(now) = current(&self.inner, &self.id) {
+            done[key] = now["state"]["values"][block][action][key].clone();
+        }
         gesture::view_action(&self.inner, &self.user, &self.id, done).await
     }
 

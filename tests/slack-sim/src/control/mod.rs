@@ -1,6 +1,17 @@
 //! The control API under `/control/` and the page at `/`: what tests in other languages and people
 //! in a browser use. It does what the verbs of [`crate::Person`] do. Only a browser that asked
 //! loopback by name, and only JSON, gets through, so no other page can use it.
+//!
+//! - `GET /control/workspace`: people, groups, addresses and tokens.
+//! - `GET /control/users/{id}[?since=version]`: all that this person sees; waits for news.
+//! - `POST /control/users/{id}/{deed}` with `slash` (`channel`, `command`, `text`), `shortcut`
+//!   (`callback_id`), `message_shortcut`, `say` (`channel`, `text`, `thread_ts`), `click`
+//!   (`channel`, `ts`, `action`, `value`), `react` and `unreact` (`channel`, `ts`, `name`),
+//!   `open_home`, `click_home`, and on the top modal `modal_options` (`field`, `query`),
+//!   `modal_pick` and `modal_unpick` (`field`, `value`), `modal_fill` (`field`, `text`),
+//!   `modal_click`, `modal_submit`, `modal_close`.
+//! - `POST /control/hostile` with `{"do": …}`: what goes wrong, see `hostile.rs`.
+//! - `GET /control/facts`, `GET /control/calls[?method=]`: what was seen of the app.
 
 mod deeds;
 mod hostile;

@@ -9,6 +9,7 @@ let me;
 let here = "home";
 let screen;
 let shownModal = "";
+let thread = null;
 
 async function ask(path, body) {
   const response = await fetch(`/control/${path}`, body && {
@@ -112,7 +113,15 @@ function message(channel, it) {
     h("div", { class: "head" }, h("strong", {}, names.user(it.author)), " ", h("time", {}, when(it.ts)),
       it.edited ? h("small", {}, " (edited)") : null,
       it.ephemeral ? h("small", {}, " only visible to you") : null),
-    ...body, reactions(channel, it));
+    ...body, reactions(channel, it),
+    it.ephemeral ? null : h("button", { type: "button", class: "reaction", onclick: () => answer(it.thread_ts ?? it.ts) }, "Reply"));
+}
+
+/** Points the composer at a thread, or back at the conversation. */
+function answer(ts) {
+  thread = ts;
+  $("line").placeholder = ts ? "Reply in the thread" : "Message, or /jit help";
+  if (ts) $("line").focus();
 }
 
 function conversation(channel) {
@@ -177,6 +186,7 @@ function draw() {
 
 function go(id) {
   here = id;
+  answer(null);
   draw();
   $("content").scrollTop = $("content").scrollHeight;
   if (id === "home") act("open_home");
@@ -187,6 +197,7 @@ const first = () => screen.channels.find((it) => !it.direct && it.member && !it.
 
 async function become(id) {
   me = id;
+  answer(null);
   shownModal = "";
   $("modal").close();
   screen = await ask(`users/${encodeURIComponent(id)}`);
@@ -201,7 +212,8 @@ $("composer").addEventListener("submit", async (event) => {
   $("line").value = "";
   const channel = here === "home" ? undefined : here;
   const [, command, text] = line.match(/^(\/\S+)\s*([\s\S]*)$/) ?? [];
-  await (command ? act("slash", { channel, command, text }) : act("say", { channel, text: line }));
+  await (command ? act("slash", { channel, command, text }) : act("say", { channel, text: line, thread_ts: thread ?? undefined }));
+  answer(null);
 });
 $("shortcut").addEventListener("click", () => act("shortcut", { callback_id: "jit_request" }));
 
