@@ -205,6 +205,7 @@ fn seen(state: &State, id: &str, version: u64) -> Option<Value> {
         let messages = state.messages.seen_by(id, &channel.id);
         channels.push(json!({
             "id": channel.id, "name": channel.name, "member": mine,
+            "bot": channel.members.contains(&it.bot_user),
             "direct": channel.visibility == Visibility::Direct,
             "private": channel.visibility == Visibility::Private,
             "archived": channel.age == Age::Archived,

@@ -9,6 +9,7 @@ let me;
 let here = "home";
 let screen;
 let shownModal = "";
+let shownContent = "";
 let thread = null;
 
 async function ask(path, body) {
@@ -176,12 +177,16 @@ function draw() {
   $("places").replaceChildren(place("home", "App Home"), ...screen.channels.map((it) => place(it.id, label(it))));
   const channel = screen.channels.find((it) => it.id === here);
   $("title").textContent = channel ? label(channel) : "App Home";
+  drawModal();
+  // What has not changed stays, so that an open menu does not close under the hand.
+  const shows = JSON.stringify([me, channel ?? screen.home]);
+  if (shows === shownContent) return;
+  shownContent = shows;
   const content = $("content");
   const low = content.scrollHeight - content.scrollTop - content.clientHeight < 40;
   content.replaceChildren(...(channel ? conversation(channel)
     : screen.home ? blocks(screen.home.blocks, inHome()) : [h("p", { class: "empty" }, "The app has published nothing yet")]));
   if (low) content.scrollTop = content.scrollHeight;
-  drawModal();
 }
 
 function go(id) {
@@ -193,7 +198,7 @@ function go(id) {
 }
 
 /** Where somebody looks first. */
-const first = () => screen.channels.find((it) => !it.direct && it.member && !it.archived)?.id ?? "home";
+const first = () => screen.channels.find((it) => !it.direct && it.member && it.bot && !it.archived)?.id ?? "home";
 
 async function become(id) {
   me = id;
