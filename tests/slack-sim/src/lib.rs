@@ -22,6 +22,7 @@
 
 mod api;
 pub mod blocks;
+mod control;
 mod deliver;
 mod faults;
 mod gesture;

@@ -2,7 +2,7 @@
 //! refuses before the app hears of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 
@@ -52,7 +52,6 @@ pub struct Modal {
     user: String,
     id: String,
     seen: Seen,
-    fetched: Mutex<BTreeMap<String, Vec<Value>>>,
 }
 
 /// What Slack writes under an input that was left empty.
@@ -66,7 +65,6 @@ impl Modal {
             user: user.to_owned(),
             id: id.to_owned(),
             seen: Seen::new(view),
-            fetched: Mutex::default(),
         }
     }
 
@@ -185,9 +183,14 @@ impl Modal {
         if block["type"] == "input" && block["dispatch_action"] != true {
             return Ok(Outcome::quiet());
         }
-        let done = self
+        let mut done = self
             .inner
             .with(|state| gesture::action(state, &block, &element, &choice))?;
+        // Of several choices the app hears all.
+        let (block, action) = (text(&block["block_id"]), text(&element["action_id"]));
+        if let Some(now) = current(&self.inner, &self.id) {
+            done[key] = now["state"]["values"][block][action][key].clone();
+        }
         gesture::view_action(&self.inner, &self.user, &self.id, done).await
     }
 
@@ -210,13 +213,16 @@ impl Modal {
     }
 
     fn remember(&self, action: &str, options: &[Value]) {
-        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        fetched.insert(action.to_owned(), options.to_vec());
+        let place = (self.id.clone(), action.to_owned());
+        self.inner
+            .with(|state| state.offered.insert(place, options.to_vec()));
     }
 
     fn remembered(&self, action: &str) -> Vec<Value> {
-        let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        fetched.get(action).cloned().unwrap_or_default()
+        let place = (self.id.clone(), action.to_owned());
+        self.inner
+            .look(|state| state.offered.get(&place).cloned())
+            .unwrap_or_default()
     }
 
     /// As [`Modal::fill`], saying why it cannot be done.
@@ -238,6 +244,33 @@ impl Modal {
             json!(typed)
         };
         self.set(&block, &element, ("value", value))
+    }
+
+    /// Takes one choice of many back, without telling the app.
+    pub fn unpick(&self, field: &str, value: &str) {
+        self.try_unpick(field, value)
+            .unwrap_or_else(|why| refuse(&why));
+    }
+
+    /// As [`Modal::unpick`], saying why it cannot be done.
+    pub fn try_unpick(&self, field: &str, value: &str) -> Result<(), CannotDo> {
+        let (block, element) = self.field(field)?;
+        let (block, action) = (text(&block["block_id"]), text(&element["action_id"]));
+        self.inner.with(|state| {
+            let Some(view) = state.views.get_mut(&self.id) else {
+                return cannot("the modal is closed");
+            };
+            for chosen in view.values[block][action]
+                .as_object_mut()
+                .into_iter()
+                .flatten()
+            {
+                if let Some(items) = chosen.1.as_array_mut() {
+                    items.retain(|it| it["value"] != value && it != value);
+                }
+            }
+            Ok(())
+        })
     }
 
     /// As [`Modal::click`], saying why it cannot be done.

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::api;
+use crate::control;
 use crate::deliver::{Outcome, Parcel, event, gesture};
 use crate::faults::{Faults, Switch};
 use crate::gesture::CannotDo;
@@ -21,7 +22,7 @@ use crate::person::{PATIENCE, Person, Place};
 use crate::respond;
 use crate::socket::{self, Disconnect, Link, Order};
 use crate::state::{Call, Inner, Mode};
-use crate::webhook::{Post, Reply, Signature, signed};
+use crate::webhook::{Post, Reply, Signature, signed, unix_now};
 use crate::workspace::{Standing, Workspace};
 
 /// A simulated Slack on loopback. Dropping it stops it.
@@ -60,6 +61,7 @@ impl SlackSim {
             .route("/link/", any(socket::link))
             .route("/link", any(socket::link))
             .route("/response/{id}", post(respond::respond))
+            .merge(control::router())
             .with_state(inner.clone());
         inner.spawn(async move {
             // Serving ends with the simulator.
@@ -71,6 +73,11 @@ impl SlackSim {
     /// The base of the Web API, without a trailing slash.
     pub fn api_url(&self) -> String {
         self.inner.url("/api")
+    }
+
+    /// The page on which a person uses the workspace.
+    pub fn page_url(&self) -> String {
+        self.inner.url("/")
     }
 
     /// The bot token.
@@ -204,22 +211,16 @@ impl SlackSim {
         self.inner.with(|state| state.sockets.link = Link::Enabled);
     }
 
-    fn tell_all(&self, order: impl Fn() -> Order) {
-        self.inner.with(|state| {
-            for id in state.sockets.live.keys() {
-                state.sockets.tell(*id, order());
-            }
-        });
-    }
-
     /// Drops every connection without a word.
     pub fn cut_sockets(&self) {
-        self.tell_all(|| Order::Cut);
+        self.inner
+            .with(|state| state.sockets.tell_all(|| Order::Cut));
     }
 
     /// Drops every connection in the middle of a frame.
     pub fn tear_sockets(&self) {
-        self.tell_all(|| Order::Tear);
+        self.inner
+            .with(|state| state.sockets.tell_all(|| Order::Tear));
     }
 
     /// New WebSockets are refused with 503.
@@ -260,42 +261,17 @@ impl SlackSim {
 
     /// Gives a user group other members and tells the app.
     pub async fn edit_group(&self, id: &str, users: &[&str]) -> Outcome {
-        let users: Vec<String> = users.iter().map(|it| (*it).to_owned()).collect();
-        let body = self.inner.with(|state| {
-            let stamp = state.messages.stamp();
-            let group = state.workspace.groups.get_mut(id)?;
-            let old = std::mem::replace(&mut group.users, users.clone());
-            let (before, now): (BTreeSet<_>, BTreeSet<_>) =
-                (old.into_iter().collect(), users.into_iter().collect());
-            let added: Vec<&String> = now.difference(&before).collect();
-            let removed: Vec<&String> = before.difference(&now).collect();
-            Some(json!({
-                "type": "subteam_members_changed", "subteam_id": id,
-                "team_id": state.workspace.team, "date_previous_update": 1_790_000_000,
-                "date_update": crate::webhook::unix_now(), "added_users": added,
-                "added_users_count": added.len(), "removed_users": removed,
-                "removed_users_count": removed.len(), "event_ts": stamp,
-            }))
-        });
-        match body {
-            Some(body) => event(&self.inner, body).await,
+        let users = users.iter().map(|it| (*it).to_owned()).collect();
+        match edit_group(&self.inner, id, users).await {
+            Some(outcome) => outcome,
             None => refuse(&CannotDo(format!("there is no group {id}"))),
         }
     }
 
     /// Deactivates an account and tells the app.
     pub async fn deactivate(&self, user: &str) -> Outcome {
-        let body = self.inner.with(|state| {
-            state.workspace.users.get_mut(user)?.standing = Standing::Deactivated;
-            let shown = state.user_json(user)?;
-            let stamp = state.messages.stamp();
-            Some(json!({
-                "type": "user_change", "user": shown, "cache_ts": crate::webhook::unix_now(),
-                "event_ts": stamp,
-            }))
-        });
-        match body {
-            Some(body) => event(&self.inner, body).await,
+        match deactivate(&self.inner, user).await {
+            Some(outcome) => outcome,
             None => refuse(&CannotDo(format!("there is no user {user}"))),
         }
     }
@@ -393,4 +369,42 @@ impl SlackSim {
         self.post(&self.post_of("slash_commands", body), Signature::Valid)
             .await
     }
+}
+
+/// Gives a group these members; nothing if there is no such group.
+pub(crate) async fn edit_group(
+    inner: &Arc<Inner>,
+    id: &str,
+    users: Vec<String>,
+) -> Option<Outcome> {
+    let body = inner.with(|state| {
+        let stamp = state.messages.stamp();
+        let group = state.workspace.groups.get_mut(id)?;
+        let old = std::mem::replace(&mut group.users, users.clone());
+        let (before, now): (BTreeSet<_>, BTreeSet<_>) =
+            (old.into_iter().collect(), users.into_iter().collect());
+        let added: Vec<&String> = now.difference(&before).collect();
+        let removed: Vec<&String> = before.difference(&now).collect();
+        Some(json!({
+            "type": "subteam_members_changed", "subteam_id": id,
+            "team_id": state.workspace.team, "date_previous_update": 1_790_000_000,
+            "date_update": unix_now(), "added_users": added,
+            "added_users_count": added.len(), "removed_users": removed,
+            "removed_users_count": removed.len(), "event_ts": stamp,
+        }))
+    })?;
+    Some(event(inner, body).await)
+}
+
+/// Deactivates an account; nothing if there is no such account.
+pub(crate) async fn deactivate(inner: &Arc<Inner>, user: &str) -> Option<Outcome> {
+    let body = inner.with(|state| {
+        state.workspace.users.get_mut(user)?.standing = Standing::Deactivated;
+        let shown = state.user_json(user)?;
+        let stamp = state.messages.stamp();
+        Some(json!({
+            "type": "user_change", "user": shown, "cache_ts": unix_now(), "event_ts": stamp,
+        }))
+    })?;
+    Some(event(inner, body).await)
 }

@@ -142,6 +142,12 @@ impl Sockets {
         }
     }
 
+    pub(crate) fn tell_all(&self, order: impl Fn() -> Order) {
+        for id in self.live.keys() {
+            self.tell(*id, order());
+        }
+    }
+
     pub(crate) fn goodbye(&mut self, id: u64, why: Disconnect) {
         if why == Disconnect::LinkDisabled {
             self.link = Link::Disabled;
@@ -237,13 +243,47 @@ async fn run(inner: Arc<Inner>, upgraded: Upgraded) {
         let _ = stream
             .send(Frame::text(goodbye(Disconnect::TooManyWebsockets)))
             .await;
-        let _ = stream.close(None).await;
-        return;
+        return finish(&mut stream).await;
     };
-    let _listed = Listed {
+    let listed = Listed {
         inner: inner.clone(),
         id,
     };
+    let end = serve(&inner, id, &mut stream, &mut mailbox).await;
+    // From here on nothing is sent to it, and nothing it says counts.
+    drop(listed);
+    match end {
+        End::Polite => finish(&mut stream).await,
+        End::Torn => tear(&mut stream).await,
+        End::Abrupt => {}
+    }
+}
+
+/// How a connection ends.
+enum End {
+    /// With close frames both ways.
+    Polite,
+    /// Within a frame.
+    Torn,
+    /// Without a word.
+    Abrupt,
+}
+
+/// Exchanges close frames, for at most a second.
+async fn finish(stream: &mut Stream) {
+    let closing = async {
+        let _ = stream.close(None).await;
+        while let Some(Ok(_)) = stream.next().await {}
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
+}
+
+async fn serve(
+    inner: &Inner,
+    id: u64,
+    stream: &mut Stream,
+    mailbox: &mut mpsc::UnboundedReceiver<Order>,
+) -> End {
     let mut ping = tokio::time::interval(Duration::from_secs(5));
     let mut end: Option<Instant> = None;
     loop {
@@ -257,33 +297,31 @@ async fn run(inner: Arc<Inner>, upgraded: Upgraded) {
             order = mailbox.recv() => match order {
                 Some(Order::Send(text)) => {
                     if stream.send(Frame::text(text)).await.is_err() {
-                        return;
+                        return End::Abrupt;
                     }
                 }
                 Some(Order::Goodbye(why)) => {
                     let grace = inner.look(|state| state.scaled(why.grace()));
                     end = Some(Instant::now() + grace);
                     if stream.send(Frame::text(goodbye(why))).await.is_err() {
-                        return;
+                        return End::Abrupt;
                     }
                 }
-                Some(Order::Tear) => return tear(&mut stream).await,
-                Some(Order::Cut) | None => return,
+                Some(Order::Tear) => return End::Torn,
+                Some(Order::Cut) | None => return End::Abrupt,
             },
             frame = stream.next() => match frame {
-                Some(Ok(Frame::Text(text))) => heard(&inner, id, text.as_str()),
-                Some(Ok(Frame::Close(_)) | Err(_)) | None => return,
+                Some(Ok(Frame::Text(text))) => heard(inner, id, text.as_str()),
+                Some(Ok(Frame::Close(_))) => return End::Polite,
+                Some(Err(_)) | None => return End::Abrupt,
                 Some(Ok(_)) => {}
             },
             _ = ping.tick() => {
                 if stream.send(Frame::Ping("Ping from applink-sim".into())).await.is_err() {
-                    return;
+                    return End::Abrupt;
                 }
             }
-            () = over => {
-                let _ = stream.close(None).await;
-                return;
-            }
+            () = over => return End::Polite,
         }
     }
 }

@@ -101,6 +101,8 @@ pub(crate) struct State {
     pub(crate) responders: HashMap<String, Responder>,
     pub(crate) pending: HashMap<String, Pending>,
     pub(crate) settled: BTreeSet<String>,
+    /// The options an app offered last, by view and action.
+    pub(crate) offered: HashMap<(String, String), Vec<Value>>,
     pub(crate) calls: Vec<Call>,
     pub(crate) faults: FaultTable,
     pub(crate) latency: Duration,
@@ -128,6 +130,7 @@ impl State {
             responders: HashMap::new(),
             pending: HashMap::new(),
             settled: BTreeSet::new(),
+            offered: HashMap::new(),
             calls: vec![],
             faults: FaultTable::default(),
             latency: Duration::ZERO,

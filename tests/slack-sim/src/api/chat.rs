@@ -11,7 +11,7 @@ use crate::blocks::message_problems;
 use crate::messages::{Audience, ByApp, Stored};
 use crate::state::State;
 use crate::views::named;
-use crate::workspace::{Age, Standing, Visibility};
+use crate::workspace::{Age, Kind, Standing, Visibility};
 
 /// The longest text of a message, in characters.
 const LONGEST_TEXT: usize = 40_000;
@@ -70,6 +70,7 @@ fn place(state: &mut State, args: &Args) -> Result<String, Refused> {
         it.id.clone()
     } else {
         match state.workspace.users.get(wanted) {
+            Some(user) if user.kind == Kind::Bot => return Err(Refused::new("cannot_dm_bot")),
             Some(user) if user.standing == Standing::Active => state.direct(wanted),
             _ => return Err(Refused::new("channel_not_found")),
         }

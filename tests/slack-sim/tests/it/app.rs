@@ -140,6 +140,16 @@ impl Link {
         }
     }
 
+    /// Closes it: what the other side said last.
+    pub(crate) async fn close(mut self) -> Option<Message> {
+        self.0.close(None).await.unwrap();
+        let mut last = None;
+        while let Some(frame) = self.0.next().await {
+            last = Some(frame.expect("the other side closes in the same way"));
+        }
+        last
+    }
+
     pub(crate) async fn ack(&mut self, envelope: &Value, payload: Option<Value>) {
         let mut frame = json!({"envelope_id": envelope["envelope_id"]});
         if let Some(payload) = payload {

@@ -9,6 +9,7 @@
 )]
 
 mod app;
+mod control;
 mod hostile;
 mod http_mode;
 mod modals;

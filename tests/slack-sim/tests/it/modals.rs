@@ -531,3 +531,53 @@ async fn a_direct_message_and_a_mention_reach_the_app() {
         }
     );
 }
+
+#[tokio::test]
+async fn several_choices_add_up_and_are_taken_back() {
+    let stage = Stage::silent().await;
+    let boxes = json!([{"type": "input", "block_id": "flags", "label": plain("Flags"), "dispatch_action": true,
+        "element": {"type": "checkboxes", "action_id": "flags", "options": [option("a"), option("b")]}}]);
+    stage.open(modal(boxes)).await;
+    let shown = stage.slack.user("U0ANA").modal().await;
+    shown.pick("flags", "a").await;
+    shown.pick("flags", "b").await;
+    assert_eq!(
+        stage.last()["actions"][0]["selected_options"],
+        json!([option("a"), option("b")])
+    );
+    shown.unpick("flags", "a");
+    assert!(matches!(shown.submit().await, Submitted::Closed));
+    let held = &stage.last()["view"]["state"]["values"]["flags"]["flags"];
+    assert_eq!(held["selected_options"], json!([option("b")]));
+}
+
+#[tokio::test]
+async fn a_closed_modal_is_told_where_the_app_asked_for_it() {
+    let stage = Stage::silent().await;
+    let mut view = modal(json!([reason()]));
+    view["notify_on_close"] = json!(true);
+    stage.open(view).await;
+    stage.slack.user("U0ANA").modal().await.close().await;
+    assert_eq!(stage.last()["type"], "view_closed");
+    stage.open(modal(json!([reason()]))).await;
+    stage.slack.user("U0ANA").modal().await.close().await;
+    assert_eq!(stage.last()["type"], "shortcut", "nothing was told");
+}
+
+#[tokio::test]
+async fn a_message_shortcut_holds_the_message() {
+    let stage = Stage::silent().await;
+    let ana = stage.slack.user("U0ANA");
+    ana.say("C0SEC", "look at this").await;
+    let message = ana.messages("C0SEC").await[0].clone();
+    assert!(
+        ana.message_shortcut(&message, "jit_request_from_message")
+            .await
+            .acked()
+    );
+    let sent = stage.last();
+    assert_eq!(sent["type"], "message_action");
+    assert_eq!(sent["message"]["text"], "look at this");
+    assert_eq!(sent["callback_id"], "jit_request_from_message");
+    assert!(sent["response_url"].is_string());
+}

@@ -233,3 +233,24 @@ async fn a_raw_payload_goes_out_as_it_is() {
     link.ack(&envelope, None).await;
     assert!(sent.await.unwrap().acked());
 }
+
+#[tokio::test]
+async fn a_close_is_answered_with_a_close() {
+    let (slack, app) = slack().await;
+    let link = app.connect().await;
+    let last = link.close().await;
+    assert!(last.is_some_and(|it| it.is_close()));
+    assert!(slack.wait_until(|it| it.connections() == 0).await);
+}
+
+#[tokio::test]
+async fn an_event_waits_for_an_app_that_is_away() {
+    let (slack, app) = slack().await;
+    slack.time_scale(0.01);
+    assert!(!slack.user("U0ANA").open_home().await.acked());
+    let mut link = app.connect().await;
+    let envelope = link.next().await.unwrap();
+    assert!(envelope["retry_attempt"].as_u64().unwrap() >= 1);
+    assert_eq!(envelope["retry_reason"], "connection_failed");
+    link.ack(&envelope, None).await;
+}

@@ -75,6 +75,14 @@ async fn messages_go_only_where_the_bot_may_write() {
         app.error("chat.postMessage", long(40_001)).await,
         "msg_too_long"
     );
+    assert_eq!(
+        app.error("chat.postMessage", post("U0OTHERBOT")).await,
+        "cannot_dm_bot"
+    );
+    assert_eq!(
+        app.error("chat.postMessage", post("U0GONE")).await,
+        "channel_not_found"
+    );
     let dm = app.call("chat.postMessage", post("U0ANA")).await;
     assert_eq!(dm["channel"], "D0ANA");
 }
