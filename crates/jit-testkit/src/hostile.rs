@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use jit_core::Timestamp;
 use jit_core::ports::{Clock, Effect, ErrorKind, PortError, Random};
-use jit_core::provider::{Description, Handle, Kind, NativeExpiry, Parameters, Presence, Target};
+use jit_core::provider::{
+    Description, Handle, Kind, NativeExpiry, Parameters, Presence, SlotKey, Target,
+};
 
 pub use handle::HostileHandle;
 pub use ledger::{Call, Fate, Hand, Interval, Ledger, Operation};
@@ -72,6 +74,13 @@ pub struct Hostility {
     pub foreign: u16,
     /// Takes up to [`SLOWEST_CALL`] instead of `latency_max`.
     pub slow: u16,
+    /// The process stands still between the signing of a grant or mint and its last check, until
+    /// the last instant at which the call may be sent, or just past it.
+    pub brink: u16,
+    /// The same for a delete.
+    pub brink_of_deletes: u16,
+    /// A time that is drawn is the longest possible one, beside the one in eight that always are.
+    pub longest: u16,
     /// The most that an ordinary call takes; zero: no call ever waits.
     pub latency_max: Duration,
     /// The most that a throttled caller is told to wait.
@@ -124,6 +133,36 @@ impl Fault {
     }
 }
 
+/// What is wrong with one slot, at every call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poison {
+    /// Changes are refused in a way that trying again does not mend.
+    Refuses,
+    /// Every call takes [`SLOWEST_CALL`] and fails, and nobody can say whether it did anything.
+    Hangs,
+    /// Changes are taken, and nothing can be read.
+    Unreadable,
+}
+
+impl Poison {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Refuses => "poison_refuses",
+            Self::Hangs => "poison_hangs",
+            Self::Unreadable => "poison_unreadable",
+        }
+    }
+
+    fn spoils(self, access: Access) -> Option<(Effect, ErrorKind)> {
+        match (self, access) {
+            (Self::Refuses, Access::Write) => Some((Effect::None, ErrorKind::Forbidden)),
+            (Self::Hangs, _) => Some((Effect::Unknown, ErrorKind::Unavailable)),
+            (Self::Unreadable, Access::Read) => Some((Effect::None, ErrorKind::Unavailable)),
+            (Self::Refuses, Access::Read) | (Self::Unreadable, Access::Write) => None,
+        }
+    }
+}
+
 /// The hostile provider: one world, shared by all clones and all handles.
 ///
 /// Its clock is the true time. Where calls take time they wait by tokio's clock, so the true time
@@ -148,6 +187,7 @@ struct State {
     next_writes: VecDeque<Fault>,
     forbidden_until: Timestamp,
     outage_until: Timestamp,
+    poisoned: BTreeMap<SlotKey, (Poison, Timestamp)>,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -198,6 +238,7 @@ impl HostileProvider {
             next_writes: VecDeque::new(),
             forbidden_until: Timestamp::MIN,
             outage_until: Timestamp::MIN,
+            poisoned: BTreeMap::new(),
             counts: BTreeMap::new(),
         };
         Self {
@@ -250,6 +291,16 @@ impl HostileProvider {
         self.settled().forbidden_until = until;
     }
 
+    /// Calls about this one slot fail until this instant.
+    pub fn poison(&self, slot: SlotKey, poison: Poison, until: Timestamp) {
+        self.settled().poisoned.insert(slot, (poison, until));
+    }
+
+    /// Nothing is poisoned any more.
+    pub fn cure(&self) {
+        self.settled().poisoned.clear();
+    }
+
     /// Other hands give this access now.
     pub fn foreign_grant(&self, target: &Target, parameters: &Parameters) {
         let now = self.shared.clock.now();
@@ -285,8 +336,8 @@ impl HostileProvider {
     }
 
     /// How often each fault really happened: the names of [`Fault`], and `conflict`, `foreign`,
-    /// `slow`, `past_its_time`, `unseen_pending`, `dropped_before_sending` and
-    /// `dropped_after_sending`.
+    /// `slow`, `brink`, `past_its_time`, `unseen_pending`, `dropped_before_sending`,
+    /// `dropped_after_sending`, and `poison_refuses`, `poison_hangs`, `poison_unreadable`.
     pub fn fault_counts(&self) -> BTreeMap<&'static str, u64> {
         let state = self.settled();
         let mut counts = state.counts.clone();
@@ -312,10 +363,21 @@ struct Trip {
     out: Duration,
     /// From the provider to the caller.
     back: Duration,
+    /// How the process stands still before it sends.
+    brink: Option<Brink>,
     plan: Plan,
     /// The length of the refusal or outage that begins here, or the time to wait.
     lasts: Duration,
     foreign_after: Option<Duration>,
+}
+
+/// Which side of its last instant a call is checked on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Brink {
+    /// The last at which it may be sent.
+    Before,
+    /// The first at which it may not.
+    At,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -324,8 +386,29 @@ enum Access {
     Write,
 }
 
+/// A call that begins.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    access: Access,
+    /// None for a look.
+    operation: Option<Operation>,
+    slot: Option<&'a SlotKey>,
+}
+
+/// A call that arrives.
+#[derive(Clone, Copy)]
+struct Gated<'a> {
+    operation: &'static str,
+    access: Access,
+    slot: Option<&'a SlotKey>,
+}
+
 // How a call goes.
 impl HostileProvider {
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.shared
             .state
@@ -341,11 +424,16 @@ impl HostileProvider {
         state
     }
 
-    fn plan(&self, access: Access) -> Trip {
+    fn plan(&self, asked: Asked<'_>) -> Trip {
+        let Asked { access, slot, .. } = asked;
         let mut state = self.settled();
-        let dice = Dice(self.shared.random.as_ref());
         let nature = &self.shared.nature;
         let hostility = state.hostility;
+        let dice = Dice {
+            random: self.shared.random.as_ref(),
+            longest: hostility.longest,
+        };
+        let hangs = slot.is_some_and(|slot| state.poison(slot, self.now()) == Some(Poison::Hangs));
         let next = match access {
             Access::Read => &mut state.next_reads,
             Access::Write => &mut state.next_writes,
@@ -364,7 +452,7 @@ impl HostileProvider {
         }
         let waits_in_vain = matches!(fault, Some(Fault::LostReply | Fault::Late))
             && !hostility.latency_max.is_zero();
-        let whole = match (is_slow, waits_in_vain) {
+        let whole = match (is_slow, waits_in_vain || hangs) {
             (_, true) => SLOWEST_CALL,
             (true, false) => dice.up_to(SLOWEST_CALL),
             (false, false) => dice.up_to(hostility.latency_max),
@@ -391,6 +479,18 @@ impl HostileProvider {
             Some(Fault::Outage) => dice.up_to(hostility.outage_max),
             _ => Duration::ZERO,
         };
+        let brink_odds = match asked.operation {
+            Some(Operation::Grant | Operation::Mint) => hostility.brink,
+            Some(Operation::Revoke) => hostility.brink_of_deletes,
+            None => 0,
+        };
+        let brink = dice.hits(brink_odds).then(|| {
+            if dice.hits(500) {
+                Brink::Before
+            } else {
+                Brink::At
+            }
+        });
         let foreign_after = (access == Access::Write && dice.hits(hostility.foreign))
             .then(|| dice.up_to(FOREIGN_WITHIN));
         Trip {
@@ -398,6 +498,7 @@ impl HostileProvider {
             before,
             out,
             back: whole - before - out,
+            brink,
             plan: Plan {
                 travels,
                 applies,
@@ -410,9 +511,17 @@ impl HostileProvider {
     }
 
     /// Whether the provider, or the way to it, turns this call away before it does anything.
-    fn gate(&self, trip: &Trip, operation: &'static str) -> Result<(), PortError> {
-        let now = self.shared.clock.now();
+    fn gate(&self, trip: &Trip, call: Gated<'_>) -> Result<(), PortError> {
+        let now = self.now();
+        let operation = call.operation;
         let mut state = self.settled();
+        let poison = call.slot.and_then(|slot| state.poison(slot, now));
+        if let Some(poison) = poison
+            && let Some((effect, kind)) = poison.spoils(call.access)
+        {
+            state.count(poison.name());
+            return Err(failure(operation, effect, kind));
+        }
         match trip.fault {
             Some(Fault::Outage) => state.outage_until = state.outage_until.max(now + trip.lasts),
             Some(Fault::Forbidden) => {
@@ -444,11 +553,24 @@ impl HostileProvider {
     async fn read<T>(
         &self,
         operation: &'static str,
+        slot: Option<&SlotKey>,
         look: impl FnOnce(&mut State) -> T,
     ) -> Result<T, PortError> {
-        let trip = self.plan(Access::Read);
+        let trip = self.plan(Asked {
+            access: Access::Read,
+            operation: None,
+            slot,
+        });
         pause(trip.before + trip.out).await;
-        let passed = self.gate(&trip, operation);
+        let access = Access::Read;
+        let passed = self.gate(
+            &trip,
+            Gated {
+                operation,
+                access,
+                slot,
+            },
+        );
         let seen = passed.map(|()| look(&mut self.settled()));
         pause(trip.back).await;
         if trip.fault == Some(Fault::LostReply) && seen.is_ok() {
@@ -460,6 +582,11 @@ impl HostileProvider {
 }
 
 impl State {
+    fn poison(&self, slot: &SlotKey, now: Timestamp) -> Option<Poison> {
+        let (poison, until) = self.poisoned.get(slot)?;
+        (now < *until).then_some(*poison)
+    }
+
     fn count(&mut self, name: &'static str) {
         *self.counts.entry(name).or_default() += 1;
     }
@@ -502,12 +629,15 @@ async fn pause(time: Duration) {
 }
 
 /// Draws from the [`Random`] port.
-struct Dice<'a>(&'a dyn Random);
+struct Dice<'a> {
+    random: &'a dyn Random,
+    longest: u16,
+}
 
 impl Dice<'_> {
     fn below(&self, limit: u64) -> u64 {
         let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
+        self.random.fill(&mut bytes);
         u64::from_le_bytes(bytes) % limit.max(1)
     }
 
@@ -526,7 +656,7 @@ impl Dice<'_> {
         if millis == 0 {
             return Duration::ZERO;
         }
-        if self.below(8) == 0 {
+        if self.below(8) == 0 || self.hits(self.longest) {
             return Duration::from_millis(millis);
         }
         Duration::from_millis(self.below(millis + 1))
