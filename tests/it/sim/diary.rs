@@ -120,6 +120,7 @@ impl Diary {
     }
 
     pub(crate) fn want(&self, want: Want) {
+        self.counts.add("without something");
         self.counts.add(format!("without {}", want.what));
         self.wants.lock().unwrap().push(want);
     }

@@ -107,6 +107,11 @@ fn seconds(random: &SeededRandom, most: u64) -> Duration {
 /// of the run are ever apart, so that a second less is a second too little.
 pub(crate) fn standing(random: &SeededRandom, room: Duration) -> Nature {
     let shape = random.below(4);
+    // Short windows let a reply come after the end of everything.
+    let (longest_v, longest_a) = match random.below(2) {
+        0 => (8, 5),
+        _ => (60, 30),
+    };
     let (v, a, apply, pending_visible) = match shape {
         0 => (Duration::ZERO, Duration::ZERO, Apply::AtOnce, true),
         1 => (
@@ -116,8 +121,8 @@ pub(crate) fn standing(random: &SeededRandom, room: Duration) -> Nature {
             true,
         ),
         2 | 3 => (
-            room + seconds(random, 60),
-            seconds(random, 30),
+            room + seconds(random, longest_v),
+            seconds(random, longest_a),
             Apply::Later,
             shape == 2,
         ),

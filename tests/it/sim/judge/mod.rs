@@ -80,67 +80,6 @@ pub(crate) async fn judge(world: &World, ended: Ended) -> Outcome {
     judge.slots();
     judge.credentials();
     judge.timing();
-    #[allow(clippy::disallowed_methods)]
-    if std::env::var("JIT_SIM_ONE").is_ok() {
-        println!("{:#?}", world.standing.nature());
-        println!("{:#?}", world.diary.clocks);
-        for (id, story) in &judge.stories {
-            if !judge
-                .violations
-                .iter()
-                .any(|v| v.contains(&id.to_string()) || v.contains(&format!("{id:?}")))
-            {
-                continue;
-            }
-            println!("---- {id} {:?}", story.record.grant());
-            let mut lines: Vec<(Timestamp, String)> = vec![];
-            for (at, event) in &story.events {
-                lines.push((
-                    *at,
-                    format!(
-                        "EVENT {:?} {:?} {:?}",
-                        event.event.status, event.at, event.event.what
-                    ),
-                ));
-            }
-            for it in judge.attempts.get(id).into_iter().flatten() {
-                lines.push((
-                    it.began,
-                    format!("TRY   r{} {:?} -> {:?}", it.replica, it.asked, it.heard),
-                ));
-            }
-            for c in judge
-                .standing_calls
-                .iter()
-                .chain(&judge.minter_calls)
-                .filter(|c| c.request == *id)
-            {
-                lines.push((
-                    c.signed_at,
-                    format!(
-                        "CALL  {:?} before {} accepted {:?} effective {:?} {:?}",
-                        c.operation, c.send_before, c.accepted_at, c.effective_at, c.fate
-                    ),
-                ));
-            }
-            let slot = story.record.parts.first().slot_key();
-            for i in world.standing.ledger().effective_intervals(&slot) {
-                lines.push((i.from, format!("STANDS {i:?}")));
-            }
-            for m in world.diary.mishaps.lock().unwrap().iter() {
-                if lines
-                    .iter()
-                    .any(|(at, _)| (at.since(m.from) + m.from.since(*at)) < Duration::from_secs(2))
-                {
-                    lines.push((m.from, format!("MISHAP {m:?}")));
-                }
-            }
-            lines.sort();
-            for (at, line) in lines {
-                println!("{at} {line}");
-            }
-        }
-    }
     let mut counts = world.diary.counts.all();
     judge.count_edges(&mut counts);
     for provider in [&world.standing, &world.minter] {

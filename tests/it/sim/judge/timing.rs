@@ -197,8 +197,14 @@ impl Judge<'_> {
         let mut found = vec![];
         let mut next: Vec<(&Attempt, Timestamp)> = vec![];
         for (number, attempt) in during.iter().enumerate() {
+            // Where another delete was taken, it is looked after and not repeated.
+            let taken = during.iter().any(|it| {
+                let heard = it.heard.is_some_and(|(_, heard)| heard == Heard::Yes);
+                it.asked == Asked::Revoke && heard
+            });
             let failed = attempt.asked == Asked::Revoke
-                && attempt.heard.is_none_or(|(_, heard)| heard == Heard::No);
+                && attempt.heard.is_none_or(|(_, heard)| heard == Heard::No)
+                && !taken;
             let mut after = during[number + 1..].iter();
             let following = if failed {
                 after.find(|it| it.asked == Asked::Revoke)

@@ -52,6 +52,8 @@ pub(crate) enum Fate {
     Twins,
     /// The provider is away from the decision on.
     Outage,
+    /// Other hands give the same access between the decision and the grant.
+    Preempted,
     /// The policy changes before the decision.
     PolicyPending,
     /// The policy changes between the decision and the grant.
@@ -71,33 +73,34 @@ pub(crate) enum Fate {
 }
 
 /// The fates, and how often each is drawn: the rarer what comes of it, the more often.
-const FATES: [(Fate, u64); 26] = [
-    (Fate::Expires, 40),
-    (Fate::Ends, 30),
-    (Fate::Revoked, 25),
-    (Fate::LateReply, 200),
+const FATES: [(Fate, u64); 27] = [
+    (Fate::Preempted, 60),
+    (Fate::Expires, 90),
+    (Fate::Ends, 70),
+    (Fate::Revoked, 40),
+    (Fate::LateReply, 480),
     (Fate::EndsInFlight, 40),
-    (Fate::Alias, 20),
-    (Fate::Extended, 30),
+    (Fate::Alias, 15),
+    (Fate::Extended, 20),
     (Fate::Resumed, 50),
-    (Fate::Twins, 60),
+    (Fate::Twins, 150),
     (Fate::Outage, 30),
-    (Fate::PolicyPending, 36),
-    (Fate::PolicyApproved, 40),
+    (Fate::PolicyPending, 60),
+    (Fate::PolicyApproved, 55),
     (Fate::Denied, 75),
-    (Fate::Withdrawn, 50),
-    (Fate::Lapses, 44),
-    (Fate::Invalidated, 40),
-    (Fate::LeavesApproved, 110),
+    (Fate::Withdrawn, 60),
+    (Fate::Lapses, 55),
+    (Fate::Invalidated, 75),
+    (Fate::LeavesApproved, 180),
     (Fate::ApproverLeaves, 50),
-    (Fate::CancelledAtOnce, 60),
-    (Fate::RevokedPending, 36),
+    (Fate::CancelledAtOnce, 90),
+    (Fate::RevokedPending, 60),
     (Fate::Agent, 20),
     (Fate::OnBehalf, 20),
-    (Fate::OtherNames, 30),
+    (Fate::OtherNames, 60),
     (Fate::Orphaned, 80),
-    (Fate::Poisoned, 150),
-    (Fate::Robbed, 70),
+    (Fate::Poisoned, 190),
+    (Fate::Robbed, 100),
 ];
 
 impl Fate {
@@ -111,6 +114,7 @@ impl Fate {
             | Self::Resumed
             | Self::Twins
             | Self::Outage
+            | Self::Preempted
             | Self::OnBehalf
             | Self::Orphaned
             | Self::Poisoned
@@ -181,11 +185,15 @@ impl Script {
             }
             Fate::EndsInFlight | Fate::LateReply => self.ends_in_flight(ask, &request, fate).await,
             Fate::Outage => {
-                if self.world.plan.mood == Mood::Hostile {
-                    let until = self.world.truth.now() + Duration::from_secs(45);
-                    self.world.standing.outage_until(until);
-                }
+                self.away_for(45);
                 self.approve_twice(&request).await;
+            }
+            Fate::Preempted => {
+                self.unreadable(&request);
+                self.approve_twice(&request).await;
+                let part = request.parts.first();
+                let standing = &self.world.standing;
+                standing.foreign_grant(&part.target, &part.parameters);
             }
             Fate::PolicyPending => {
                 self.change_policy();
@@ -199,7 +207,8 @@ impl Script {
             Fate::Orphaned => self.orphan(&request).await,
             Fate::Poisoned => self.poison(&request).await,
             Fate::LeavesApproved => {
-                self.decide(&request).await;
+                self.unreadable(&request);
+                self.approve_twice(&request).await;
                 let loss = self.lose(&request.requester);
                 tokio::time::sleep(Duration::from_secs(8 + self.below(20))).await;
                 self.regain(&request.requester, loss);
@@ -313,6 +322,8 @@ impl Script {
                 let Some(twin) = self.open(&twin).await else {
                     return;
                 };
+                // Both are approved before either can be leased.
+                self.unreadable(request);
                 tokio::join!(self.approve_twice(&twin), self.approve_twice(request));
                 self.watch(twin.id, Duration::from_secs(60)).await;
                 self.say("sven", twin.id, Verb::Revoke { reason: None })
@@ -454,12 +465,27 @@ impl Script {
         self.say(&requester(request), request.id, Verb::End).await;
     }
 
+    /// The standing provider is away for so many seconds, in a world where things fail.
+    fn away_for(&self, secs: u64) {
+        if self.world.plan.mood == Mood::Hostile {
+            let until = self.world.truth.now() + Duration::from_secs(secs);
+            self.world.standing.outage_until(until);
+        }
+    }
+
+    /// Nothing can be leased in this slot for a moment, because it cannot be looked at.
+    fn unreadable(&self, request: &AccessRequest) {
+        let slot = request.parts.first().slot_key();
+        let until = self.world.truth.now() + Duration::from_secs(6);
+        self.world.standing.poison(slot, Poison::Unreadable, until);
+    }
+
     /// Somebody loses what they need, in one way or another.
     fn lose(&self, who: &jit_core::principal::PrincipalId) -> Loss {
         let loss = match self.below(8) {
-            0..=2 => Loss::Account,
-            3..=5 => Loss::Groups,
-            6 => Loss::Person,
+            0..=1 => Loss::Account,
+            2..=3 => Loss::Groups,
+            4..=5 => Loss::Person,
             _ => Loss::Rule,
         };
         self.world.diary.counts.add(format!("loss {loss:?}"));
