@@ -661,8 +661,10 @@ async fn on_the_brink_a_call_is_sent_at_its_last_instant_or_not_at_all() {
         ..Hostility::default()
     });
     for turn in 0..20 {
+        let mut call = scene.grant_call(turn);
+        call.send_before = scene.now() + MINUTE / 2;
         // What comes too late is not sent.
-        drop(scene.grant(turn).await);
+        drop(scene.handle.grant(call).await);
     }
     let sent = scene.ledger.calls();
     for call in &sent {
