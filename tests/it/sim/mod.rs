@@ -291,7 +291,7 @@ impl World {
                 outage: 4,
                 foreign: 0,
                 slow: 20,
-                brink: 50,
+                brink: 100,
                 brink_of_deletes: 30,
                 longest: 0,
                 latency_max,
