@@ -90,8 +90,7 @@ impl Judge<'_> {
                         (Asked::Grant | Asked::Mint, Fact::GrantAnswered { .. }) => {
                             *at >= heard_at && !used.contains(&number)
                         }
-                        // A later try of the same series may have been answered, and said so, first.
-                        (Asked::Revoke, Fact::RevokeAnswered { .. }) => *at >= attempt.began,
+                        (Asked::Revoke, Fact::RevokeAnswered { .. }) => *at >= heard_at,
                         _ => false,
                     }
                 });
