@@ -73,8 +73,9 @@
 //!
 //! **Clock**
 //! - **K1** within a process the time never runs backwards; everything is judged by the clock, and
-//!   as far ahead of it as the newest commit was when it was seen; a clock that was found behind by
-//!   more than 5 s grants nothing and goes on revoking.
+//!   as far ahead of it as the newest commit was when it was seen, a lead that shrinks by a quarter
+//!   of the time that passes; a clock that was found behind by more than 5 s grants nothing and goes
+//!   on revoking.
 
 #![warn(missing_docs)]
 

@@ -2,6 +2,7 @@
 //! so. It has no tasks of its own: what is to happen waits in a queue and happens when anybody
 //! looks at a later instant, so that thousands of virtual hours cost only their calls.
 
+mod faults;
 mod handle;
 mod ledger;
 mod world;
@@ -12,8 +13,12 @@ use std::time::Duration;
 
 use jit_core::Timestamp;
 use jit_core::ports::{Clock, Effect, ErrorKind, PortError, Random};
-use jit_core::provider::{Description, Handle, Kind, NativeExpiry, Parameters, Presence, Target};
+use jit_core::provider::{
+    Description, Handle, Kind, NativeExpiry, Parameters, Presence, SlotKey, Target,
+};
 
+use faults::Dice;
+pub use faults::{Fault, Hostility, Poison};
 pub use handle::HostileHandle;
 pub use ledger::{Call, Fate, Hand, Interval, Ledger, Operation};
 use world::{Plan, World};
@@ -49,81 +54,6 @@ pub enum Apply {
     Later,
 }
 
-/// How often each fault happens, in calls per mille, and how bad it is. All zero is friendly.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Hostility {
-    /// Turned away as too fast, with a time to wait of up to `retry_after_max`.
-    pub throttled: u16,
-    /// Fails before it does anything, and says so.
-    pub error_before: u16,
-    /// Fails before it does anything, and cannot say so.
-    pub error_before_unknown: u16,
-    /// Is carried out, and its reply is lost.
-    pub lost_reply: u16,
-    /// Gets lost in the network and is accepted at any time within V, when nobody waits any more.
-    pub late: u16,
-    /// Is accepted, and then nothing comes of it. Only where effects come later.
-    pub failed: u16,
-    /// Begins a time of up to `forbidden_max` in which every call is refused.
-    pub forbidden: u16,
-    /// Begins an outage of up to `outage_max`: every connection is refused.
-    pub outage: u16,
-    /// Is followed within two minutes by other hands that turn its slot over.
-    pub foreign: u16,
-    /// Takes up to [`SLOWEST_CALL`] instead of `latency_max`.
-    pub slow: u16,
-    /// The most that an ordinary call takes; zero: no call ever waits.
-    pub latency_max: Duration,
-    /// The most that a throttled caller is told to wait.
-    pub retry_after_max: Duration,
-    /// The longest refusal.
-    pub forbidden_max: Duration,
-    /// The longest outage.
-    pub outage_max: Duration,
-}
-
-/// One fault, by the name that [`HostileProvider::fault_counts`] counts it under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// See [`Hostility::throttled`].
-    Throttled,
-    /// See [`Hostility::error_before`].
-    ErrorBefore,
-    /// See [`Hostility::error_before_unknown`].
-    ErrorBeforeUnknown,
-    /// See [`Hostility::lost_reply`].
-    LostReply,
-    /// See [`Hostility::late`].
-    Late,
-    /// See [`Hostility::failed`].
-    Failed,
-    /// See [`Hostility::forbidden`].
-    Forbidden,
-    /// See [`Hostility::outage`].
-    Outage,
-}
-
-impl Fault {
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Throttled => "throttled",
-            Self::ErrorBefore => "error_before",
-            Self::ErrorBeforeUnknown => "error_before_unknown",
-            Self::LostReply => "lost_reply",
-            Self::Late => "late",
-            Self::Failed => "failed",
-            Self::Forbidden => "forbidden",
-            Self::Outage => "outage",
-        }
-    }
-
-    /// Whether it can happen to a call that only reads.
-    fn hits_reads(self) -> bool {
-        !matches!(self, Self::Late | Self::Failed)
-    }
-}
-
 /// The hostile provider: one world, shared by all clones and all handles.
 ///
 /// Its clock is the true time. Where calls take time they wait by tokio's clock, so the true time
@@ -148,6 +78,7 @@ struct State {
     next_writes: VecDeque<Fault>,
     forbidden_until: Timestamp,
     outage_until: Timestamp,
+    poisoned: BTreeMap<SlotKey, (Poison, Timestamp)>,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -198,6 +129,7 @@ impl HostileProvider {
             next_writes: VecDeque::new(),
             forbidden_until: Timestamp::MIN,
             outage_until: Timestamp::MIN,
+            poisoned: BTreeMap::new(),
             counts: BTreeMap::new(),
         };
         Self {
@@ -250,6 +182,16 @@ impl HostileProvider {
         self.settled().forbidden_until = until;
     }
 
+    /// Calls about this one slot fail until this instant.
+    pub fn poison(&self, slot: SlotKey, poison: Poison, until: Timestamp) {
+        self.settled().poisoned.insert(slot, (poison, until));
+    }
+
+    /// Nothing is poisoned any more.
+    pub fn cure(&self) {
+        self.settled().poisoned.clear();
+    }
+
     /// Other hands give this access now.
     pub fn foreign_grant(&self, target: &Target, parameters: &Parameters) {
         let now = self.shared.clock.now();
@@ -285,8 +227,8 @@ impl HostileProvider {
     }
 
     /// How often each fault really happened: the names of [`Fault`], and `conflict`, `foreign`,
-    /// `slow`, `past_its_time`, `unseen_pending`, `dropped_before_sending` and
-    /// `dropped_after_sending`.
+    /// `slow`, `brink`, `past_its_time`, `unseen_pending`, `dropped_before_sending`,
+    /// `dropped_after_sending`, and `poison_refuses`, `poison_hangs`, `poison_unreadable`.
     pub fn fault_counts(&self) -> BTreeMap<&'static str, u64> {
         let state = self.settled();
         let mut counts = state.counts.clone();
@@ -312,10 +254,21 @@ struct Trip {
     out: Duration,
     /// From the provider to the caller.
     back: Duration,
+    /// How the process stands still before it sends.
+    brink: Option<Brink>,
     plan: Plan,
     /// The length of the refusal or outage that begins here, or the time to wait.
     lasts: Duration,
     foreign_after: Option<Duration>,
+}
+
+/// Which side of its last instant a call is checked on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Brink {
+    /// The last at which it may be sent.
+    Before,
+    /// The first at which it may not.
+    At,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -324,8 +277,29 @@ enum Access {
     Write,
 }
 
+/// A call that begins.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    access: Access,
+    /// None for a look.
+    operation: Option<Operation>,
+    slot: Option<&'a SlotKey>,
+}
+
+/// A call that arrives.
+#[derive(Clone, Copy)]
+struct Gated<'a> {
+    operation: &'static str,
+    access: Access,
+    slot: Option<&'a SlotKey>,
+}
+
 // How a call goes.
 impl HostileProvider {
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.shared
             .state
@@ -341,11 +315,16 @@ impl HostileProvider {
         state
     }
 
-    fn plan(&self, access: Access) -> Trip {
+    fn plan(&self, asked: Asked<'_>) -> Trip {
+        let Asked { access, slot, .. } = asked;
         let mut state = self.settled();
-        let dice = Dice(self.shared.random.as_ref());
         let nature = &self.shared.nature;
         let hostility = state.hostility;
+        let dice = Dice {
+            random: self.shared.random.as_ref(),
+            longest: hostility.longest,
+        };
+        let hangs = slot.is_some_and(|slot| state.poison(slot, self.now()) == Some(Poison::Hangs));
         let next = match access {
             Access::Read => &mut state.next_reads,
             Access::Write => &mut state.next_writes,
@@ -364,7 +343,7 @@ impl HostileProvider {
         }
         let waits_in_vain = matches!(fault, Some(Fault::LostReply | Fault::Late))
             && !hostility.latency_max.is_zero();
-        let whole = match (is_slow, waits_in_vain) {
+        let whole = match (is_slow, waits_in_vain || hangs) {
             (_, true) => SLOWEST_CALL,
             (true, false) => dice.up_to(SLOWEST_CALL),
             (false, false) => dice.up_to(hostility.latency_max),
@@ -391,6 +370,18 @@ impl HostileProvider {
             Some(Fault::Outage) => dice.up_to(hostility.outage_max),
             _ => Duration::ZERO,
         };
+        let brink_odds = match asked.operation {
+            Some(Operation::Grant | Operation::Mint) => hostility.brink,
+            Some(Operation::Revoke) => hostility.brink_of_deletes,
+            None => 0,
+        };
+        let brink = dice.hits(brink_odds).then(|| {
+            if dice.hits(500) {
+                Brink::Before
+            } else {
+                Brink::At
+            }
+        });
         let foreign_after = (access == Access::Write && dice.hits(hostility.foreign))
             .then(|| dice.up_to(FOREIGN_WITHIN));
         Trip {
@@ -398,6 +389,7 @@ impl HostileProvider {
             before,
             out,
             back: whole - before - out,
+            brink,
             plan: Plan {
                 travels,
                 applies,
@@ -410,9 +402,17 @@ impl HostileProvider {
     }
 
     /// Whether the provider, or the way to it, turns this call away before it does anything.
-    fn gate(&self, trip: &Trip, operation: &'static str) -> Result<(), PortError> {
-        let now = self.shared.clock.now();
+    fn gate(&self, trip: &Trip, call: Gated<'_>) -> Result<(), PortError> {
+        let now = self.now();
+        let operation = call.operation;
         let mut state = self.settled();
+        let poison = call.slot.and_then(|slot| state.poison(slot, now));
+        if let Some(poison) = poison
+            && let Some((effect, kind)) = poison.spoils(call.access)
+        {
+            state.count(poison.name());
+            return Err(failure(operation, effect, kind));
+        }
         match trip.fault {
             Some(Fault::Outage) => state.outage_until = state.outage_until.max(now + trip.lasts),
             Some(Fault::Forbidden) => {
@@ -444,11 +444,24 @@ impl HostileProvider {
     async fn read<T>(
         &self,
         operation: &'static str,
+        slot: Option<&SlotKey>,
         look: impl FnOnce(&mut State) -> T,
     ) -> Result<T, PortError> {
-        let trip = self.plan(Access::Read);
+        let trip = self.plan(Asked {
+            access: Access::Read,
+            operation: None,
+            slot,
+        });
         pause(trip.before + trip.out).await;
-        let passed = self.gate(&trip, operation);
+        let access = Access::Read;
+        let passed = self.gate(
+            &trip,
+            Gated {
+                operation,
+                access,
+                slot,
+            },
+        );
         let seen = passed.map(|()| look(&mut self.settled()));
         pause(trip.back).await;
         if trip.fault == Some(Fault::LostReply) && seen.is_ok() {
@@ -460,6 +473,11 @@ impl HostileProvider {
 }
 
 impl State {
+    fn poison(&self, slot: &SlotKey, now: Timestamp) -> Option<Poison> {
+        let (poison, until) = self.poisoned.get(slot)?;
+        (now < *until).then_some(*poison)
+    }
+
     fn count(&mut self, name: &'static str) {
         *self.counts.entry(name).or_default() += 1;
     }
@@ -468,23 +486,6 @@ impl State {
 impl Nature {
     fn applies_later(&self) -> bool {
         self.apply == Apply::Later && self.description.kind == Kind::Standing
-    }
-}
-
-impl Hostility {
-    fn draw(&self, dice: &Dice<'_>) -> Option<Fault> {
-        [
-            (self.outage, Fault::Outage),
-            (self.forbidden, Fault::Forbidden),
-            (self.throttled, Fault::Throttled),
-            (self.error_before, Fault::ErrorBefore),
-            (self.error_before_unknown, Fault::ErrorBeforeUnknown),
-            (self.late, Fault::Late),
-            (self.lost_reply, Fault::LostReply),
-            (self.failed, Fault::Failed),
-        ]
-        .into_iter()
-        .find_map(|(odds, fault)| dice.hits(odds).then_some(fault))
     }
 }
 
@@ -498,38 +499,6 @@ fn failure(operation: &'static str, effect: Effect, kind: ErrorKind) -> PortErro
 async fn pause(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
-    }
-}
-
-/// Draws from the [`Random`] port.
-struct Dice<'a>(&'a dyn Random);
-
-impl Dice<'_> {
-    fn below(&self, limit: u64) -> u64 {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        u64::from_le_bytes(bytes) % limit.max(1)
-    }
-
-    fn per_mille(&self) -> u16 {
-        u16::try_from(self.below(1_000)).unwrap_or_default()
-    }
-
-    fn hits(&self, odds: u16) -> bool {
-        odds > 0 && self.per_mille() < odds
-    }
-
-    /// A time in whole milliseconds up to this one; the longest itself once in eight times,
-    /// because that is where the mistakes are.
-    fn up_to(&self, longest: Duration) -> Duration {
-        let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX - 1);
-        if millis == 0 {
-            return Duration::ZERO;
-        }
-        if self.below(8) == 0 {
-            return Duration::from_millis(millis);
-        }
-        Duration::from_millis(self.below(millis + 1))
     }
 }
 

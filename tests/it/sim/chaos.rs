@@ -1,39 +1,23 @@
 //! What goes wrong around a replica: every call of a port may fail before or after its effect,
-//! take its time, or be the last thing that the replica does.
+//! take its time, or be the last thing that the replica does. Its clock may be wrong, and jump.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jit_core::Timestamp;
-use jit_core::audit::{ChainHead, Sealed};
-use jit_core::catalog::Entitlement;
+use jit_core::audit::Sealed;
 use jit_core::ports::{
-    Clock, Commit, CommitError, Delivery, Directory, Due, ErrorKind, GrantCall, Idempotency, Inbox,
-    InboxItem, InspectCall, Minted, Page, PortError, Provisioner, Query, RequestStore, RevokeCall,
-    Row, Standing,
+    Alarm, Announcement, Clock, Commit, CommitError, ErrorKind, Notifier, Pager, PortError,
+    RequestStore,
 };
-use jit_core::principal::{PrincipalId, Profile};
-use jit_core::provider::{Answer, Description, Parameters, Presence, SlotKey, Target};
-use jit_core::request::{AccessRequest, RequestId, Slot};
-use jit_testkit::store::MemoryStore;
+use jit_core::request::AccessRequest;
 use jit_testkit::time::SeededRandom;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 
-/// How often things happened, by name.
-#[derive(Debug, Default)]
-pub(crate) struct Counts(Mutex<BTreeMap<String, u64>>);
-
-impl Counts {
-    pub(crate) fn add(&self, name: impl Into<String>) {
-        *self.0.lock().unwrap().entry(name.into()).or_default() += 1;
-    }
-
-    pub(crate) fn all(&self) -> BTreeMap<String, u64> {
-        self.0.lock().unwrap().clone()
-    }
-}
+use super::diary::{Committed, Diary, Mishap, Trouble};
+use super::tap::{StoreCall, Tap};
 
 /// How often the ports of a replica misbehave, per mille of their calls.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,40 +26,67 @@ pub(crate) struct Odds {
     pub(crate) crash_percent: u64,
     pub(crate) store_error: u64,
     pub(crate) directory_error: u64,
+    /// Directory calls that are not answered before their deadline.
+    pub(crate) directory_hang: u64,
+    pub(crate) pager_error: u64,
 }
 
 /// Where a replica may die, and how often per ten thousand calls: the rarer the call, the more
 /// often, so that every point is hit.
-pub(crate) const CRASH_POINTS: [(&str, u64); 28] = [
-    ("before store.load", 26),
-    ("after store.load", 28),
-    ("before store.slot", 320),
-    ("after store.slot", 380),
-    ("before store.commit", 55),
-    ("after store.commit", 50),
-    ("before store.due", 5),
-    ("after store.due", 4),
-    ("before store.deliveries_due", 4),
-    ("after store.deliveries_due", 4),
-    ("before store.delivery_update", 65),
-    ("after store.delivery_update", 110),
-    ("before store.events", 230),
-    ("after store.events", 160),
-    ("before provider.resolve", 450),
-    ("after provider.resolve", 230),
-    ("before provider.grant", 2000),
-    ("after provider.grant", 2000),
+///
+/// The inbox is left out: only a chat puts anything into it, and none is connected here.
+pub(crate) const CRASH_POINTS: [(&str, u64); 48] = [
+    ("before store.load", 12),
+    ("after store.load", 10),
+    ("before store.slot", 114),
+    ("after store.slot", 130),
+    ("before store.commit", 21),
+    ("after store.commit", 19),
+    ("before store.due", 3),
+    ("after store.due", 3),
+    ("before store.newest_commit", 3),
+    ("after store.newest_commit", 3),
+    ("before store.deliveries_due", 2),
+    ("after store.deliveries_due", 2),
+    ("before store.delivery_update", 33),
+    ("after store.delivery_update", 38),
+    ("before store.events", 40),
+    ("after store.events", 51),
+    ("before store.idempotency", 206),
+    ("after store.idempotency", 260),
+    ("before store.row", 88),
+    ("after store.row", 63),
+    ("before store.rows", 732),
+    ("after store.rows", 704),
+    ("before store.query", 1060),
+    ("after store.query", 923),
+    ("before store.by_suffix", 1740),
+    ("after store.by_suffix", 1575),
+    ("before store.chains", 584),
+    ("after store.chains", 782),
+    ("before store.system_head", 780),
+    ("after store.system_head", 629),
+    ("before store.system_events", 465),
+    ("after store.system_events", 482),
+    ("before provider.resolve", 137),
+    ("after provider.resolve", 122),
+    ("before provider.grant", 710),
+    ("after provider.grant", 794),
     ("before provider.mint", 4000),
-    ("after provider.mint", 5000),
-    ("before provider.revoke", 900),
-    ("after provider.revoke", 1100),
-    ("before provider.inspect", 150),
-    ("after provider.inspect", 170),
-    ("before directory.profile", 60),
-    ("after directory.profile", 60),
-    ("before notifier.announce", 120),
-    ("after notifier.announce", 190),
+    ("after provider.mint", 3500),
+    ("before provider.revoke", 258),
+    ("after provider.revoke", 264),
+    ("before provider.inspect", 55),
+    ("after provider.inspect", 48),
+    ("before directory.profile", 30),
+    ("after directory.profile", 31),
+    ("before notifier.announce", 93),
+    ("after notifier.announce", 75),
+    ("before pager.page", 1246),
+    ("after pager.page", 2837),
 ];
+
+// ------------------------------------------------------------------------------------- clocks
 
 /// The true time: tokio's, paused or not.
 pub(crate) struct TrueClock {
@@ -96,30 +107,85 @@ impl Clock for TrueClock {
     }
 }
 
-/// A replica's clock: the true time, some way off.
+/// The clock of a replica, some way off. As the daemon's it never runs backwards within a process:
+/// a wall clock that is set back counts from the next start on.
 pub(crate) struct OffsetClock {
-    pub(crate) truth: Arc<TrueClock>,
-    pub(crate) ahead: Duration,
-    pub(crate) behind: Duration,
+    truth: Arc<TrueClock>,
+    /// How far the wall clock of the machine is ahead, in milliseconds.
+    wall_ms: AtomicI64,
+    /// How far what the process shows is ahead, in milliseconds.
+    shown_ms: AtomicI64,
+}
+
+impl OffsetClock {
+    pub(crate) fn new(truth: Arc<TrueClock>, ahead_ms: i64) -> Self {
+        Self {
+            truth,
+            wall_ms: AtomicI64::new(ahead_ms),
+            shown_ms: AtomicI64::new(ahead_ms),
+        }
+    }
+
+    /// The wall clock is set to so far ahead of the truth.
+    pub(crate) fn jump(&self, ahead_ms: i64) {
+        self.wall_ms.store(ahead_ms, Ordering::Relaxed);
+        self.shown_ms.fetch_max(ahead_ms, Ordering::Relaxed);
+    }
+
+    /// The process starts again.
+    pub(crate) fn restart(&self) {
+        let wall = self.wall_ms.load(Ordering::Relaxed);
+        self.shown_ms.store(wall, Ordering::Relaxed);
+    }
 }
 
 impl Clock for OffsetClock {
     fn now(&self) -> Timestamp {
-        self.truth.now() + self.ahead - self.behind
+        let ahead = self.shown_ms.load(Ordering::Relaxed);
+        let off = Duration::from_millis(ahead.unsigned_abs());
+        if ahead < 0 {
+            self.truth.now() - off
+        } else {
+            self.truth.now() + off
+        }
     }
+}
+
+// ---------------------------------------------------------------------------- a replica's fate
+
+/// Whether a draw came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drawn {
+    Hit,
+    Miss,
 }
 
 /// The fate of one replica. Its ports ask before and after each call.
 pub(crate) struct Chaos {
+    pub(crate) replica: u64,
     pub(crate) odds: Mutex<Odds>,
     pub(crate) random: Arc<SeededRandom>,
-    pub(crate) counts: Arc<Counts>,
-    pub(crate) deaths: watch::Sender<u64>,
+    pub(crate) truth: Arc<TrueClock>,
+    pub(crate) clock: Arc<OffsetClock>,
+    pub(crate) diary: Arc<Diary>,
+    /// Whoever listens hears each death. Not a `watch`, which wakes in an order drawn by tokio.
+    pub(crate) deaths: broadcast::Sender<()>,
 }
 
 impl Chaos {
-    fn hits(&self, odds: u64) -> bool {
-        odds > 0 && self.random.below(1_000) < odds
+    pub(crate) fn draw(&self, odds: impl Fn(&Odds) -> u64) -> Drawn {
+        let odds = odds(&self.odds.lock().unwrap());
+        if odds > 0 && self.random.below(1_000) < odds {
+            Drawn::Hit
+        } else {
+            Drawn::Miss
+        }
+    }
+
+    /// The process ends here.
+    pub(crate) fn die(&self) {
+        // Nobody listens to a replica that is down.
+        drop(self.deaths.send(()));
     }
 
     /// The replica may die here: the call never returns, and whoever runs the replica drops it.
@@ -128,347 +194,139 @@ impl Chaos {
         if percent == 0 {
             return;
         }
-        let (_, odds) = CRASH_POINTS
-            .iter()
-            .find(|(name, _)| *name == point)
-            .unwrap();
+        let Some((_, odds)) = CRASH_POINTS.iter().find(|(name, _)| *name == point) else {
+            return;
+        };
         if self.random.below(10_000) < odds * percent / 100 {
-            self.counts.add(format!("crash {point}"));
-            self.deaths.send_modify(|deaths| *deaths += 1);
+            self.diary.counts.add(format!("crash {point}"));
+            self.die();
             std::future::pending::<()>().await;
         }
     }
 
-    async fn latency(&self) {
+    pub(crate) async fn latency(&self) {
         let millis = self.random.below(40);
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
+
+    fn store_failed(&self, call: StoreCall) {
+        let trouble = match call.operation {
+            "due" | "newest_commit" => Trouble::Blind,
+            "deliveries_due" | "delivery_update" | "events" => return,
+            _ => Trouble::Store,
+        };
+        let now = self.truth.now();
+        self.diary.mishap(Mishap {
+            replica: self.replica,
+            trouble,
+            request: call.request,
+            from: now,
+            until: now,
+        });
+    }
 }
 
-/// One event as it was really committed.
-#[derive(Debug, Clone)]
-pub(crate) struct Committed {
-    pub(crate) at: Timestamp,
-    pub(crate) sealed: Sealed,
-}
-
-/// The store that all replicas share, with the journal beside it.
-pub(crate) struct SharedStore {
-    pub(crate) memory: MemoryStore,
-    pub(crate) truth: Arc<TrueClock>,
-    pub(crate) journal: Mutex<Vec<Committed>>,
-}
-
-/// The store as one replica sees it.
-pub(crate) struct ChaosStore {
-    pub(crate) shared: Arc<SharedStore>,
+/// The store as one replica sees it: slow, failing before or after its effect, or the last thing
+/// that the replica ever asked.
+pub(crate) struct ChaosTap {
     pub(crate) chaos: Arc<Chaos>,
 }
 
-impl ChaosStore {
-    async fn before(&self, operation: &'static str) -> Result<(), PortError> {
-        self.chaos
-            .crash_point(&format!("before store.{operation}"))
+#[async_trait]
+impl Tap for ChaosTap {
+    async fn before(&self, call: StoreCall) -> Result<(), PortError> {
+        let chaos = &self.chaos;
+        chaos
+            .crash_point(&format!("before store.{}", call.operation))
             .await;
-        self.chaos.latency().await;
-        let odds = self.chaos.odds.lock().unwrap().store_error;
-        if self.chaos.hits(odds) {
-            self.chaos.counts.add("store error before");
+        chaos.latency().await;
+        if chaos.draw(|odds| odds.store_error) == Drawn::Hit {
+            chaos.diary.counts.add("store error before");
+            chaos.store_failed(call);
             let kind = ErrorKind::Unavailable;
-            return Err(PortError::nothing_done("chaos store", operation, kind));
+            return Err(PortError::nothing_done("chaos store", call.operation, kind));
         }
         Ok(())
     }
 
-    async fn after(&self, operation: &'static str) {
+    async fn after(&self, call: StoreCall) {
         self.chaos
-            .crash_point(&format!("after store.{operation}"))
+            .crash_point(&format!("after store.{}", call.operation))
             .await;
     }
-}
 
-macro_rules! read_through {
-    ($self:ident, $name:literal, $call:expr) => {{
-        $self.before($name).await?;
-        let answer = $call.await;
-        $self.after($name).await;
-        answer
-    }};
-}
-
-#[async_trait]
-impl RequestStore for ChaosStore {
-    async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
-        read_through!(self, "load", self.shared.memory.load(id))
-    }
-
-    async fn slot(&self, key: &SlotKey) -> Result<Option<Slot>, PortError> {
-        read_through!(self, "slot", self.shared.memory.slot(key))
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
-        self.before("commit").await?;
-        let sealed: Vec<Sealed> = commit
-            .changes
-            .iter()
-            .flat_map(|change| change.events.clone())
-            .collect();
-        let done = self.shared.memory.commit(commit).await;
+    async fn commit(&self, inner: &dyn RequestStore, commit: Commit) -> Result<(), CommitError> {
+        let chaos = &self.chaos;
+        let about = commit.changes.first().map(|change| change.record.id);
+        let system = commit.system.iter().flat_map(|it| it.events.clone());
+        let of_requests = commit.changes.iter().flat_map(|it| it.events.clone());
+        let sealed: Vec<Sealed> = of_requests.chain(system).collect();
+        let done = inner.commit(commit).await;
         match &done {
             Ok(()) => {
-                let at = self.shared.truth.now();
-                let entries = sealed.into_iter().map(|sealed| Committed { at, sealed });
-                self.shared.journal.lock().unwrap().extend(entries);
+                let (at, clock) = (chaos.truth.now(), chaos.clock.now());
+                let entries = sealed
+                    .into_iter()
+                    .map(|sealed| Committed { at, clock, sealed });
+                chaos.diary.committed.lock().unwrap().extend(entries);
             }
-            Err(CommitError::Conflict) => self.chaos.counts.add("store conflict"),
+            Err(CommitError::Conflict) => chaos.diary.counts.add("store conflict"),
             Err(_) => {}
         }
-        self.after("commit").await;
-        let odds = self.chaos.odds.lock().unwrap().store_error;
-        if self.chaos.hits(odds) {
-            self.chaos.counts.add("store reply lost");
+        if chaos.draw(|odds| odds.store_error) == Drawn::Hit {
+            chaos.diary.counts.add("store reply lost");
+            chaos.store_failed(StoreCall {
+                operation: "commit",
+                request: about,
+            });
             let kind = ErrorKind::Unavailable;
             return Err(PortError::maybe_done("chaos store", "commit", kind).into());
         }
         done
     }
-
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
-        read_through!(self, "due", self.shared.memory.due(now, limit))
-    }
-
-    async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> {
-        self.shared.memory.newest_commit().await
-    }
-
-    async fn deliveries_due(
-        &self,
-        notifiers: &[String],
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, PortError> {
-        let memory = &self.shared.memory;
-        read_through!(
-            self,
-            "deliveries_due",
-            memory.deliveries_due(notifiers, now, limit)
-        )
-    }
-
-    async fn delivery_update(&self, delivery: Delivery) -> Result<(), CommitError> {
-        read_through!(
-            self,
-            "delivery_update",
-            self.shared.memory.delivery_update(delivery)
-        )
-    }
-
-    async fn events(&self, id: RequestId) -> Result<Vec<Sealed>, PortError> {
-        read_through!(self, "events", self.shared.memory.events(id))
-    }
-
-    async fn system_events(&self, after: u64, limit: usize) -> Result<Vec<Sealed>, PortError> {
-        self.shared.memory.system_events(after, limit).await
-    }
-
-    async fn system_head(&self) -> Result<ChainHead, PortError> {
-        self.shared.memory.system_head().await
-    }
-
-    async fn query(&self, query: &Query) -> Result<Vec<AccessRequest>, PortError> {
-        self.shared.memory.query(query).await
-    }
-
-    async fn by_suffix(&self, suffix: &str) -> Result<Vec<RequestId>, PortError> {
-        self.shared.memory.by_suffix(suffix).await
-    }
-
-    async fn chains(
-        &self,
-        after: Option<RequestId>,
-        limit: usize,
-    ) -> Result<Vec<RequestId>, PortError> {
-        self.shared.memory.chains(after, limit).await
-    }
-
-    async fn idempotency(&self, key: &str) -> Result<Option<Idempotency>, PortError> {
-        self.shared.memory.idempotency(key).await
-    }
-
-    async fn row(&self, table: &'static str, key: &str) -> Result<Option<Row>, PortError> {
-        self.shared.memory.row(table, key).await
-    }
-
-    async fn rows(&self, table: &'static str) -> Result<Vec<Row>, PortError> {
-        self.shared.memory.rows(table).await
-    }
-
-    async fn inbox_put(
-        &self,
-        key: &str,
-        input: &str,
-        received_at: Timestamp,
-    ) -> Result<Inbox, PortError> {
-        self.shared.memory.inbox_put(key, input, received_at).await
-    }
-
-    async fn inbox_take(&self, now: Timestamp, limit: usize) -> Result<Vec<InboxItem>, PortError> {
-        self.shared.memory.inbox_take(now, limit).await
-    }
-
-    async fn inbox_done(&self, key: &str) -> Result<(), PortError> {
-        self.shared.memory.inbox_done(key).await
-    }
 }
 
-/// A provider as one replica sees it: hostile by itself, and the replica may die at its calls.
-pub(crate) struct ChaosProvisioner {
-    pub(crate) inner: Arc<dyn Provisioner>,
-    pub(crate) chaos: Arc<Chaos>,
-    /// Requests the reply to whose grant call reaches its worker very late.
-    pub(crate) slow_replies: Arc<Mutex<BTreeSet<RequestId>>>,
-    pub(crate) clock: Arc<OffsetClock>,
-    /// How often, per mille, the process is held up between the intent and the call until the call
-    /// may only just be sent.
-    pub(crate) late_sends: u64,
-}
+// ------------------------------------------------------------------------------------ telling
 
-impl ChaosProvisioner {
-    async fn hold_up(&self, send_before: Timestamp) {
-        if self.chaos.hits(self.late_sends) {
-            self.chaos.counts.add("late send");
-            let left = send_before.since(self.clock.now());
-            let late = Duration::from_millis(200);
-            let spare = Duration::from_millis(self.chaos.random.below(1_500));
-            tokio::time::sleep((left + late).saturating_sub(spare)).await;
-        }
-    }
-}
-
-macro_rules! call_through {
-    ($self:ident, $name:literal, $call:expr) => {{
-        $self
-            .chaos
-            .crash_point(concat!("before provider.", $name))
-            .await;
-        let answer = $call.await;
-        $self
-            .chaos
-            .crash_point(concat!("after provider.", $name))
-            .await;
-        answer
-    }};
-}
-
-#[async_trait]
-impl Provisioner for ChaosProvisioner {
-    fn describe(&self) -> Description {
-        self.inner.describe()
-    }
-
-    async fn resolve(
-        &self,
-        beneficiary: &Profile,
-        entitlement: &Entitlement,
-        parameters: &Parameters,
-    ) -> Result<Target, PortError> {
-        call_through!(
-            self,
-            "resolve",
-            self.inner.resolve(beneficiary, entitlement, parameters)
-        )
-    }
-
-    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
-        self.hold_up(call.send_before).await;
-        let request = call.request;
-        let answer = call_through!(self, "grant", self.inner.grant(call));
-        if self.slow_replies.lock().unwrap().remove(&request) {
-            self.chaos.counts.add("slow reply");
-            tokio::time::sleep(Duration::from_secs(55)).await;
-        }
-        answer
-    }
-
-    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
-        call_through!(self, "mint", self.inner.mint(call))
-    }
-
-    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        call_through!(self, "revoke", self.inner.revoke(call))
-    }
-
-    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        call_through!(self, "inspect", self.inner.inspect(call))
-    }
-
-    async fn standing(
-        &self,
-        resource: &str,
-        page: Option<&str>,
-    ) -> Result<Page<Standing>, PortError> {
-        self.inner.standing(resource, page).await
-    }
-}
-
-/// People who come and go, with the instants at which they did.
-pub(crate) struct People {
-    pub(crate) truth: Arc<TrueClock>,
-    pub(crate) profiles: Mutex<BTreeMap<PrincipalId, Profile>>,
-    /// From when to when each account was not active.
-    pub(crate) away: Mutex<Vec<(PrincipalId, Timestamp, Option<Timestamp>)>>,
-    /// Until when nobody can be looked up.
-    pub(crate) down_until: Mutex<Timestamp>,
-}
-
-impl People {
-    pub(crate) fn set_active(&self, id: &PrincipalId, active: bool) {
-        let now = self.truth.now();
-        let mut profiles = self.profiles.lock().unwrap();
-        let profile = profiles.get_mut(id).unwrap();
-        if profile.active == active {
-            return;
-        }
-        profile.active = active;
-        let mut away = self.away.lock().unwrap();
-        if active {
-            let open = away
-                .iter_mut()
-                .find(|(who, _, until)| who == id && until.is_none());
-            open.unwrap().2 = Some(now);
-        } else {
-            away.push((id.clone(), now, None));
-        }
-    }
-
-    /// Whether the account was inactive during the whole of this time.
-    pub(crate) fn was_away(&self, id: &PrincipalId, from: Timestamp, until: Timestamp) -> bool {
-        self.away.lock().unwrap().iter().any(|(who, left, back)| {
-            who == id && *left <= from && back.is_none_or(|back| back >= until)
-        })
-    }
-}
-
-/// The directory as one replica sees it.
-pub(crate) struct ChaosDirectory {
-    pub(crate) people: Arc<People>,
+/// Tells nobody, and may be the last thing that a replica does.
+pub(crate) struct Herald {
     pub(crate) chaos: Arc<Chaos>,
 }
 
 #[async_trait]
-impl Directory for ChaosDirectory {
-    async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
-        self.chaos.crash_point("before directory.profile").await;
-        self.chaos.latency().await;
-        let odds = self.chaos.odds.lock().unwrap().directory_error;
-        let down = self.people.truth.now() < *self.people.down_until.lock().unwrap();
-        if down || self.chaos.hits(odds) {
-            self.chaos.counts.add("directory error");
+impl Notifier for Herald {
+    fn name(&self) -> &'static str {
+        "herald"
+    }
+
+    fn targets(&self, _request: &AccessRequest) -> Vec<String> {
+        vec!["everybody".to_owned()]
+    }
+
+    async fn announce(&self, _said: Announcement<'_>) -> Result<Option<String>, PortError> {
+        self.chaos.crash_point("before notifier.announce").await;
+        self.chaos.crash_point("after notifier.announce").await;
+        Ok(Some("message".to_owned()))
+    }
+}
+
+/// Keeps the alarms, unless the line is dead.
+pub(crate) struct Beeper {
+    pub(crate) chaos: Arc<Chaos>,
+    pub(crate) pages: Arc<Mutex<Vec<Alarm>>>,
+}
+
+#[async_trait]
+impl Pager for Beeper {
+    async fn page(&self, alarm: &Alarm) -> Result<(), PortError> {
+        self.chaos.crash_point("before pager.page").await;
+        if self.chaos.draw(|odds| odds.pager_error) == Drawn::Hit {
+            self.chaos.diary.counts.add("pager error");
             let kind = ErrorKind::Unavailable;
-            return Err(PortError::nothing_done("chaos directory", "look up", kind));
+            return Err(PortError::nothing_done("beeper", "page", kind));
         }
-        let found = self.people.profiles.lock().unwrap().get(id).cloned();
-        self.chaos.crash_point("after directory.profile").await;
-        Ok(found)
+        self.pages.lock().unwrap().push(alarm.clone());
+        self.chaos.crash_point("after pager.page").await;
+        Ok(())
     }
 }

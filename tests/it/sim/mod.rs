@@ -1,11 +1,16 @@
 //! The deterministic simulation: the real engine and the real worker loop, three replicas on one
 //! store, virtual time, everything drawn from a seed. What is true is judged afterwards from the
-//! provider's ledger, the store and the audit alone.
+//! provider's ledger, the store, the audit and the diary of what went wrong.
 
 pub(crate) mod chaos;
-mod checker;
+mod diary;
+mod judge;
+mod people;
+mod provider;
 mod sabotage;
 mod script;
+mod setting;
+mod tap;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,29 +18,25 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use jit_core::catalog::{Catalog, Entitlement, ParameterRule, ProviderName};
+use jit_core::catalog::ProviderName;
 use jit_core::digest::Digest;
-use jit_core::engine::{ClockTrust, Engine, EngineParts};
-use jit_core::policy::{Effect, Policy, Quota, Right, Rule, Tier, Who};
-use jit_core::ports::{
-    Alarm, Announcement, Clock, Notifier, Pager, PortError, Provisioner, Query, RequestStore,
-};
-use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
-use jit_core::provider::{Description, Kind, NativeExpiry};
-use jit_core::request::AccessRequest;
+use jit_core::engine::{Engine, EngineParts};
+use jit_core::ports::{Alarm, Clock, Provisioner, Query, RequestStore};
+use jit_core::request::{AccessRequest, RequestId};
 use jit_core::{Timestamp, Ttl};
 use jit_runtime::worker::{Worker, WorkerSettings};
-use jit_testkit::hostile::{Apply, HostileProvider, Hostility, Nature};
+use jit_testkit::hostile::{HostileProvider, Hostility, Nature};
 use jit_testkit::store::MemoryStore;
 use jit_testkit::time::SeededRandom;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 
-use chaos::{
-    Chaos, ChaosDirectory, ChaosProvisioner, ChaosStore, Counts, Odds, OffsetClock, People,
-    SharedStore, TrueClock,
-};
+use chaos::{Beeper, Chaos, ChaosTap, Herald, Odds, OffsetClock, TrueClock};
+use diary::{Clocks, Diary, Mishap, Trouble};
+use people::{ChaosDirectory, Loss, People};
+use provider::ChaosProvisioner;
 use sabotage::Saboteur;
+use setting::{catalog, policy, ttl};
+use tap::Tapped;
 
 /// How unkind the world is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) lifecycles: u64,
     pub(crate) mood: Mood,
+    pub(crate) weather: ClockWeather,
     pub(crate) saboteur: Option<Saboteur>,
     pub(crate) focus: Option<Focus>,
 }
@@ -61,7 +63,8 @@ pub(crate) struct Plan {
 pub(crate) struct Focus {
     /// The fates of its lifecycles.
     pub(crate) fates: &'static [script::Fate],
-    /// How many calls per mille arrive late, and are sent late.
+    /// How many calls per mille arrive late, are sent at the last instant, and take the longest
+    /// time that there is.
     pub(crate) late: u16,
 }
 
@@ -73,22 +76,37 @@ pub(crate) struct Outcome {
     pub(crate) trace: Digest,
 }
 
+/// How the clocks of the replicas are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClockWeather {
+    /// Each as far off as it was at the beginning.
+    Steady,
+    /// Now and then one is set, within the limit of K1 and above it.
+    Jumping,
+}
+
+/// How far a clock is set at the most.
+pub(crate) const JUMP_MAX: Duration = Duration::from_secs(14);
+
 /// Everything that the replicas share.
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) random: Arc<SeededRandom>,
     pub(crate) truth: Arc<TrueClock>,
-    pub(crate) store: Arc<SharedStore>,
+    pub(crate) store: Arc<MemoryStore>,
     pub(crate) people: Arc<People>,
+    pub(crate) weather: ClockWeather,
     pub(crate) standing: HostileProvider,
     pub(crate) minter: HostileProvider,
-    pub(crate) slow_replies: Arc<Mutex<BTreeSet<jit_core::request::RequestId>>>,
-    pub(crate) counts: Arc<Counts>,
+    pub(crate) slow_replies: Arc<Mutex<BTreeSet<RequestId>>>,
+    pub(crate) diary: Arc<Diary>,
     pub(crate) pages: Arc<Mutex<Vec<Alarm>>>,
     /// Every credential that reached its asker.
-    pub(crate) secrets: Mutex<Vec<(jit_core::request::RequestId, String)>>,
+    pub(crate) secrets: Mutex<Vec<(RequestId, String)>>,
     /// The ceiling of the tiers; changing it makes pending requests void.
     pub(crate) ttl_max: Mutex<Ttl>,
+    /// What the configuration no longer offers.
+    pub(crate) removed: Mutex<BTreeSet<&'static str>>,
     /// From when on nothing fails any more.
     pub(crate) calm_from: Mutex<Option<Timestamp>>,
 }
@@ -96,14 +114,11 @@ pub(crate) struct World {
 /// A process: its engine while it is up, and what may happen to it.
 pub(crate) struct Replica {
     pub(crate) chaos: Arc<Chaos>,
-    pub(crate) clock: Arc<OffsetClock>,
     pub(crate) engine: Mutex<Option<Arc<Engine>>>,
 }
 
-/// The realm of the standing provider.
-pub(crate) const REALM: &str = "sim";
-
-const TICK: Duration = Duration::from_secs(1);
+/// How often a replica looks for what is due.
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 
 /// Runs a plan to its end.
 pub(crate) fn run(plan: Plan) -> Outcome {
@@ -132,39 +147,52 @@ async fn simulate(plan: Plan) -> Outcome {
             world, replicas, number,
         )));
     }
-    let upheaval = tokio::task::spawn_local(script::upheaval(world.clone()));
+    let upheaval = script::upheaval(world.clone(), replicas.clone());
+    let upheaval = tokio::task::spawn_local(upheaval);
+    let onlooker = script::onlooker(world.clone(), replicas.clone());
+    let onlooker = tokio::task::spawn_local(onlooker);
     for script in scripts {
         script.await.unwrap();
     }
     upheaval.abort();
+    onlooker.abort();
     world.make_peace(&replicas);
     let ended = world.until_over().await;
     for process in processes {
         process.abort();
     }
-    checker::judge(&world, ended).await
+    judge::judge(&world, ended).await
 }
 
 /// Keeps a replica running: builds it anew, without memory, each time it died.
 async fn live(world: Arc<World>, replica: Arc<Replica>) {
-    let mut deaths = replica.chaos.deaths.subscribe();
+    let chaos = &replica.chaos;
     loop {
+        chaos.clock.restart();
         let engine = Arc::new(world.engine(&replica));
         *replica.engine.lock().unwrap() = Some(engine.clone());
         let settings = WorkerSettings {
             tick: TICK,
             ..WorkerSettings::default()
         };
-        let worker = Worker::new(engine, replica.chaos.random.clone(), settings);
-        deaths.mark_unchanged();
+        let worker = Worker::new(engine, chaos.random.clone(), settings);
+        let mut deaths = chaos.deaths.subscribe();
         tokio::select! {
             biased;
-            _ = deaths.changed() => {}
+            _ = deaths.recv() => {}
             () = worker.run(std::future::pending()) => {}
         }
         *replica.engine.lock().unwrap() = None;
-        let down_for = world.random.below(4_000);
-        tokio::time::sleep(Duration::from_millis(down_for)).await;
+        let down_for = Duration::from_millis(world.random.below(4_000));
+        let from = world.truth.now();
+        world.diary.mishap(Mishap {
+            replica: chaos.replica,
+            trouble: Trouble::Death,
+            request: None,
+            from,
+            until: from + down_for,
+        });
+        tokio::time::sleep(down_for).await;
     }
 }
 
@@ -176,153 +204,78 @@ impl Replica {
     {
         let engine = self.engine.lock().unwrap().clone()?;
         let mut deaths = self.chaos.deaths.subscribe();
-        deaths.mark_unchanged();
         tokio::select! {
             biased;
-            _ = deaths.changed() => None,
+            _ = deaths.recv() => None,
             answer = act(engine) => Some(answer),
         }
     }
 }
 
-/// Tells nobody, and may be the last thing that a replica does.
-struct Herald {
-    chaos: Arc<Chaos>,
-}
-
-#[async_trait]
-impl Notifier for Herald {
-    fn name(&self) -> &'static str {
-        "herald"
-    }
-
-    fn targets(&self, _request: &AccessRequest) -> Vec<String> {
-        vec!["everybody".to_owned()]
-    }
-
-    async fn announce(&self, _said: Announcement<'_>) -> Result<Option<String>, PortError> {
-        self.chaos.crash_point("before notifier.announce").await;
-        self.chaos.crash_point("after notifier.announce").await;
-        Ok(Some("message".to_owned()))
-    }
-}
-
-struct Beeper(Arc<Mutex<Vec<Alarm>>>);
-
-#[async_trait]
-impl Pager for Beeper {
-    async fn page(&self, alarm: &Alarm) -> Result<(), PortError> {
-        self.0.lock().unwrap().push(alarm.clone());
-        Ok(())
-    }
-}
-
 // ---------------------------------------------------------------------------------- the world
-
-pub(crate) fn id(name: &str) -> PrincipalId {
-    format!("{name}@example.com").parse().unwrap()
-}
-
-fn ttl(text: &str) -> Ttl {
-    text.parse().unwrap()
-}
-
-fn person(name: &str, groups: &[&str]) -> (PrincipalId, Profile) {
-    let profile = Profile {
-        id: id(name),
-        kind: PrincipalKind::Person,
-        active: true,
-        groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
-        subjects: BTreeMap::new(),
-    };
-    (id(name), profile)
-}
-
-fn entitlement(id: &str, resource: &str, tier: &str) -> Entitlement {
-    Entitlement {
-        id: id.parse().unwrap(),
-        resource: resource.to_owned(),
-        title: String::new(),
-        how_to_use: String::new(),
-        tier: tier.parse().unwrap(),
-        parameters: ParameterRule::Free,
-    }
-}
-
-fn tier(name: &str, approvals: u8, ttl_max: Ttl) -> Tier {
-    let quota = Quota {
-        ceiling: 3,
-        per: ttl("10m"),
-    };
-    Tier {
-        name: name.parse().unwrap(),
-        ttl_default: ttl("2m"),
-        ttl_max,
-        approvals,
-        decision_window: ttl("5m"),
-        automatic: (approvals == 0).then_some(quota),
-        residual_max_secs: 3_600,
-    }
-}
-
-fn rule(right: &[Right], who: &str) -> Rule {
-    Rule {
-        name: who.to_owned(),
-        effect: Effect::Allow,
-        rights: right.iter().copied().collect(),
-        entitlements: vec!["*".parse().unwrap()],
-        principals: vec![who.parse::<Who>().unwrap()],
-    }
-}
 
 impl World {
     fn draw(plan: Plan) -> Self {
         let random = Arc::new(SeededRandom::new(plan.seed));
         let truth = Arc::new(TrueClock::new());
-        let people = [
-            person("ana", &["asker"]),
-            person("cleo", &["asker"]),
-            person("finn", &["asker"]),
-            person("bob", &["approver"]),
-            person("dora", &["approver"]),
-            person("eve", &["approver"]),
-            person("sven", &["security"]),
-        ];
-        let people = People {
-            truth: truth.clone(),
-            profiles: Mutex::new(people.into()),
-            away: Mutex::default(),
-            down_until: Mutex::default(),
+        let weather = match plan.mood {
+            Mood::Hostile => plan.weather,
+            Mood::Calm => ClockWeather::Steady,
         };
-        let standing = standing(&random);
-        let minted = minted(&random);
+        let drawn = || Duration::from_millis(random.below(2_000));
+        let mut clocks = match weather {
+            ClockWeather::Steady => Clocks {
+                ahead: drawn(),
+                behind: drawn(),
+            },
+            ClockWeather::Jumping => Clocks {
+                ahead: JUMP_MAX,
+                behind: JUMP_MAX,
+            },
+        };
+        let room = clocks.ahead + clocks.behind;
+        let standing = setting::standing(&random, room);
+        let minted = setting::minted(&random, room);
+        // A provider without a window of its own has no room for wrong clocks either.
+        let roomy = !standing.description.accepted_within.is_zero();
+        let weather = if roomy { weather } else { ClockWeather::Steady };
+        if !roomy {
+            clocks = Clocks::default();
+        }
         let provider = |nature: Nature, names: &[&str]| {
             let provider = HostileProvider::new(nature, truth.clone(), random.clone());
             names
                 .iter()
                 .fold(provider, |provider, name| provider.named(name, name))
         };
+        let diary = Diary::default();
+        *diary.clocks.lock().unwrap() = clocks;
         let world = Self {
             plan,
-            standing: provider(standing, &["ops", "admins"]),
+            weather,
+            standing: provider(standing, &["ops", "admins", "gone"]),
             minter: provider(minted, &["token"]),
-            store: Arc::new(SharedStore {
-                memory: MemoryStore::new(),
-                truth: truth.clone(),
-                journal: Mutex::default(),
-            }),
-            people: Arc::new(people),
+            store: Arc::new(MemoryStore::new()),
+            people: Arc::new(People::new(truth.clone())),
             slow_replies: Arc::default(),
-            counts: Arc::default(),
+            diary: Arc::new(diary),
             pages: Arc::default(),
             secrets: Mutex::default(),
             ttl_max: Mutex::new(ttl("1h")),
+            removed: Mutex::default(),
             calm_from: Mutex::default(),
             random,
             truth,
         };
-        let latency_max = Duration::from_millis(world.random.below(800));
-        let hostility = match plan.mood {
+        let hostility = world.hostility();
+        world.standing.set_hostility(hostility);
+        world.minter.set_hostility(hostility);
+        world
+    }
+
+    fn hostility(&self) -> Hostility {
+        let latency_max = Duration::from_millis(self.random.below(800));
+        let hostility = match self.plan.mood {
             Mood::Calm => Hostility {
                 latency_max,
                 ..Hostility::default()
@@ -338,22 +291,25 @@ impl World {
                 outage: 4,
                 foreign: 0,
                 slow: 20,
+                brink: 100,
+                brink_of_deletes: 30,
+                longest: 0,
                 latency_max,
                 retry_after_max: Duration::from_secs(20),
                 forbidden_max: Duration::from_secs(60),
                 outage_max: Duration::from_secs(120),
             },
         };
-        let hostility = match plan.focus {
+        match self.plan.focus {
             Some(focus) => Hostility {
                 late: focus.late,
+                brink: focus.late,
+                brink_of_deletes: 0,
+                longest: focus.late,
                 ..hostility
             },
             None => hostility,
-        };
-        world.standing.set_hostility(hostility);
-        world.minter.set_hostility(hostility);
-        world
+        }
     }
 
     fn replica(&self, number: u64) -> Replica {
@@ -362,139 +318,133 @@ impl World {
             crash_percent: if hostile { 100 } else { 60 },
             store_error: if hostile { 10 } else { 0 },
             directory_error: if hostile { 20 } else { 0 },
+            directory_hang: if hostile { 10 } else { 0 },
+            pager_error: if hostile { 500 } else { 0 },
         };
-        // A provider without a window of its own has no room for wrong clocks either.
-        let described = self.standing.as_seen_by(self.truth.clone()).describe();
-        let roomy = !described.accepted_within.is_zero();
-        let off = if roomy { self.random.below(2_000) } else { 0 };
-        let (ahead, behind) = if number.is_multiple_of(2) {
-            (off, 0)
-        } else {
-            (0, off)
+        let clocks = *self.diary.clocks.lock().unwrap();
+        let millis = |off: Duration| i64::try_from(off.as_millis()).unwrap();
+        // One is as far ahead as it gets and one as far behind; the third is right.
+        let ahead_ms = match (self.weather, number) {
+            (ClockWeather::Steady, 0) => millis(clocks.ahead),
+            (ClockWeather::Steady, 1) => -millis(clocks.behind),
+            (ClockWeather::Steady | ClockWeather::Jumping, _) => 0,
         };
+        let clock = Arc::new(OffsetClock::new(self.truth.clone(), ahead_ms));
         let chaos = Chaos {
+            replica: number,
             odds: Mutex::new(odds),
             random: self.random.clone(),
-            counts: self.counts.clone(),
-            deaths: watch::channel(0).0,
-        };
-        let clock = OffsetClock {
             truth: self.truth.clone(),
-            ahead: Duration::from_millis(ahead),
-            behind: Duration::from_millis(behind),
+            clock,
+            diary: self.diary.clone(),
+            deaths: broadcast::channel(16).0,
         };
         Replica {
             chaos: Arc::new(chaos),
-            clock: Arc::new(clock),
             engine: Mutex::default(),
         }
     }
 
     fn engine(&self, replica: &Replica) -> Engine {
         let chaos = &replica.chaos;
-        let provisioner = |provider: &HostileProvider| -> Arc<dyn Provisioner> {
-            let clock = sabotage::clock(self.plan.saboteur, &replica.clock);
-            let inner: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock));
-            let inner = sabotage::provisioner(self.plan.saboteur, inner);
-            Arc::new(ChaosProvisioner {
-                inner,
-                chaos: chaos.clone(),
-                slow_replies: self.slow_replies.clone(),
-                clock: replica.clock.clone(),
-                late_sends: match (self.plan.focus, self.plan.mood) {
-                    (Some(focus), _) => focus.late.into(),
-                    (None, Mood::Hostile) => 60,
-                    (None, Mood::Calm) => 0,
-                },
-            })
-        };
-        let store = ChaosStore {
-            shared: self.store.clone(),
-            chaos: chaos.clone(),
-        };
+        let saboteur = self.plan.saboteur;
         let directory = ChaosDirectory {
             people: self.people.clone(),
             chaos: chaos.clone(),
         };
-        let ttl_max = *self.ttl_max.lock().unwrap();
-        let tiers = vec![
-            tier("two", 2, ttl_max),
-            tier("one", 1, ttl_max),
-            tier("none", 0, ttl_max),
-        ];
-        let rules = vec![
-            rule(&[Right::Request], "group:asker"),
-            rule(&[Right::Approve], "group:approver"),
-            rule(&[Right::Revoke], "group:security"),
-        ];
-        let catalog: Catalog = [
-            entitlement("st/admins", "admins", "two"),
-            entitlement("st/ops", "ops", "one"),
-            entitlement("st/alias", "ops", "one"),
-            entitlement("st/auto", "ops", "none"),
-            entitlement("mt/token", "token", "one"),
-        ]
-        .into_iter()
-        .collect();
+        let directory = sabotage::directory(saboteur, Arc::new(directory));
+        let provisioner = |provider: &HostileProvider| -> Arc<dyn Provisioner> {
+            let clock = sabotage::clock(saboteur, &chaos.clock);
+            Arc::new(ChaosProvisioner {
+                inner: Arc::new(provider.as_seen_by(clock)),
+                chaos: chaos.clone(),
+                slow_replies: self.slow_replies.clone(),
+            })
+        };
         let name = |name: &str| name.parse::<ProviderName>().unwrap();
+        let standing = provisioner(&self.standing);
+        let provisioners = BTreeMap::from([
+            (
+                name("st"),
+                sabotage::provisioner(saboteur, standing.clone(), &directory),
+            ),
+            (
+                name("mt"),
+                sabotage::provisioner(saboteur, provisioner(&self.minter), &directory),
+            ),
+        ]);
+        let store = Tapped {
+            inner: self.store.clone(),
+            tap: ChaosTap {
+                chaos: chaos.clone(),
+            },
+        };
+        let denied = self.people.lacking(Loss::Rule);
         let parts = EngineParts {
-            store: sabotage::store(self.plan.saboteur, Arc::new(store)),
-            directory: sabotage::directory(self.plan.saboteur, Arc::new(directory)),
-            provisioners: BTreeMap::from([
-                (name("st"), provisioner(&self.standing)),
-                (name("mt"), provisioner(&self.minter)),
-            ]),
+            store: sabotage::store(saboteur, Arc::new(store), &chaos.clock, &standing),
+            directory,
+            provisioners,
             notifiers: vec![Arc::new(Herald {
                 chaos: chaos.clone(),
             })],
-            pager: Arc::new(Beeper(self.pages.clone())),
-            clock: replica.clock.clone(),
+            pager: Arc::new(Beeper {
+                chaos: chaos.clone(),
+                pages: self.pages.clone(),
+            }),
+            clock: chaos.clock.clone(),
             random: self.random.clone(),
-            policy: Policy::new(tiers, rules).unwrap(),
-            catalog,
+            policy: policy(*self.ttl_max.lock().unwrap(), &denied),
+            catalog: catalog(&self.removed.lock().unwrap()),
         };
-        Engine::new(parts, ClockTrust::Compared).unwrap()
+        Engine::new(parts, sabotage::trust(saboteur)).unwrap()
+    }
+
+    /// Every replica takes the configuration as it is now.
+    pub(crate) fn configure(&self, replicas: &[Arc<Replica>]) {
+        for replica in replicas {
+            replica.chaos.die();
+        }
     }
 
     /// From now on nothing fails, so that everything can come to its end.
     fn make_peace(&self, replicas: &[Arc<Replica>]) {
         *self.calm_from.lock().unwrap() = Some(self.truth.now());
-        self.standing.set_hostility(Hostility::default());
-        self.minter.set_hostility(Hostility::default());
-        self.standing.outage_until(Timestamp::MIN);
-        self.minter.outage_until(Timestamp::MIN);
+        *self.people.away.lock().unwrap() = None;
+        for provider in [&self.standing, &self.minter] {
+            provider.set_hostility(Hostility::default());
+            provider.outage_until(Timestamp::MIN);
+            provider.forbidden_until(Timestamp::MIN);
+            provider.cure();
+        }
         for replica in replicas {
             *replica.chaos.odds.lock().unwrap() = Odds::default();
         }
     }
 
-    /// Waits until nothing is owed any more; false where that takes for ever.
-    async fn until_over(&self) -> bool {
+    /// Waits until nothing is owed any more.
+    async fn until_over(&self) -> Ended {
         let minutes = if self.plan.saboteur.is_some() {
-            30
+            10
         } else {
             180
         };
+        let ended = || {
+            let records = self.store.records();
+            if records.iter().all(|it| it.status().is_over()) {
+                Ended::All
+            } else {
+                Ended::NotAll
+            }
+        };
         for _ in 0..minutes {
             tokio::time::sleep(Duration::from_secs(60)).await;
-            let open = self
-                .store
-                .memory
-                .records()
-                .iter()
-                .any(|it| !it.status().is_over());
-            if !open {
+            if ended() == Ended::All {
                 // Whatever was still under way at the provider lands within this time.
                 tokio::time::sleep(Duration::from_secs(600)).await;
-                return self
-                    .store
-                    .memory
-                    .records()
-                    .iter()
-                    .all(|it| it.status().is_over());
+                return ended();
             }
         }
-        false
+        Ended::NotAll
     }
 
     pub(crate) async fn records(&self) -> Vec<AccessRequest> {
@@ -502,81 +452,13 @@ impl World {
             limit: 100_000,
             ..Query::default()
         };
-        self.store.memory.query(&query).await.unwrap()
+        self.store.query(&query).await.unwrap()
     }
 }
 
-fn seconds(random: &SeededRandom, most: u64) -> Duration {
-    Duration::from_secs(random.below(most + 1))
-}
-
-/// The room for wrong clocks in every V that is not zero.
-pub(crate) const SKEW: Duration = Duration::from_secs(5);
-
-fn standing(random: &SeededRandom) -> Nature {
-    let (v, a, apply, visible) = match random.below(4) {
-        0 => (Duration::ZERO, Duration::ZERO, Apply::AtOnce, true),
-        1 => (
-            SKEW + seconds(random, 10),
-            Duration::ZERO,
-            Apply::AtOnce,
-            true,
-        ),
-        2 => (
-            SKEW + seconds(random, 60),
-            seconds(random, 30),
-            Apply::Later,
-            true,
-        ),
-        _ => (
-            SKEW + seconds(random, 60),
-            seconds(random, 30),
-            Apply::Later,
-            false,
-        ),
-    };
-    Nature {
-        realm: REALM.to_owned(),
-        description: Description {
-            kind: Kind::Standing,
-            native_expiry: NativeExpiry::None,
-            revocable: true,
-            pending_visible: visible,
-            listable: true,
-            accepted_within: v,
-            applied_within: a,
-            residual: Duration::ZERO,
-        },
-        apply,
-        skew_allowance: SKEW,
-    }
-}
-
-fn minted(random: &SeededRandom) -> Nature {
-    let life = Duration::from_secs(60 + random.below(600));
-    let (native_expiry, revocable, listable) = match random.below(4) {
-        0 => (NativeExpiry::Exact, true, true),
-        1 => (NativeExpiry::None, true, true),
-        2 => (NativeExpiry::AtMost(life), true, false),
-        _ => (NativeExpiry::AtMost(life), false, false),
-    };
-    Nature {
-        realm: "mint".to_owned(),
-        description: Description {
-            kind: Kind::Minted,
-            native_expiry,
-            revocable,
-            pending_visible: false,
-            listable,
-            accepted_within: SKEW + seconds(random, 30),
-            applied_within: Duration::ZERO,
-            residual: if revocable {
-                Duration::ZERO
-            } else {
-                Duration::from_secs(900)
-            },
-        },
-        apply: Apply::AtOnce,
-        skew_allowance: SKEW,
-    }
+/// Whether everything came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    All,
+    NotAll,
 }

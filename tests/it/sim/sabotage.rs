@@ -1,5 +1,7 @@
-//! The shortcuts that break the lifecycle, each as a port that lies to the real engine. The checker
-//! must catch every one of them.
+//! Broken variants of the whole: test-only ports that take one of the shortcuts of the design's
+//! section 5, or keep one promise less. Each must be caught by the judge.
+
+mod forger;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -7,26 +9,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jit_core::Timestamp;
-use jit_core::audit::{ChainHead, Fact, Sealed};
 use jit_core::catalog::Entitlement;
-use jit_core::lifecycle::wake;
+use jit_core::engine::ClockTrust;
 use jit_core::ports::{
-    Change, Clock, Commit, CommitError, Delivery, Directory, Due, GrantCall, Idempotency, Inbox,
-    InboxItem, InspectCall, Minted, Page, PortError, Provisioner, Query, RequestStore, RevokeCall,
-    Row, SlotChange, Standing,
+    Clock, Directory, GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RequestStore,
+    RevokeCall, Standing,
 };
 use jit_core::principal::{PrincipalId, Profile};
-use jit_core::provider::{Answer, Description, Kind, Parameters, Presence, SlotKey, Target};
-use jit_core::request::{AccessRequest, Cause, End, Grant, Phase, RequestId, Slot, Stage, Status};
-use jit_testkit::sample;
+use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::request::RequestId;
 
 use super::chaos::OffsetClock;
-use super::{REALM, SKEW};
+use super::setting::REALM;
+use super::tap::Tapped;
+use forger::Forger;
 
 /// A shortcut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Saboteur {
-    /// Grants while it looks, before anything is recorded.
+    /// Sends the grant call before its intent is saved.
     GrantFirst,
     /// A grant call that timed out counts as failed.
     TimeoutMeansFailed,
@@ -36,7 +37,8 @@ pub(crate) enum Saboteur {
     NoSettling,
     /// Settles for V + A, less a second.
     SettlesTooShort,
-    /// Forgets that a call may be accepted late: a connection that was opened long before.
+    /// Sends on a connection that was opened long before, by the clock of that time: nothing tells
+    /// when the call was made.
     PooledConnection,
     /// Checks the time, pauses, signs and sends.
     CheckThenPause,
@@ -58,32 +60,87 @@ pub(crate) enum Saboteur {
     ForgetsEarlierCalls,
     /// Knows people as they were when it first met them.
     StaleAuthority,
+    /// Sends at `now == send_before` too.
+    SendsAtItsLimit,
+    /// Asks the directory before it takes anything away.
+    AsksBeforeRevoking,
+    /// Makes one call at a time.
+    OneAtATime,
+    /// After a delete that failed it waits five minutes.
+    PutsOffForLong,
+    /// Writes no outcome of a call down.
+    ForgetsOutcomes,
+    /// Believes its clock, whatever others committed.
+    TrustsItsClock,
+    /// Does not read that it is paused.
+    NeverPaused,
+    /// Takes every name for a person.
+    NamesArePeople,
 }
 
-// ------------------------------------------------------------------------------- provisioners
+// ------------------------------------------------------------------------------------- clocks
+
+/// A clock that shows an earlier instant.
+struct Behind {
+    inner: Arc<OffsetClock>,
+    by: Duration,
+}
+
+impl Clock for Behind {
+    fn now(&self) -> Timestamp {
+        self.inner.now() - self.by
+    }
+}
+
+/// What the clock showed when the connection was opened.
+struct Stopped(Timestamp);
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
 
 /// The clock by which a call is checked.
 pub(crate) fn clock(saboteur: Option<Saboteur>, honest: &Arc<OffsetClock>) -> Arc<dyn Clock> {
+    let behind = |by| {
+        Arc::new(Behind {
+            inner: honest.clone(),
+            by,
+        })
+    };
     match saboteur {
         // A minute passes between the check and the call.
-        Some(Saboteur::CheckThenPause) => Arc::new(OffsetClock {
-            truth: honest.truth.clone(),
-            ahead: honest.ahead,
-            behind: honest.behind + Duration::from_secs(60),
-        }),
+        Some(Saboteur::CheckThenPause) => behind(Duration::from_secs(60)),
+        // `now <= send_before`, on a clock of microseconds.
+        Some(Saboteur::SendsAtItsLimit) => behind(Duration::from_micros(1)),
+        Some(Saboteur::PooledConnection) => Arc::new(Stopped(honest.now())),
         _ => honest.clone(),
     }
 }
 
+/// Whether the engine learns from what others committed.
+pub(crate) fn trust(saboteur: Option<Saboteur>) -> ClockTrust {
+    match saboteur {
+        Some(Saboteur::TrustsItsClock) => ClockTrust::Trusted,
+        _ => ClockTrust::Compared,
+    }
+}
+
+// ------------------------------------------------------------------------------- provisioners
+
 pub(crate) fn provisioner(
     saboteur: Option<Saboteur>,
     inner: Arc<dyn Provisioner>,
+    directory: &Arc<dyn Directory>,
 ) -> Arc<dyn Provisioner> {
     match saboteur {
         Some(saboteur) => Arc::new(Liar {
             saboteur,
             inner,
+            directory: directory.clone(),
             deleted: Mutex::default(),
+            line: tokio::sync::Mutex::default(),
         }),
         None => inner,
     }
@@ -92,7 +149,9 @@ pub(crate) fn provisioner(
 struct Liar {
     saboteur: Saboteur,
     inner: Arc<dyn Provisioner>,
+    directory: Arc<dyn Directory>,
     deleted: Mutex<BTreeSet<RequestId>>,
+    line: tokio::sync::Mutex<()>,
 }
 
 impl Liar {
@@ -103,6 +162,14 @@ impl Liar {
             target.realm = REALM.to_owned();
         }
         target
+    }
+
+    /// Waits for its turn, where only one call is made at a time.
+    async fn turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        match self.saboteur {
+            Saboteur::OneAtATime => Some(self.line.lock().await),
+            _ => None,
+        }
     }
 }
 
@@ -115,11 +182,11 @@ impl Provisioner for Liar {
                 said.accepted_within = Duration::ZERO;
                 said.applied_within = Duration::ZERO;
             }
+            // The room for wrong clocks in V is used to the last millisecond (see `setting`).
             Saboteur::SettlesTooShort => {
-                let less = SKEW + Duration::from_secs(1);
+                let less = Duration::from_secs(1);
                 said.accepted_within = said.accepted_within.saturating_sub(less);
             }
-            Saboteur::PooledConnection => said.accepted_within = Duration::ZERO,
             _ => {}
         }
         said
@@ -138,20 +205,14 @@ impl Provisioner for Liar {
         if self.saboteur == Saboteur::TwoRecordsForOneSlot && target.realm == REALM {
             target.realm = entitlement.id.to_string();
         }
-        if self.saboteur == Saboteur::GrantFirst && self.describe().kind == Kind::Standing {
-            let call = GrantCall {
-                request: sample::id(9),
-                target: &target,
-                parameters,
-                expires_at: Timestamp::MAX,
-                send_before: Timestamp::MAX,
-            };
-            self.inner.grant(call).await?;
-        }
         Ok(target)
     }
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        if self.saboteur == Saboteur::GrantFirst {
+            // It was sent already, before its intent was saved.
+            return Ok(Answer::Accepted);
+        }
         self.inner
             .grant(GrantCall {
                 target: &self.real(call.target),
@@ -165,7 +226,12 @@ impl Provisioner for Liar {
     }
 
     async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
+        let _turn = self.turn().await;
         let request = call.request;
+        if self.saboteur == Saboteur::AsksBeforeRevoking {
+            let who: PrincipalId = call.target.subject.as_str().parse().unwrap();
+            self.directory.profile(&who).await?;
+        }
         let answer = self
             .inner
             .revoke(RevokeCall {
@@ -178,6 +244,7 @@ impl Provisioner for Liar {
     }
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
+        let _turn = self.turn().await;
         let believed = self.saboteur == Saboteur::DeleteMeansRevoked;
         if believed && self.deleted.lock().unwrap().contains(&call.request) {
             return Ok(Presence::Absent);
@@ -210,7 +277,20 @@ pub(crate) fn directory(
             inner,
             met: Mutex::default(),
         }),
+        Some(Saboteur::NamesArePeople) => Arc::new(Literal(inner)),
         _ => inner,
+    }
+}
+
+/// Everybody is who they say they are.
+struct Literal(Arc<dyn Directory>);
+
+#[async_trait]
+impl Directory for Literal {
+    async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
+        let found = self.0.profile(id).await?;
+        let id = id.clone();
+        Ok(found.map(|profile| Profile { id, ..profile }))
     }
 }
 
@@ -239,217 +319,19 @@ impl Directory for Elder {
 pub(crate) fn store(
     saboteur: Option<Saboteur>,
     inner: Arc<dyn RequestStore>,
+    clock: &Arc<OffsetClock>,
+    standing: &Arc<dyn Provisioner>,
 ) -> Arc<dyn RequestStore> {
     match saboteur {
-        Some(saboteur) => Arc::new(Forger {
-            saboteur,
+        Some(saboteur) => Arc::new(Tapped {
             inner,
-            mine: Mutex::default(),
+            tap: Forger {
+                saboteur,
+                clock: clock.clone(),
+                standing: standing.clone(),
+                mine: Mutex::default(),
+            },
         }),
         None => inner,
-    }
-}
-
-struct Forger {
-    saboteur: Saboteur,
-    inner: Arc<dyn RequestStore>,
-    mine: Mutex<BTreeSet<RequestId>>,
-}
-
-fn grant_of(record: &mut AccessRequest) -> Option<&mut Grant> {
-    match &mut record.stage {
-        Stage::Granted(grant) => Some(grant),
-        _ => None,
-    }
-}
-
-impl Forger {
-    /// What the shortcut writes instead.
-    async fn forge(&self, commit: &mut Commit) -> Result<(), PortError> {
-        if self.saboteur == Saboteur::HandOverAtApproval {
-            return self.hand_over(commit).await;
-        }
-        for change in &mut commit.changes {
-            self.forge_change(change);
-        }
-        Ok(())
-    }
-
-    fn forge_change(&self, change: &mut Change) {
-        let failed = change.events.iter().any(|sealed| {
-            let what = sealed.event().unwrap().event.what;
-            let unknown = |answer| matches!(answer, jit_core::audit::CallResult::Unknown { .. });
-            matches!(what, Fact::GrantAnswered { answer, .. } if unknown(answer))
-        });
-        let settles_for = change.record.parts.first().provider.settles_for();
-        let updated_at = change.record.updated_at;
-        let Some(grant) = grant_of(&mut change.record) else {
-            return;
-        };
-        match (self.saboteur, &mut grant.phase) {
-            (Saboteur::TimeoutMeansFailed, phase) if failed => {
-                *phase = Phase::Closed {
-                    end: End::Gone {
-                        cause: Cause::Failed,
-                    },
-                };
-            }
-            (Saboteur::SettlesFromAbsence, _) => grant.slot_send_before = None,
-            (Saboteur::ForgetsEarlierCalls, Phase::Provisioning { .. }) => {
-                grant.slot_send_before = grant.send_before;
-            }
-            (Saboteur::SettlesAnew, Phase::Settling { watch, .. }) => {
-                watch.until = updated_at + settles_for;
-            }
-            _ => return,
-        }
-        change.wake = wake(&change.record);
-    }
-
-    /// The slot goes to whoever is approved, before anything is known of their grant.
-    async fn hand_over(&self, commit: &mut Commit) -> Result<(), PortError> {
-        let [change] = commit.changes.as_slice() else {
-            return Ok(());
-        };
-        let newly = change
-            .events
-            .iter()
-            .any(|sealed| matches!(sealed.event().unwrap().event.what, Fact::Granted { .. }));
-        let part = change.record.parts.first();
-        if !newly || part.provider.kind == Kind::Minted {
-            return Ok(());
-        }
-        let Some(slot) = self.inner.slot(&part.slot_key()).await? else {
-            return Ok(());
-        };
-        let Some(owner) = self.inner.load(slot.owner).await? else {
-            return Ok(());
-        };
-        if owner.status() != Status::Active {
-            return Ok(());
-        }
-        let by = change.record.id;
-        let mut closed = owner.clone();
-        closed.version += 1;
-        closed.updated_at = change.record.updated_at;
-        let end = End::Superseded { by };
-        grant_of(&mut closed).unwrap().phase = Phase::Closed { end };
-        let sealed = sample::seal(&mut closed, change.record.updated_at, Fact::Closed { end });
-        commit.slots.push(SlotChange {
-            slot: Slot {
-                key: slot.key,
-                owner: by,
-            },
-            expected: Some(slot.owner),
-        });
-        commit.changes.push(Change {
-            record: closed,
-            expected: Some(owner.version),
-            events: vec![sealed],
-            wake: None,
-        });
-        Ok(())
-    }
-
-    async fn is_hidden(&self, id: RequestId, now: Timestamp) -> Result<bool, PortError> {
-        let Some(record) = self.inner.load(id).await? else {
-            return Ok(true);
-        };
-        let Some(grant) = record.grant() else {
-            return Ok(false);
-        };
-        Ok(match (self.saboteur, &grant.phase) {
-            (Saboteur::TtlOnLiveRow, _) => grant.expires_at <= now,
-            (Saboteur::GivesUp, Phase::Revoking { ending }) => ending.attempts >= 3,
-            (Saboteur::TimerInMemory, Phase::Active) => !self.mine.lock().unwrap().contains(&id),
-            _ => false,
-        })
-    }
-}
-
-#[async_trait]
-impl RequestStore for Forger {
-    async fn commit(&self, mut commit: Commit) -> Result<(), CommitError> {
-        self.forge(&mut commit).await?;
-        let mine: Vec<RequestId> = commit.changes.iter().map(|it| it.record.id).collect();
-        self.inner.commit(commit).await?;
-        self.mine.lock().unwrap().extend(mine);
-        Ok(())
-    }
-
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
-        let mut shown = vec![];
-        for due in self.inner.due(now, limit).await? {
-            if !self.is_hidden(due.id, now).await? {
-                shown.push(due);
-            }
-        }
-        Ok(shown)
-    }
-
-    async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
-        self.inner.load(id).await
-    }
-    async fn slot(&self, key: &SlotKey) -> Result<Option<Slot>, PortError> {
-        self.inner.slot(key).await
-    }
-    async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> {
-        self.inner.newest_commit().await
-    }
-    async fn deliveries_due(
-        &self,
-        notifiers: &[String],
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, PortError> {
-        self.inner.deliveries_due(notifiers, now, limit).await
-    }
-    async fn delivery_update(&self, delivery: Delivery) -> Result<(), CommitError> {
-        self.inner.delivery_update(delivery).await
-    }
-    async fn events(&self, id: RequestId) -> Result<Vec<Sealed>, PortError> {
-        self.inner.events(id).await
-    }
-    async fn system_events(&self, after: u64, limit: usize) -> Result<Vec<Sealed>, PortError> {
-        self.inner.system_events(after, limit).await
-    }
-    async fn system_head(&self) -> Result<ChainHead, PortError> {
-        self.inner.system_head().await
-    }
-    async fn query(&self, query: &Query) -> Result<Vec<AccessRequest>, PortError> {
-        self.inner.query(query).await
-    }
-    async fn by_suffix(&self, suffix: &str) -> Result<Vec<RequestId>, PortError> {
-        self.inner.by_suffix(suffix).await
-    }
-    async fn chains(
-        &self,
-        after: Option<RequestId>,
-        limit: usize,
-    ) -> Result<Vec<RequestId>, PortError> {
-        self.inner.chains(after, limit).await
-    }
-    async fn idempotency(&self, key: &str) -> Result<Option<Idempotency>, PortError> {
-        self.inner.idempotency(key).await
-    }
-    async fn row(&self, table: &'static str, key: &str) -> Result<Option<Row>, PortError> {
-        self.inner.row(table, key).await
-    }
-    async fn rows(&self, table: &'static str) -> Result<Vec<Row>, PortError> {
-        self.inner.rows(table).await
-    }
-    async fn inbox_put(
-        &self,
-        key: &str,
-        input: &str,
-        received_at: Timestamp,
-    ) -> Result<Inbox, PortError> {
-        self.inner.inbox_put(key, input, received_at).await
-    }
-    async fn inbox_take(&self, now: Timestamp, limit: usize) -> Result<Vec<InboxItem>, PortError> {
-        self.inner.inbox_take(now, limit).await
-    }
-    async fn inbox_done(&self, key: &str) -> Result<(), PortError> {
-        self.inner.inbox_done(key).await
     }
 }

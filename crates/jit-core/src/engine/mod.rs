@@ -21,7 +21,7 @@ pub use tend::LEFT_ALONE;
 
 use crate::audit::{Actor, ChainHead, SystemFact};
 use crate::catalog::{Catalog, ProviderName};
-use crate::lifecycle::{Readiness, Refusal, Rules, Transition};
+use crate::lifecycle::{CLOCKS_DIFFER, Readiness, Refusal, Rules, Transition};
 use crate::policy::Policy;
 use crate::ports::{
     Clock, Commit, CommitError, Counter, DeliveryKey, Directory, Due, ErrorKind, Idempotency,
@@ -40,7 +40,7 @@ const TRIES: u32 = 5;
 /// How often a fact of no request is sealed again behind another writer's.
 const APPENDS: u32 = 50;
 /// Offsets of our clock above this stop everything that gives access.
-const CLOCK_OFF: Duration = Duration::from_secs(5);
+const CLOCK_OFF: Duration = CLOCKS_DIFFER;
 /// For how long an offset counts after it was seen.
 const CLOCK_MEMORY: Duration = Duration::from_secs(600);
 /// The small row that holds the pause flag.
@@ -126,11 +126,21 @@ pub enum ClockTrust {
 /// What commits of others said about our clock.
 #[derive(Debug, Default)]
 struct ClockWatch {
-    /// How far the newest commit was ever ahead. It never shrinks, so that `now` never goes back.
+    /// How far the newest commit was ahead, and by our clock when.
     lead: Duration,
+    led_since: Timestamp,
     /// How far our clock was behind lately.
     behind: Duration,
     seen_at: Timestamp,
+}
+
+impl ClockWatch {
+    /// What is left of the lead. It shrinks slower than the clock runs, so that `now` never goes
+    /// back; and it shrinks in every process alike, so that they do not hand it on to each other
+    /// for ever.
+    fn lead_at(&self, clock: Timestamp) -> Duration {
+        self.lead.saturating_sub(clock.since(self.led_since) / 4)
+    }
 }
 
 /// The domain at work. Cheap to share behind an `Arc`; any number may run on one store.
@@ -204,12 +214,13 @@ impl Engine {
     // ---------------------------------------------------------------------------------- clock
 
     /// The instant by which everything is judged: our clock, and as far ahead of it as the newest
-    /// commit was when it was seen (K1). It goes on at the pace of our clock.
+    /// commit was when it was seen (K1). While it is ahead it goes on at three quarters of the pace
+    /// of our clock, so that one commit from the future is made up for in time.
     pub fn now(&self) -> Timestamp {
         let clock = self.parts.clock.now();
         match self.trust {
             ClockTrust::Trusted => clock,
-            ClockTrust::Compared => clock + self.watch().lead,
+            ClockTrust::Compared => clock + self.watch().lead_at(clock),
         }
     }
 
@@ -236,7 +247,10 @@ impl Engine {
             return;
         }
         let mut watch = self.watch();
-        watch.lead = watch.lead.max(behind);
+        if behind > watch.lead_at(clock) {
+            watch.lead = behind;
+            watch.led_since = clock;
+        }
         if behind >= watch.behind || clock >= watch.seen_at + CLOCK_MEMORY {
             watch.behind = behind;
             watch.seen_at = clock;

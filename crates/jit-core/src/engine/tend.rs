@@ -301,11 +301,12 @@ impl Engine {
         let Phase::Revoking { ending } = &grant.phase else {
             return Ok(());
         };
-        let epoch = grant.epoch;
+        let (epoch, attempt) = (grant.epoch, ending.attempts);
         if ending.accepted_at.is_some() || !taken.parts.first().provider.revocable {
             let read_back = self.told(&taken, self.inspect(&taken).await);
             let answered = Command::RevokeAnswered {
                 epoch,
+                attempt,
                 answer: None,
                 read_back,
             };
@@ -319,6 +320,7 @@ impl Engine {
         };
         let answered = Command::RevokeAnswered {
             epoch,
+            attempt,
             answer: Some(answer),
             read_back,
         };

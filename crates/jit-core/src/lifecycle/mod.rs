@@ -44,6 +44,9 @@ pub const TAKEN_FOR: Duration = Duration::from_secs(5);
 pub const WAIT_AGAIN: Duration = Duration::from_secs(5);
 /// An Active grant's person is looked up again after this long.
 pub const CHECK_EVERY: Duration = Duration::from_secs(300);
+/// The clocks of processes and providers may differ by this. What a provider's own clock ends is
+/// believed to be over only so much later.
+pub const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
 /// The longest pause between two tries of a revoke.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
@@ -272,6 +275,8 @@ pub enum Command {
     RevokeAnswered {
         /// Under which epoch.
         epoch: u32,
+        /// The number of the try.
+        attempt: u32,
         /// What the provider said; none where no delete was sent.
         answer: Option<Result<Answer, Failure>>,
         /// What reading it back showed.
@@ -393,11 +398,15 @@ pub fn decide(
         )),
         Command::RevokeAnswered {
             epoch,
+            attempt,
             answer,
             read_back,
         } => Ok(revoking::revoke_answered(
             request,
-            *epoch,
+            revoking::Sent {
+                epoch: *epoch,
+                attempt: *attempt,
+            },
             answer.as_ref(),
             read_back,
             now,

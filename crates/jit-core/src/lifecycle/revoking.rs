@@ -3,16 +3,23 @@
 use std::time::Duration;
 
 use super::grant::{Work, close, enter_revoking, said_of};
-use super::{Failure, Transition, WAIT_AGAIN};
+use super::{CLOCKS_DIFFER, Failure, Transition, WAIT_AGAIN};
 use crate::audit::Fact;
 use crate::provider::{Answer, ErrorKind, Presence};
 use crate::request::{AccessRequest, Cause, Ending, Phase, Watch};
 use crate::time::Timestamp;
 
+/// Which delete was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) epoch: u32,
+    pub(super) attempt: u32,
+}
+
 /// What became of a delete and its read-back (S2).
 pub(super) fn revoke_answered(
     request: &AccessRequest,
-    epoch: u32,
+    Sent { epoch, attempt }: Sent,
     answer: Option<&Result<Answer, Failure>>,
     read_back: &Result<Presence, Failure>,
     now: Timestamp,
@@ -20,12 +27,29 @@ pub(super) fn revoke_answered(
     let Some(grant) = request.grant() else {
         return Transition::default();
     };
-    let Phase::Revoking { ending } = &grant.phase else {
-        return Transition::default();
+    let outcome = |answer| Fact::RevokeAnswered {
+        attempt,
+        answer: said_of(answer),
+        read_back: read_back.ok(),
     };
-    if grant.epoch != epoch {
-        return Transition::default();
-    }
+    let ending = match &grant.phase {
+        Phase::Revoking { ending } if grant.epoch == epoch => ending,
+        Phase::Revoking { .. }
+        | Phase::Settling { .. }
+        | Phase::Closed { .. }
+        | Phase::Approved
+        | Phase::Provisioning { .. }
+        | Phase::Active
+        | Phase::Cancelled { .. } => {
+            // Another worker took the record on meanwhile. The delete was sent all the same, so
+            // what became of it is written down (S16).
+            let work = Work::on(request, now);
+            return match answer {
+                Some(answer) => work.say(outcome(answer)).done(),
+                None => Transition::default(),
+            };
+        }
+    };
     let provider = request.parts.first().provider;
     let mut ending = ending.clone();
     let mut nothing_to_try = !provider.revocable;
@@ -55,12 +79,8 @@ pub(super) fn revoke_answered(
     let mut work = Work::on(request, now);
     if let Some(answer) = answer {
         let ends = matches!(presence, Ok(Presence::Absent | Presence::GoneBy(_)));
-        if ends || answer.is_ok() || ending.attempts.is_power_of_two() {
-            work = work.say(Fact::RevokeAnswered {
-                attempt: ending.attempts,
-                answer: said_of(answer),
-                read_back: read_back.ok(),
-            });
+        if ends || answer.is_ok() || attempt.is_power_of_two() {
+            work = work.say(outcome(answer));
         }
     }
     match presence {
@@ -77,7 +97,8 @@ pub(super) fn revoke_answered(
         Ok(Presence::GoneBy(until)) if nothing_to_try => {
             let watch = Watch {
                 absent_at: now,
-                until,
+                // By our clock, which may be ahead of the provider's.
+                until: until + CLOCKS_DIFFER,
                 looks: 0,
                 by_provider_clock: true,
             };

@@ -354,6 +354,61 @@ async fn k1_time_goes_on_after_a_commit_from_the_future() {
 }
 
 #[tokio::test]
+async fn k1_one_commit_from_the_future_is_made_up_for_in_time() {
+    let stage = Stage::new();
+    let ahead = Arc::new(ManualClock::at(stage.now() + secs(60)));
+    let other = stage.other(ahead.clone(), 1);
+    other.open(&via("cleo"), stage.ask("10m")).await.unwrap();
+    // Its clock is set right. Both processes go on, and tell each other what time it is.
+    ahead.set(stage.now());
+    let lead = |engine: &jit_core::Engine| engine.now().since(stage.now());
+    let mut before = secs(61);
+    for _ in 0..30 {
+        stage.clock.advance(secs(10));
+        ahead.set(stage.now());
+        for engine in [&stage.engine, &other] {
+            for due in engine.due(100).await.unwrap() {
+                engine.tend(due.id).await.unwrap();
+            }
+            engine.checkpoint().await.unwrap();
+        }
+        let now = lead(&stage.engine).max(lead(&other));
+        assert!(now < before || now.is_zero(), "{now:?} after {before:?}");
+        before = now;
+    }
+    assert!(before.is_zero(), "{before:?}");
+    stage.pass(600).await;
+    assert!(stage.engine.clock_behind().is_zero());
+    stage.open("ana", "10m").await;
+}
+
+#[tokio::test]
+async fn s16_a_delete_that_is_answered_after_another_worker_went_on_has_its_outcome() {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    stage.say("ana", request.id, Verb::End).await.unwrap();
+    stage.work().await;
+    let record = stage.load(request.id).await;
+    assert_eq!(record.status(), Status::Settling);
+    let rules = jit_core::lifecycle::Rules {
+        policy: stage.engine.policy(),
+        catalog: stage.engine.catalog(),
+    };
+    let late = jit_core::lifecycle::Command::RevokeAnswered {
+        epoch: record.grant().unwrap().epoch,
+        attempt: 7,
+        answer: Some(Ok(Answer::Applied)),
+        read_back: Ok(Presence::Absent),
+    };
+    let said = jit_core::lifecycle::decide(rules, &record, &late, stage.now()).unwrap();
+    let change = &said.changes[0];
+    assert_eq!(change.record.stage, record.stage, "it changes nothing");
+    let event = change.events[0].event().unwrap();
+    let answered = matches!(event.event.what, Fact::RevokeAnswered { attempt: 7, .. });
+    assert!(answered, "{event:?}");
+}
+
+#[tokio::test]
 async fn k1_a_process_that_starts_with_a_slow_clock_learns_it_from_the_store() {
     let stage = Stage::new();
     let request = stage.active("10m").await;
@@ -390,9 +445,14 @@ async fn s2_a_credential_that_only_its_own_clock_ends_is_not_closed_before_that(
     stage.pass(60).await;
     assert!(stage.provider.ledger().works(&secret));
     assert_eq!(stage.status(request.id).await, Status::Settling);
-    stage.clock.advance(secs(3_300));
+    // Our clock may be five seconds ahead of the provider's.
+    let ends = request.opened_at + secs(3_600);
+    stage.clock.set(ends + secs(4));
     stage.work().await;
     assert!(!stage.provider.ledger().works(&secret));
+    assert_eq!(stage.status(request.id).await, Status::Settling);
+    stage.clock.set(ends + secs(5));
+    stage.work().await;
     assert_eq!(stage.status(request.id).await, Status::Closed);
     assert!(
         stage.pager.0.lock().unwrap().is_empty(),

@@ -1,6 +1,7 @@
 //! The hostile provider as one process sees it: the adapter. How each call goes was drawn before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jit_core::Timestamp;
@@ -14,7 +15,14 @@ use jit_core::provider::{Answer, Description, Kind, Parameters, Presence, Target
 
 use super::ledger::{Fate, Operation};
 use super::world::{Look, Order};
-use super::{Access, Fault, HostileProvider, PAGE_SIZE, State, Trip, failure, pause};
+use super::{
+    Access, Asked, Brink, Fault, Gated, HostileProvider, PAGE_SIZE, State, Trip, failure, pause,
+};
+
+/// The longest that a process stands still before it sends.
+const LONGEST_PAUSE: Duration = Duration::from_secs(40);
+/// The smallest step of tokio's clock.
+const TICK: Duration = Duration::from_millis(1);
 
 /// A process's connection to the provider.
 #[derive(Clone)]
@@ -35,9 +43,18 @@ impl HostileHandle {
     /// Signs, checks, transmits once and waits for the answer; the call's number in the ledger.
     async fn write(&self, name: &'static str, order: Order) -> Result<usize, PortError> {
         let provider = &self.provider;
-        let trip = provider.plan(Access::Write);
+        let slot = order.target.slot_key(&order.parameters);
+        let trip = provider.plan(Asked {
+            access: Access::Write,
+            operation: Some(order.operation),
+            slot: Some(&slot),
+        });
         let mut fuse = Fuse::new(provider, "dropped_before_sending");
         pause(trip.before).await;
+        if let Some(brink) = trip.brink {
+            provider.settled().count("brink");
+            self.stand_still(brink, order.send_before).await;
+        }
         fuse.blows_as = "dropped_after_sending";
         let sent = self.transmit(name, order, &trip);
         pause(trip.out).await;
@@ -55,6 +72,17 @@ impl HostileHandle {
         }
     }
 
+    /// The process is held up until its clock shows the last instant at which it may still send,
+    /// or the next. Nothing holds it up for longer than [`LONGEST_PAUSE`].
+    async fn stand_still(&self, brink: Brink, send_before: Timestamp) {
+        let spare = match brink {
+            Brink::Before => TICK,
+            Brink::At => Duration::ZERO,
+        };
+        let left = send_before.since(self.clock.now()).min(LONGEST_PAUSE);
+        pause(left.saturating_sub(spare)).await;
+    }
+
     /// Signs, checks and sends in one step: what was sent happens whether or not anybody waits.
     fn transmit(&self, name: &'static str, order: Order, trip: &Trip) -> Result<usize, PortError> {
         let provider = &self.provider;
@@ -63,14 +91,19 @@ impl HostileHandle {
             return Err(failure(name, Effect::None, ErrorKind::Unavailable));
         }
         let now = provider.shared.clock.now();
-        if let Err(error) = provider.gate(trip, name) {
+        let slot = order.target.slot_key(&order.parameters);
+        let gated = Gated {
+            operation: name,
+            access: Access::Write,
+            slot: Some(&slot),
+        };
+        if let Err(error) = provider.gate(trip, gated) {
             let mut state = provider.settled();
             state.world.turn_away(order, trip.plan, error.kind, now);
             return Err(error);
         }
         let mut state = provider.settled();
         if let Some(after) = trip.foreign_after {
-            let slot = order.target.slot_key(&order.parameters);
             state.world.foreign_later(slot, now + after);
         }
         if let Some(fault) = trip.fault {
@@ -117,7 +150,7 @@ impl Provisioner for HostileHandle {
     ) -> Result<Target, PortError> {
         let find = |state: &mut State| state.names.get(&entitlement.resource).cloned();
         let unknown = || failure("resolve", Effect::None, ErrorKind::NotFound);
-        let resource = self.provider.read("resolve", find).await?;
+        let resource = self.provider.read("resolve", None, find).await?;
         let subject: Subject = beneficiary.id.as_str().parse().map_err(|cause| {
             failure("resolve", Effect::None, ErrorKind::Misconfigured).because(cause)
         })?;
@@ -191,7 +224,7 @@ impl Provisioner for HostileHandle {
             }
             seen
         };
-        self.provider.read("inspect", look).await
+        self.provider.read("inspect", Some(&slot), look).await
     }
 
     async fn standing(
@@ -200,7 +233,7 @@ impl Provisioner for HostileHandle {
         page: Option<&str>,
     ) -> Result<Page<Standing>, PortError> {
         let list = |state: &mut State| state.world.holders(resource, page);
-        let mut holders = self.provider.read("standing", list).await?;
+        let mut holders = self.provider.read("standing", None, list).await?;
         let is_last = holders.len() <= PAGE_SIZE;
         holders.truncate(PAGE_SIZE);
         let last = holders.last().map(|target| target.subject.to_string());

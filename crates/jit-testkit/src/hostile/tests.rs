@@ -575,6 +575,9 @@ async fn one_seed_gives_one_history_and_virtual_years_are_cheap() {
             forbidden: 5,
             outage: 5,
             foreign: 20,
+            brink: 30,
+            brink_of_deletes: 30,
+            longest: 100,
             slow: 100,
             latency_max: Duration::from_millis(300),
             retry_after_max: MINUTE,
@@ -619,4 +622,61 @@ async fn one_seed_gives_one_history_and_virtual_years_are_cheap() {
     let (other, _) = history(2).await;
     let other_start = other.first().unwrap().signed_at;
     assert_ne!(relative(&one, start), relative(&other, other_start));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poisoned_slot_fails_alone_and_only_for_its_time() {
+    for poison in [Poison::Refuses, Poison::Hangs, Poison::Unreadable] {
+        let scene = Scene::new(standing(Apply::AtOnce));
+        scene.grant(1).await.unwrap();
+        let slot = scene.ledger.slots().remove(0).0;
+        let until = scene.provider.shared.clock.now() + MINUTE;
+        scene.provider.poison(slot, poison, until);
+        let revoked = scene.revoke(1).await;
+        let seen = scene.inspect(1).await;
+        match poison {
+            Poison::Refuses => {
+                assert_eq!(revoked.unwrap_err().kind, ErrorKind::Forbidden);
+                assert_eq!(seen.unwrap(), Presence::Present);
+            }
+            Poison::Hangs => {
+                assert_eq!(revoked.unwrap_err().effect, Effect::Unknown);
+                assert_eq!(seen.unwrap_err().kind, ErrorKind::Unavailable);
+            }
+            Poison::Unreadable => {
+                revoked.unwrap();
+                assert_eq!(seen.unwrap_err().kind, ErrorKind::Unavailable);
+            }
+        }
+        pass(MINUTE).await;
+        scene.revoke(1).await.unwrap();
+        assert_eq!(scene.inspect(1).await.unwrap(), Presence::Absent);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_the_brink_a_call_is_sent_at_its_last_instant_or_not_at_all() {
+    let scene = Scene::new(standing(Apply::AtOnce)).hostile(Hostility {
+        brink: 1_000,
+        ..Hostility::default()
+    });
+    for turn in 0..20 {
+        let mut call = scene.grant_call(turn);
+        call.send_before = scene.now() + MINUTE / 2;
+        // What comes too late is not sent.
+        drop(scene.handle.grant(call).await);
+    }
+    let sent = scene.ledger.calls();
+    for call in &sent {
+        assert_eq!(
+            call.send_before.since(call.signed_at),
+            Duration::from_millis(1)
+        );
+    }
+    let late = scene.fault("past_its_time");
+    assert!(
+        late > 0 && !sent.is_empty(),
+        "{late} late, {} sent",
+        sent.len()
+    );
 }

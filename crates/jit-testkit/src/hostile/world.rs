@@ -206,7 +206,12 @@ impl World {
             }
             Event::Foreign(slot) => {
                 let stands = self.accesses.get(&slot).is_some_and(Access::stands);
-                self.turn_over(&slot, !stands, at);
+                let wanted = if stands {
+                    Presence::Absent
+                } else {
+                    Presence::Present
+                };
+                self.turn_over(&slot, wanted, at);
             }
         }
     }
@@ -339,11 +344,7 @@ impl World {
     ) {
         self.settle(at);
         self.access(target, parameters);
-        self.turn_over(
-            &target.slot_key(parameters),
-            wanted == Presence::Present,
-            at,
-        );
+        self.turn_over(&target.slot_key(parameters), wanted, at);
     }
 
     /// Other hands end a credential.
@@ -363,15 +364,16 @@ impl World {
         self.schedule(at, Event::Foreign(slot));
     }
 
-    fn turn_over(&mut self, slot: &SlotKey, wanted: bool, at: Timestamp) {
+    fn turn_over(&mut self, slot: &SlotKey, wanted: Presence, at: Timestamp) {
         let Some(access) = self.accesses.get_mut(slot) else {
             return;
         };
-        if access.stands() == wanted {
+        let wanted_there = wanted == Presence::Present;
+        if access.stands() == wanted_there {
             return;
         }
         self.foreign_changes += 1;
-        if wanted {
+        if wanted_there {
             access.ends_at = None;
             access.intervals.push(Interval {
                 by: Hand::Foreign,
@@ -399,12 +401,9 @@ impl World {
     /// What a look shows, and whether something is being applied that it cannot show.
     pub(super) fn look(&self, look: &Look<'_>) -> (Presence, bool) {
         let description = &self.nature.description;
-        let shown = |there: bool| {
-            if there {
-                Presence::Present
-            } else {
-                Presence::Absent
-            }
+        let shown = |there| match there {
+            true => Presence::Present,
+            false => Presence::Absent,
         };
         match description.kind {
             Kind::Standing => {

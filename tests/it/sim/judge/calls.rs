@@ -1,0 +1,137 @@
+//! What was sent: after its intent, in its time, and with its outcome.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jit_core::Timestamp;
+use jit_core::audit::Fact;
+use jit_core::request::RequestId;
+use jit_testkit::hostile::{HostileProvider, Operation};
+
+use super::Judge;
+use crate::sim::diary::{Asked, Attempt, Heard, Trouble};
+
+/// A worker saves an outcome within this time, or not at all: five tries on a slow store.
+const SAVED_WITHIN: Duration = Duration::from_secs(5);
+/// A worker gives a record up after this long, with whatever it heard.
+const RECORD_DEADLINE: Duration = Duration::from_secs(60);
+
+impl Judge<'_> {
+    /// S1, S16: every call that was sent was intended first, once, and within its time.
+    pub(super) fn calls(&mut self, provider: &HostileProvider) {
+        // The sender's clock decides, and it may be behind.
+        let behind = self.world.diary.clocks.lock().unwrap().behind;
+        let mut sent: BTreeMap<(RequestId, Timestamp), usize> = BTreeMap::new();
+        for call in provider.ledger().calls() {
+            let id = call.request;
+            let Some(story) = self.stories.get(&id) else {
+                self.violation("S1", format!("a call for {id}, which does not exist"));
+                continue;
+            };
+            match call.operation {
+                Operation::Grant | Operation::Mint => {
+                    let intended = story.events.iter().filter(|(at, event)| {
+                        let send_before = match &event.event.what {
+                            Fact::GrantIntended { send_before, .. } => *send_before,
+                            _ => return false,
+                        };
+                        send_before == call.send_before && *at <= call.signed_at
+                    });
+                    // Two attempts may have one deadline: that of the grant.
+                    let times = sent.entry((id, call.send_before)).or_default();
+                    *times += 1;
+                    if intended.count() < *times {
+                        self.violation("S1", format!("{id}: a grant call without its intent"));
+                    }
+                    if call.signed_at >= call.send_before + behind {
+                        self.violation("S3", format!("{id}: a grant call was sent too late"));
+                    }
+                }
+                Operation::Revoke => {
+                    let intended = story.events.iter().any(|(at, event)| {
+                        let says = matches!(event.event.what, Fact::RevokeIntended { .. });
+                        says && *at <= call.signed_at
+                    });
+                    if !intended {
+                        self.violation("S16", format!("{id}: a delete without intent"));
+                    }
+                    if call.signed_at >= call.send_before + behind {
+                        self.violation("S3", format!("{id}: a delete was sent too late"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// S16: what a worker heard and lived to write down has an outcome event. Of deletes a series
+    /// of like failures has one, at tries 1, 2, 4, 8 …
+    pub(super) fn outcomes(&mut self) {
+        let attempts = self.world.diary.attempts.lock().unwrap().clone();
+        let mut used: BTreeMap<RequestId, Vec<usize>> = BTreeMap::new();
+        let mut found = vec![];
+        for attempt in &attempts {
+            let Some((heard_at, heard)) = attempt.heard else {
+                continue;
+            };
+            let Some(story) = self.stories.get(&attempt.request) else {
+                continue;
+            };
+            if attempt.asked == Asked::Inspect || self.could_not_save(attempt, heard_at) {
+                continue;
+            }
+            let used = used.entry(attempt.request).or_default();
+            let id = attempt.request;
+            let outcome = story
+                .events
+                .iter()
+                .enumerate()
+                .position(|(number, (at, event))| {
+                    match (attempt.asked, &event.event.what) {
+                        (Asked::Grant | Asked::Mint, Fact::GrantAnswered { .. }) => {
+                            *at >= heard_at && !used.contains(&number)
+                        }
+                        (Asked::Revoke, Fact::RevokeAnswered { .. }) => *at >= heard_at,
+                        _ => false,
+                    }
+                });
+            match (outcome, attempt.asked) {
+                (Some(number), Asked::Grant | Asked::Mint) => used.push(number),
+                (Some(_), _) => {}
+                (None, Asked::Revoke) if heard == Heard::No => {}
+                (None, asked) => {
+                    found.push(format!(
+                        "{id}: {asked:?} was answered at {heard_at}, nothing says how"
+                    ));
+                }
+            }
+        }
+        found
+            .into_iter()
+            .for_each(|what| self.violation("S16", what));
+    }
+
+    /// Whether whoever heard this died, or was failed by the store, before they could save it.
+    fn could_not_save(&self, attempt: &Attempt, heard_at: Timestamp) -> bool {
+        let slowest = jit_testkit::hostile::SLOWEST_CALL;
+        let read_back = match attempt.asked {
+            Asked::Revoke => slowest,
+            Asked::Grant | Asked::Mint | Asked::Inspect => Duration::ZERO,
+        };
+        let until = heard_at + SAVED_WITHIN + read_back;
+        let gave_up = until > attempt.began + RECORD_DEADLINE;
+        let mishaps = self.world.diary.mishaps.lock().unwrap();
+        gave_up
+            || mishaps.iter().any(|mishap| {
+                let there = mishap.from >= heard_at && mishap.from <= until;
+                let theirs = match mishap.trouble {
+                    Trouble::Death => mishap.replica == attempt.replica,
+                    Trouble::Store => {
+                        mishap.replica == attempt.replica
+                            && mishap.request.is_none_or(|id| id == attempt.request)
+                    }
+                    Trouble::Blind => false,
+                };
+                there && theirs
+            })
+    }
+}

@@ -1,0 +1,124 @@
+//! What happens to everybody: people come and go, the directory is away, an operator pauses, clocks
+//! are set; and somebody who only reads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jit_core::engine::verify_audit;
+use jit_core::ports::{Clock, Query};
+
+use super::{Replicas, via};
+use crate::sim::people::{Away, Loss, id};
+use crate::sim::{ClockWeather, JUMP_MAX, Replica, World};
+
+fn pick<'a, T>(world: &World, of: &'a [T]) -> &'a T {
+    &of[usize::try_from(world.random.below(of.len() as u64)).unwrap()]
+}
+
+/// Upheavals, one after another.
+pub(crate) async fn upheaval(world: Arc<World>, replicas: Replicas) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60 + world.random.below(180))).await;
+        match world.random.below(5) {
+            0 => {
+                let until = world.truth.now() + Duration::from_secs(world.random.below(30));
+                let how = *pick(&world, &[Away::Down, Away::Hanging]);
+                *world.people.away.lock().unwrap() = Some((how, until));
+            }
+            1 => {
+                let everybody = ["ana", "cleo", "finn", "bob", "dora", "eve"];
+                let who = id(pick::<&str>(&world, &everybody));
+                let loss = *pick(&world, &[Loss::Account, Loss::Groups]);
+                world.people.lose(&who, loss);
+                tokio::time::sleep(Duration::from_secs(1 + world.random.below(40))).await;
+                world.people.regain(&who, loss);
+            }
+            2 | 3 => paused(&world, &replicas).await,
+            _ => {}
+        }
+        if world.weather == ClockWeather::Jumping {
+            jump(&world, pick(&world, &replicas)).await;
+        }
+    }
+}
+
+/// An operator stops new access for a while.
+async fn paused(world: &World, replicas: &Replicas) {
+    let olga = || via("olga");
+    let said = pick(world, replicas).call(|engine| async move { engine.pause(&olga()).await });
+    if !matches!(said.await, Some(Ok(()))) {
+        return;
+    }
+    world.diary.counts.add("paused");
+    tokio::time::sleep(Duration::from_secs(10 + world.random.below(25))).await;
+    for _ in 0..100 {
+        let said = pick(world, replicas).call(|engine| async move { engine.resume(&olga()).await });
+        if matches!(said.await, Some(Ok(()))) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// A machine's clock is set wrong, and later right again. What is set back counts from the next
+/// start of the process on.
+async fn jump(world: &World, replica: &Arc<Replica>) {
+    let within = 500 + world.random.below(4_000);
+    let above = u64::try_from(JUMP_MAX.as_millis()).unwrap() - world.random.below(1_500);
+    let (name, millis) = match world.random.below(4) {
+        0 => ("clock forward, within the limit", within),
+        1 => ("clock forward, above the limit", above),
+        2 => ("clock back, within the limit", within),
+        _ => ("clock back, above the limit", above),
+    };
+    world.diary.counts.add(name);
+    let millis = i64::try_from(millis).unwrap();
+    if name.starts_with("clock back") {
+        replica.chaos.clock.jump(-millis);
+        replica.chaos.die();
+    } else {
+        replica.chaos.clock.jump(millis);
+    }
+    tokio::time::sleep(Duration::from_secs(10 + world.random.below(60))).await;
+    replica.chaos.clock.jump(0);
+    replica.chaos.die();
+}
+
+/// Somebody who lists, finds, verifies and exports.
+pub(crate) async fn onlooker(world: Arc<World>, replicas: Replicas) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(15 + world.random.below(45))).await;
+        let what = world.random.below(4);
+        let read = pick(&world, &replicas).call(|engine| async move {
+            let olga = via("olga");
+            let store = engine.store().clone();
+            match what {
+                0 => {
+                    let query = Query {
+                        limit: 10,
+                        ..Query::default()
+                    };
+                    let listed = engine.list(&olga, query).await.ok()?;
+                    let id = listed.first()?.id.to_string();
+                    engine.find(&olga, &id[id.len() - 8..]).await.ok()?;
+                }
+                1 => {
+                    store.rows("flag").await.ok()?;
+                    store.system_events(0, 10).await.ok()?;
+                }
+                2 => {
+                    store.chains(None, 10).await.ok()?;
+                    store.rows("token").await.ok()?;
+                }
+                _ => {
+                    // What it finds is not judged: the records change while it reads.
+                    verify_audit(store.as_ref()).await.ok()?;
+                }
+            }
+            Some(())
+        });
+        if matches!(read.await, Some(Some(()))) {
+            world.diary.counts.add("read");
+        }
+    }
+}
