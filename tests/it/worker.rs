@@ -14,7 +14,7 @@ use jit_core::engine::{ClockTrust, Engine, EngineParts};
 use jit_core::policy::Policy;
 use jit_core::ports::{
     Announcement, Clock, Directory, GrantCall, InspectCall, Notifier, PortError, Provisioner,
-    Random, RequestStore, RevokeCall,
+    Random, RequestStore, RevokeCall, Told,
 };
 use jit_core::principal::{PrincipalId, Profile};
 use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
@@ -363,7 +363,7 @@ impl Notifier for HangingChat {
     fn targets(&self, _: &AccessRequest) -> Vec<String> {
         vec!["#access".to_owned()]
     }
-    async fn announce(&self, _: Announcement<'_>) -> Result<Option<String>, PortError> {
+    async fn announce(&self, _: Announcement<'_>) -> Result<Told, PortError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         std::future::pending().await
     }

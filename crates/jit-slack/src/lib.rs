@@ -5,6 +5,12 @@
 //! card shows is drawn from the record; what a button carries is the request's id and the digest of
 //! what was shown. Who somebody is comes from the directory, never from the message.
 
+#![warn(missing_docs)]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "only JSON that was made here is indexed to write into it, which cannot panic"
+)]
+
 mod commands;
 mod desk;
 mod groups;

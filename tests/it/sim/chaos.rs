@@ -10,7 +10,7 @@ use jit_core::Timestamp;
 use jit_core::audit::Sealed;
 use jit_core::ports::{
     Alarm, Announcement, Clock, Commit, CommitError, ErrorKind, Notifier, Pager, PortError,
-    RequestStore,
+    RequestStore, Told,
 };
 use jit_core::request::AccessRequest;
 use jit_testkit::time::SeededRandom;
@@ -212,7 +212,7 @@ impl Chaos {
     fn store_failed(&self, call: StoreCall) {
         let trouble = match call.operation {
             "due" | "newest_commit" => Trouble::Blind,
-            "deliveries_due" | "delivery_update" | "events" => return,
+            "deliveries" | "deliveries_due" | "delivery_update" | "events" => return,
             _ => Trouble::Store,
         };
         let now = self.truth.now();
@@ -303,10 +303,13 @@ impl Notifier for Herald {
         vec!["everybody".to_owned()]
     }
 
-    async fn announce(&self, _said: Announcement<'_>) -> Result<Option<String>, PortError> {
+    async fn announce(&self, _said: Announcement<'_>) -> Result<Told, PortError> {
         self.chaos.crash_point("before notifier.announce").await;
         self.chaos.crash_point("after notifier.announce").await;
-        Ok(Some("message".to_owned()))
+        Ok(Told {
+            message: Some("message".to_owned()),
+            again_at: None,
+        })
     }
 }
 

@@ -105,6 +105,11 @@ impl<T: Tap> RequestStore for Tapped<T> {
         self.through("deliveries_due", None, act).await
     }
 
+    async fn deliveries(&self, request: RequestId) -> Result<Vec<Delivery>, PortError> {
+        let act = self.inner.deliveries(request);
+        self.through("deliveries", None, act).await
+    }
+
     async fn delivery_update(&self, delivery: Delivery) -> Result<(), CommitError> {
         let act = self.inner.delivery_update(delivery);
         self.through("delivery_update", None, act).await

@@ -238,6 +238,7 @@ async fn tell(sink: &CsvSink, shown_seq: u64, news: &[AuditEvent]) -> Result<(),
         shown_seq,
         attempts: 0,
         deliver_at: None,
+        taken_until: None,
     };
     let announcement = Announcement {
         delivery: &delivery,
