@@ -27,7 +27,7 @@ impl Engine {
             target: &part.target,
             parameters: &part.parameters,
             expires_at: grant.expires_at,
-            send_before: grant.send_before.unwrap_or(grant.approved_at),
+            send_before: self.by_clock(grant.send_before.unwrap_or(grant.approved_at)),
         };
         let minted = match self.provisioner_of(&leased)?.mint(call).await {
             Ok(minted) => minted,

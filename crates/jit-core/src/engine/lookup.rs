@@ -6,10 +6,10 @@ use futures_util::future::join_all;
 
 use super::{Engine, EngineError, FACTS_FRESH_FOR};
 use crate::lifecycle::{By, Facts, LeaseFacts, Owned, Refusal};
-use crate::ports::{ErrorKind, InspectCall, PortError};
+use crate::ports::{ErrorKind, InspectCall, PortError, Purpose};
 use crate::principal::{Principal, PrincipalId, Profile};
 use crate::provider::{Kind, Presence, SlotKey, Target};
-use crate::request::{AccessRequest, Approver, Phase};
+use crate::request::{AccessRequest, Approver, Phase, Status};
 use crate::time::Timestamp;
 
 /// People, and when the earliest of the answers arrived.
@@ -175,7 +175,16 @@ impl Engine {
     pub(super) async fn inspect(&self, request: &AccessRequest) -> Result<Presence, PortError> {
         let part = request.parts.first();
         let grant = request.grant();
+        let ends = matches!(
+            request.status(),
+            Status::Revoking | Status::Settling | Status::Closed
+        );
         let call = InspectCall {
+            purpose: if ends {
+                Purpose::TakeAway
+            } else {
+                Purpose::Give
+            },
             request: request.id,
             target: &part.target,
             parameters: &part.parameters,

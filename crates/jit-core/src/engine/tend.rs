@@ -42,21 +42,20 @@ impl Engine {
             return true;
         }
         match duty {
-            Duty::Lapse | Duty::Cancel(_) | Duty::Stick(_) => true,
-            // The turn to Revoking takes the record: it is for whoever serves the provider, as long
-            // as anybody does.
+            Duty::Lapse | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => true,
+            // The end is for whoever serves the provider, as long as anybody does.
             Duty::Finish(_) => request
                 .grant()
                 .is_some_and(|grant| self.now() >= grant.expires_at + LEFT_ALONE),
-            Duty::Lease | Duty::Verify | Duty::Check | Duty::Revoke | Duty::Look | Duty::Close => {
-                false
-            }
+            Duty::Lease | Duty::Verify | Duty::Check | Duty::Revoke | Duty::Look => false,
         }
     }
 
     /// Pays one duty. False where another worker has the record.
     async fn pay(&self, request: AccessRequest, duty: Duty) -> Result<bool, EngineError> {
+        let provider = request.parts.first().entitlement.provider();
         let command = match duty {
+            Duty::Finish(_) if !self.serves(&provider) => Command::DueElsewhere,
             Duty::Lapse | Duty::Cancel(_) | Duty::Finish(_) | Duty::Close | Duty::Stick(_) => {
                 Command::Due
             }
@@ -67,7 +66,6 @@ impl Engine {
         let Some(taken) = self.apply(&request, &command).await? else {
             return Ok(false);
         };
-        let provider = taken.parts.first().entitlement.provider();
         match duty {
             Duty::Lapse | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => {}
             Duty::Finish(_) if !self.serves(&provider) => {}
@@ -146,17 +144,8 @@ impl Engine {
     // -------------------------------------------------------------------------------- granting
 
     /// Leases the record and sends the grant call, once.
-    async fn provision(&self, request: AccessRequest) -> Result<(), EngineError> {
-        let Some(facts) = self.fresh_lease_facts(&request).await? else {
-            return Ok(());
-        };
-        let lease = Command::Lease {
-            facts: Box::new(facts),
-        };
-        let Some(leased) = self.apply(&request, &lease).await? else {
-            return Ok(());
-        };
-        let Some(epoch) = leased_epoch(&request, &leased) else {
+    async fn provision(&self, taken: AccessRequest) -> Result<(), EngineError> {
+        let Some((leased, epoch)) = self.lease(taken).await? else {
             return Ok(());
         };
         if !sends_after_lease(&leased) {
@@ -174,6 +163,32 @@ impl Engine {
             }
         }
         self.send_grant(&leased, epoch).await
+    }
+
+    /// Leases the record; where something else changed first, on what is there now.
+    async fn lease(
+        &self,
+        mut request: AccessRequest,
+    ) -> Result<Option<(AccessRequest, u32)>, EngineError> {
+        for _ in 0..TRIES {
+            let Some(facts) = self.fresh_lease_facts(&request).await? else {
+                return Ok(None);
+            };
+            let lease = Command::Lease {
+                facts: Box::new(facts),
+            };
+            if let Some(leased) = self.apply(&request, &lease).await? {
+                let epoch = leased_epoch(&request, &leased);
+                return Ok(epoch.map(|epoch| (leased, epoch)));
+            }
+            // Another slot's owner may have changed while this record did not.
+            let now = self.load(request.id).await?;
+            let Some(now) = now.filter(|now| now.version == request.version) else {
+                return Ok(None);
+            };
+            request = now;
+        }
+        Ok(None)
     }
 
     /// Facts for a lease that are fresh enough to commit on; none where they could not be had and
@@ -212,7 +227,7 @@ impl Engine {
             target: &part.target,
             parameters: &part.parameters,
             expires_at: grant.expires_at,
-            send_before: grant.send_before.unwrap_or(grant.approved_at),
+            send_before: self.by_clock(grant.send_before.unwrap_or(grant.approved_at)),
         };
         let answer = self.provisioner_of(leased)?.grant(call).await;
         let answer = self.told(leased, answer);

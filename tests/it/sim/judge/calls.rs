@@ -85,15 +85,15 @@ impl Judge<'_> {
                 .events
                 .iter()
                 .enumerate()
-                .position(|(number, (at, event))| {
-                    match (attempt.asked, &event.event.what) {
+                .position(
+                    |(number, (at, event))| match (attempt.asked, &event.event.what) {
                         (Asked::Grant | Asked::Mint, Fact::GrantAnswered { .. }) => {
                             *at >= heard_at && !used.contains(&number)
                         }
                         (Asked::Revoke, Fact::RevokeAnswered { .. }) => *at >= heard_at,
                         _ => false,
-                    }
-                });
+                    },
+                );
             match (outcome, attempt.asked) {
                 (Some(number), Asked::Grant | Asked::Mint) => used.push(number),
                 (Some(_), _) => {}
