@@ -1,6 +1,7 @@
 //! Looking up the facts that a command is judged on: people, the slot, the provider.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -72,6 +73,12 @@ impl Engine {
     /// Whether facts of this age may still be committed on.
     pub(super) fn is_fresh(&self, looked_up_at: Timestamp) -> bool {
         self.parts.clock.now().since(looked_up_at) <= FACTS_FRESH_FOR
+    }
+
+    /// For how long facts of that age may still be committed on.
+    pub(super) fn freshness_left(&self, looked_up_at: Timestamp) -> Option<Duration> {
+        let age = self.parts.clock.now().since(looked_up_at);
+        Some(FACTS_FRESH_FOR.saturating_sub(age))
     }
 
     /// The slot and its owner's record.

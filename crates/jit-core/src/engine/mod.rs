@@ -332,6 +332,7 @@ impl Engine {
                 idempotency,
                 deliveries,
                 at,
+                good_for: transition.good_for,
                 ..Commit::default()
             })
             .await?;

@@ -206,7 +206,11 @@ impl Engine {
                 ..facts
             };
             if self.is_fresh(people.looked_up_at) {
-                return Ok(open(self.rules(), &opening, &facts, self.now())?);
+                let opened = open(self.rules(), &opening, &facts, self.now())?;
+                return Ok(Transition {
+                    good_for: self.freshness_left(people.looked_up_at),
+                    ..opened
+                });
             }
         }
         Err(PortError::nothing_done("directory", "look up", ErrorKind::Unavailable).into())
@@ -295,6 +299,10 @@ impl Engine {
             }
             let Some(after) = transition.request().cloned() else {
                 return Ok(request);
+            };
+            let transition = Transition {
+                good_for: self.freshness_left(looked_up_at),
+                ..transition
             };
             match self.commit(transition, None).await {
                 Ok(()) => return Ok(after),

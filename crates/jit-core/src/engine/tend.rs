@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Engine, EngineError, LOOK_UPS, TRIES};
 use crate::lifecycle::{
-    Command, Duty, Failure, GrantAnswer, LeaseFacts, decide, owed, sends_after_lease,
+    Command, Duty, Failure, GrantAnswer, LeaseFacts, Transition, decide, owed, sends_after_lease,
 };
 use crate::ports::{CommitError, ErrorKind, GrantCall, PortError, RevokeCall};
 use crate::provider::{Answer, Presence};
@@ -86,6 +86,13 @@ impl Engine {
         command: &Command,
     ) -> Result<Option<AccessRequest>, EngineError> {
         let transition = decide(self.rules(), request, command, self.now())?;
+        self.commit_one(transition).await
+    }
+
+    async fn commit_one(
+        &self,
+        transition: Transition,
+    ) -> Result<Option<AccessRequest>, EngineError> {
         let Some(after) = transition.request().cloned() else {
             return Ok(None);
         };
@@ -171,13 +178,17 @@ impl Engine {
         mut request: AccessRequest,
     ) -> Result<Option<(AccessRequest, u32)>, EngineError> {
         for _ in 0..TRIES {
-            let Some(facts) = self.fresh_lease_facts(&request).await? else {
+            let Some((facts, looked_up_at)) = self.fresh_lease_facts(&request).await? else {
                 return Ok(None);
             };
             let lease = Command::Lease {
                 facts: Box::new(facts),
             };
-            if let Some(leased) = self.apply(&request, &lease).await? {
+            let transition = Transition {
+                good_for: self.freshness_left(looked_up_at),
+                ..decide(self.rules(), &request, &lease, self.now())?
+            };
+            if let Some(leased) = self.commit_one(transition).await? {
                 let epoch = leased_epoch(&request, &leased);
                 return Ok(epoch.map(|epoch| (leased, epoch)));
             }
@@ -196,12 +207,12 @@ impl Engine {
     async fn fresh_lease_facts(
         &self,
         request: &AccessRequest,
-    ) -> Result<Option<LeaseFacts>, EngineError> {
+    ) -> Result<Option<(LeaseFacts, Timestamp)>, EngineError> {
         let mut failure = None;
         for _ in 0..LOOK_UPS {
             match self.lease_facts(request).await {
                 Ok((facts, looked_up_at)) if self.is_fresh(looked_up_at) => {
-                    return Ok(Some(facts));
+                    return Ok(Some((facts, looked_up_at)));
                 }
                 Ok(_) => {}
                 Err(error) => {

@@ -334,6 +334,9 @@ pub struct Transition {
     pub slot: Option<SlotChange>,
     /// A quota that is used.
     pub counters: Vec<Counter>,
+    /// It must be stored within this time, by the engine's word: what it was judged on is too old
+    /// after that.
+    pub good_for: Option<Duration>,
 }
 
 impl Transition {
