@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use jit_core::engine::ClockTrust;
 use jit_runtime::config::{Config, Environment};
-use jit_runtime::daemon::{Pass, Sweeper, signalled};
+use jit_runtime::daemon::{Pass, Sweeper, block_on, signalled};
 use jit_runtime::log::{self, LevelFilter};
 
 /// Ends access that is due to end, and does whatever else the store says is due
@@ -28,6 +29,9 @@ struct Arguments {
     /// Pay what is due now and end; otherwise go on until SIGINT or SIGTERM
     #[arg(long)]
     once: bool,
+    /// Believe the clock of this machine, whatever instants other processes wrote
+    #[arg(long)]
+    trust_clock: bool,
     /// With --once: print the result as JSON
     #[arg(long)]
     json: bool,
@@ -39,9 +43,9 @@ const EXIT_CODES: &str = "The log goes to standard error; JIT_LOG sets how much 
                           access is overdue all the same, or the sweeper could not work at all; 2 \
                           wrong arguments.";
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+fn main() -> ExitCode {
+    let ended = block_on(run(Arguments::parse()));
+    match ended.unwrap_or_else(|error| Err(error.into())) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("jit-sweeper: {error:#}");
@@ -54,7 +58,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let stop = signalled()?;
     let config = Config::read(&arguments.config, &Environment::of_process())?;
     log::start(config.log.format, LevelFilter::INFO);
-    let mut sweeper = Sweeper::start(config)?;
+    let trust = match arguments.trust_clock {
+        true => ClockTrust::Trusted,
+        false => ClockTrust::Compared,
+    };
+    let mut sweeper = Sweeper::start(config, trust)?;
     if !arguments.once {
         tracing::info!("sweeping until told to stop");
         sweeper.run(stop).await;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use jit_core::Ttl;
 use jit_core::engine::ClockTrust;
 use jit_runtime::config::{Config, Environment, LogFormat};
-use jit_runtime::daemon::{Daemon, signalled};
+use jit_runtime::daemon::{Daemon, block_on, signalled};
 use jit_runtime::log::{self, LevelFilter};
 use jitd::demo;
 
@@ -56,9 +56,9 @@ const EXIT_CODES: &str = "The log goes to standard error; JIT_LOG sets how much 
                           JIT_LOG=debug.\n\nExit codes: 0 stopped by a signal, or done; 1 could \
                           not start or go on, or the played demo failed; 2 wrong arguments.";
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Arguments::parse().verb).await {
+fn main() -> ExitCode {
+    let ended = block_on(run(Arguments::parse().verb));
+    match ended.unwrap_or_else(|error| Err(error.into())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("jitd: {error:#}");

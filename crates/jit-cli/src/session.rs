@@ -215,14 +215,17 @@ impl Session {
             key: Some(fresh_key()?),
             ..Call::post(path, body)
         };
-        let mut tries = 1;
-        loop {
+        let mut lost = None;
+        for _ in 0..TRIES {
             match self.call(call.clone()).await {
-                Err(error) if error.may_be_done() && tries < TRIES => tries += 1,
+                Err(error) if error.may_be_done() => lost = Some(error),
+                // Once an answer was lost, a server that is away now says nothing about it.
+                Err(error) if lost.is_some() && error.may_pass() => {}
                 answered => return answered,
             }
             tokio::time::sleep(PAUSE).await;
         }
+        Err(lost.unwrap_or_else(|| self.strange("it is lost every time")))
     }
 
     async fn send(&self, call: Call<'_>) -> Result<Reply, CliError> {

@@ -11,7 +11,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use jit_core::request::{AccessRequest, REQUEST_SHAPE, ShapeError, Status};
+use jit_core::Timestamp;
+use jit_core::audit::{CallResult, Fact, SystemFact};
+use jit_core::digest::Digest;
+use jit_core::policy::Right;
+use jit_core::provider::{ErrorKind, Presence};
+use jit_core::request::{
+    AccessRequest, Approver, CancelReason, Cause, End, Mismatch, REQUEST_SHAPE, ShapeError, Status,
+    Stuck,
+};
 
 fn goldens() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
@@ -61,4 +69,144 @@ fn a_later_shape_is_refused_with_both_numbers() {
     assert!(error.to_string().contains("finish the upgrade"));
     let damaged = AccessRequest::from_stored(text.get(..40).unwrap()).unwrap_err();
     assert!(matches!(damaged, ShapeError::Damaged(_)));
+}
+
+/// One event of each kind, with every field set.
+fn facts() -> Vec<Fact> {
+    let request = AccessRequest::from_stored(&goldens()[0].1).unwrap();
+    let bob = || "bob@example.com".parse().unwrap();
+    let reason = || Some(request.reason.clone());
+    let at = Timestamp::from_unix_micros(1_767_225_600_000_000);
+    vec![
+        Fact::Requested {
+            digest: Digest::of(b"asked"),
+            beneficiary: request.beneficiary.clone(),
+            entitlements: vec![request.parts.first().entitlement.clone()],
+            ttl: request.ttl,
+            reason: request.reason.clone(),
+            approvals_needed: 2,
+        },
+        Fact::Approved {
+            by: Approver::Person(bob()),
+            ttl: Some(request.ttl),
+            count: 1,
+            needed: 2,
+        },
+        Fact::Approved {
+            by: Approver::Automatic,
+            ttl: None,
+            count: 1,
+            needed: 0,
+        },
+        Fact::ApprovalDropped { by: bob() },
+        Fact::ApprovalRetracted { by: bob() },
+        Fact::Granted {
+            expires_at: at,
+            provision_by: at,
+        },
+        Fact::Denied { reason: reason() },
+        Fact::Withdrawn,
+        Fact::Lapsed,
+        Fact::Invalidated {
+            why: Mismatch::PolicyChanged,
+            reason: reason(),
+        },
+        Fact::Cancelled {
+            why: CancelReason::NotCollected,
+            reason: reason(),
+        },
+        Fact::GrantIntended {
+            epoch: 1,
+            send_before: at,
+            target: request.parts.first().target.clone(),
+            took_over: Some(request.id),
+        },
+        Fact::GrantAnswered {
+            epoch: 1,
+            answer: CallResult::Accepted,
+        },
+        Fact::Activated { expires_at: at },
+        Fact::Collected,
+        Fact::Ending {
+            cause: Cause::Revoked,
+            reason: reason(),
+        },
+        Fact::RevokeIntended { attempt: 4 },
+        Fact::RevokeAnswered {
+            attempt: 4,
+            answer: CallResult::Unknown {
+                error: ErrorKind::RateLimited {
+                    retry_after_ms: Some(500),
+                },
+            },
+            read_back: Some(Presence::GoneBy(at)),
+        },
+        Fact::Settling { until: at },
+        Fact::Reappeared,
+        Fact::LateEffect { epoch: 1 },
+        Fact::Missing,
+        Fact::Stuck {
+            why: Stuck::NotAccepted,
+        },
+        Fact::Unstuck,
+        Fact::Closed {
+            end: End::Superseded { by: request.id },
+        },
+    ]
+}
+
+fn system_facts() -> Vec<SystemFact> {
+    let request = AccessRequest::from_stored(&goldens()[0].1).unwrap();
+    let bob = || "bob@example.com".parse().unwrap();
+    let at = Timestamp::from_unix_micros(1_767_225_600_000_000);
+    vec![
+        SystemFact::Configured {
+            digest: Digest::of(b"configuration"),
+        },
+        SystemFact::TokenMade {
+            token: "t1".to_owned(),
+            principal: bob(),
+            expires_at: at,
+        },
+        SystemFact::TokenRevoked {
+            token: "t1".to_owned(),
+            principal: bob(),
+        },
+        SystemFact::AuthorityRefused {
+            right: Right::Approve,
+            request: Some(request.id),
+        },
+        SystemFact::Paused,
+        SystemFact::Resumed,
+        SystemFact::Checkpoint {
+            heads: vec![(request.id, request.chain)],
+        },
+    ]
+}
+
+/// Whoever adds a fact adds it to the lists above, and a line to the golden file.
+#[test]
+fn every_stored_event_loads_and_is_written_again_as_it_was() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden-events/v1.jsonl");
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    let mut written: Vec<String> = facts()
+        .iter()
+        .map(|fact| serde_json::to_string(fact).unwrap())
+        .collect();
+    written.extend(
+        system_facts()
+            .iter()
+            .map(|fact| serde_json::to_string(fact).unwrap()),
+    );
+    let kept: Vec<&str> = kept.lines().collect();
+    assert_eq!(written, kept);
+    for line in kept {
+        let again = serde_json::from_str::<Fact>(line)
+            .map(|fact| serde_json::to_string(&fact).unwrap())
+            .or_else(|_| {
+                let fact = serde_json::from_str::<SystemFact>(line);
+                fact.map(|fact| serde_json::to_string(&fact).unwrap())
+            });
+        assert_eq!(again.unwrap(), line);
+    }
 }

@@ -145,12 +145,12 @@ impl Provisioner for GroupFile {
             on_disk(move || {
                 let text = lock.read()?;
                 let members = text::members(&text, &place.group)?.unwrap_or_default();
-                let is_there = members.contains(subject.as_str());
-                Ok(if is_there {
-                    Presence::Present
-                } else {
-                    Presence::Absent
-                })
+                if members.contains(subject.as_str()) {
+                    return Ok(Presence::Present);
+                }
+                // What is absent must still be absent after a power failure.
+                lock.flush()?;
+                Ok(Presence::Absent)
             })
             .await
         };

@@ -90,6 +90,7 @@ impl Scene {
     async fn inspect(&self, person: &str) -> Result<Presence, PortError> {
         let target = self.target(person);
         let call = InspectCall {
+            purpose: jit_core::ports::Purpose::TakeAway,
             request: id(),
             target: &target,
             parameters: &Parameters::new(),
@@ -466,6 +467,7 @@ async fn a_record_of_another_realm_is_refused_and_the_file_is_not_even_locked() 
         ..scene.target("bob")
     };
     let look = InspectCall {
+        purpose: jit_core::ports::Purpose::TakeAway,
         request: id(),
         target: &foreign,
         parameters: &Parameters::new(),

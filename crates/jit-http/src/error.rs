@@ -169,7 +169,9 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::NotCollectable { .. }
         | Refusal::AlreadyCollected
         | Refusal::CredentialOutlives { .. } => StatusCode::CONFLICT,
-        Refusal::QuotaUsed { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::QuotaUsed { .. } | Refusal::TooManyRequests { .. } => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Refusal::Paused | Refusal::ClockOff { .. } => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -29,6 +29,8 @@ use crate::worker::{Swept, Worker};
 const START_SWEEP: Duration = Duration::from_secs(10);
 /// How long a stop may take, calls and records under way included.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// How long what hangs in a system call is waited for at the very end.
+const HANGING: Duration = Duration::from_secs(2);
 /// The pause before a part that panicked is started again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often the recorder folds what it was told, so that histograms do not pile up.
@@ -204,9 +206,9 @@ pub struct Sweeper {
 
 impl Sweeper {
     /// Opens what the configuration names.
-    pub fn start(config: Config) -> Result<Self, BuildError> {
+    pub fn start(config: Config, trust: ClockTrust) -> Result<Self, BuildError> {
         let adapters = Adapters::open(&config)?;
-        let engine = Arc::new(adapters.engine(&config, ClockTrust::Compared)?);
+        let engine = Arc::new(adapters.engine(&config, trust)?);
         let worker = adapters.worker(&config, &engine);
         Ok(Self {
             config,
@@ -265,6 +267,17 @@ pub struct Pass {
     /// Grants whose access should have been gone when the pass began and is not verified gone:
     /// the provider does not let it go, or another process is at it.
     pub overdue: usize,
+}
+
+/// Runs a process to its end. What still hangs in a system call then, on a disk that does not
+/// answer, is left to the system after two seconds.
+pub fn block_on<T>(process: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(process);
+    runtime.shutdown_timeout(HANGING);
+    Ok(ended)
 }
 
 /// Ready when the process is told to stop by SIGINT or SIGTERM. Listens from the moment that it is

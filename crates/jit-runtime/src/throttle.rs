@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::catalog::Entitlement;
 use jit_core::ports::{
-    Clock, ErrorKind, GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall,
-    Standing,
+    Clock, ErrorKind, GrantCall, InspectCall, Minted, Page, PortError, Provisioner, Purpose,
+    RevokeCall, Standing,
 };
 use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
@@ -31,15 +31,6 @@ impl Default for Rate {
             burst: 100,
         }
     }
-}
-
-/// What a call is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// It gives access or prepares to.
-    Give,
-    /// It takes access away, or looks.
-    Take,
 }
 
 #[derive(Debug)]
@@ -80,7 +71,7 @@ impl Bucket {
         }
         let floor = match purpose {
             Purpose::Give => full / 4 * 3,
-            Purpose::Take => 0,
+            Purpose::TakeAway => 0,
         };
         let needed = floor + 1_000;
         if self.level < needed {
@@ -180,18 +171,12 @@ impl Provisioner for Throttled {
     }
 
     async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        self.draw(Purpose::Take, "revoke")?;
+        self.draw(Purpose::TakeAway, "revoke")?;
         self.heed(self.inner.revoke(call).await)
     }
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        // Where no call of ours was ever sent, the look serves a grant: whoever asks for much must
-        // not use up what revokes need.
-        let purpose = match call.send_before {
-            None => Purpose::Give,
-            Some(_) => Purpose::Take,
-        };
-        self.draw(purpose, "inspect")?;
+        self.draw(call.purpose, "inspect")?;
         self.heed(self.inner.inspect(call).await)
     }
 
@@ -235,10 +220,10 @@ mod tests {
             .count();
         assert_eq!(given, 25);
         let taken = (0..100)
-            .filter(|_| bucket.draw(Purpose::Take, at(0)).is_ok())
+            .filter(|_| bucket.draw(Purpose::TakeAway, at(0)).is_ok())
             .count();
         assert_eq!(taken, 75);
-        assert!(bucket.draw(Purpose::Take, at(0)).is_err());
+        assert!(bucket.draw(Purpose::TakeAway, at(0)).is_err());
     }
 
     #[tokio::test]
@@ -253,22 +238,23 @@ mod tests {
         let throttled = Throttled::new(inner, clock, rate);
         let mut part = sample::part("memory/admins");
         part.target.realm = "memory".to_owned();
-        let look = |send_before| InspectCall {
+        let look = |purpose| InspectCall {
+            purpose,
             request: sample::id(1),
             target: &part.target,
             parameters: &part.parameters,
             handle: None,
             expires_at: at(0),
-            send_before,
+            send_before: None,
         };
-        // Whoever opens many requests has as many looks made, none of them after a call of ours.
-        assert!(throttled.inspect(look(None)).await.is_ok());
-        assert!(throttled.inspect(look(None)).await.is_ok());
-        assert!(throttled.inspect(look(None)).await.is_err());
+        // Whoever opens many requests has as many looks made.
+        assert!(throttled.inspect(look(Purpose::Give)).await.is_ok());
+        assert!(throttled.inspect(look(Purpose::Give)).await.is_ok());
+        assert!(throttled.inspect(look(Purpose::Give)).await.is_err());
         for _ in 0..6 {
-            assert!(throttled.inspect(look(Some(at(0)))).await.is_ok());
+            assert!(throttled.inspect(look(Purpose::TakeAway)).await.is_ok());
         }
-        assert!(throttled.inspect(look(Some(at(0)))).await.is_err());
+        assert!(throttled.inspect(look(Purpose::TakeAway)).await.is_err());
     }
 
     struct Stopped;
@@ -359,11 +345,11 @@ mod tests {
             },
             at(0),
         );
-        while bucket.draw(Purpose::Take, at(0)).is_ok() {}
-        let wait = bucket.draw(Purpose::Take, at(0)).unwrap_err();
+        while bucket.draw(Purpose::TakeAway, at(0)).is_ok() {}
+        let wait = bucket.draw(Purpose::TakeAway, at(0)).unwrap_err();
         assert_eq!(wait, Duration::from_millis(100));
-        assert!(bucket.draw(Purpose::Take, at(99)).is_err());
-        assert!(bucket.draw(Purpose::Take, at(100)).is_ok());
-        assert!(bucket.draw(Purpose::Take, at(100)).is_err());
+        assert!(bucket.draw(Purpose::TakeAway, at(99)).is_err());
+        assert!(bucket.draw(Purpose::TakeAway, at(100)).is_ok());
+        assert!(bucket.draw(Purpose::TakeAway, at(100)).is_err());
     }
 }

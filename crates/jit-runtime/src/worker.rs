@@ -15,7 +15,7 @@ use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::observe::UNSERVED_DUE;
+use crate::observe::{SWEEP_LAST_SUCCESS, UNSERVED_DUE};
 
 /// How hard a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +43,8 @@ impl Default for WorkerSettings {
 const BATCH: usize = 200;
 /// The most that is ever listed at once.
 const LONGEST_LOOK: usize = 50_000;
+/// How long a pass tells people of what it did.
+const ANNOUNCE_WITHIN: Duration = Duration::from_secs(30);
 /// How many deliveries are announced in one go.
 const ANNOUNCEMENTS: usize = 50;
 /// Tends records until it is told to stop.
@@ -70,6 +72,7 @@ impl std::fmt::Debug for Worker {
 /// A record that failed, and when it is tried again.
 #[derive(Clone, Copy)]
 struct PutOff {
+    urgency: Urgency,
     failures: u32,
     until: Timestamp,
 }
@@ -112,12 +115,16 @@ impl Worker {
         {
             tracing::warn!("some records were still being tended at the end; others will go on");
         }
+        checkpoint(&self.engine).await;
     }
 
     async fn tend_for_ever(&mut self) {
         loop {
-            if let Err(error) = self.start_due().await {
-                tracing::error!(error = %error.chain(), "the store cannot be asked");
+            match self.start_due().await {
+                Ok(_) => self.beat(),
+                Err(error) => {
+                    tracing::error!(error = %error.chain(), "the store cannot be asked");
+                }
             }
             let tick = tokio::time::sleep(self.settings.tick);
             tokio::pin!(tick);
@@ -128,6 +135,15 @@ impl Worker {
                     Some(done) = self.running.join_next_with_id() => { self.finish(done); }
                 }
             }
+        }
+    }
+
+    /// The pulse that a dead-man alert listens to: everything that is due is seen to, and no end
+    /// failed.
+    fn beat(&self) {
+        let mut put_off = self.put_off.values();
+        if put_off.all(|put_off| put_off.urgency != Urgency::Revoke) {
+            metrics::gauge!(SWEEP_LAST_SUCCESS).set(seconds(self.engine.now()));
         }
     }
 
@@ -147,7 +163,17 @@ impl Worker {
                 self.start_due().await?;
             }
         }
-        while self.engine.announce_due(ANNOUNCEMENTS).await? == ANNOUNCEMENTS {}
+        // A notifier that hangs must not make a pass endless.
+        let announcing = async {
+            while self.engine.announce_due(ANNOUNCEMENTS).await? == ANNOUNCEMENTS {}
+            Ok::<(), PortError>(())
+        };
+        match tokio::time::timeout(ANNOUNCE_WITHIN, announcing).await {
+            Ok(done) => done?,
+            Err(_) => tracing::warn!("not everything could be told in this pass"),
+        }
+        checkpoint(&self.engine).await;
+        self.beat();
         Ok(swept)
     }
 
@@ -285,13 +311,19 @@ impl Worker {
                 (error.id(), false)
             }
         };
-        let Some(Due { id, provider, .. }) = self.busy.remove(&task) else {
+        let Some(due) = self.busy.remove(&task) else {
             return tended;
         };
-        if tended && !self.engine.serves(&provider) {
+        let Due { id, urgency, .. } = due;
+        if tended && !self.engine.serves(&due.provider) {
             // It stays due, and there is nothing more to do for it here.
             let until = self.engine.now() + LEFT_ALONE;
-            self.put_off.insert(id, PutOff { failures: 0, until });
+            let put_off = PutOff {
+                urgency: Urgency::Other,
+                failures: 0,
+                until,
+            };
+            self.put_off.insert(id, put_off);
             return true;
         }
         if tended {
@@ -304,6 +336,7 @@ impl Worker {
         self.put_off.insert(
             id,
             PutOff {
+                urgency,
                 failures: failures.saturating_add(1),
                 until,
             },
@@ -349,11 +382,20 @@ async fn announce_through(engine: &Engine, notifier: &'static str, tick: Duratio
     }
 }
 
+async fn checkpoint(engine: &Engine) {
+    if let Err(error) = engine.checkpoint().await {
+        tracing::error!(error = %error, "the audit could not be checkpointed");
+    }
+}
+
 async fn checkpoint_for_ever(engine: Arc<Engine>) {
     loop {
+        checkpoint(&engine).await;
         tokio::time::sleep(CHECKPOINT_EVERY).await;
-        if let Err(error) = engine.checkpoint().await {
-            tracing::error!(error = %error, "the audit could not be checkpointed");
-        }
     }
+}
+
+/// An instant as a Unix time in seconds, as metrics show it.
+fn seconds(at: Timestamp) -> f64 {
+    at.since(Timestamp::MIN).as_secs_f64()
 }

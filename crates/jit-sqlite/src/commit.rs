@@ -55,6 +55,8 @@ impl Prepared {
             rows,
             deliveries,
             at,
+            // Looked at before the transaction.
+            good_for: _,
         } = &self.commit;
         for (id, version) in unchanged {
             must_be(connection, *id, *version)?;

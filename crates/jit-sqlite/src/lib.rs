@@ -261,9 +261,17 @@ impl RequestStore for SqliteStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        // Tokio's clock, for how long it waited; what time it is comes from the engine.
+        let (began, good_for) = (tokio::time::Instant::now(), commit.good_for);
         let prepared = Prepared::new(commit)?;
         let written = self
-            .write(move |connection| prepared.apply(connection))
+            .write(move |connection| {
+                // The lock is ours here, however long that took.
+                if good_for.is_some_and(|good_for| began.elapsed() > good_for) {
+                    return Err(Fault::Conflict);
+                }
+                prepared.apply(connection)
+            })
             .await;
         written.map_err(|fault| commit_error("commit", fault))
     }

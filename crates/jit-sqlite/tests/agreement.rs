@@ -177,6 +177,7 @@ fn commit(write: &Write, head: ChainHead) -> Commit {
             .map(|(number, version)| (sample::id(*number), *version))
             .collect(),
         slots: write.slot.into_iter().map(slot).collect(),
+        good_for: None,
         system: write.system.map(system),
         inbox_done: write.done.map(|key| key.to_string()),
         idempotency: write.key.map(|(key, forget)| Idempotency {

@@ -45,6 +45,29 @@ async fn filled(path: &Path) {
         .unwrap();
 }
 
+#[tokio::test]
+async fn s9_a_commit_that_waited_longer_than_its_facts_are_good_for_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jit.db");
+    let store = SqliteStore::open(&path, Options::default()).unwrap();
+    let other = Connection::open(&path).unwrap();
+    let with = |number, good_for| jit_core::ports::Commit {
+        good_for: Some(Duration::from_millis(good_for)),
+        ..sample::commit([sample::creation(sample::request(number))])
+    };
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (late, in_time) = (store.commit(with(1, 50)), store.commit(with(2, 60_000)));
+    let held = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        other.execute_batch("COMMIT").unwrap();
+    };
+    let (late, in_time, ()) = tokio::join!(late, in_time, held);
+    assert!(matches!(late, Err(CommitError::Conflict)), "{late:?}");
+    in_time.unwrap();
+    assert!(store.load(sample::id(1)).await.unwrap().is_none());
+    assert!(store.load(sample::id(2)).await.unwrap().is_some());
+}
+
 fn sentence(error: &OpenError, path: &Path, says: &str) {
     let text = error.to_string();
     assert!(text.contains(path.to_str().unwrap()), "{text}");

@@ -306,6 +306,7 @@ impl Suite<'_> {
         handle: Option<&Handle>,
     ) -> Result<Presence, PortError> {
         let call = InspectCall {
+            purpose: jit_core::ports::Purpose::TakeAway,
             request,
             target: &self.target,
             parameters: &self.ask.parameters,

@@ -251,6 +251,7 @@ impl Provisioner for Liar {
         }
         self.inner
             .inspect(InspectCall {
+                purpose: jit_core::ports::Purpose::TakeAway,
                 target: &self.real(call.target),
                 ..call
             })

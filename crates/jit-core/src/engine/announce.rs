@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use super::{Engine, TRIES};
-use crate::audit::{AuditEvent, Fact};
+use super::{Engine, TRIES, read_event};
+use crate::audit::Fact;
 use crate::ports::{Alarm, Announcement, CommitError, Delivery, Notifier, Pager, PortError, Told};
 use crate::request::{AccessRequest, Stuck};
 
@@ -135,11 +135,8 @@ impl Engine {
             return Ok(());
         };
         let events = self.parts.store.events(request.id).await?;
-        let news: Vec<AuditEvent> = events
-            .iter()
-            .filter(|sealed| sealed.seq > taken.shown_seq)
-            .filter_map(|sealed| sealed.event().ok())
-            .collect();
+        let fresh = events.iter().filter(|sealed| sealed.seq > taken.shown_seq);
+        let news = fresh.map(read_event).collect::<Result<Vec<_>, _>>()?;
         let shown_seq = events.last().map_or(taken.shown_seq, |sealed| sealed.seq);
         let said = notifier
             .announce(Announcement {

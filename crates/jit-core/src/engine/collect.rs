@@ -3,7 +3,7 @@
 use super::people::Collected;
 use super::tend::leased_epoch;
 use super::{Engine, EngineError, TRIES};
-use crate::lifecycle::{By, Command, MintedAs, Refusal, Secret, decide};
+use crate::lifecycle::{By, Command, MintedAs, Refusal, Secret, Transition, decide};
 use crate::policy::Right;
 use crate::ports::{CommitError, ErrorKind, GrantCall, PortError};
 use crate::principal::Principal;
@@ -27,7 +27,7 @@ impl Engine {
             target: &part.target,
             parameters: &part.parameters,
             expires_at: grant.expires_at,
-            send_before: grant.send_before.unwrap_or(grant.approved_at),
+            send_before: self.by_clock(grant.send_before.unwrap_or(grant.approved_at)),
         };
         let minted = match self.provisioner_of(&leased)?.mint(call).await {
             Ok(minted) => minted,
@@ -114,6 +114,10 @@ impl Engine {
                     status: request.status(),
                 }
                 .into());
+            };
+            let transition = Transition {
+                good_for: self.freshness_left(looked_up_at),
+                ..transition
             };
             match self.commit(transition, None).await {
                 Ok(()) => {

@@ -1,15 +1,16 @@
 //! Looking up the facts that a command is judged on: people, the slot, the provider.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::{Engine, EngineError, FACTS_FRESH_FOR};
 use crate::lifecycle::{By, Facts, LeaseFacts, Owned, Refusal};
-use crate::ports::{ErrorKind, InspectCall, PortError};
+use crate::ports::{ErrorKind, InspectCall, PortError, Purpose};
 use crate::principal::{Principal, PrincipalId, Profile};
 use crate::provider::{Kind, Presence, SlotKey, Target};
-use crate::request::{AccessRequest, Approver, Phase};
+use crate::request::{AccessRequest, Approver, Phase, Status};
 use crate::time::Timestamp;
 
 /// People, and when the earliest of the answers arrived.
@@ -72,6 +73,12 @@ impl Engine {
     /// Whether facts of this age may still be committed on.
     pub(super) fn is_fresh(&self, looked_up_at: Timestamp) -> bool {
         self.parts.clock.now().since(looked_up_at) <= FACTS_FRESH_FOR
+    }
+
+    /// For how long facts of that age may still be committed on.
+    pub(super) fn freshness_left(&self, looked_up_at: Timestamp) -> Option<Duration> {
+        let age = self.parts.clock.now().since(looked_up_at);
+        Some(FACTS_FRESH_FOR.saturating_sub(age))
     }
 
     /// The slot and its owner's record.
@@ -175,7 +182,16 @@ impl Engine {
     pub(super) async fn inspect(&self, request: &AccessRequest) -> Result<Presence, PortError> {
         let part = request.parts.first();
         let grant = request.grant();
+        let ends = matches!(
+            request.status(),
+            Status::Revoking | Status::Settling | Status::Closed
+        );
         let call = InspectCall {
+            purpose: if ends {
+                Purpose::TakeAway
+            } else {
+                Purpose::Give
+            },
             request: request.id,
             target: &part.target,
             parameters: &part.parameters,

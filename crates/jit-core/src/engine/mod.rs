@@ -19,7 +19,7 @@ pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
 pub use tend::LEFT_ALONE;
 
-use crate::audit::{Actor, ChainHead, SystemFact};
+use crate::audit::{Actor, AuditEvent, ChainHead, Sealed, SystemFact};
 use crate::catalog::{Catalog, ProviderName};
 use crate::lifecycle::{CLOCKS_DIFFER, Readiness, Refusal, Rules, Transition};
 use crate::policy::Policy;
@@ -224,11 +224,19 @@ impl Engine {
         }
     }
 
+    /// An instant that was judged by [`Engine::now`], as an adapter must judge it, which looks at the
+    /// clock alone: a call is fenced by the time that it was leased by.
+    fn by_clock(&self, at: Timestamp) -> Timestamp {
+        at - self.now().since(self.parts.clock.now())
+    }
+
     /// How far our clock was behind what others committed, where that was seen in the last ten
     /// minutes.
     pub fn clock_behind(&self) -> Duration {
         let watch = self.watch();
-        let forgotten = self.parts.clock.now() >= watch.seen_at + CLOCK_MEMORY;
+        let clock = self.parts.clock.now();
+        // It is no longer off once its time is made up for.
+        let forgotten = clock >= watch.seen_at + CLOCK_MEMORY || watch.lead_at(clock).is_zero();
         match self.trust {
             ClockTrust::Compared if !forgotten => watch.behind,
             ClockTrust::Compared | ClockTrust::Trusted => Duration::ZERO,
@@ -320,10 +328,11 @@ impl Engine {
                 changes: transition.changes,
                 unchanged: transition.unchanged,
                 slots: transition.slot.into_iter().collect(),
-                counters: transition.counter.into_iter().collect(),
+                counters: transition.counters,
                 idempotency,
                 deliveries,
                 at,
+                good_for: transition.good_for,
                 ..Commit::default()
             })
             .await?;
@@ -437,4 +446,13 @@ async fn append_behind(
         }
     }
     Err(CommitError::Conflict)
+}
+
+/// An event as it was stored. One that cannot be read is a failure: leaving it out would be a
+/// history with a hole that nobody sees.
+fn read_event(sealed: &Sealed) -> Result<AuditEvent, PortError> {
+    sealed.event().map_err(|error| {
+        let kind = ErrorKind::Misconfigured;
+        PortError::nothing_done("engine", "read an audit event", kind).because(error)
+    })
 }

@@ -7,7 +7,8 @@ use crate::audit::{AuditEvent, SystemFact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::digest::sha256_json;
 use crate::lifecycle::{
-    Automatic, By, Command, OpenFacts, Opening, Refusal, Transition, decide, open,
+    Automatic, By, Command, OPENED, OPENED_LIMIT, OpenFacts, Opening, Refusal, Transition, decide,
+    open,
 };
 use crate::policy::Right;
 use crate::ports::{
@@ -131,6 +132,7 @@ impl Engine {
         for _ in 0..TRIES {
             if let Some(key) = &key
                 && let Some(used) = self.parts.store.idempotency(key).await?
+                && used.forget_at > self.now()
             {
                 return self.repeated(used, fingerprint).await;
             }
@@ -147,6 +149,10 @@ impl Engine {
             });
             match self.commit(transition, idempotency).await {
                 Ok(()) => return Ok(request),
+                Err(CommitError::CounterFull { key }) if key.starts_with(OPENED) => {
+                    let ceiling = OPENED_LIMIT;
+                    return Err(Refusal::TooManyRequests { ceiling }.into());
+                }
                 Err(CommitError::CounterFull { .. }) => automatic = Automatic::UsedUp,
                 Err(CommitError::Conflict) => {}
                 Err(error) => return Err(error.into()),
@@ -200,7 +206,11 @@ impl Engine {
                 ..facts
             };
             if self.is_fresh(people.looked_up_at) {
-                return Ok(open(self.rules(), &opening, &facts, self.now())?);
+                let opened = open(self.rules(), &opening, &facts, self.now())?;
+                return Ok(Transition {
+                    good_for: self.freshness_left(people.looked_up_at),
+                    ..opened
+                });
             }
         }
         Err(PortError::nothing_done("directory", "look up", ErrorKind::Unavailable).into())
@@ -245,6 +255,7 @@ impl Engine {
             facts.running_until = Self::running_until(owned.as_ref());
             if !Self::has_live_owner(owned.as_ref()) {
                 let look = crate::ports::InspectCall {
+                    purpose: crate::ports::Purpose::Give,
                     request: facts.id,
                     target,
                     parameters,
@@ -288,6 +299,10 @@ impl Engine {
             }
             let Some(after) = transition.request().cloned() else {
                 return Ok(request);
+            };
+            let transition = Transition {
+                good_for: self.freshness_left(looked_up_at),
+                ..transition
             };
             match self.commit(transition, None).await {
                 Ok(()) => return Ok(after),

@@ -177,7 +177,17 @@ async fn verify_system(
                 .into(),
             );
         }
-        Ok(_) => {}
+        Ok(_) => {
+            // The events were read after the head, so there may be more; what it names is there.
+            let named = all.iter().find(|sealed| sealed.seq == head.seq);
+            if named.is_some_and(|sealed| sealed.hash != head.hash) {
+                let chain = SYSTEM_CHAIN.to_owned();
+                let how = "its head";
+                report
+                    .problems
+                    .push(Broken::Disagrees { chain, how }.into());
+            }
+        }
     }
     Ok(all)
 }

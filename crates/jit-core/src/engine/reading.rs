@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::people::Reading;
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, read_event};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::lifecycle::{Refusal, may_ask_about};
 use crate::policy::{Right, Verdict};
@@ -49,8 +49,8 @@ impl Engine {
         let events = self.parts.store.events(id).await?;
         let events = events
             .iter()
-            .filter_map(|sealed| sealed.event().ok())
-            .collect();
+            .map(read_event)
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Reading { request, events })
     }
 

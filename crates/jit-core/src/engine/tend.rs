@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Engine, EngineError, LOOK_UPS, TRIES};
 use crate::lifecycle::{
-    Command, Duty, Failure, GrantAnswer, LeaseFacts, decide, owed, sends_after_lease,
+    Command, Duty, Failure, GrantAnswer, LeaseFacts, Transition, decide, owed, sends_after_lease,
 };
 use crate::ports::{CommitError, ErrorKind, GrantCall, PortError, RevokeCall};
 use crate::provider::{Answer, Presence};
@@ -42,21 +42,20 @@ impl Engine {
             return true;
         }
         match duty {
-            Duty::Lapse | Duty::Cancel(_) | Duty::Stick(_) => true,
-            // The turn to Revoking takes the record: it is for whoever serves the provider, as long
-            // as anybody does.
+            Duty::Lapse | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => true,
+            // The end is for whoever serves the provider, as long as anybody does.
             Duty::Finish(_) => request
                 .grant()
                 .is_some_and(|grant| self.now() >= grant.expires_at + LEFT_ALONE),
-            Duty::Lease | Duty::Verify | Duty::Check | Duty::Revoke | Duty::Look | Duty::Close => {
-                false
-            }
+            Duty::Lease | Duty::Verify | Duty::Check | Duty::Revoke | Duty::Look => false,
         }
     }
 
     /// Pays one duty. False where another worker has the record.
     async fn pay(&self, request: AccessRequest, duty: Duty) -> Result<bool, EngineError> {
+        let provider = request.parts.first().entitlement.provider();
         let command = match duty {
+            Duty::Finish(_) if !self.serves(&provider) => Command::DueElsewhere,
             Duty::Lapse | Duty::Cancel(_) | Duty::Finish(_) | Duty::Close | Duty::Stick(_) => {
                 Command::Due
             }
@@ -67,7 +66,6 @@ impl Engine {
         let Some(taken) = self.apply(&request, &command).await? else {
             return Ok(false);
         };
-        let provider = taken.parts.first().entitlement.provider();
         match duty {
             Duty::Lapse | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => {}
             Duty::Finish(_) if !self.serves(&provider) => {}
@@ -88,6 +86,13 @@ impl Engine {
         command: &Command,
     ) -> Result<Option<AccessRequest>, EngineError> {
         let transition = decide(self.rules(), request, command, self.now())?;
+        self.commit_one(transition).await
+    }
+
+    async fn commit_one(
+        &self,
+        transition: Transition,
+    ) -> Result<Option<AccessRequest>, EngineError> {
         let Some(after) = transition.request().cloned() else {
             return Ok(None);
         };
@@ -146,17 +151,8 @@ impl Engine {
     // -------------------------------------------------------------------------------- granting
 
     /// Leases the record and sends the grant call, once.
-    async fn provision(&self, request: AccessRequest) -> Result<(), EngineError> {
-        let Some(facts) = self.fresh_lease_facts(&request).await? else {
-            return Ok(());
-        };
-        let lease = Command::Lease {
-            facts: Box::new(facts),
-        };
-        let Some(leased) = self.apply(&request, &lease).await? else {
-            return Ok(());
-        };
-        let Some(epoch) = leased_epoch(&request, &leased) else {
+    async fn provision(&self, taken: AccessRequest) -> Result<(), EngineError> {
+        let Some((leased, epoch)) = self.lease(taken).await? else {
             return Ok(());
         };
         if !sends_after_lease(&leased) {
@@ -176,17 +172,47 @@ impl Engine {
         self.send_grant(&leased, epoch).await
     }
 
+    /// Leases the record; where something else changed first, on what is there now.
+    async fn lease(
+        &self,
+        mut request: AccessRequest,
+    ) -> Result<Option<(AccessRequest, u32)>, EngineError> {
+        for _ in 0..TRIES {
+            let Some((facts, looked_up_at)) = self.fresh_lease_facts(&request).await? else {
+                return Ok(None);
+            };
+            let lease = Command::Lease {
+                facts: Box::new(facts),
+            };
+            let transition = Transition {
+                good_for: self.freshness_left(looked_up_at),
+                ..decide(self.rules(), &request, &lease, self.now())?
+            };
+            if let Some(leased) = self.commit_one(transition).await? {
+                let epoch = leased_epoch(&request, &leased);
+                return Ok(epoch.map(|epoch| (leased, epoch)));
+            }
+            // Another slot's owner may have changed while this record did not.
+            let now = self.load(request.id).await?;
+            let Some(now) = now.filter(|now| now.version == request.version) else {
+                return Ok(None);
+            };
+            request = now;
+        }
+        Ok(None)
+    }
+
     /// Facts for a lease that are fresh enough to commit on; none where they could not be had and
     /// the record was put off.
     async fn fresh_lease_facts(
         &self,
         request: &AccessRequest,
-    ) -> Result<Option<LeaseFacts>, EngineError> {
+    ) -> Result<Option<(LeaseFacts, Timestamp)>, EngineError> {
         let mut failure = None;
         for _ in 0..LOOK_UPS {
             match self.lease_facts(request).await {
                 Ok((facts, looked_up_at)) if self.is_fresh(looked_up_at) => {
-                    return Ok(Some(facts));
+                    return Ok(Some((facts, looked_up_at)));
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -212,7 +238,7 @@ impl Engine {
             target: &part.target,
             parameters: &part.parameters,
             expires_at: grant.expires_at,
-            send_before: grant.send_before.unwrap_or(grant.approved_at),
+            send_before: self.by_clock(grant.send_before.unwrap_or(grant.approved_at)),
         };
         let answer = self.provisioner_of(leased)?.grant(call).await;
         let answer = self.told(leased, answer);

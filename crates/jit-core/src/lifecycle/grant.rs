@@ -149,6 +149,25 @@ pub(super) fn due(request: &AccessRequest, now: Timestamp) -> Transition {
     }
 }
 
+/// The same without taking the record.
+pub(super) fn due_elsewhere(request: &AccessRequest, now: Timestamp) -> Transition {
+    match owed(request, now) {
+        Some(Duty::Finish(cause)) => begin_ending(Work::on(request, now), cause).done(),
+        Some(
+            Duty::Lapse
+            | Duty::Cancel(_)
+            | Duty::Close
+            | Duty::Stick(_)
+            | Duty::Lease
+            | Duty::Verify
+            | Duty::Check
+            | Duty::Revoke
+            | Duty::Look,
+        )
+        | None => due(request, now),
+    }
+}
+
 pub(super) fn cancel(work: Work<'_>, why: CancelReason) -> Work<'_> {
     work.with(|grant, said| {
         grant.phase = Phase::Cancelled { why };

@@ -7,7 +7,7 @@ use super::grant::{Work, begin_ending, cancel, due, wait};
 use super::{Failure, LeaseFacts, Readiness, Rules, SEND_WITHIN, Transition, WAIT_AGAIN};
 use crate::audit::Fact;
 use crate::change::SlotChange;
-use crate::provider::{Kind, NativeExpiry, Presence};
+use crate::provider::{Description, Kind, NativeExpiry, Presence};
 use crate::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, Sent, Slot,
 };
@@ -141,6 +141,13 @@ fn lease_first(work: Work<'_>, facts: &LeaseFacts) -> Transition {
             grant.told_until = before.told_until;
         }
         send(grant, request, handed_over, said, now);
+        // Deletes of the earlier owner land by the windows of its own provider.
+        if let (Some(owner), Some(left)) = (owner, grant.slot_left_revoking_at) {
+            let lands_by = lands_by(left, &owner.parts.first().provider);
+            if now < lands_by && grant.rechecks.iter().all(|at| *at < lands_by) {
+                grant.rechecks = vec![lands_by];
+            }
+        }
     });
     let mut transition = Transition {
         slot: Some(slot),
@@ -162,6 +169,11 @@ fn lease_first(work: Work<'_>, facts: &LeaseFacts) -> Transition {
         (None, None) => {}
     }
     transition
+}
+
+/// By when a delete that was sent before its record left Revoking has landed.
+fn lands_by(left: Timestamp, provider: &Description) -> Timestamp {
+    left + SEND_WITHIN + provider.accepted_within + provider.applied_within
 }
 
 /// Enters Provisioning under a new epoch: the intent that is saved before the call.
@@ -190,8 +202,7 @@ pub(super) fn send(
         grant.took_over = Some(owner.id);
     }
     if let Some(left) = grant.slot_left_revoking_at {
-        let provider = part.provider;
-        let lands_by = left + SEND_WITHIN + provider.accepted_within + provider.applied_within;
+        let lands_by = lands_by(left, &part.provider);
         if now < lands_by {
             grant.rechecks = vec![lands_by];
         }

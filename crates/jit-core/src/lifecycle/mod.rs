@@ -20,7 +20,8 @@ use std::time::Duration;
 pub use decision::{DECISIONS_LIMIT, eligibility, has_authority};
 pub use duty::{Duty, STUCK_AFTER, owed, wake};
 pub use lease::sends_after_lease;
-pub use opening::{Automatic, OpenFacts, Opening, may_ask_about, open};
+pub(crate) use opening::OPENED;
+pub use opening::{Automatic, OPENED_LIMIT, OpenFacts, Opening, may_ask_about, open};
 pub use refusal::Refusal;
 
 use crate::audit::{self, Actor, Fact};
@@ -168,7 +169,15 @@ impl Failure {
             } => Duration::from_millis(millis),
             _ => Duration::ZERO,
         };
-        (paced.max(asked) + self.jitter).min(BACKOFF_MAX)
+        let longest = paced.max(asked).min(BACKOFF_MAX);
+        // Up to a quarter less, so that records that failed together do not come back together; and
+        // never sooner than the provider asked for.
+        let spread = longest / 4
+            * u32::try_from(self.jitter.as_millis())
+                .unwrap_or(255)
+                .min(255)
+            / 255;
+        (longest - spread).max(asked.min(BACKOFF_MAX))
     }
 }
 
@@ -228,6 +237,9 @@ pub enum Command {
     },
     /// Whatever is owed by the clock alone is saved: lapse, cancel, finish, close, stick.
     Due,
+    /// The same at a process that does not serve the provider: the record stays free for whoever
+    /// does.
+    DueElsewhere,
     /// A worker takes the record for [`TAKEN_FOR`], to do what is owed.
     Take,
     /// A worker is about to send a grant call.
@@ -321,7 +333,10 @@ pub struct Transition {
     /// The slot that changes hands.
     pub slot: Option<SlotChange>,
     /// A quota that is used.
-    pub counter: Option<Counter>,
+    pub counters: Vec<Counter>,
+    /// It must be stored within this time, by the engine's word: what it was judged on is too old
+    /// after that.
+    pub good_for: Option<Duration>,
 }
 
 impl Transition {
@@ -369,6 +384,7 @@ pub fn decide(
         }
         Command::Collect { by, facts } => minted::collect(rules, request, by, facts, now),
         Command::Due => Ok(grant::due(request, now)),
+        Command::DueElsewhere => Ok(grant::due_elsewhere(request, now)),
         Command::Take => Ok(grant::take(request, now)),
         Command::Lease { facts } => Ok(lease::lease(rules, request, facts, now)),
         Command::LeaseFailed { failure } => Ok(lease::lease_failed(request, failure, now)),

@@ -16,6 +16,12 @@ use crate::request::{
 };
 use crate::time::{Timestamp, Ttl};
 
+/// How many requests one principal may open in an hour: nobody uses up the providers' quotas, or
+/// their approvers' patience, by asking.
+pub const OPENED_LIMIT: u32 = 1_000;
+/// The names of those counters begin with this.
+pub(crate) const OPENED: &str = "opened/";
+
 /// What somebody asks for, read but not judged.
 #[derive(Debug, Clone)]
 pub struct Opening {
@@ -332,12 +338,18 @@ fn opened(
         approvals_needed: tier.approvals,
     };
     let mut events = audit::record(&mut request, now, &opening.by.actor(), vec![requested]);
-    let mut counter = None;
+    let hour = now.unix_micros().unsigned_abs() / 1_000_000 / 3_600;
+    let mut counters = vec![Counter {
+        key: format!("{OPENED}{}", request.requester),
+        window: hour,
+        ceiling: OPENED_LIMIT,
+        forget_at: now + Duration::from_secs(7_200),
+    }];
     match (tier.automatic, automatic) {
         (Some(quota), Automatic::Try) => {
             let window_secs = u64::from(quota.per.as_secs());
             let window = now.unix_micros().unsigned_abs() / 1_000_000 / window_secs;
-            counter = Some(Counter {
+            counters.push(Counter {
                 key: format!("automatic/{}/{}", tier.name, request.beneficiary),
                 window,
                 ceiling: quota.ceiling,
@@ -378,7 +390,7 @@ fn opened(
         wake,
     };
     Ok(Transition {
-        counter,
+        counters,
         ..Transition::of(change)
     })
 }

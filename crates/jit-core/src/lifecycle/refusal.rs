@@ -46,6 +46,8 @@ pub enum Refusal {
         "the access already stands, and was not given through this service; ask whoever gave it to take it away first"
     )]
     AlreadyStands,
+    #[error("you have opened {ceiling} requests in this hour; try again in the next one")]
+    TooManyRequests { ceiling: u32 },
     #[error("{ceiling} automatic approvals per {per} are used up; try again later")]
     QuotaUsed { ceiling: u32, per: Ttl },
     #[error("this Idempotency-Key was used for another request body; take a new key")]
@@ -170,6 +172,7 @@ impl Refusal {
             Self::ResidualAboveCeiling { .. } => "residual_above_ceiling",
             Self::AlreadyHeldUntil { .. } => "already_held_until",
             Self::AlreadyStands => "already_stands",
+            Self::TooManyRequests { .. } => "too_many_requests",
             Self::QuotaUsed { .. } => "quota_used",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::NotGrantable { .. } => "not_grantable",

@@ -41,9 +41,20 @@ pub struct RevokeCall<'a> {
     pub send_before: Timestamp,
 }
 
+/// What a look at the provider is for. Ends have three quarters of every quota for themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It serves a grant.
+    Give,
+    /// It serves an end.
+    TakeAway,
+}
+
 /// A look at the provider.
 #[derive(Debug, Clone)]
 pub struct InspectCall<'a> {
+    /// What it is for.
+    pub purpose: Purpose,
     /// Of which request: the marker of a minted credential.
     pub request: RequestId,
     /// Whom and what.

@@ -1,5 +1,7 @@
 //! The port to the store: one commit for everything that must be true together.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +106,9 @@ pub struct Commit {
     pub deliveries: Vec<DeliveryKey>,
     /// When this commit was decided.
     pub at: Option<Timestamp>,
+    /// Written within this time of the call or not at all: the facts that it was decided on are
+    /// too old after that.
+    pub good_for: Option<Duration>,
 }
 
 /// Why nothing was written.
@@ -205,6 +210,8 @@ pub struct Query {
 /// # Contract
 /// - `commit` writes everything or nothing, in one step that all readers see whole, and is durable
 ///   when it returns. There is no unconditional write.
+/// - A commit that is `good_for` some time and had to wait longer than that before it could be
+///   written is a `Conflict`.
 /// - A read that begins after a commit returned sees it, from any process.
 /// - `due` may list a record that is no longer due; it never misses one that is. Records whose
 ///   `revoke_at` has come are listed before all else; both kinds the longest due first.

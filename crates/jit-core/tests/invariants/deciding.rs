@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jit_core::Refusal;
 use jit_core::catalog::Entitlement;
 use jit_core::engine::{EngineError, NewRequest, Verb};
-use jit_core::lifecycle::DECISIONS_LIMIT;
+use jit_core::lifecycle::{DECISIONS_LIMIT, OPENED_LIMIT};
 use jit_core::policy::Right;
 use jit_core::ports::{InspectCall, PortError, Provisioner, Query, RevokeCall};
 use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
@@ -634,6 +634,25 @@ async fn approving_and_taking_back_has_an_end_and_taking_back_none() {
     };
     let denied = stage.say("bob", request.id, deny).await.unwrap();
     assert_eq!(denied.status(), Status::Denied);
+}
+
+#[tokio::test]
+async fn nobody_opens_more_than_a_thousand_requests_in_an_hour() {
+    let stage = Stage::new();
+    for _ in 0..OPENED_LIMIT {
+        stage.open("ana", "30m").await;
+    }
+    let ask = stage.ask("30m");
+    let refused = stage.engine.open(&via("ana"), ask.clone()).await;
+    assert!(matches!(
+        refused,
+        Err(EngineError::Refused(Refusal::TooManyRequests {
+            ceiling: OPENED_LIMIT
+        }))
+    ));
+    stage.open("cleo", "30m").await;
+    stage.clock.advance(secs(3_600));
+    stage.open("ana", "30m").await;
 }
 
 #[tokio::test]

@@ -14,10 +14,7 @@ use jit_core::ports::{
 use jit_core::provider::SlotKey;
 use jit_core::request::{AccessRequest, Approver, End, Grant, Phase, RequestId, Slot};
 
-use super::{
-    DECISIONS, EXPOSURE_SECONDS, INBOX_AGE_SECONDS, REQUESTS, REVOKE_LATENESS_SECONDS,
-    SWEEP_LAST_SUCCESS,
-};
+use super::{DECISIONS, EXPOSURE_SECONDS, INBOX_AGE_SECONDS, REQUESTS, REVOKE_LATENESS_SECONDS};
 
 /// Counts the commits of a store; changes none.
 ///
@@ -189,8 +186,6 @@ impl RequestStore for MeteredStore {
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
         let due = self.inner.due(now, limit).await?;
-        // Whoever asks for what is due goes on to pay it: this is the pulse of a worker.
-        metrics::gauge!(SWEEP_LAST_SUCCESS).set(seconds(now));
         Ok(due)
     }
 
@@ -283,9 +278,4 @@ impl RequestStore for MeteredStore {
     async fn inbox_done(&self, key: &str) -> Result<(), PortError> {
         self.inner.inbox_done(key).await
     }
-}
-
-/// An instant as a Unix time in seconds, as metrics show it.
-fn seconds(at: Timestamp) -> f64 {
-    at.since(Timestamp::MIN).as_secs_f64()
 }

@@ -184,6 +184,7 @@ async fn call_everything(provider: &MeteredProvisioner) -> bool {
         send_before: at,
     };
     let inspect = InspectCall {
+        purpose: jit_core::ports::Purpose::TakeAway,
         request,
         target: &target,
         parameters: &none,

@@ -122,6 +122,28 @@ async fn every_way_to_tamper_with_the_audit_is_found() {
 }
 
 #[tokio::test]
+async fn a_system_chain_that_is_written_anew_with_good_hashes_is_found() {
+    let (house, _) = with_a_story().await;
+    tamper(&house, "");
+    let file = Connection::open(house.file("jit.db")).unwrap();
+    let last = "SELECT seq, body FROM event WHERE chain = 'system' ORDER BY seq DESC LIMIT 1";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
+    let (seq, body) = file.query_row(last, [], read).unwrap();
+    let anew = body.replace(r#"{"actor":"system"}"#, r#"{"actor":"operator"}"#);
+    assert_ne!(body, anew, "{body}");
+    let hash = jit_core::digest::Digest::of(anew.as_bytes()).to_string();
+    let changed = "UPDATE event SET body = ?1, hash = ?2 WHERE chain = 'system' AND seq = ?3";
+    let params = rusqlite::params![anew, hash, seq];
+    assert_eq!(file.execute(changed, params).unwrap(), 1);
+    let (outcome, problems) = verified(&house).await;
+    assert_eq!(outcome, Outcome::Wrong);
+    assert!(
+        problems.iter().any(|it| it.contains("its head")),
+        "{problems:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_export_has_every_event_and_the_text_that_each_hash_is_over() {
     let (house, id) = with_a_story().await;
     let export = |format, from: Option<&str>, until: Option<&str>| {

@@ -68,7 +68,9 @@ async fn access_is_asked_for_approved_given_and_taken_away_by_the_clock() {
 async fn two_daemons_and_a_sweeper_on_one_store_give_and_take_once() {
     let house = House::new();
     let (one, two) = (house.daemon().await, house.daemon().await);
-    let mut sweeper = jit_runtime::daemon::Sweeper::start(house.config()).unwrap();
+    let mut sweeper =
+        jit_runtime::daemon::Sweeper::start(house.config(), jit_core::engine::ClockTrust::Compared)
+            .unwrap();
     let (ana, bob) = house.callers(&one).await;
     let id = ana.asked("2s").await;
     bob.at(&two).approve(&id).await;

@@ -82,6 +82,7 @@ impl Scene {
 
     async fn inspect(&self, request: u8) -> Result<Presence, PortError> {
         let call = InspectCall {
+            purpose: jit_core::ports::Purpose::TakeAway,
             request: id(request),
             target: &self.target,
             parameters: &self.parameters,

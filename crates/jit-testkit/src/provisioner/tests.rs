@@ -89,6 +89,7 @@ impl Saboteur {
 
     async fn presence(&self, call: &GrantCall<'_>) -> Presence {
         let call = InspectCall {
+            purpose: jit_core::ports::Purpose::TakeAway,
             request: call.request,
             target: call.target,
             parameters: call.parameters,

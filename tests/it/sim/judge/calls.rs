@@ -19,8 +19,10 @@ const RECORD_DEADLINE: Duration = Duration::from_secs(60);
 impl Judge<'_> {
     /// S1, S16: every call that was sent was intended first, once, and within its time.
     pub(super) fn calls(&mut self, provider: &HostileProvider) {
-        // The sender's clock decides, and it may be behind.
-        let behind = self.world.diary.clocks.lock().unwrap().behind;
+        // The sender's clock decides, and it may be behind. Where the sender knew that, it fenced the
+        // call by so much earlier.
+        let clocks = *self.world.diary.clocks.lock().unwrap();
+        let (behind, known) = (clocks.behind, clocks.ahead + clocks.behind);
         let mut sent: BTreeMap<(RequestId, Timestamp), usize> = BTreeMap::new();
         for call in provider.ledger().calls() {
             let id = call.request;
@@ -35,7 +37,9 @@ impl Judge<'_> {
                             Fact::GrantIntended { send_before, .. } => *send_before,
                             _ => return false,
                         };
-                        send_before == call.send_before && *at <= call.signed_at
+                        let fenced = send_before >= call.send_before
+                            && send_before.since(call.send_before) <= known;
+                        fenced && *at <= call.signed_at
                     });
                     // Two attempts may have one deadline: that of the grant.
                     let times = sent.entry((id, call.send_before)).or_default();

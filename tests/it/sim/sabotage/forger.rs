@@ -102,9 +102,13 @@ impl Forger {
                     },
                 };
             }
-            (Saboteur::SettlesFromAbsence, _) => grant.slot_send_before = None,
+            (Saboteur::SettlesFromAbsence, _) => {
+                grant.slot_send_before = None;
+                grant.slot_settles_until = None;
+            }
             (Saboteur::ForgetsEarlierCalls, Phase::Provisioning { .. }) => {
                 grant.slot_send_before = grant.send_before;
+                grant.slot_settles_until = None;
             }
             (Saboteur::SettlesAnew, Phase::Settling { watch, .. }) => {
                 watch.until = updated_at + settles_for;
