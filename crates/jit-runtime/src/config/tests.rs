@@ -243,7 +243,7 @@ fn unknown_keys_are_refused_everywhere() {
         ("[pager]", "pagerduty = \"x\""),
         ("[audit]", "jsonl = \"x\""),
         ("[log]", "level = \"debug\""),
-        ("[slack]", "team = \"x\""),
+        ("[telegram]", "chat = \"x\""),
     ] {
         let text = GOOD.replace("[store]\nsqlite = \"jit.db\"\n", "");
         let text = format!("{text}{table}\n{key}\n");
