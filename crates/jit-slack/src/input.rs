@@ -162,8 +162,9 @@ fn owned(value: &Value, pointer: &str) -> Option<String> {
 /// One of Slack's own marks, such as a time stamp, of which the keys of the inbox are made: short
 /// and plain, because no store takes a key of any length.
 fn mark<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
-    text(value, pointer)
-        .filter(|mark| mark.len() <= MARK_LIMIT && !mark.chars().any(char::is_control))
+    text(value, pointer).filter(|mark| {
+        (1..=MARK_LIMIT).contains(&mark.len()) && !mark.chars().any(char::is_control)
+    })
 }
 
 /// A slash command, whose fields are flat.

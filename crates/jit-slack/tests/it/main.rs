@@ -9,5 +9,7 @@
 )]
 
 mod faults;
+mod mangle;
+mod mangled;
 mod stories;
 mod world;
