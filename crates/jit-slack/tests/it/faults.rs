@@ -71,16 +71,19 @@ async fn a_post_that_fails_is_made_up_for_and_makes_at_most_one_card_more() {
 
 #[tokio::test]
 async fn a_card_catches_up_after_updates_that_failed() {
-    let world = World::new().await;
-    world.ask("U0ANA", "memory/admins").await;
-    let card = world.card("U0BOB", "Pending").await;
-    let faults = world.slack.faults();
-    faults.fail("chat.update", Fault::ServerError, Times::N(3));
-    world.slack.user("U0BOB").click(&card, "jit_approve").await;
-    world.request(Status::Active).await;
-    a_minute(&world).await;
-    world.card("U0BOB", "active until").await;
-    assert_eq!(cards(&world).await.len(), 1);
+    // A page that some proxy puts in the place of Slack's answer is a failure as well.
+    for fault in [Fault::ServerError, Fault::NotJson] {
+        let world = World::new().await;
+        world.ask("U0ANA", "memory/admins").await;
+        let card = world.card("U0BOB", "Pending").await;
+        let faults = world.slack.faults();
+        faults.fail("chat.update", fault, Times::N(3));
+        world.slack.user("U0BOB").click(&card, "jit_approve").await;
+        world.request(Status::Active).await;
+        a_minute(&world).await;
+        world.card("U0BOB", "active until").await;
+        assert_eq!(cards(&world).await.len(), 1);
+    }
 }
 
 #[tokio::test]
