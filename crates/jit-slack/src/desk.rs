@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jit_core::Ttl;
 use jit_core::engine::{Engine, EngineError, NewRequest, Verb};
 use jit_core::ports::{Inbox, InboxItem, PortError, Query};
@@ -66,6 +68,8 @@ impl fmt::Debug for Desk {
 enum Trouble {
     Say(Reply, Option<RequestId>),
     Failed(PortError),
+    /// We did, or something that we asked.
+    Panicked,
 }
 
 impl From<NotKnown> for Trouble {
@@ -195,8 +199,16 @@ impl Desk {
         let Ok(_room) = self.room.acquire().await else {
             return;
         };
-        match self.work(&input).await {
+        // An input that makes us panic is answered and done with like any other: left in the inbox
+        // it would be taken over again, with whoever takes over.
+        let worked = AssertUnwindSafe(self.work(&input)).catch_unwind().await;
+        match worked.unwrap_or(Err(Trouble::Panicked)) {
             Ok(()) => {}
+            Err(Trouble::Panicked) => {
+                tracing::error!("working on an input panicked; others are served");
+                self.answer(&input, &Reply::Failed, about_of(&input.said))
+                    .await;
+            }
             Err(Trouble::Say(reply, about)) => {
                 let about = about.or_else(|| about_of(&input.said));
                 self.answer(&input, &reply, about).await;
@@ -420,6 +432,7 @@ impl Desk {
                 tracing::warn!(error = %error.chain(), "a request could not be opened");
                 crate::surface::refusal_view(&reply(&Reply::Failed, None))
             }
+            Err(Trouble::Panicked) => crate::surface::refusal_view(&reply(&Reply::Failed, None)),
         };
         let body = json!({"view_id": view, "view": message});
         let shown = self.notifier.web.post("views.update", &body).await;
@@ -430,7 +443,7 @@ impl Desk {
             (Err(trouble), Err(_)) => {
                 let said = match trouble {
                     Trouble::Say(said, _) => said,
-                    Trouble::Failed(_) => Reply::Failed,
+                    Trouble::Failed(_) | Trouble::Panicked => Reply::Failed,
                 };
                 self.answer(input, &said, None).await;
                 Ok(())

@@ -1,6 +1,12 @@
 //! What Slack sends, read tolerantly: only the fields that are used, whatever else is there. It is
 //! parsed once and becomes an [`Input`], which is what the inbox keeps.
 
+#[cfg(test)]
+#[path = "../tests/it/mangle.rs"]
+mod mangle;
+#[cfg(test)]
+mod tests;
+
 use jit_core::request::RequestId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,6 +14,9 @@ use serde_json::Value;
 use crate::commands::{Commands, Typed};
 use crate::people::{ChannelId, TeamId, UserId};
 use crate::surface::{Kept, action};
+
+/// The longest of Slack's own marks, in bytes; theirs are shorter than 100.
+const MARK_LIMIT: usize = 255;
 
 /// One thing that somebody did in Slack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,12 +159,20 @@ fn owned(value: &Value, pointer: &str) -> Option<String> {
     text(value, pointer).map(str::to_owned)
 }
 
+/// One of Slack's own marks, such as a time stamp, of which the keys of the inbox are made: short
+/// and plain, because no store takes a key of any length.
+fn mark<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    text(value, pointer).filter(|mark| {
+        (1..=MARK_LIMIT).contains(&mark.len()) && !mark.chars().any(char::is_control)
+    })
+}
+
 /// A slash command, whose fields are flat.
 pub(crate) fn command(payload: &Value, commands: &Commands) -> Read {
     let Some(user) = id::<UserId>(payload, "/user_id") else {
         return Read::Unreadable;
     };
-    let (Some(command), Some(trigger)) = (text(payload, "/command"), owned(payload, "/trigger_id"))
+    let (Some(command), Some(trigger)) = (text(payload, "/command"), mark(payload, "/trigger_id"))
     else {
         return Read::Unreadable;
     };
@@ -166,7 +183,7 @@ pub(crate) fn command(payload: &Value, commands: &Commands) -> Read {
         said,
         channel: id(payload, "/channel_id"),
         response_url: owned(payload, "/response_url"),
-        trigger: Some(trigger.clone()),
+        trigger: Some(trigger.to_owned()),
     };
     keep(format!("command/{trigger}"), input)
 }
@@ -202,7 +219,7 @@ pub(crate) fn interaction(payload: &Value) -> Read {
         Some("block_actions") => click(payload, input),
         Some("view_submission") => submission(payload, input),
         Some("shortcut") if text(payload, "/callback_id") == Some(action::ASK) => {
-            match text(payload, "/trigger_id") {
+            match mark(payload, "/trigger_id") {
                 Some(trigger) => {
                     let asked = Asked::default();
                     keep(
@@ -246,8 +263,8 @@ fn click(payload: &Value, input: impl Fn(Said) -> Input) -> Read {
         return Read::Unreadable;
     };
     let input = input(said);
-    let place = text(payload, "/container/message_ts").or_else(|| text(payload, "/view/id"));
-    let (Some(place), Some(at)) = (place, text(done, "/action_ts")) else {
+    let place = mark(payload, "/container/message_ts").or_else(|| mark(payload, "/view/id"));
+    let (Some(place), Some(at)) = (place, mark(done, "/action_ts")) else {
         return Read::Unreadable;
     };
     keep(format!("click/{}/{place}/{at}", input.user), input)
@@ -286,9 +303,10 @@ fn filled_in(payload: &Value) -> Option<Asked> {
 }
 
 fn submission(payload: &Value, input: impl Fn(Said) -> Input) -> Read {
-    let (Some(view), Some(hash)) = (owned(payload, "/view/id"), text(payload, "/view/hash")) else {
+    let (Some(view), Some(hash)) = (mark(payload, "/view/id"), mark(payload, "/view/hash")) else {
         return Read::Unreadable;
     };
+    let view = view.to_owned();
     let Some(asked) = filled_in(payload) else {
         return Read::Unreadable;
     };
@@ -319,7 +337,7 @@ pub(crate) fn event(payload: &Value) -> Read {
     let Some(event) = payload.pointer("/event") else {
         return Read::Unreadable;
     };
-    let Some(key) = text(payload, "/event_id").map(|id| format!("event/{id}")) else {
+    let Some(key) = mark(payload, "/event_id").map(|id| format!("event/{id}")) else {
         return Read::Unreadable;
     };
     let input = |user, said| Input {

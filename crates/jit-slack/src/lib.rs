@@ -11,10 +11,12 @@
     reason = "only JSON that was made here is indexed to write into it, which cannot panic"
 )]
 
+mod check;
 mod commands;
 mod desk;
 mod groups;
 mod input;
+mod manifest;
 mod notifier;
 mod people;
 mod roster;
@@ -40,8 +42,10 @@ use secrecy::SecretString;
 use slack_morphism::SlackApiTokenType;
 use slack_morphism::hyper_tokio::SlackHyperClient;
 
+pub use check::{CheckParts, Finding, check};
 pub use commands::Commands;
 pub use groups::user_group;
+pub use manifest::{PublicUrl, Reach, manifest};
 pub use people::{BadSlackId, ChannelId, Names, TeamId, UserGroupId, UserId};
 pub use roster::alias;
 pub use settings::{EmailMatch, Route, Settings};

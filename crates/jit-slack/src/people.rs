@@ -91,6 +91,11 @@ impl Names {
         self.0.get(id)
     }
 
+    /// Everybody, with the user that they are.
+    pub fn iter(&self) -> impl Iterator<Item = (&PrincipalId, &UserId)> {
+        self.0.iter()
+    }
+
     /// Remembers one.
     pub fn insert(&mut self, id: PrincipalId, user: UserId) {
         self.0.insert(id, user);

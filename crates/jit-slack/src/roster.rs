@@ -293,23 +293,28 @@ pub fn alias(user: &UserId) -> Option<PrincipalId> {
     format!("slack:{user}").parse().ok()
 }
 
-fn account(said: &Value, team: &TeamId, now: Timestamp) -> Account {
+/// Why this user is nobody here, by what Slack says of the account alone.
+pub(crate) fn standing(said: &Value, team: &str) -> Option<Stranger> {
     let is = |field: &str| said.pointer(field).and_then(Value::as_bool) == Some(true);
     let home = said.pointer("/user/team_id").and_then(Value::as_str);
-    let stranger = if said.pointer("/user/id").is_none() {
+    if said.pointer("/user/id").is_none() {
         // An answer without a user says nothing good of them.
         Some(Stranger::Unmapped)
     } else if is("/user/deleted") {
         Some(Stranger::Deactivated)
     } else if is("/user/is_bot") || is("/user/is_workflow_bot") {
         Some(Stranger::Bot)
-    } else if is("/user/is_stranger") || home.is_some_and(|home| home != team.as_str()) {
+    } else if is("/user/is_stranger") || home.is_some_and(|home| home != team) {
         Some(Stranger::Foreign)
     } else if is("/user/is_restricted") || is("/user/is_ultra_restricted") {
         Some(Stranger::Guest)
     } else {
         None
-    };
+    }
+}
+
+fn account(said: &Value, team: &TeamId, now: Timestamp) -> Account {
+    let stranger = standing(said, team.as_str());
     let email = said.pointer("/user/profile/email").and_then(Value::as_str);
     Account {
         stranger,

@@ -4,6 +4,8 @@
 mod card;
 mod dm;
 mod home;
+#[cfg(test)]
+mod injection;
 mod modal;
 mod reply;
 #[cfg(test)]

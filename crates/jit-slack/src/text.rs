@@ -10,7 +10,7 @@ use time::macros::format_description;
 use crate::people::{ChannelId, Names, UserGroupId, UserId};
 
 /// The longest text of a section, in characters.
-const MARKUP_LIMIT: usize = 3_000;
+pub(crate) const MARKUP_LIMIT: usize = 3_000;
 /// The longest word of other hands in running text, in characters.
 const WORD_LIMIT: usize = 200;
 
@@ -44,6 +44,11 @@ impl Markup {
     pub(crate) fn then(mut self, other: Self) -> Self {
         self.0.push_str(&other.0);
         self
+    }
+
+    /// How long it is, in characters.
+    pub(crate) fn len(&self) -> usize {
+        self.0.chars().count()
     }
 
     /// A number.
@@ -154,7 +159,7 @@ pub(crate) fn cut(text: &str, limit: usize) -> String {
     kept.chain(['…']).collect()
 }
 
-/// Escaped by Slack's rule, and without what would end a code span.
+/// Escaped by Slack's rule, and without what would end a code span or reorder what is read.
 pub(crate) fn inert(words: &str) -> String {
     let mut inert = String::with_capacity(words.len());
     for letter in words.chars() {
@@ -163,11 +168,19 @@ pub(crate) fn inert(words: &str) -> String {
             '<' => inert.push_str("&lt;"),
             '>' => inert.push_str("&gt;"),
             '`' => inert.push('\''),
-            letter if letter.is_control() => inert.push(' '),
+            letter if letter.is_control() || reorders(letter) => inert.push(' '),
             letter => inert.push(letter),
         }
     }
     inert
+}
+
+/// Marks that reorder or hide text, and line separators: with them a parameter could look like
+/// another. A reason holds none of them to begin with.
+fn reorders(letter: char) -> bool {
+    matches!(letter,
+        '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{feff}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// `2026-11-21 18:00 UTC`.

@@ -27,6 +27,12 @@ pub(crate) enum WebError {
     /// Slack refused, with this code of its own.
     #[error("Slack refuses: {0}")]
     Refused(String),
+    /// The app was not given this scope.
+    #[error("Slack refuses: missing_scope")]
+    MissingScope {
+        /// Which, where Slack says so.
+        needed: Option<String>,
+    },
     /// No answer in time.
     #[error("Slack did not answer in time")]
     TimedOut,
@@ -43,6 +49,7 @@ impl WebError {
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
             Self::Refused(code) => Some(code),
+            Self::MissingScope { .. } => Some("missing_scope"),
             Self::RateLimited(_) | Self::TimedOut | Self::Broken(_) | Self::Unreachable => None,
         }
     }
@@ -67,9 +74,10 @@ impl WebError {
                     ErrorKind::Unavailable
                 }
                 "invalid_auth" | "not_authed" | "token_revoked" | "token_expired"
-                | "account_inactive" | "missing_scope" | "no_permission" => ErrorKind::Forbidden,
+                | "account_inactive" | "no_permission" => ErrorKind::Forbidden,
                 _ => ErrorKind::Misconfigured,
             },
+            Self::MissingScope { .. } => ErrorKind::Forbidden,
             Self::TimedOut | Self::Broken(_) | Self::Unreachable => ErrorKind::Unavailable,
         }
     }
@@ -79,7 +87,7 @@ impl WebError {
         let (kind, effect) = (
             self.kind(),
             match &self {
-                Self::Refused(_) | Self::RateLimited(_) => Effect::None,
+                Self::Refused(_) | Self::MissingScope { .. } | Self::RateLimited(_) => Effect::None,
                 Self::TimedOut | Self::Broken(_) | Self::Unreachable => Effect::Unknown,
             },
         );
@@ -97,6 +105,17 @@ impl From<SlackClientError> for WebError {
         match error {
             SlackClientError::ApiError(error) if error.code == "ratelimited" => {
                 Self::RateLimited(None)
+            }
+            SlackClientError::ApiError(error) if error.code == "missing_scope" => {
+                let said: Option<Value> = error
+                    .http_response_body
+                    .and_then(|body| serde_json::from_str(&body).ok());
+                let needed = said.as_ref().and_then(|said| said.get("needed")?.as_str());
+                let is_scope =
+                    |it: &&str| it.len() <= 100 && it.bytes().all(|byte| byte.is_ascii_graphic());
+                Self::MissingScope {
+                    needed: needed.filter(is_scope).map(str::to_owned),
+                }
             }
             SlackClientError::ApiError(error) => Self::Refused(error.code),
             SlackClientError::RateLimitError(error) => Self::RateLimited(error.retry_after),
@@ -194,7 +213,7 @@ impl Web {
         let call = session
             .http_session_api
             .http_post::<Value, Value>(method, body, None);
-        within_deadline(call).await
+        within_deadline(call).await.and_then(answered)
     }
 
     /// Calls a method that takes its arguments in the address.
@@ -211,7 +230,7 @@ impl Web {
         let call = session
             .http_session_api
             .http_get::<Value, _, _>(method, &arguments, None);
-        within_deadline(call).await
+        within_deadline(call).await.and_then(answered)
     }
 
     /// Posts to a response URL, which needs no token and is given none.
@@ -241,6 +260,15 @@ impl Web {
         }
         let authority = |url: &str| url.split('/').nth(2).map(str::to_owned);
         is_loopback(&self.api) && is_loopback(url) && authority(url) == authority(&self.api)
+    }
+}
+
+/// Only what says that it is well is. The crate takes a page of HTML with status 200, as a proxy
+/// on the way may send it, for an empty answer.
+fn answered(said: Value) -> Result<Value, WebError> {
+    match said.get("ok") {
+        Some(Value::Bool(true)) => Ok(said),
+        _ => Err(WebError::Broken("what is no answer of Slack's")),
     }
 }
 

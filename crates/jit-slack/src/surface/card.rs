@@ -15,7 +15,7 @@ use super::{
     reference, short, what,
 };
 use crate::people::UserGroupId;
-use crate::text::{Markup, Show, plain, quote, spoken};
+use crate::text::{MARKUP_LIMIT, Markup, Show, plain, quote, spoken};
 
 /// The card as the record is now.
 pub(crate) fn card(scene: &Scene<'_>) -> Message {
@@ -296,6 +296,11 @@ pub(crate) fn thread(scene: &Scene<'_>, news: &[AuditEvent]) -> Option<Message> 
             continue;
         };
         said = Some(match said {
+            // Cut between lines: within one it might lose the end of a code span.
+            Some(before) if before.len() + line.len() > MARKUP_LIMIT - 100 => {
+                said = Some(before.text("\n… and more, as the card shows"));
+                break;
+            }
             Some(before) => before.text("\n").then(line),
             None => line,
         });

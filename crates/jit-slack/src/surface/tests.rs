@@ -23,7 +23,7 @@ use crate::people::Names;
 const NASTY: &str = "<!channel> <@U012AB3CD> <https://example.com|Approve> *bold* _x_ ~y~ `code` \
                      :tada: & &amp; 雪が降る 👩‍🚀👩🏽‍🚀 ﷽ \u{202d}";
 
-fn names() -> Names {
+pub(super) fn names() -> Names {
     [("ana@example.com", "U0ANA"), ("bob@example.com", "U0BOB")]
         .into_iter()
         .map(|(id, user)| (id.parse().unwrap(), user.parse().unwrap()))
@@ -76,7 +76,7 @@ fn requests() -> Vec<(String, AccessRequest)> {
     all
 }
 
-fn events(request: &AccessRequest) -> Vec<AuditEvent> {
+pub(super) fn events(request: &AccessRequest) -> Vec<AuditEvent> {
     let bob = || Principal {
         id: "bob@example.com".parse().unwrap(),
         door: Door::Slack,
@@ -140,7 +140,7 @@ fn events(request: &AccessRequest) -> Vec<AuditEvent> {
     (1..).zip(facts).map(link).collect()
 }
 
-fn entitlement(number: usize) -> Entitlement {
+pub(super) fn entitlement(number: usize) -> Entitlement {
     Entitlement {
         id: format!("aws/account-{number:03}/{}", "x".repeat(100))
             .parse()
@@ -153,7 +153,7 @@ fn entitlement(number: usize) -> Entitlement {
     }
 }
 
-fn tier() -> Tier {
+pub(super) fn tier() -> Tier {
     let ttl = |text: &str| text.parse::<Ttl>().unwrap();
     Tier {
         name: "standard".parse().unwrap(),

@@ -2,6 +2,7 @@
 //! that come twice, late or mangled. Nothing is lost, nothing happens twice, no end is late.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jit_core::engine::Verb;
@@ -70,16 +71,19 @@ async fn a_post_that_fails_is_made_up_for_and_makes_at_most_one_card_more() {
 
 #[tokio::test]
 async fn a_card_catches_up_after_updates_that_failed() {
-    let world = World::new().await;
-    world.ask("U0ANA", "memory/admins").await;
-    let card = world.card("U0BOB", "Pending").await;
-    let faults = world.slack.faults();
-    faults.fail("chat.update", Fault::ServerError, Times::N(3));
-    world.slack.user("U0BOB").click(&card, "jit_approve").await;
-    world.request(Status::Active).await;
-    a_minute(&world).await;
-    world.card("U0BOB", "active until").await;
-    assert_eq!(cards(&world).await.len(), 1);
+    // A page that some proxy puts in the place of Slack's answer is a failure as well.
+    for fault in [Fault::ServerError, Fault::NotJson] {
+        let world = World::new().await;
+        world.ask("U0ANA", "memory/admins").await;
+        let card = world.card("U0BOB", "Pending").await;
+        let faults = world.slack.faults();
+        faults.fail("chat.update", fault, Times::N(3));
+        world.slack.user("U0BOB").click(&card, "jit_approve").await;
+        world.request(Status::Active).await;
+        a_minute(&world).await;
+        world.card("U0BOB", "active until").await;
+        assert_eq!(cards(&world).await.len(), 1);
+    }
 }
 
 #[tokio::test]
@@ -357,4 +361,116 @@ async fn what_is_under_way_at_the_end_is_acknowledged() {
         Vec::<&String>::new(),
         "{acked} acknowledged"
     );
+}
+
+#[tokio::test]
+async fn a_panic_while_an_input_is_worked_on_is_said_and_others_are_served() {
+    for by in [By::Socket, By::Http] {
+        let world = World::with(by, settings()).await;
+        let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
+        world.shaky.panics.store(1, Ordering::SeqCst);
+        assert!(ana.slash("/jit", "list").in_channel("C0SEC").await.acked());
+        let failed = |message: &slack_sim::Message| message.words().contains("was not applied");
+        world.slack.wait_for(&ana, "C0SEC", failed).await;
+        for _ in 0..5 {
+            assert!(bob.slash("/jit", "list").in_channel("C0SEC").await.acked());
+        }
+        world
+            .slack
+            .wait_for(&bob, "C0SEC", |it| {
+                it.words().contains("asked for nothing here yet")
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_panic_before_the_acknowledgement_costs_one_acknowledgement() {
+    for by in [By::Socket, By::Http] {
+        let world = World::with(by, settings()).await;
+        world.slack.time_scale(0.2);
+        let ana = world.slack.user("U0ANA");
+        // What is typed differs: the same bytes in the same second are a replay.
+        let type_in = |typed: usize| {
+            let suggest = json!({
+                "type": "block_suggestion", "user": {"id": "U0ANA"}, "team": {"id": "T0EXAMPLE1"},
+                "action_id": "target", "value": format!("adm{typed}"),
+            });
+            world.slack.raw(Some(&ana), "interactive", suggest)
+        };
+        world.shaky.panics.store(1, Ordering::SeqCst);
+        assert!(!type_in(0).await.acked(), "{by:?}");
+        if by == By::Http {
+            let errors = world.slack.seen_errors();
+            assert!(errors[0].contains("answered 500"), "{errors:?}");
+        }
+        for typed in 1..5 {
+            assert!(type_in(typed).await.acked(), "{by:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_input_that_makes_us_panic_is_not_taken_over_for_ever() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    world.card("U0BOB", "Pending").await;
+    let request = world.request(Status::Pending).await;
+    let now = jit_core::ports::Clock::now(&*world.clock);
+    for (key, verb) in [("click/a", "withdraw"), ("click/b", "approve")] {
+        let click = json!({
+            "user": "U0BOB", "team": "T0EXAMPLE1", "channel": "C0SEC",
+            "said": {"said": verb, "about": {
+                "id": request.id.to_string(), "digest": request.digest().prefix(),
+            }},
+        });
+        let left_at = now - Duration::from_secs(31);
+        let text = click.to_string();
+        let put = world.store.inbox_put(key, &text, left_at);
+        put.await.unwrap();
+    }
+    // Whichever comes first.
+    world.shaky.panics.store(1, Ordering::SeqCst);
+    let again = world.another_door();
+    let bob = world.slack.user("U0BOB");
+    world
+        .slack
+        .wait_for(&bob, "C0SEC", |it| it.words().contains("was not applied"))
+        .await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!again.is_finished(), "the door fell with it");
+    world.clock.advance(Duration::from_secs(31));
+    let left = world
+        .store
+        .inbox_take(now + Duration::from_secs(31), 10)
+        .await;
+    assert_eq!(left.unwrap(), vec![]);
+    again.abort();
+}
+
+#[tokio::test]
+async fn a_body_is_read_up_to_its_limit_and_not_a_byte_further() {
+    let world = World::with(By::Http, settings()).await;
+    for (bytes, status) in [(256 * 1024, 200), (256 * 1024 + 1, 413)] {
+        for path in ["/slack/command", "/slack/interactivity", "/slack/events"] {
+            // Each is a ping or unknown, which changes nothing.
+            let (begin, end) = match path {
+                "/slack/events" => ("{\"event_id\":\"Ev1\",\"event\":{\"type\":\"", "\"}}"),
+                _ => ("ssl_check=1&pad=", ""),
+            };
+            let pad = "x".repeat(bytes - begin.len() - end.len() - path.len());
+            let body = format!("{begin}{pad}{}{end}", "y".repeat(path.len()));
+            assert_eq!(body.len(), bytes);
+            let mut post = world.slack.post_of("slash_commands", json!({}));
+            post.path = path.to_owned();
+            post.body = body;
+            let expected = match (path, status) {
+                // The type is longer than any.
+                ("/slack/events", 200) => 500,
+                _ => status,
+            };
+            let reply = world.slack.post(&post, Signature::Valid).await.unwrap();
+            assert_eq!(reply.status, expected, "{path} with {bytes} bytes");
+        }
+    }
 }

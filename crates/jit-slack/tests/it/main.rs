@@ -8,6 +8,9 @@
     reason = "a fixture that breaks is a test that fails"
 )]
 
+mod check;
 mod faults;
+mod mangle;
+mod mangled;
 mod stories;
 mod world;

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jit_core::Timestamp;
 use jit_core::catalog::{Catalog, Entitlement, ParameterRule};
 use jit_core::engine::{ClockTrust, Engine, EngineParts};
 use jit_core::policy::{Effect, Policy, Right, Rule, Tier};
-use jit_core::ports::{Clock, Provisioner, Query, RequestStore};
-use jit_core::principal::{PrincipalKind, Profile};
+use jit_core::ports::{Clock, Directory, PortError, Provisioner, Query, RequestStore};
+use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
 use jit_core::request::{AccessRequest, Status};
 use jit_slack::{Commands, EmailMatch, Names, Route, Settings, Slack, SlackParts, Transport};
 use jit_testkit::hostile::{HostileProvider, memory_standing};
@@ -29,12 +31,33 @@ pub(crate) enum By {
     Http,
 }
 
+/// A directory with a mistake in it that shows now and then.
+#[derive(Debug)]
+pub(crate) struct Shaky {
+    people: Arc<People>,
+    /// The next so many questions make it panic.
+    pub(crate) panics: AtomicUsize,
+}
+
+#[async_trait]
+impl Directory for Shaky {
+    async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
+        let fewer = |left: usize| left.checked_sub(1);
+        let panics = self
+            .panics
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer);
+        assert!(panics.is_err(), "a mistake of the directory's");
+        self.people.profile(id).await
+    }
+}
+
 /// Everything at once.
 pub(crate) struct World {
     pub(crate) slack: SlackSim,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) people: Arc<People>,
+    pub(crate) shaky: Arc<Shaky>,
     pub(crate) provider: HostileProvider,
     pub(crate) engine: Arc<Engine>,
     adapter: Slack,
@@ -139,6 +162,10 @@ impl World {
             By::Http => wall_clock(),
         }));
         let people = people();
+        let shaky = Arc::new(Shaky {
+            people: people.clone(),
+            panics: AtomicUsize::new(0),
+        });
         let random = Arc::new(SeededRandom::new(7));
         let provider = memory_standing(clock.clone(), random.clone());
         let secret = |text: &str| SecretString::from(text.to_owned());
@@ -155,7 +182,7 @@ impl World {
             api: slack.api_url(),
             bot_token: secret(slack.bot_token()),
             transport,
-            directory: people.clone(),
+            directory: shaky.clone(),
             store: store.clone(),
             clock: clock.clone(),
             random: random.clone(),
@@ -200,6 +227,7 @@ impl World {
             clock,
             store,
             people,
+            shaky,
             provider,
             engine,
             adapter,

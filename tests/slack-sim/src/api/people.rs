@@ -85,8 +85,15 @@ pub(super) fn members(state: &mut State, args: &Args) -> Answer {
 }
 
 pub(super) fn channels(state: &mut State, args: &Args) -> Answer {
-    scoped(state, "channels:read")?;
     let types = args.text("types").unwrap_or("public_channel");
+    for (kind, scope) in [
+        ("public_channel", "channels:read"),
+        ("private_channel", "groups:read"),
+    ] {
+        if types.contains(kind) {
+            scoped(state, scope)?;
+        }
+    }
     let bot = &state.workspace.bot_user;
     let wanted = |it: &&Channel| match it.visibility {
         Visibility::Public => types.contains("public_channel"),

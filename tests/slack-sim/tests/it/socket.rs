@@ -254,3 +254,13 @@ async fn an_event_waits_for_an_app_that_is_away() {
     assert_eq!(envelope["retry_reason"], "connection_failed");
     link.ack(&envelope, None).await;
 }
+
+#[tokio::test]
+async fn an_empty_object_is_no_payload() {
+    let (slack, app) = slack().await;
+    app.serve(|_| Some(json!({}))).await;
+    let ana = slack.user("U0ANA");
+    assert!(ana.shortcut("jit_request").await.acked());
+    assert!(ana.open_home().await.acked());
+    assert_eq!(slack.violations(), Vec::<String>::new());
+}
