@@ -3,6 +3,7 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "demo")]
 pub mod demo;
 
 use std::fs::File;
