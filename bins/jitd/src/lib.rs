@@ -5,6 +5,9 @@
 
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(not(feature = "demo"))]
+#[path = "no_demo.rs"]
+pub mod demo;
 
 use std::fs::File;
 use std::io::Write;

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use jit_core::Ttl;
 use jit_core::engine::ClockTrust;
-use jit_runtime::config::{Config, Environment};
+use jit_runtime::config::{Config, Environment, LogFormat};
 use jit_runtime::daemon::{Daemon, signalled};
 use jit_runtime::log::{self, LevelFilter};
+use jitd::demo;
 
 /// Just-in-time privileged access: people ask, others decide, the clock takes it away
 #[derive(Debug, Parser)]
@@ -84,19 +85,13 @@ async fn run(verb: Verb) -> anyhow::Result<()> {
             tracing::info!(%api, %observe, "serving");
             Ok(daemon.run(stop).await?)
         }
-        #[cfg(feature = "demo")]
         Verb::Demo { play, ttl } => {
-            use jitd::demo;
-            log::start(jit_runtime::config::LogFormat::Text, LevelFilter::WARN);
+            log::start(LogFormat::Text, LevelFilter::WARN);
             let mut out = std::io::stdout();
             match play {
                 true => demo::play(ttl, &mut out, stop).await,
                 false => demo::serve(ttl, &mut out, stop).await,
             }
-        }
-        #[cfg(not(feature = "demo"))]
-        Verb::Demo { .. } => {
-            anyhow::bail!("this build has no demo; build jitd with its default features")
         }
         Verb::Init { file } => jitd::init(&file),
     }
