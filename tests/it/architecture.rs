@@ -26,7 +26,8 @@ const EDGES: [(&str, &[&str]); 13] = [
             "jit-sqlite",
         ],
     ),
-    ("jitd", &["jit-cli", "jit-core", "jit-runtime"]),
+    // The simulated workspace is for the demonstration alone, behind a feature.
+    ("jitd", &["jit-cli", "jit-core", "jit-runtime", "slack-sim"]),
     ("jit-sweeper", &["jit-core", "jit-runtime"]),
     ("jit", &["jit-cli", "jit-core", "jit-runtime"]),
     ("jit-tests", &[]),

@@ -9,5 +9,6 @@
 )]
 
 mod architecture;
+mod nudged;
 mod sim;
 mod worker;

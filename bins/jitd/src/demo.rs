@@ -3,6 +3,7 @@
 
 mod play;
 mod sight;
+mod workspace;
 
 use std::fmt;
 use std::fs::Permissions;
@@ -28,6 +29,7 @@ use tempfile::TempDir;
 
 pub use play::{Script, play, play_on};
 pub use sight::{Sight, Sightings};
+use workspace::Chat;
 
 /// What is asked for.
 pub const ENTITLEMENT: &str = "groupfile/admins";
@@ -72,28 +74,35 @@ impl fmt::Display for Person {
     }
 }
 
-/// The folder of a demonstration with everything in it: configuration, store, group file, tokens.
-/// Dropping it removes the folder.
+/// The folder of a demonstration with everything in it: configuration, store, group file, tokens;
+/// and the simulated workspace beside it. Dropping it removes the folder and ends the workspace.
 #[derive(Debug)]
 pub struct Stage {
     folder: TempDir,
     config: Config,
+    chat: Chat,
 }
 
 impl Stage {
-    /// Makes the folder and fills it.
+    /// Makes the folder and fills it, and opens the workspace.
     pub async fn set() -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("jit-demo-")
             .permissions(Permissions::from_mode(0o700))
             .tempdir();
         let folder = folder.context("no temporary folder can be made; set TMPDIR to one")?;
+        let chat = Chat::open().await?;
         let file = folder.path().join("jit.toml");
-        std::fs::write(&file, CONFIG)?;
+        std::fs::write(&file, CONFIG.replace("SLACK_API", &chat.api()))?;
+        chat.write_tokens(&folder.path().join(".env"))?;
         std::fs::write(folder.path().join("groups"), GROUPS)?;
         // The variables of the visitor's own installation have no place here.
         let config = Config::read(&file, &Environment::default())?;
-        let stage = Self { folder, config };
+        let stage = Self {
+            folder,
+            config,
+            chat,
+        };
         for person in Person::ALL {
             stage.hand_token_to(person).await?;
         }
@@ -145,6 +154,11 @@ impl Stage {
     pub fn token_of(&self, person: Person) -> PathBuf {
         let name = format!("{}.token", person.name());
         self.folder.path().join(name)
+    }
+
+    /// The page on which somebody uses the workspace.
+    pub fn workspace(&self) -> String {
+        self.chat.page()
     }
 
     /// The adapters that the configuration names; a test puts its own in the place of one.
@@ -213,8 +227,11 @@ fn welcome(
          cat {groups}\n\n\
          As Ana, ask to administer the wiki, and wait (the first time, cargo builds jit before):\n  \
          {} request {ENTITLEMENT} --reason \"the front page is broken\" --ttl {ttl} --wait\n\n\
-         What Bob types is printed here as soon as Ana has asked.",
+         What Bob types is printed here as soon as Ana has asked.\n\n\
+         Or do the same in a simulated Slack workspace, with Ana and Bob as tabs: as Ana type /jit \
+         and ask,\nas Bob click Approve:\n  {}",
         stage.command(Person::Ana, api),
+        stage.workspace(),
     )?;
     Ok(out.flush()?)
 }

@@ -3,6 +3,10 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "demo")]
+pub mod demo;
+#[cfg(not(feature = "demo"))]
+#[path = "no_demo.rs"]
 pub mod demo;
 
 use std::fs::File;

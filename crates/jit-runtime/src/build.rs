@@ -23,6 +23,7 @@ use jit_sqlite::{OpenError, Options, SqliteStore};
 use crate::clock::{OsRandom, SystemClock};
 use crate::config::{self, Config, ProviderKind, Store};
 use crate::csv::CsvSink;
+use crate::nudge::Nudge;
 use crate::observe::{MeteredProvisioner, MeteredStore};
 use crate::pager::{Pagers, WebhookPager};
 use crate::throttle::{Rate, Throttled};
@@ -71,6 +72,8 @@ pub struct Adapters {
     pub clock: Arc<dyn Clock>,
     /// Rolls the dice.
     pub random: Arc<dyn Random>,
+    /// Wakes the loops of this process when it committed something.
+    pub nudge: Nudge,
 }
 
 impl fmt::Debug for Adapters {
@@ -112,6 +115,7 @@ impl Adapters {
             pager: Arc::new(Pagers::new(webhook.transpose()?)),
             clock,
             random,
+            nudge: Nudge::default(),
         };
         if let Some(workspace) = &config.slack {
             adapters.join(workspace, config)?;
@@ -159,7 +163,10 @@ impl Adapters {
             (name.clone(), Arc::new(throttled) as Arc<dyn Provisioner>)
         });
         let parts = EngineParts {
-            store: Arc::new(MeteredStore::new(Arc::clone(&self.store))),
+            store: Arc::new(MeteredStore::new(
+                Arc::clone(&self.store),
+                self.nudge.clone(),
+            )),
             directory: Arc::clone(&self.directory),
             provisioners: provisioners.collect(),
             notifiers: self.notifiers.clone(),
@@ -179,7 +186,8 @@ impl Adapters {
             tasks_per_provider: config.worker.tasks_per_provider,
             record_deadline: RECORD_DEADLINE,
         };
-        Worker::new(Arc::clone(engine), Arc::clone(&self.random), settings)
+        let random = Arc::clone(&self.random);
+        Worker::new(Arc::clone(engine), random, settings).woken_by(&self.nudge)
     }
 }
 

@@ -10,17 +10,18 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jit_core::catalog::ProviderName;
 use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE};
-use jit_core::ports::{Due, PortError, Random, Urgency};
+use jit_core::ports::{Delivery, Due, PortError, Random, Urgency};
 use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::nudge::{Looks, Nudge};
 use crate::observe::{SWEEP_LAST_SUCCESS, UNSERVED_DUE};
 
 /// How hard a worker works.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerSettings {
-    /// How often the store is asked what is due.
+    /// How often the store is asked what is due, where nothing wakes the worker before.
     pub tick: Duration,
     /// Records tended at once for one provider; at least four. Revokes may use all of them,
     /// everything else a quarter.
@@ -47,11 +48,13 @@ const LONGEST_LOOK: usize = 50_000;
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(30);
 /// How many deliveries are announced in one go.
 const ANNOUNCEMENTS: usize = 50;
+
 /// Tends records until it is told to stop.
 pub struct Worker {
     engine: Arc<Engine>,
     random: Arc<dyn Random>,
     settings: WorkerSettings,
+    nudge: Nudge,
     running: JoinSet<bool>,
     busy: HashMap<tokio::task::Id, Due>,
     put_off: HashMap<RequestId, PutOff>,
@@ -88,6 +91,7 @@ impl Worker {
             engine,
             random,
             settings,
+            nudge: Nudge::default(),
             running: JoinSet::new(),
             busy: HashMap::new(),
             put_off: HashMap::new(),
@@ -96,10 +100,17 @@ impl Worker {
         }
     }
 
+    /// Looks at once when this is told, instead of at the next tick.
+    pub fn woken_by(mut self, nudge: &Nudge) -> Self {
+        self.nudge = nudge.clone();
+        self
+    }
+
     /// Tends and announces until `stop` is ready, then lets what is under way come to its end for
     /// at most ten seconds. Dropping the future stops everything at once, like a crash.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
-        let announcing = announce_for_ever(self.engine.clone(), self.settings.tick);
+        let announcing =
+            announce_for_ever(self.engine.clone(), self.nudge.clone(), self.settings.tick);
         let checkpoints = checkpoint_for_ever(self.engine.clone());
         tokio::select! {
             biased;
@@ -119,6 +130,7 @@ impl Worker {
     }
 
     async fn tend_for_ever(&mut self) {
+        let mut looks = self.nudge.looks(self.settings.tick);
         loop {
             match self.start_due().await {
                 Ok(_) => self.beat(),
@@ -126,12 +138,12 @@ impl Worker {
                     tracing::error!(error = %error.chain(), "the store cannot be asked");
                 }
             }
-            let tick = tokio::time::sleep(self.settings.tick);
-            tokio::pin!(tick);
+            let next = looks.next();
+            tokio::pin!(next);
             loop {
                 tokio::select! {
                     biased;
-                    () = &mut tick => break,
+                    () = &mut next => break,
                     Some(done) = self.running.join_next_with_id() => { self.finish(done); }
                 }
             }
@@ -362,24 +374,37 @@ pub struct Swept {
 
 /// Announces through each notifier in a loop of its own: a chat that hangs holds up no page, also
 /// none that becomes due while it hangs.
-async fn announce_for_ever(engine: Arc<Engine>, tick: Duration) {
+async fn announce_for_ever(engine: Arc<Engine>, nudge: Nudge, tick: Duration) {
     let loops = engine
         .notifiers()
-        .map(|notifier| announce_through(&engine, notifier, tick));
+        .map(|notifier| announce_through(&engine, notifier, nudge.looks(tick)));
     join_all(loops).await;
 }
 
-async fn announce_through(engine: &Engine, notifier: &'static str, tick: Duration) {
+async fn announce_through(engine: &Engine, notifier: &'static str, mut looks: Looks) {
+    // The first of what was left over by a full look.
+    let mut stuck = None;
     loop {
         match engine.announce_through(notifier, ANNOUNCEMENTS).await {
-            Ok(ANNOUNCEMENTS) => continue,
-            Ok(_) => {}
+            // There may be more. Where it begins with the same as before, nothing can be marked,
+            // and the same would be tried again without a pause.
+            Ok(ANNOUNCEMENTS) => match first_due(engine, notifier).await {
+                Some(first) if stuck.as_ref() == Some(&first) => looks.tick().await,
+                first => stuck = first,
+            },
+            Ok(_) => looks.next().await,
             Err(error) => {
                 tracing::error!(notifier, error = %error.chain(), "nothing can be announced");
+                looks.tick().await;
             }
         }
-        tokio::time::sleep(tick).await;
     }
+}
+
+async fn first_due(engine: &Engine, notifier: &str) -> Option<Delivery> {
+    let names = [notifier.to_owned()];
+    let due = engine.store().deliveries_due(&names, engine.now(), 1).await;
+    due.ok()?.into_iter().next()
 }
 
 async fn checkpoint(engine: &Engine) {

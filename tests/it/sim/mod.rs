@@ -10,7 +10,7 @@ mod provider;
 mod sabotage;
 mod script;
 mod setting;
-mod tap;
+pub(crate) mod tap;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -125,6 +125,13 @@ struct Story<'s> {
 impl Story<'_> {
     /// Tells the story; how long after its end the access was seen gone.
     async fn tell(&mut self) -> anyhow::Result<Duration> {
+        let late = self.tell_by_the_command_line().await?;
+        self.tell_in_the_workspace().await?;
+        Ok(late)
+    }
+
+    /// What is asked and approved by the verbs of `jit` ends by the clock.
+    async fn tell_by_the_command_line(&mut self) -> anyhow::Result<Duration> {
         let before = self.groups()?;
         self.say("The group file before:")?;
         self.show_file(&before)?;
@@ -168,6 +175,34 @@ impl Story<'_> {
         self.show_file(&after)?;
         ensure!(after == before, "the group file is not as it was before");
         Ok(gone_at.since(expires_at))
+    }
+
+    /// What is asked and approved in Slack is given back there.
+    async fn tell_in_the_workspace(&mut self) -> anyhow::Result<()> {
+        let before = self.groups()?;
+        let mut seen = Sightings::of(self.stage.groups(), GROUP, Person::Ana.name());
+        let chat = &self.stage.chat;
+        self.say(format_args!(
+            "Again, in a simulated Slack workspace. Ana types /jit, chooses {ENTITLEMENT} and sends \
+             the form."
+        ))?;
+        chat.ana_asks().await?;
+        self.say("Bob clicks Approve on the card in #access-requests.")?;
+        chat.bob_approves().await?;
+        ensure!(
+            matches!(seen.next(TOLD_WITHIN).await, Sight::There { .. }),
+            "what Bob approved in Slack never appeared in the group file"
+        );
+        self.say("The group file has ana among its admins. Ana clicks I'm done.")?;
+        chat.ana_is_done().await?;
+        ensure!(
+            matches!(seen.next(TOLD_WITHIN).await, Sight::Gone { .. }),
+            "what Ana gave back is still in the group file"
+        );
+        chat.everybody_sees_the_end().await?;
+        let after = self.groups()?;
+        ensure!(after == before, "the group file is not as it was before");
+        self.say("It is gone at once, and the card in the channel says so.")
     }
 
     async fn wait_until_there(

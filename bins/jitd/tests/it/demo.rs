@@ -13,7 +13,9 @@ use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
 use jitd::demo::{Script, Stage, play_on};
 
-use crate::process::{Process, jitd, ran, read, text};
+use serde_json::{Value, json};
+
+use crate::process::{Process, fetch, jitd, ran, read, text, until};
 
 #[test]
 fn the_played_demonstration_ends_with_the_line_that_proves_it() {
@@ -41,7 +43,11 @@ fn the_played_demonstration_ends_with_the_line_that_proves_it() {
         1,
         "{out}"
     );
-    assert!(!out.contains("jit_"), "no token is printed");
+    assert!(out.contains("Bob clicks Approve on the card"), "{out}");
+    assert!(
+        !out.contains("jit_") && !out.contains("xoxb"),
+        "no token is printed"
+    );
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 0, "the folder is removed");
 }
@@ -61,6 +67,8 @@ fn the_served_demonstration_says_what_to_type_and_leaves_nothing_behind() {
     );
     assert!(typed.ends_with(" --ttl 2m --wait"));
     served.hears("What Bob types");
+    served.hears("simulated Slack workspace");
+    served.hears("  http://127.0.0.1:");
     assert!(read(Path::new(&file)).contains("admins: root-oncall\n"));
     let house = Path::new(&file).parent().unwrap();
     for person in ["ana", "bob", "carol"] {
@@ -71,6 +79,75 @@ fn the_served_demonstration_says_what_to_type_and_leaves_nothing_behind() {
     served.signal("INT");
     assert_eq!(served.ends(), Some(0), "{:#?}", served.heard);
     assert!(!house.exists());
+}
+
+/// What somebody in the workspace sees.
+fn screen(page: &str, who: &str) -> Value {
+    let (status, body) = fetch("GET", &format!("{page}control/users/{who}"), "");
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// Does something in the workspace, as its page does.
+fn act(page: &str, who: &str, deed: &str, what: &Value) {
+    let url = format!("{page}control/users/{who}/{deed}");
+    let (status, body) = fetch("POST", &url, &what.to_string());
+    assert_eq!(status, 200, "{deed} {what}: {body}");
+}
+
+#[tokio::test]
+async fn the_served_demonstration_opens_a_workspace_where_an_ask_reaches_the_group_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = jitd(&["demo"]);
+    command.env("TMPDIR", folder.path());
+    let mut served = Process::start(command);
+    let file = served.hears("  cat ").trim().replace("cat ", "");
+    served.hears("simulated Slack workspace");
+    let page = served.hears("  http://127.0.0.1:").trim().to_owned();
+    let (status, shown) = fetch("GET", &page, "");
+    assert_eq!(status, 200);
+    assert!(shown.contains("<title>Simulated Slack</title>"), "{shown}");
+    until("the service is connected", async || {
+        screen(&page, "U0ANA")["connections"] != 0
+    })
+    .await;
+    let typed = json!({"channel": "C0ACCESS", "command": "/jit", "text": ""});
+    act(&page, "U0ANA", "slash", &typed);
+    let modals = |needle: &str| {
+        screen(&page, "U0ANA")["modals"]
+            .to_string()
+            .contains(needle)
+    };
+    until("the form is open", async || modals("Request access")).await;
+    let picked = json!({"field": "target", "value": "groupfile/admins"});
+    act(&page, "U0ANA", "modal_pick", &picked);
+    until("the form shows the terms", async || modals("policy")).await;
+    let reason = json!({"field": "reason", "text": "the front page is broken"});
+    act(&page, "U0ANA", "modal_fill", &reason);
+    act(&page, "U0ANA", "modal_submit", &json!({}));
+    let mut card = Value::Null;
+    until("Bob sees the card", async || {
+        let seen = screen(&page, "U0BOB");
+        let messages = seen["channels"][0]["messages"].as_array().unwrap();
+        let found = messages
+            .iter()
+            .find(|it| it["blocks"].to_string().contains("jit_approve"));
+        card = found.cloned().unwrap_or_default();
+        found.is_some()
+    })
+    .await;
+    let approve = json!({"channel": "C0ACCESS", "ts": card["ts"], "action": "jit_approve"});
+    act(&page, "U0BOB", "click", &approve);
+    until("the access is there", async || {
+        read(Path::new(&file)).contains("admins: root-oncall ana\n")
+    })
+    .await;
+    served.hears("groupfile/admins is there until");
+    let all = served.heard.join("\n");
+    assert!(!all.contains("xoxb-") && !all.contains("xapp-"), "{all}");
+    served.signal("INT");
+    assert_eq!(served.ends(), Some(0), "{:#?}", served.heard);
+    assert!(!Path::new(&file).exists());
 }
 
 /// How a provider lies.

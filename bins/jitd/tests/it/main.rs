@@ -1,6 +1,7 @@
 //! The daemon's binary and its demonstration, run as processes where that is the point.
 
 #![cfg(test)]
+#![cfg(feature = "demo")]
 
 mod demo;
 mod process;

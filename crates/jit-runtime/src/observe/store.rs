@@ -1,4 +1,4 @@
-//! Counts what is committed. The counters come from the audit events of commits that the store
+//! Counts what is committed, and tells the loops of this process that there is something. The counters come from the audit events of commits that the store
 //! took, so they count what happened and not what was tried, whichever door it came in by.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +14,11 @@ use jit_core::ports::{
 use jit_core::provider::SlotKey;
 use jit_core::request::{AccessRequest, Approver, End, Grant, Phase, RequestId, Slot};
 
+use crate::nudge::Nudge;
+
 use super::{DECISIONS, EXPOSURE_SECONDS, INBOX_AGE_SECONDS, REQUESTS, REVOKE_LATENESS_SECONDS};
 
-/// Counts the commits of a store; changes none.
+/// Counts the commits of a store and tells of them; changes none.
 ///
 /// `jit_requests_total{outcome}` is `pending`, or `approved` where no person was needed;
 /// `jit_decisions_total{outcome}` is `approved`, `automatic`, `denied`, `withdrawn`, `lapsed` or
@@ -25,6 +27,7 @@ use super::{DECISIONS, EXPOSURE_SECONDS, INBOX_AGE_SECONDS, REQUESTS, REVOKE_LAT
 /// all processes are right.
 pub struct MeteredStore {
     inner: Arc<dyn RequestStore>,
+    nudge: Nudge,
     /// Exposure that is less than the whole seconds a counter can hold.
     rest: Mutex<Duration>,
 }
@@ -36,10 +39,11 @@ impl std::fmt::Debug for MeteredStore {
 }
 
 impl MeteredStore {
-    /// Counts the commits of this store.
-    pub fn new(inner: Arc<dyn RequestStore>) -> Self {
+    /// Counts the commits of this store, and tells of them.
+    pub fn new(inner: Arc<dyn RequestStore>, nudge: Nudge) -> Self {
         Self {
             inner,
+            nudge,
             rest: Mutex::default(),
         }
     }
@@ -180,6 +184,7 @@ impl RequestStore for MeteredStore {
             counted.extend(self.handed_over(change).await);
         }
         self.inner.commit(commit).await?;
+        self.nudge.tell();
         self.count(&counted);
         Ok(())
     }

@@ -1,0 +1,249 @@
+//! Looking at once: what a process commits is tended and announced without waiting for the tick, and
+//! whatever fails keeps its pause. Time stands still but for what somebody waits for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jit_core::Timestamp;
+use jit_core::engine::{ClockTrust, Engine, EngineParts, Verb};
+use jit_core::policy::Policy;
+use jit_core::ports::{
+    Announcement, Clock, ErrorKind, Notifier, PortError, Provisioner, Random, RequestStore, Told,
+};
+use jit_core::request::{AccessRequest, Status};
+use jit_runtime::nudge::Nudge;
+use jit_runtime::observe::MeteredStore;
+use jit_runtime::worker::{Worker, WorkerSettings};
+use jit_testkit::hostile::{HostileProvider, memory_standing};
+use jit_testkit::stage::{Stage, catalog, rules, secs, tier, via};
+use jit_testkit::time::SeededRandom;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::sim::chaos::TrueClock;
+use crate::sim::tap::{StoreCall, Tap, Tapped};
+
+/// A chat that keeps what it was told and when, unless it is down.
+#[derive(Default)]
+struct Chat {
+    told: Mutex<Vec<(Instant, Status)>>,
+    down: AtomicBool,
+    tries: AtomicU32,
+}
+
+#[async_trait]
+impl Notifier for Chat {
+    fn name(&self) -> &'static str {
+        "chat"
+    }
+    fn targets(&self, _: &AccessRequest) -> Vec<String> {
+        vec!["#access".to_owned()]
+    }
+    async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
+        self.tries.fetch_add(1, Ordering::Relaxed);
+        if self.down.load(Ordering::Relaxed) {
+            let kind = ErrorKind::Unavailable;
+            return Err(PortError::nothing_done("chat", "tell", kind));
+        }
+        let status = announcement.request.status();
+        self.told.lock().unwrap().push((Instant::now(), status));
+        Ok(Told::default())
+    }
+}
+
+/// Counts how often the store is asked what is due, and refuses every mark of a delivery on demand.
+#[derive(Default)]
+struct Looks {
+    due: AtomicU32,
+    deliveries_due: AtomicU32,
+    commits: AtomicU32,
+    is_full: AtomicBool,
+}
+
+#[async_trait]
+impl Tap for Arc<Looks> {
+    async fn before(&self, call: StoreCall) -> Result<(), PortError> {
+        let count = match call.operation {
+            "due" => &self.due,
+            "deliveries_due" => &self.deliveries_due,
+            "commit" => &self.commits,
+            "delivery_update" if self.is_full.load(Ordering::Relaxed) => {
+                let kind = ErrorKind::Unavailable;
+                return Err(PortError::nothing_done("store", "mark a delivery", kind));
+            }
+            _ => return Ok(()),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+struct Process {
+    stage: Stage,
+    engine: Arc<Engine>,
+    provider: HostileProvider,
+    chat: Arc<Chat>,
+    looks: Arc<Looks>,
+    working: JoinHandle<()>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.working.abort();
+    }
+}
+
+impl Process {
+    /// A worker that looks this seldom by itself.
+    fn ticking(tick: Duration) -> Self {
+        let stage = Stage::new();
+        let clock: Arc<dyn Clock> = Arc::new(TrueClock::new());
+        let random: Arc<dyn Random> = Arc::new(SeededRandom::new(11));
+        let provider = memory_standing(clock.clone(), Arc::new(SeededRandom::new(5)))
+            .named("admins", "admins");
+        let handle: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock.clone()));
+        let (chat, looks, nudge) = (
+            Arc::new(Chat::default()),
+            Arc::new(Looks::default()),
+            Nudge::default(),
+        );
+        let store: Arc<dyn RequestStore> = Arc::new(Tapped {
+            inner: stage.store.clone(),
+            tap: looks.clone(),
+        });
+        let parts = EngineParts {
+            store: Arc::new(MeteredStore::new(store, nudge.clone())),
+            directory: stage.people.clone(),
+            provisioners: BTreeMap::from([("stage".parse().unwrap(), handle)]),
+            notifiers: vec![chat.clone()],
+            pager: stage.pager.clone(),
+            clock,
+            random: random.clone(),
+            policy: Policy::new(vec![tier("tier", 1)], rules()).unwrap(),
+            catalog: catalog("tier"),
+        };
+        let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
+        let settings = WorkerSettings {
+            tick,
+            ..WorkerSettings::default()
+        };
+        let worker = Worker::new(engine.clone(), random, settings).woken_by(&nudge);
+        Self {
+            stage,
+            engine,
+            provider,
+            chat,
+            looks,
+            working: tokio::spawn(worker.run(std::future::pending())),
+        }
+    }
+
+    /// Asks for a slot of its own.
+    async fn asked(&self, duration: &str, number: u64) -> AccessRequest {
+        let mut ask = self.stage.ask(duration);
+        ask.parts[0].1.insert("number".to_owned(), number.into());
+        self.engine.open(&via("ana"), ask).await.unwrap()
+    }
+
+    async fn approved(&self, duration: &str, number: u64) -> AccessRequest {
+        let request = self.asked(duration, number).await;
+        let approval = Stage::approval(&request);
+        let bob = via("bob");
+        let decided = self.engine.handle(&bob, request.id, approval);
+        decided.await.unwrap()
+    }
+
+    /// How often the chat and the worker looked, in an hour.
+    async fn looks_in_an_hour(&self) -> (u32, u32) {
+        let count = |count: &AtomicU32| count.load(Ordering::Relaxed);
+        let before = (count(&self.looks.deliveries_due), count(&self.looks.due));
+        tokio::time::sleep(secs(3_600)).await;
+        (
+            count(&self.looks.deliveries_due) - before.0,
+            count(&self.looks.due) - before.1,
+        )
+    }
+}
+
+/// Far less than the tick, and more than anything here takes.
+const AT_ONCE: Duration = Duration::from_millis(20);
+
+#[tokio::test(start_paused = true)]
+async fn what_is_committed_is_tended_and_announced_at_once() {
+    let process = Process::ticking(secs(3_600));
+    tokio::time::sleep(AT_ONCE).await;
+    let began = Instant::now();
+    let request = process.approved("50m", 0).await;
+    tokio::time::sleep(AT_ONCE).await;
+    assert_eq!(process.stage.status(request.id).await, Status::Active);
+    let told = process.chat.told.lock().unwrap().clone();
+    let (at, status) = *told.last().unwrap();
+    assert_eq!(status, Status::Active);
+    assert!(at.duration_since(began) < AT_ONCE, "{told:?}");
+    // And what follows it: Ana is done.
+    let (ana, done) = (via("ana"), Verb::End);
+    process.engine.handle(&ana, request.id, done).await.unwrap();
+    tokio::time::sleep(AT_ONCE).await;
+    let (_, status) = *process.chat.told.lock().unwrap().last().unwrap();
+    assert_eq!(status, process.stage.status(request.id).await);
+    assert_ne!(status, Status::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_committed_only_the_tick_looks() {
+    let process = Process::ticking(secs(1));
+    process.asked("50m", 0).await;
+    tokio::time::sleep(AT_ONCE).await;
+    let (chat, worker) = process.looks_in_an_hour().await;
+    // The request lapses in that hour, or is checkpointed; a few commits, a look each.
+    assert!((3_590..3_700).contains(&worker), "{worker}");
+    // The pager looks as the chat does.
+    assert!((7_180..7_400).contains(&chat), "{chat}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_fails_and_a_chat_that_is_down_keep_their_pauses() {
+    let process = Process::ticking(secs(1));
+    let active = process.approved("5m", 0).await;
+    tokio::time::sleep(AT_ONCE).await;
+    assert_eq!(process.stage.status(active.id).await, Status::Active);
+    process.chat.down.store(true, Ordering::Relaxed);
+    // A grant that fails, a revoke that fails, and a record that cannot be read.
+    let poison = process.asked("30m", 2).await;
+    process.approved("30m", 1).await;
+    process.provider.outage_until(Timestamp::MAX);
+    process.stage.store.put_stored(poison.id, "{}");
+    let tries = process.chat.tries.load(Ordering::Relaxed);
+    let commits = process.looks.commits.load(Ordering::Relaxed);
+    let (chat, worker) = process.looks_in_an_hour().await;
+    let commits = process.looks.commits.load(Ordering::Relaxed) - commits;
+    assert!(commits < 1_000, "{commits} commits in an hour");
+    assert!(worker <= 3_600 + commits, "{worker} looks");
+    assert!(chat <= 2 * (3_600 + commits), "{chat} looks");
+    // A try a minute and delivery, and the quick ones before and after each news.
+    let tries = process.chat.tries.load(Ordering::Relaxed) - tries;
+    assert!((60..1_000).contains(&tries), "{tries} tries");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deliveries_that_cannot_be_marked_are_tried_once_a_tick() {
+    let process = Process::ticking(secs(1));
+    process.chat.down.store(true, Ordering::Relaxed);
+    process.looks.is_full.store(true, Ordering::Relaxed);
+    for number in 0..120 {
+        process.asked("50m", number).await;
+    }
+    tokio::time::sleep(AT_ONCE).await;
+    let (chat, _) = process.looks_in_an_hour().await;
+    // Two looks of the chat a tick, one of the pager.
+    assert!(chat < 4 * 3_600, "{chat} looks");
+    // Once they can be, all are told.
+    process.looks.is_full.store(false, Ordering::Relaxed);
+    process.chat.down.store(false, Ordering::Relaxed);
+    tokio::time::sleep(secs(2)).await;
+    assert!(process.chat.told.lock().unwrap().len() >= 120);
+}
