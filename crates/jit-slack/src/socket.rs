@@ -148,10 +148,6 @@ impl Listener {
 
     async fn acknowledge(&self, envelope: &Value) -> Option<String> {
         let id = envelope.get("envelope_id")?.as_str()?;
-        if self.draining.get().is_some() {
-            // Slack gives it to another connection, or tells the person.
-            return None;
-        }
         self.busy.fetch_add(1, Ordering::SeqCst);
         let taken = AssertUnwindSafe(self.desk.take(self.read(envelope))).catch_unwind();
         let taken = tokio::time::timeout(ACK_WITHIN, taken).await;
@@ -311,7 +307,8 @@ impl Socket {
     }
 }
 
-/// Takes nothing more, and waits until what was taken is acknowledged.
+/// Renews nothing more, and waits until what was taken is acknowledged. What still comes is taken:
+/// it is in the store, and another process goes on with it.
 async fn drain(listener: &Listener) {
     let _ = listener.draining.set(());
     let idle = async {
