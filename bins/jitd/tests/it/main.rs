@@ -6,3 +6,4 @@ mod demo;
 mod process;
 mod refusals;
 mod served;
+mod slack;
