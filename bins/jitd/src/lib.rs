@@ -1,5 +1,5 @@
-//! What `jitd` can do beside serving: the demonstration, and the first configuration. The service
-//! itself is in `jit-runtime`.
+//! What `jitd` does: serving, the demonstration, and the first configuration. The service itself is
+//! in `jit-runtime`.
 
 #![warn(missing_docs)]
 
@@ -14,7 +14,30 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use jit_runtime::config::TEMPLATE;
+use jit_core::engine::ClockTrust;
+use jit_runtime::config::{Config, Environment, TEMPLATE};
+use jit_runtime::daemon::Daemon;
+use jit_runtime::log::{self, LevelFilter};
+use jit_runtime::operate::{Outcome, SlackVerb};
+
+/// Serves as this file says, until `stop` is ready.
+pub async fn serve(
+    config: &Path,
+    trust: ClockTrust,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let config = Config::read(config, &Environment::of_process())?;
+    log::start(config.log.format, LevelFilter::INFO);
+    let daemon = Daemon::start(config, trust).await?;
+    let (api, observe) = (daemon.api_address()?, daemon.observe_address()?);
+    tracing::info!(%api, %observe, "serving");
+    Ok(daemon.run(stop).await?)
+}
+
+/// Makes the app in Slack, or checks it.
+pub async fn slack(verb: SlackVerb, out: &mut (dyn Write + Send)) -> anyhow::Result<Outcome> {
+    Ok(verb.run(&Environment::of_process(), out).await?)
+}
 
 /// Writes a commented configuration to begin with; overwrites nothing.
 pub fn init(file: &Path) -> anyhow::Result<()> {

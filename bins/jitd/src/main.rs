@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use jit_core::Ttl;
 use jit_core::engine::ClockTrust;
-use jit_runtime::config::{Config, Environment, LogFormat};
-use jit_runtime::daemon::{Daemon, block_on, signalled};
+use jit_runtime::config::LogFormat;
+use jit_runtime::daemon::{block_on, signalled};
 use jit_runtime::log::{self, LevelFilter};
+use jit_runtime::operate::SlackVerb;
 use jitd::demo;
 
 /// Just-in-time privileged access: people ask, others decide, the clock takes it away
@@ -44,6 +45,9 @@ enum Verb {
         #[arg(long, value_name = "DURATION")]
         ttl: Option<Ttl>,
     },
+    /// Make the app in Slack, and see that it is as it should be
+    #[command(subcommand)]
+    Slack(SlackVerb),
     /// Write a commented configuration to begin with
     Init {
         /// Where to; it must not exist
@@ -54,45 +58,41 @@ enum Verb {
 
 const EXIT_CODES: &str = "The log goes to standard error; JIT_LOG sets how much of it, as in \
                           JIT_LOG=debug.\n\nExit codes: 0 stopped by a signal, or done; 1 could \
-                          not start or go on, or the played demo failed; 2 wrong arguments.";
+                          not start or go on, the played demo failed, or slack check found \
+                          something wrong; 2 wrong arguments.";
 
 fn main() -> ExitCode {
     let ended = block_on(run(Arguments::parse().verb));
-    match ended.unwrap_or_else(|error| Err(error.into())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("jitd: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let ran = ended.unwrap_or_else(|error| Err(error.into()));
+    ran.unwrap_or_else(|error| {
+        eprintln!("jitd: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-async fn run(verb: Verb) -> anyhow::Result<()> {
-    let stop = signalled()?;
+async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout();
     match verb {
         Verb::Run {
             config,
             trust_clock,
         } => {
-            let config = Config::read(&config, &Environment::of_process())?;
-            log::start(config.log.format, LevelFilter::INFO);
             let trust = match trust_clock {
                 true => ClockTrust::Trusted,
                 false => ClockTrust::Compared,
             };
-            let daemon = Daemon::start(config, trust).await?;
-            let (api, observe) = (daemon.api_address()?, daemon.observe_address()?);
-            tracing::info!(%api, %observe, "serving");
-            Ok(daemon.run(stop).await?)
+            jitd::serve(&config, trust, signalled()?).await?;
         }
         Verb::Demo { play, ttl } => {
+            let stop = signalled()?;
             log::start(LogFormat::Text, LevelFilter::WARN);
-            let mut out = std::io::stdout();
             match play {
-                true => demo::play(ttl, &mut out, stop).await,
-                false => demo::serve(ttl, &mut out, stop).await,
+                true => demo::play(ttl, &mut out, stop).await?,
+                false => demo::serve(ttl, &mut out, stop).await?,
             }
         }
-        Verb::Init { file } => jitd::init(&file),
+        Verb::Slack(verb) => return Ok(jitd::slack(verb, &mut out).await?.code().into()),
+        Verb::Init { file } => jitd::init(&file)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -11,11 +11,12 @@ use jit_core::Engine;
 use jit_core::audit::{Actor, SystemFact};
 use jit_core::catalog::ProviderName;
 use jit_core::engine::{BadParts, ClockTrust, EngineParts};
-use jit_core::policy::Who;
+use jit_core::policy::{Policy, Who};
 use jit_core::ports::{
     Clock, CommitError, Directory, Notifier, Pager, PortError, Provisioner, Random, RequestStore,
     Row, RowChange,
 };
+use jit_core::principal::GroupName;
 use jit_groupfile::GroupFile;
 use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{OpenError, Options, SqliteStore};
@@ -137,15 +138,7 @@ impl Adapters {
             catalog: config.catalog.clone(),
             names: workspace.names.clone(),
         })?;
-        let who = config
-            .policy
-            .rules()
-            .iter()
-            .flat_map(|rule| &rule.principals);
-        let groups = who.filter_map(|who| match who {
-            Who::Group(group) => Some(group.clone()),
-            Who::AnyPerson | Who::AnyAgent | Who::Principal(_) => None,
-        });
+        let groups = groups_of(&config.policy);
         self.directory = slack.directory(groups.collect());
         self.notifiers.push(slack.notifier());
         self.slack = Some(slack);
@@ -194,6 +187,15 @@ impl Adapters {
 /// Opens the store alone, for the verbs that need nothing else.
 pub fn open_store(store: &Store) -> Result<SqliteStore, OpenError> {
     SqliteStore::open(store_file(store), Options::default())
+}
+
+/// The groups that the rules of a policy name.
+pub(crate) fn groups_of(policy: &Policy) -> impl Iterator<Item = GroupName> {
+    let who = policy.rules().iter().flat_map(|rule| &rule.principals);
+    who.filter_map(|who| match who {
+        Who::Group(group) => Some(group.clone()),
+        Who::AnyPerson | Who::AnyAgent | Who::Principal(_) => None,
+    })
 }
 
 /// The file of the store.

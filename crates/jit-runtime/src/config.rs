@@ -238,9 +238,29 @@ impl fmt::Display for Listing<'_> {
     }
 }
 
+/// Whether the tokens of a workspace must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    Needed,
+    NotYet,
+}
+
 impl Config {
     /// Reads the file, `.env` beside it and the environment, and checks everything.
     pub fn read(file: &Path, environment: &Environment) -> Result<Self, BadConfig> {
+        Self::read_with(file, environment, Tokens::Needed)
+    }
+
+    /// The same for whoever calls no workspace yet: its tokens may be missing.
+    pub fn read_before_tokens(file: &Path, environment: &Environment) -> Result<Self, BadConfig> {
+        Self::read_with(file, environment, Tokens::NotYet)
+    }
+
+    fn read_with(
+        file: &Path,
+        environment: &Environment,
+        tokens: Tokens,
+    ) -> Result<Self, BadConfig> {
         let unreadable = |source| BadConfig::Unreadable {
             file: file.to_owned(),
             source,
@@ -252,6 +272,9 @@ impl Config {
         let mut environment = environment.clone();
         environment.add_dotenv(&folder.join(".env"), &mut problems);
         environment.refuse_misspelt(&mut problems);
+        if tokens == Tokens::NotYet {
+            environment.stand_in_for_tokens();
+        }
         let written = document::read_document(&mut problems, written::Written::read);
         let checked = written.and_then(|written| {
             check::Check {

@@ -3,6 +3,7 @@
 //! the API, where it is asked who does it.
 
 mod audit;
+mod slack;
 mod token;
 
 use std::io::{self, Write};
@@ -21,6 +22,7 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 use serde_json::json;
 
 pub use audit::{AuditVerb, Format};
+pub use slack::SlackVerb;
 pub use token::TokenVerb;
 
 use crate::build::{open_store, store_file};
@@ -168,6 +170,12 @@ pub enum OperateError {
         /// The name.
         entitlement: EntitlementId,
     },
+    /// There is no workspace to speak of.
+    #[error("the configuration has no [slack]; add it as docs/examples/jit.toml shows")]
+    NoSlack,
+    /// The Web API cannot be called.
+    #[error(transparent)]
+    Slack(#[from] jit_slack::BadWeb),
     /// A file cannot be written.
     #[error("{} cannot be written; it must not exist, and its folder must", path.display())]
     File {

@@ -7,3 +7,4 @@ mod demo;
 mod process;
 mod refusals;
 mod served;
+mod slack;
