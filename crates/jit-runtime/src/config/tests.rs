@@ -37,6 +37,12 @@ id = "agent:bot"
 acts_for = "ana@example.com"
 "#;
 
+/// What `[slack]` needs beside the file.
+const SLACK_TOKENS: [(&str, &str); 2] = [
+    ("JIT_SLACK_BOT_TOKEN", "xoxb-1"),
+    ("JIT_SLACK_APP_TOKEN", "xapp-1"),
+];
+
 /// A folder with a configuration in it.
 struct Folder(TempDir);
 
@@ -186,7 +192,24 @@ fn the_template_names_every_variable() {
 
 #[test]
 fn what_the_template_has_commented_out_works_too() {
-    let commented = ["trusted_proxy", "active", "tick_ms", "tasks_per", "webhook"];
+    let commented = [
+        "trusted_proxy",
+        "active",
+        "tick_ms",
+        "tasks_per",
+        "webhook",
+        "slack =",
+        "transport",
+        "email_match",
+        "reactions_in",
+        "remind",
+        "warn",
+        "entitlements",
+        "channel",
+        "jit =",
+        "request_admin",
+        "prod_access",
+    ];
     let text: Vec<&str> = TEMPLATE
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -195,8 +218,19 @@ fn what_the_template_has_commented_out_works_too() {
             _ => line,
         })
         .collect();
-    let config = read(&text.join("\n")).unwrap();
+    let folder = Folder::with(&text.join("\n"));
+    let config = folder.read(&SLACK_TOKENS).unwrap();
     assert!(config.pager.webhook.is_some());
+    let slack = config.slack.unwrap();
+    assert_eq!(slack.settings.routes.len(), 1);
+    assert!(slack.settings.routes[0].warning.is_some());
+    assert_eq!(slack.settings.reactions.len(), 1);
+    let defaults = jit_slack::Commands::default();
+    assert_eq!(slack.settings.commands.jit, defaults.jit);
+    assert_eq!(slack.settings.commands.prod_access, defaults.prod_access);
+    assert!(slack.settings.commands.prod_entitlement.is_some());
+    let ana = "ana@example.com".parse().unwrap();
+    assert!(slack.names.user(&ana).is_some());
     assert!(config.http.trusted_proxy);
     assert_eq!(config.worker.tick, Duration::from_millis(250));
     // They show the defaults.
@@ -247,7 +281,7 @@ fn unknown_keys_are_refused_everywhere() {
     ] {
         let text = GOOD.replace("[store]\nsqlite = \"jit.db\"\n", "");
         let text = format!("{text}{table}\n{key}\n");
-        let told = told(read(&text));
+        let told = told(Folder::with(&text).read(&SLACK_TOKENS));
         assert_eq!(told.len(), 1, "{told:#?}");
         assert!(told[0].contains("unknown key"), "{told:#?}");
         assert!(told[0].contains("the known keys are"), "{told:#?}");
