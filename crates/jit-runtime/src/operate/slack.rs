@@ -17,8 +17,7 @@ use crate::config::{Config, Environment};
 pub enum SlackVerb {
     /// Print the manifest from which Slack makes the app; needs no token
     Manifest {
-        /// Let Slack call this public address, such as https://jit.example.com, instead of Socket
-        /// Mode
+        /// Let Slack call this public address, `https://…`, instead of Socket Mode
         #[arg(long, value_name = "URL")]
         http: Option<PublicUrl>,
         /// The configuration file, for the names of the commands
