@@ -216,7 +216,7 @@ pub struct Query {
 /// - `due` may list a record that is no longer due; it never misses one that is. Records whose
 ///   `revoke_at` has come are listed before all else; both kinds the longest due first.
 /// - A record of a later release ([`crate::request::ShapeError::Newer`]) is an error of kind
-///   [`ErrorKind::Misconfigured`] for `load`, and is left out of listings with a line in the log.
+///   [`super::ErrorKind::Misconfigured`] for `load`, and is left out of listings with a line in the log.
 /// - Events are never changed or removed.
 /// - `inbox_put` is durable when it returns; keys are kept for an hour. A new item is whose who put
 ///   it, as if taken then; one that was taken and is not done is listed again 30 s later.
