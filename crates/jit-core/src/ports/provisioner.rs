@@ -134,8 +134,8 @@ pub struct Page<T> {
 /// - `grant` and `revoke` are idempotent: granting what is there and revoking what is not succeed.
 /// - `grant`, `mint` and `revoke` transmit at most once and only while `now < send_before`, checked
 ///   after the call is signed, or, where a call carries no time, after its own connection is made.
-///   Past it they fail with [`ErrorKind::Unavailable`] and [`Effect::None`].
-/// - An error says [`Effect::None`] only where the provider did nothing for certain.
+///   Past it they fail with [`ErrorKind::Unavailable`] and [`Effect::None`](super::Effect::None).
+/// - An error says [`Effect::None`](super::Effect::None) only where the provider did nothing for certain.
 /// - `inspect` sees every effect of a call that was answered [`Answer::Applied`]. It answers
 ///   `Absent` only where nothing visible is being applied.
 /// - `revoke` is not called where `describe` says that nothing can be revoked. Of a minted
@@ -143,7 +143,7 @@ pub struct Page<T> {
 /// - `inspect` without a `send_before` is of a request whose call was never sent.
 /// - A target of another realm than `resolve` gives is a record of another system: `grant`, `mint`,
 ///   `revoke` and `inspect` refuse it with [`ErrorKind::Misconfigured`] and touch nothing.
-/// - [`Effect`] has no meaning for `resolve`, `inspect` and `standing`, which only read.
+/// - [`Effect`](super::Effect) has no meaning for `resolve`, `inspect` and `standing`, which only read.
 /// - Every call ends within 15 s, by its own deadline.
 /// - Dropping a call at any await is the same as a crash there: it may or may not have happened.
 #[async_trait]

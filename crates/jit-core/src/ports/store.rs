@@ -129,7 +129,7 @@ pub enum CommitError {
         /// What there is too much of.
         what: &'static str,
     },
-    /// The store failed. Unless the error says [`Effect::None`] it may have been written.
+    /// The store failed. Unless the error says [`Effect::None`](super::Effect::None) it may have been written.
     #[error(transparent)]
     Port(#[from] PortError),
 }
