@@ -51,10 +51,10 @@ impl Looks {
     pub(crate) async fn next(&mut self) {
         let rest = tokio::time::sleep(LEAST_BETWEEN_LOOKS);
         let news = async {
-            while !self.told.has_changed().unwrap_or(false) {
-                // It is marked as seen only when the look begins.
-                let _ = self.told.clone().changed().await;
-            }
+            // The sender is kept here, so this is news and not the end.
+            let _ = self.told.changed().await;
+            // It is seen only when the look begins.
+            self.told.mark_changed();
             rest.await;
         };
         // Whichever comes first, it is time.
