@@ -146,6 +146,29 @@ pub(crate) fn quote(words: &str) -> Value {
     })
 }
 
+/// Words of other hands, every one of them, in as many blocks as that takes.
+pub(crate) fn whole(words: &str) -> Vec<Value> {
+    let letters: Vec<char> = words.chars().collect();
+    let pieces = letters.chunks(MARKUP_LIMIT);
+    pieces
+        .map(|piece| {
+            // A mark that reorders or hides text is shown as what it is.
+            let shown = |letter: &char| match reorders(*letter) {
+                true => letter.escape_unicode().to_string(),
+                false => letter.to_string(),
+            };
+            let text: String = piece.iter().map(shown).collect();
+            json!({
+                "type": "rich_text",
+                "elements": [{
+                    "type": "rich_text_preformatted",
+                    "elements": [{"type": "text", "text": text}],
+                }],
+            })
+        })
+        .collect()
+}
+
 /// A text that fits, its end replaced by a dot dot dot where it does not. Never empty: Slack
 /// refuses that.
 pub(crate) fn cut(text: &str, limit: usize) -> String {

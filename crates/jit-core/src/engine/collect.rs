@@ -116,7 +116,7 @@ impl Engine {
                 .into());
             };
             let transition = Transition {
-                good_for: self.freshness_left(looked_up_at),
+                good_for: Some(self.freshness_left(looked_up_at)),
                 ..transition
             };
             match self.commit(transition, None).await {

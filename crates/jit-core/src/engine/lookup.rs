@@ -76,9 +76,9 @@ impl Engine {
     }
 
     /// For how long facts of that age may still be committed on.
-    pub(super) fn freshness_left(&self, looked_up_at: Timestamp) -> Option<Duration> {
+    pub(super) fn freshness_left(&self, looked_up_at: Timestamp) -> Duration {
         let age = self.parts.clock.now().since(looked_up_at);
-        Some(FACTS_FRESH_FOR.saturating_sub(age))
+        FACTS_FRESH_FOR.saturating_sub(age)
     }
 
     /// The slot and its owner's record.

@@ -208,7 +208,7 @@ impl Engine {
             if self.is_fresh(people.looked_up_at) {
                 let opened = open(self.rules(), &opening, &facts, self.now())?;
                 return Ok(Transition {
-                    good_for: self.freshness_left(people.looked_up_at),
+                    good_for: Some(self.freshness_left(people.looked_up_at)),
                     ..opened
                 });
             }
@@ -301,7 +301,7 @@ impl Engine {
                 return Ok(request);
             };
             let transition = Transition {
-                good_for: self.freshness_left(looked_up_at),
+                good_for: Some(self.freshness_left(looked_up_at)),
                 ..transition
             };
             match self.commit(transition, None).await {

@@ -185,7 +185,7 @@ impl Engine {
                 facts: Box::new(facts),
             };
             let transition = Transition {
-                good_for: self.freshness_left(looked_up_at),
+                good_for: Some(self.freshness_left(looked_up_at)),
                 ..decide(self.rules(), &request, &lease, self.now())?
             };
             if let Some(leased) = self.commit_one(transition).await? {

@@ -15,7 +15,7 @@ use super::{
     reference, short, what,
 };
 use crate::people::UserGroupId;
-use crate::text::{MARKUP_LIMIT, Markup, Show, plain, quote, spoken};
+use crate::text::{MARKUP_LIMIT, Markup, Show, plain, quote, spoken, whole};
 
 /// The card as the record is now.
 pub(crate) fn card(scene: &Scene<'_>) -> Message {
@@ -29,6 +29,7 @@ pub(crate) fn card(scene: &Scene<'_>) -> Message {
             "text": plain(&format!("⚠ {warning}"), 3_000),
         }));
     }
+    blocks.extend(parameters(request));
     blocks.push(quote(request.reason.as_str()));
     if let Stage::Denied {
         reason: Some(reason),
@@ -95,13 +96,20 @@ fn facts(scene: &Scene<'_>) -> Value {
                 .text(" s"),
         );
     }
-    let parameters = &request.parts.first().parameters;
-    if !parameters.is_empty() {
-        let parameters = serde_json::Value::from(parameters.clone()).to_string();
-        fields.push(Markup::new("*Parameters*\n").code(&parameters));
-    }
     let fields: Vec<Value> = fields.iter().map(Markup::object).collect();
     json!({"type": "section", "block_id": "facts", "fields": fields})
+}
+
+/// What is asked for exactly: all of it, because whoever approves answers for all of it.
+fn parameters(request: &AccessRequest) -> Vec<Value> {
+    let parameters = &request.parts.first().parameters;
+    if parameters.is_empty() {
+        return vec![];
+    }
+    let parameters = Value::from(parameters.clone()).to_string();
+    let mut blocks = vec![Markup::new("*Parameters*").section()];
+    blocks.extend(whole(&parameters));
+    blocks
 }
 
 fn buttons(request: &AccessRequest) -> Vec<Value> {

@@ -313,6 +313,32 @@ fn s13_nothing_of_other_hands_is_interpreted_in_any_surface() {
 }
 
 #[test]
+fn a_card_shows_every_letter_of_what_is_asked_for() {
+    let mut request = sample::request_in(1, Status::Pending);
+    let mut parts: Vec<_> = request.parts.iter().cloned().collect();
+    let long: String = ('a'..='z').cycle().take(3_900).collect();
+    let parameters = json!({"command": format!("{long}; rm -rf / # the end")});
+    parts[0].parameters = serde_json::from_value(parameters.clone()).unwrap();
+    request.parts = parts.try_into().unwrap();
+    let names = names();
+    let scene = Scene {
+        request: &request,
+        title: "",
+        how_to_use: "",
+        warning: None,
+        names: &names,
+    };
+    let shown: String = card(&scene)
+        .blocks
+        .iter()
+        .filter_map(|block| block.pointer("/elements/0"))
+        .filter(|element| element["type"] == "rich_text_preformatted")
+        .filter_map(|element| element.pointer("/elements/0/text")?.as_str())
+        .collect();
+    assert_eq!(shown, parameters.to_string());
+}
+
+#[test]
 fn a_card_has_buttons_only_for_what_can_still_be_done() {
     let names = names();
     for (name, request) in requests() {

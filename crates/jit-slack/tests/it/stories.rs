@@ -300,6 +300,41 @@ async fn a3_a_check_mark_approves_where_the_tier_allows_it() {
 }
 
 #[tokio::test]
+async fn a_reaction_that_means_nothing_is_answered_by_nothing_whoever_makes_it() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0CLEO", "Pending").await;
+    // Cleo is nobody here, and likes what she sees.
+    let alias = "slack:U0CLEO".parse().unwrap();
+    world.people.aliases.lock().unwrap().remove(&alias);
+    let cleo = world.slack.user("U0CLEO");
+    cleo.react(&card, "eyes").await;
+    let thread = world.slack.user("U0BOB");
+    thread.say("C0SEC", "looks fine to me").await;
+    let chat = world
+        .slack
+        .wait_for(&cleo, "C0SEC", |message| {
+            message.words().contains("looks fine to me")
+        })
+        .await;
+    cleo.react(&chat, "white_check_mark").await;
+    // A check mark on the card is meant for us, and she is told what to do: the first thing.
+    cleo.react(&card, "white_check_mark").await;
+    let told = world
+        .slack
+        .wait_for(&cleo, "C0SEC", |message| message.ephemeral)
+        .await;
+    assert!(told.words().contains("not linked to a person"));
+    let seen = cleo.messages("C0SEC").await;
+    assert_eq!(
+        seen.iter().filter(|it| it.ephemeral).count(),
+        1,
+        "{seen:#?}"
+    );
+    world.request(Status::Pending).await;
+}
+
+#[tokio::test]
 async fn a3_a_check_mark_decides_nothing_in_a_tier_that_does_not_allow_it() {
     let world = World::new().await;
     world.ask("U0ANA", "memory/vault").await;

@@ -1,0 +1,202 @@
+//! Asking: the form, what was filled into it, and what became of it.
+
+use jit_core::Ttl;
+use jit_core::engine::NewRequest;
+use jit_core::principal::{Principal, PrincipalId};
+use jit_core::request::{AccessRequest, Reason};
+use serde_json::{Value, json};
+
+use super::{Desk, Trouble, usage};
+use crate::input::{Asked, Input, Said};
+use crate::people::ChannelId;
+use crate::surface::{Choice, Form, Reply, outcome_view, refusal_view, reply, request_form};
+
+impl Desk {
+    fn choice(&self, entitlement: Option<&str>) -> Option<Choice<'_>> {
+        let id = entitlement?.parse().ok()?;
+        let entitlement = self.engine.catalog().get(&id)?;
+        let route = self.notifier.settings.route(&id);
+        Some(Choice {
+            entitlement,
+            tier: self.engine.policy().tier(&entitlement.tier)?,
+            warning: route.and_then(|route| route.warning.as_deref()),
+        })
+    }
+
+    /// The choice, where the person may ask about it at all.
+    async fn permitted(
+        &self,
+        via: &Principal,
+        entitlement: Option<&str>,
+    ) -> Result<Option<Choice<'_>>, Trouble> {
+        let Some(choice) = self.choice(entitlement) else {
+            return Ok(None);
+        };
+        let requestable = self.engine.requestable(via).await?;
+        let known = requestable
+            .iter()
+            .any(|entry| entry.id == choice.entitlement.id);
+        Ok(known.then_some(choice))
+    }
+
+    async fn form(&self, via: &Principal, asked: &Asked) -> Result<Value, Trouble> {
+        let beneficiary = match asked.beneficiary.as_deref() {
+            None => None,
+            Some(text) => Some(text.parse::<PrincipalId>().map_err(|error| {
+                let sentence = format!("{error}. Name a person as in ana@example.com.");
+                Trouble::Say(Reply::Wrong(sentence), None)
+            })?),
+        };
+        let choice = self.permitted(via, asked.entitlement.as_deref()).await?;
+        Ok(request_form(&Form {
+            choice,
+            beneficiary: beneficiary.as_ref().filter(|id| **id != via.id),
+            reason: asked.reason.as_deref(),
+        }))
+    }
+
+    pub(super) async fn open_form(
+        &self,
+        input: &Input,
+        via: &Principal,
+        asked: &Asked,
+    ) -> Result<(), Trouble> {
+        let form = self.form(via, asked).await?;
+        self.open_view(input, &form).await
+    }
+
+    pub(super) async fn open_view(&self, input: &Input, view: &Value) -> Result<(), Trouble> {
+        let late = || Trouble::Say(Reply::TooOld, None);
+        let trigger = input.trigger.as_deref().ok_or_else(late)?;
+        let body = json!({"trigger_id": trigger, "view": view});
+        match self.notifier.web.post("views.open", &body).await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.code() {
+                Some("expired_trigger_id" | "exchanged_trigger_id" | "trigger_expired") => {
+                    Err(late())
+                }
+                _ => Err(Trouble::Failed(error.into_port("open a form"))),
+            },
+        }
+    }
+
+    pub(super) async fn redraw_form(
+        &self,
+        via: &Principal,
+        view: &str,
+        hash: &str,
+        asked: &Asked,
+    ) -> Result<(), Trouble> {
+        let form = self.form(via, asked).await?;
+        let body = json!({"view_id": view, "hash": hash, "view": form});
+        match self.notifier.web.post("views.update", &body).await {
+            Ok(_) => Ok(()),
+            // The person chose again meanwhile, or closed the window.
+            Err(error) if matches!(error.code(), Some("hash_conflict" | "not_found")) => Ok(()),
+            Err(error) => Err(Trouble::Failed(error.into_port("change a form"))),
+        }
+    }
+
+    /// Asks, and shows in the window what became of it.
+    pub(super) async fn ask(
+        &self,
+        input: &Input,
+        via: &Principal,
+        view: &str,
+        asked: &Asked,
+    ) -> Result<(), Trouble> {
+        let opened = self.open_request(via, view, asked).await;
+        let message = match &opened {
+            Ok(request) => outcome_view(request, self.card_channel(request)),
+            Err(Trouble::Say(said, about)) => refusal_view(&reply(said, *about)),
+            Err(Trouble::Failed(error)) => {
+                tracing::warn!(error = %error.chain(), "a request could not be opened");
+                refusal_view(&reply(&Reply::Failed, None))
+            }
+            Err(Trouble::Panicked) => refusal_view(&reply(&Reply::Failed, None)),
+        };
+        let body = json!({"view_id": view, "view": message});
+        let shown = self.notifier.web.post("views.update", &body).await;
+        match (opened, shown) {
+            (_, Ok(_)) | (Ok(_), Err(_)) => Ok(()),
+            // The window was closed; a refusal must reach them all the same.
+            (Err(trouble), Err(_)) => {
+                let said = match trouble {
+                    Trouble::Say(said, _) => said,
+                    Trouble::Failed(_) | Trouble::Panicked => Reply::Failed,
+                };
+                self.answer(input, &said, None).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn card_channel(&self, request: &AccessRequest) -> Option<&ChannelId> {
+        let route = self
+            .notifier
+            .settings
+            .route(&request.parts.first().entitlement);
+        route.map(|route| &route.channel)
+    }
+
+    async fn open_request(
+        &self,
+        via: &Principal,
+        view: &str,
+        asked: &Asked,
+    ) -> Result<AccessRequest, Trouble> {
+        let entitlement = asked.entitlement.as_deref().unwrap_or_default();
+        let wrong = |error: jit_core::principal::BadName| {
+            Trouble::Say(Reply::Wrong(format!("{error}.")), None)
+        };
+        let beneficiary = asked.beneficiary.as_deref().map(str::parse).transpose();
+        let new = NewRequest {
+            beneficiary: beneficiary.map_err(wrong)?,
+            parts: vec![(entitlement.parse().map_err(wrong)?, Default::default())],
+            ttl: asked.secs.as_deref().map(seconds).transpose()?,
+            reason: reason_of(asked.reason.as_deref().unwrap_or_default())?,
+            // A form is sent once; Slack may send it twice.
+            idempotency_key: format!("slack/{view}").parse().ok(),
+        };
+        Ok(self.engine.open(via, new).await?)
+    }
+}
+
+/// What can be said of a form before anything is looked up, by its block.
+pub(super) fn obvious_errors(input: &Input) -> Option<Value> {
+    let (block, error) = match &input.said {
+        Said::Ask { asked, .. } => match asked.entitlement.as_deref() {
+            None | Some("" | "-") => ("target", "Choose what you need".to_owned()),
+            Some(_) => {
+                let reason = asked.reason.as_deref().unwrap_or_default();
+                ("reason", bad_reason(reason)?)
+            }
+        },
+        Said::Deny { reason, .. } => ("reason", bad_reason(reason)?),
+        _ => return None,
+    };
+    Some(json!({ block: error }))
+}
+
+fn bad_reason(text: &str) -> Option<String> {
+    one_line(text)
+        .parse::<Reason>()
+        .err()
+        .map(|error| error.rule.to_owned())
+}
+
+/// What was typed in several lines, in one.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<&str>>().join(" ")
+}
+
+pub(super) fn reason_of(text: &str) -> Result<Reason, Trouble> {
+    let reason = one_line(text).parse::<Reason>();
+    reason.map_err(|error| Trouble::Say(Reply::Wrong(format!("The reason: {}.", error.rule)), None))
+}
+
+pub(super) fn seconds(text: &str) -> Result<Ttl, Trouble> {
+    let secs = text.parse::<u64>().ok();
+    let ttl = secs.and_then(|secs| Ttl::from_secs(secs).ok());
+    ttl.ok_or_else(|| usage("That is not a duration that can be asked for."))
+}

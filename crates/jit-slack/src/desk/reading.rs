@@ -1,0 +1,168 @@
+//! What people look at: lists to choose from, their requests, their home.
+
+use jit_core::engine::Verb;
+use jit_core::ports::Query;
+use jit_core::principal::{Door, Principal};
+use jit_core::request::{AccessRequest, RequestId, Status};
+use serde_json::{Value, json};
+
+use super::{Desk, Trouble, usage};
+use crate::commands::Typed;
+use crate::input::Input;
+use crate::people::{TeamId, UserId};
+use crate::surface::{
+    Home, Reply, help, home, home_for_strangers, listing, not_understood, option,
+};
+
+/// Options that Slack takes.
+const OPTIONS: usize = 100;
+
+impl Desk {
+    pub(super) async fn options(
+        &self,
+        user: &UserId,
+        team: Option<&TeamId>,
+        query: &str,
+    ) -> Result<Vec<Value>, Trouble> {
+        let id = self.notifier.roster.person(user, team).await?;
+        let via = Principal {
+            id,
+            door: Door::Slack,
+        };
+        let wanted = query.trim().to_lowercase();
+        let requestable = self.engine.requestable(&via).await?;
+        let mut found: Vec<_> = requestable
+            .iter()
+            .filter_map(|entry| {
+                let id = entry.id.as_str().to_lowercase();
+                let title = entry.title.to_lowercase();
+                // Names that begin with it come before those that have it inside.
+                let place = id.find(&wanted).or_else(|| title.find(&wanted))?;
+                Some((place > 0, entry))
+            })
+            .collect();
+        found.sort_by_key(|(inside, entry)| (*inside, entry.id.clone()));
+        let more = found.len().saturating_sub(OPTIONS);
+        let shown = if more > 0 { OPTIONS - 1 } else { OPTIONS };
+        let mut options: Vec<Value> = found
+            .iter()
+            .take(shown)
+            .map(|(_, entry)| option(entry))
+            .collect();
+        if more > 0 {
+            options.push(json!({
+                "text": crate::text::plain(&format!("… and {} more; type to search", more + 1), 75),
+                "value": "-",
+            }));
+        }
+        Ok(options)
+    }
+
+    pub(super) async fn typed(
+        &self,
+        input: &Input,
+        via: &Principal,
+        typed: &Typed,
+    ) -> Result<(), Trouble> {
+        match typed {
+            Typed::Help => self.tell(input, &help(self.commands())).await,
+            Typed::Unknown => self.tell(input, &not_understood(self.commands())).await,
+            Typed::List => {
+                let mine = self.mine(via, &[], 20).await?;
+                let names = self.notifier.roster.names();
+                let scenes: Vec<_> = mine
+                    .iter()
+                    .map(|request| self.notifier.scene(request, &names))
+                    .collect();
+                self.tell(input, &listing(&scenes)).await
+            }
+            Typed::Status { id } => {
+                let id = self.engine.find(via, id).await?;
+                let request = self.engine.read(via, id).await?.request;
+                self.show(input, &request).await
+            }
+            Typed::Done { id } => {
+                let id = match id {
+                    Some(id) => self.engine.find(via, id).await?,
+                    None => self.only_live(via).await?,
+                };
+                self.engine.handle(via, id, Verb::End).await?;
+                let said = Reply::Done("The access is ending.");
+                self.answer(input, &said, Some(id)).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn only_live(&self, via: &Principal) -> Result<RequestId, Trouble> {
+        let live = [Status::Provisioning, Status::Active];
+        match self.mine(via, &live, 2).await?.as_slice() {
+            [request] => Ok(request.id),
+            [] => Err(usage("You have no access to return.")),
+            _ => Err(usage(
+                "You have more than one access; add the end of its id, as `/jit list` shows it.",
+            )),
+        }
+    }
+
+    async fn mine(
+        &self,
+        via: &Principal,
+        statuses: &[Status],
+        limit: usize,
+    ) -> Result<Vec<AccessRequest>, Trouble> {
+        let query = Query {
+            principal: Some(via.id.clone()),
+            statuses: statuses.to_vec(),
+            limit,
+            ..Query::default()
+        };
+        Ok(self.engine.list(via, query).await?)
+    }
+
+    pub(super) async fn show_home(&self, input: &Input) -> Result<(), Trouble> {
+        let view = match self.via(input).await {
+            Ok(via) => self.home_of(&via).await?,
+            Err(Trouble::Say(Reply::Stranger(stranger), _)) => home_for_strangers(stranger),
+            Err(trouble) => return Err(trouble),
+        };
+        let body = json!({"user_id": input.user.as_str(), "view": view});
+        let shown = self.notifier.web.post("views.publish", &body).await;
+        shown
+            .map(drop)
+            .map_err(|error| Trouble::Failed(error.into_port("show the home")))
+    }
+
+    async fn home_of(&self, via: &Principal) -> Result<Value, Trouble> {
+        let mine = self.mine(via, &[], 100).await?;
+        let pending = Query {
+            statuses: vec![Status::Pending],
+            limit: 100,
+            ..Query::default()
+        };
+        let others = self.engine.list(via, pending).await?;
+        let names = self.notifier.roster.names();
+        let draw = |from: &'_ [AccessRequest], keep: fn(&AccessRequest) -> bool| {
+            let kept = from.iter().filter(|request| keep(request)).cloned();
+            kept.collect::<Vec<AccessRequest>>()
+        };
+        let live =
+            |it: &AccessRequest| matches!(it.status(), Status::Active | Status::Provisioning);
+        let active = draw(&mine, live);
+        let waiting = draw(&mine, |request| request.status() == Status::Pending);
+        let recent = draw(&mine, |request| request.status().is_over());
+        let is_mine = |it: &AccessRequest| it.requester == via.id || it.beneficiary == via.id;
+        let scene = |request| self.notifier.scene(request, &names);
+        let active: Vec<_> = active.iter().map(scene).collect();
+        let waiting: Vec<_> = waiting.iter().map(scene).collect();
+        let recent: Vec<_> = recent.iter().map(scene).collect();
+        let to_decide = others.iter().filter(|request| !is_mine(request));
+        let to_decide: Vec<_> = to_decide.map(scene).collect();
+        Ok(home(&Home {
+            active: &active,
+            to_decide: &to_decide,
+            waiting: &waiting,
+            recent: &recent,
+        }))
+    }
+}
