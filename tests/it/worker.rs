@@ -13,13 +13,14 @@ use jit_core::catalog::{Entitlement, ProviderName};
 use jit_core::engine::{ClockTrust, Engine, EngineParts};
 use jit_core::policy::Policy;
 use jit_core::ports::{
-    Announcement, Clock, Directory, GrantCall, InspectCall, Notifier, PortError, Provisioner,
-    Random, RequestStore, RevokeCall, Told,
+    Announcement, Clock, Directory, InspectCall, Notifier, PortError, Provisioner, Random,
+    RequestStore, RevokeCall, Told,
 };
 use jit_core::principal::{PrincipalId, Profile};
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::provider::{Answer, Parameters, Presence, Target};
 use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_runtime::worker::{Swept, Worker, WorkerSettings};
+use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::{HostileHandle, HostileProvider, memory_standing};
 use jit_testkit::stage::{People, Stage, catalog, rules, secs, tier, via};
 use jit_testkit::time::SeededRandom;
@@ -138,22 +139,9 @@ impl Hanging {
 }
 
 #[async_trait]
-impl Provisioner for Hanging {
-    fn describe(&self) -> Description {
-        self.inner.describe()
-    }
-    async fn resolve(
-        &self,
-        beneficiary: &Profile,
-        entitlement: &Entitlement,
-        parameters: &Parameters,
-    ) -> Result<Target, PortError> {
-        self.inner
-            .resolve(beneficiary, entitlement, parameters)
-            .await
-    }
-    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
-        self.inner.grant(call).await
+impl Meddle for Hanging {
+    fn behind(&self) -> &dyn Provisioner {
+        &self.inner
     }
     async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
         self.answer(self.inner.revoke(call)).await
@@ -287,9 +275,9 @@ struct SlowToResolve {
 }
 
 #[async_trait]
-impl Provisioner for SlowToResolve {
-    fn describe(&self) -> Description {
-        self.inner.describe()
+impl Meddle for SlowToResolve {
+    fn behind(&self) -> &dyn Provisioner {
+        &self.inner
     }
     async fn resolve(
         &self,
@@ -302,15 +290,6 @@ impl Provisioner for SlowToResolve {
         self.inner
             .resolve(beneficiary, entitlement, parameters)
             .await
-    }
-    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
-        self.inner.grant(call).await
-    }
-    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        self.inner.revoke(call).await
-    }
-    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        self.inner.inspect(call).await
     }
 }
 
@@ -327,7 +306,7 @@ async fn two_replicas_that_lease_slowly_do_not_undo_each_other() {
             time: secs(12),
             resolved: resolved.clone(),
         };
-        Around::provider(&stage, clock.clone(), Arc::new(slow)).engine(&stage, seed)
+        Around::provider(&stage, clock.clone(), Arc::new(Front(slow))).engine(&stage, seed)
     };
     let (one, two) = (replica(1), replica(2));
     let request = asked(&stage, &one, "30m", 0).await;
@@ -415,7 +394,7 @@ async fn l3_a_provider_that_hangs_hides_nobody_elses_revoke() {
             Arc::new(healthy.as_seen_by(clock.clone())),
         )
     };
-    let hanging: Arc<dyn Provisioner> = Arc::new(hanging);
+    let hanging: Arc<dyn Provisioner> = Arc::new(Front(hanging));
     around.provisioners.insert("dead".parse().unwrap(), hanging);
     let engine = around.engine(&stage, 3);
     let mut requests = vec![];

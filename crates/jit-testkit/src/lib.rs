@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod friendly;
+pub mod front;
 pub mod hostile;
 pub mod provisioner;
 pub mod sample;

@@ -44,6 +44,8 @@ pub enum CommitFault {
     LostCall,
     /// It is written, and the reply is lost.
     LostReply,
+    /// Another commit comes first, with something that this one stands on.
+    Conflict,
 }
 
 #[derive(Debug, Default)]
@@ -388,13 +390,16 @@ impl RequestStore for MemoryStore {
         if commit.changes.len() > COMMIT_RECORDS_LIMIT {
             return Err(CommitError::TooLarge { what: "records" });
         }
-        let fault = self.fault();
-        if fault != Some(CommitFault::LostCall) {
-            let mut state = self.lock();
-            state.check(&commit)?;
-            state.apply(commit);
-        }
         let lost = || PortError::maybe_done("memory", "commit", ErrorKind::Unavailable);
+        let fault = self.fault();
+        match fault {
+            Some(CommitFault::Conflict) => return Err(CommitError::Conflict),
+            Some(CommitFault::LostCall) => return Err(lost().into()),
+            Some(CommitFault::LostReply) | None => {}
+        }
+        let mut state = self.lock();
+        state.check(&commit)?;
+        state.apply(commit);
         fault.map_or(Ok(()), |_| Err(lost().into()))
     }
 

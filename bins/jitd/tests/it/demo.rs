@@ -5,12 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jit_core::catalog::Entitlement;
-use jit_core::ports::{
-    GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall, Standing,
-};
-use jit_core::principal::Profile;
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::ports::{GrantCall, InspectCall, PortError, Provisioner, RevokeCall};
+use jit_core::provider::{Answer, Presence};
+use jit_testkit::front::{Front, Meddle};
 use jitd::demo::{Script, Stage, play_on};
 
 use serde_json::{Value, json};
@@ -166,27 +163,15 @@ struct Liar {
 }
 
 #[async_trait]
-impl Provisioner for Liar {
-    fn describe(&self) -> Description {
-        self.real.describe()
-    }
-    async fn resolve(
-        &self,
-        beneficiary: &Profile,
-        entitlement: &Entitlement,
-        parameters: &Parameters,
-    ) -> Result<Target, PortError> {
-        let resolved = self.real.resolve(beneficiary, entitlement, parameters);
-        resolved.await
+impl Meddle for Liar {
+    fn behind(&self) -> &dyn Provisioner {
+        &*self.real
     }
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
         match self.lie {
             Lie::Granted => Ok(Answer::Applied),
             Lie::Revoked => self.real.grant(call).await,
         }
-    }
-    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
-        self.real.mint(call).await
     }
     async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
         self.revoked
@@ -202,13 +187,6 @@ impl Provisioner for Liar {
             false => self.real.inspect(call).await,
         }
     }
-    async fn standing(
-        &self,
-        resource: &str,
-        page: Option<&str>,
-    ) -> Result<Page<Standing>, PortError> {
-        self.real.standing(resource, page).await
-    }
 }
 
 /// What the demonstration says where the provider lies; the record believes it both times.
@@ -216,11 +194,11 @@ async fn played_with(lie: Lie) -> String {
     let stage = Stage::set().await.unwrap();
     let mut adapters = stage.adapters().unwrap();
     for provisioner in adapters.provisioners.values_mut() {
-        *provisioner = Arc::new(Liar {
+        *provisioner = Arc::new(Front(Liar {
             real: Arc::clone(provisioner),
             lie,
             revoked: false.into(),
-        });
+        }));
     }
     let script = Script {
         ttl: "2s".parse().unwrap(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use jit_core::Refusal;
@@ -9,11 +10,13 @@ use jit_core::catalog::Entitlement;
 use jit_core::engine::{EngineError, NewRequest, Verb};
 use jit_core::lifecycle::{DECISIONS_LIMIT, OPENED_LIMIT};
 use jit_core::policy::Right;
-use jit_core::ports::{InspectCall, PortError, Provisioner, Query, RevokeCall};
+use jit_core::ports::{PortError, Provisioner, Query};
 use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::provider::{Parameters, Target};
 use jit_core::request::{Approver, Stage as Far, Status};
+use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::HostileHandle;
+use jit_testkit::store::CommitFault;
 
 use jit_testkit::stage::{Stage, id, minted, secs, standing, ttl, via};
 
@@ -275,9 +278,9 @@ struct SlowToResolve<F> {
 }
 
 #[async_trait]
-impl<F: Fn() + Send + Sync> Provisioner for SlowToResolve<F> {
-    fn describe(&self) -> Description {
-        self.inner.describe()
+impl<F: Fn() + Send + Sync> Meddle for SlowToResolve<F> {
+    fn behind(&self) -> &dyn Provisioner {
+        &self.inner
     }
     async fn resolve(
         &self,
@@ -289,12 +292,6 @@ impl<F: Fn() + Send + Sync> Provisioner for SlowToResolve<F> {
         self.inner
             .resolve(beneficiary, entitlement, parameters)
             .await
-    }
-    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        self.inner.revoke(call).await
-    }
-    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        self.inner.inspect(call).await
     }
 }
 
@@ -308,9 +305,33 @@ async fn s9_people_are_looked_up_behind_a_slow_provider_when_a_request_is_opened
             clock.advance(secs(14));
         },
     };
-    let stage = stage.around(Arc::new(slow));
+    let stage = stage.around(Arc::new(Front(slow)));
     let opened = stage.engine.open(&via("ana"), stage.ask("30m")).await;
     assert!(opened.is_ok(), "a slow provider is no reason: {opened:?}");
+}
+
+#[tokio::test]
+async fn s4_a_lease_that_loses_the_race_for_something_else_goes_on_at_once() {
+    let stage = Stage::new();
+    let races = Arc::new(AtomicU32::new(0));
+    let (store, raced) = (stage.store.clone(), races.clone());
+    let slow = SlowToResolve {
+        inner: stage.provider.as_seen_by(stage.clock.clone()),
+        // The slot's row changes between the look at it and the lease; the record does not.
+        meanwhile: move || {
+            if raced.fetch_add(1, Ordering::Relaxed) == 1 {
+                store.fail_next_commits([CommitFault::Conflict]);
+            }
+        },
+    };
+    let stage = stage.around(Arc::new(Front(slow)));
+    let request = stage.active("30m").await;
+    assert!(
+        stage.is_there(&request),
+        "in the same look, not in the next"
+    );
+    let looked = races.load(Ordering::Relaxed);
+    assert_eq!(looked, 3, "at opening, and for each of two leases");
 }
 
 #[tokio::test]
@@ -321,7 +342,7 @@ async fn s11_whoever_leaves_while_the_provider_resolves_opens_nothing() {
         inner: stage.provider.as_seen_by(stage.clock.clone()),
         meanwhile: move || people.leaves("ana"),
     };
-    let stage = stage.around(Arc::new(slow));
+    let stage = stage.around(Arc::new(Front(slow)));
     let opened = stage.engine.open(&via("ana"), stage.ask("30m")).await;
     assert!(
         matches!(opened, Err(EngineError::Refused(_))),

@@ -4,17 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jit_core::Refusal;
-use jit_core::catalog::Entitlement;
+use jit_core::Timestamp;
 use jit_core::engine::{EngineError, Verb};
-use jit_core::ports::{
-    GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RequestStore, RevokeCall,
-    Standing,
-};
-use jit_core::principal::Profile;
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::ports::{GrantCall, Minted, PortError, Provisioner, RequestStore};
+use jit_core::provider::{Answer, Parameters, Target};
 use jit_core::request::{CancelReason, Phase, Status};
+use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::{Fault, HostileHandle};
 use jit_testkit::store::{CommitFault, MemoryStore};
+use jit_testkit::time::ManualClock;
 
 use jit_testkit::stage::{Stage, minted, secs, standing, via};
 
@@ -26,19 +24,9 @@ struct Witness {
 }
 
 #[async_trait]
-impl Provisioner for Witness {
-    fn describe(&self) -> Description {
-        self.inner.describe()
-    }
-    async fn resolve(
-        &self,
-        beneficiary: &Profile,
-        entitlement: &Entitlement,
-        parameters: &Parameters,
-    ) -> Result<Target, PortError> {
-        self.inner
-            .resolve(beneficiary, entitlement, parameters)
-            .await
+impl Meddle for Witness {
+    fn behind(&self) -> &dyn Provisioner {
+        &self.inner
     }
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
         let record = self.store.load(call.request).await?.unwrap();
@@ -50,22 +38,6 @@ impl Provisioner for Witness {
         self.seen.lock().unwrap().push(record.status());
         self.inner.grant(call).await
     }
-    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
-        self.inner.mint(call).await
-    }
-    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        self.inner.revoke(call).await
-    }
-    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        self.inner.inspect(call).await
-    }
-    async fn standing(
-        &self,
-        resource: &str,
-        page: Option<&str>,
-    ) -> Result<Page<Standing>, PortError> {
-        self.inner.standing(resource, page).await
-    }
 }
 
 #[tokio::test]
@@ -73,15 +45,61 @@ async fn s1_the_intent_is_committed_before_the_call_is_sent() {
     let stage = Stage::new();
     let seen = Arc::new(Mutex::new(vec![]));
     let inner = stage.provider.as_seen_by(stage.clock.clone());
-    let witness = Witness {
+    let witness = Front(Witness {
         inner,
         store: stage.store.clone(),
         seen: seen.clone(),
-    };
+    });
     let stage = stage.around(Arc::new(witness));
     let request = stage.active("30m").await;
     assert_eq!(*seen.lock().unwrap(), [Status::Provisioning]);
     assert!(stage.is_there(&request));
+}
+
+/// Keeps until when a grant call may be sent.
+struct Fence {
+    inner: HostileHandle,
+    send_before: Arc<Mutex<Option<Timestamp>>>,
+}
+
+#[async_trait]
+impl Meddle for Fence {
+    fn behind(&self) -> &dyn Provisioner {
+        &self.inner
+    }
+    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
+        *self.send_before.lock().unwrap() = Some(call.send_before);
+        self.inner.grant(call).await
+    }
+}
+
+#[tokio::test]
+async fn s3_a_process_whose_clock_is_behind_fences_its_calls_by_that_clock() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    stage.approve("bob", &request).await;
+    // Three seconds behind whoever committed the approval: it may grant.
+    let slow = Arc::new(ManualClock::at(stage.now() - secs(3)));
+    let send_before = Arc::new(Mutex::new(None));
+    let fence = Front(Fence {
+        inner: stage.provider.as_seen_by(slow.clone()),
+        send_before: send_before.clone(),
+    });
+    let stage = Stage {
+        clock: slow,
+        ..stage
+    };
+    let stage = stage.around(Arc::new(fence));
+    stage.work().await;
+    let kept = stage.load(request.id).await;
+    assert_eq!(kept.status(), Status::Active);
+    let kept = kept.grant().unwrap().send_before.unwrap();
+    let told = send_before.lock().unwrap().unwrap();
+    assert_eq!(
+        told,
+        kept - secs(3),
+        "the adapter looks at its own clock alone"
+    );
 }
 
 #[tokio::test]
@@ -284,11 +302,11 @@ async fn a_credential_whose_saving_is_in_doubt_is_given_to_nobody_and_taken_back
         let stage = Stage::with(minted(), 1);
         let request = stage.open("ana", "30m").await;
         stage.approve("bob", &request).await;
-        let after_mint = AfterMint {
+        let after_mint = Front(AfterMint {
             inner: stage.provider.as_seen_by(stage.clock.clone()),
             store: stage.store.clone(),
             faults: faults.to_vec(),
-        };
+        });
         let stage = stage.around(Arc::new(after_mint));
         let collected = stage.engine.collect(&via("ana"), request.id).await;
         assert!(
@@ -324,30 +342,14 @@ struct AfterMint {
 }
 
 #[async_trait]
-impl Provisioner for AfterMint {
-    fn describe(&self) -> Description {
-        self.inner.describe()
-    }
-    async fn resolve(
-        &self,
-        beneficiary: &Profile,
-        entitlement: &Entitlement,
-        parameters: &Parameters,
-    ) -> Result<Target, PortError> {
-        self.inner
-            .resolve(beneficiary, entitlement, parameters)
-            .await
+impl Meddle for AfterMint {
+    fn behind(&self) -> &dyn Provisioner {
+        &self.inner
     }
     async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
         let minted = self.inner.mint(call).await;
         self.store.fail_next_commits(self.faults.clone());
         minted
-    }
-    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        self.inner.revoke(call).await
-    }
-    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        self.inner.inspect(call).await
     }
 }
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jit_core::Refusal;
 use jit_core::audit::Fact;
-use jit_core::catalog::Entitlement;
 use jit_core::engine::{EngineError, Verb};
-use jit_core::ports::{GrantCall, InspectCall, PortError, Provisioner, RequestStore, RevokeCall};
-use jit_core::principal::Profile;
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::ports::{Provisioner, RequestStore};
+use jit_core::provider::{Answer, Description, Presence};
 use jit_core::request::{Cause, End, Phase, Status};
+use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::{Apply, Fault};
 use jit_testkit::time::ManualClock;
 
@@ -60,29 +59,15 @@ async fn s3_a_record_settles_for_v_and_a_after_the_last_call_that_may_have_been_
 struct Hasty(Arc<dyn Provisioner>);
 
 #[async_trait]
-impl Provisioner for Hasty {
+impl Meddle for Hasty {
+    fn behind(&self) -> &dyn Provisioner {
+        &*self.0
+    }
     fn describe(&self) -> Description {
         Description {
             accepted_within: secs(0),
             ..self.0.describe()
         }
-    }
-    async fn resolve(
-        &self,
-        beneficiary: &Profile,
-        entitlement: &Entitlement,
-        parameters: &Parameters,
-    ) -> Result<Target, PortError> {
-        self.0.resolve(beneficiary, entitlement, parameters).await
-    }
-    async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
-        self.0.grant(call).await
-    }
-    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        self.0.revoke(call).await
-    }
-    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        self.0.inspect(call).await
     }
 }
 
@@ -92,7 +77,7 @@ async fn s3_a_newcomer_settles_by_the_windows_of_whom_it_took_over_too() {
     let first = stage.active("10m").await;
     let sent = first.grant().unwrap().slot_send_before.unwrap();
     let handle = Arc::new(stage.provider.as_seen_by(stage.clock.clone()));
-    let stage = stage.around(Arc::new(Hasty(handle)));
+    let stage = stage.around(Arc::new(Front(Hasty(handle))));
     let second = stage.active("20m").await;
     assert_eq!(stage.status(first.id).await, Status::Closed);
     stage.say("ana", second.id, Verb::End).await.unwrap();

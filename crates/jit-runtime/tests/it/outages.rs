@@ -4,15 +4,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jit_core::catalog::Entitlement;
-use jit_core::ports::{
-    GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall, Standing,
-};
-use jit_core::principal::Profile;
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::ports::{GrantCall, PortError, Provisioner};
+use jit_core::provider::Answer;
 use jit_core::request::{AccessRequest, Phase, Status};
 use jit_runtime::build::Adapters;
 use jit_runtime::daemon::Sweeper;
+use jit_testkit::front::{Front, Meddle};
 
 use crate::house::{Caller, GROUPS, House, Kept, Running, until};
 
@@ -372,36 +369,12 @@ async fn what_was_left_overdue_is_ended_before_a_daemon_takes_calls() {
 struct Panics(Arc<dyn Provisioner>);
 
 #[async_trait]
-impl Provisioner for Panics {
-    fn describe(&self) -> Description {
-        self.0.describe()
-    }
-    async fn resolve(
-        &self,
-        beneficiary: &Profile,
-        entitlement: &Entitlement,
-        parameters: &Parameters,
-    ) -> Result<Target, PortError> {
-        self.0.resolve(beneficiary, entitlement, parameters).await
+impl Meddle for Panics {
+    fn behind(&self) -> &dyn Provisioner {
+        &*self.0
     }
     async fn grant(&self, _: GrantCall<'_>) -> Result<Answer, PortError> {
         panic!("a grant that panics")
-    }
-    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
-        self.0.mint(call).await
-    }
-    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        self.0.revoke(call).await
-    }
-    async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        self.0.inspect(call).await
-    }
-    async fn standing(
-        &self,
-        resource: &str,
-        page: Option<&str>,
-    ) -> Result<Page<Standing>, PortError> {
-        self.0.standing(resource, page).await
     }
 }
 
@@ -411,7 +384,7 @@ async fn a_provider_that_panics_does_not_take_the_daemon_along() {
     let config = house.config();
     let mut adapters = Adapters::open(&config).unwrap();
     for provisioner in adapters.provisioners.values_mut() {
-        *provisioner = Arc::new(Panics(Arc::clone(provisioner)));
+        *provisioner = Arc::new(Front(Panics(Arc::clone(provisioner))));
     }
     let daemon = Running::of(config, adapters).await;
     let (ana, bob) = house.callers(&daemon).await;
