@@ -4,13 +4,16 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::Engine;
 use jit_core::engine::{ClockTrust, NewRequest, Verb};
+use jit_core::ports::Clock;
 use jit_core::principal::{Door, Principal};
 use jit_core::request::{AccessRequest, Status};
+use jit_core::{Engine, Timestamp};
 use jit_runtime::build::Adapters;
+use jit_runtime::clock::SystemClock;
 use jit_runtime::config::{Config, Environment, TEMPLATE};
 use tempfile::TempDir;
 
@@ -60,14 +63,7 @@ impl House {
 
     /// Ana has access for this long; its record.
     async fn given(&self, ttl: &str) -> AccessRequest {
-        let ask = NewRequest {
-            beneficiary: None,
-            parts: vec![("groupfile/admins".parse().unwrap(), serde_json::Map::new())],
-            ttl: Some(ttl.parse().unwrap()),
-            reason: "the disk is full".parse().unwrap(),
-            idempotency_key: None,
-        };
-        let asked = self.engine.open(&person("ana"), ask).await.unwrap();
+        let asked = self.engine.open(&person("ana"), ask(ttl)).await.unwrap();
         let digest = asked.digest().to_string();
         let approve = Verb::Approve { ttl: None, digest };
         let bob = person("bob");
@@ -117,6 +113,16 @@ fn person(name: &str) -> Principal {
     Principal { id, door }
 }
 
+fn ask(ttl: &str) -> NewRequest {
+    NewRequest {
+        beneficiary: None,
+        parts: vec![("groupfile/admins".parse().unwrap(), serde_json::Map::new())],
+        ttl: Some(ttl.parse().unwrap()),
+        reason: "the disk is full".parse().unwrap(),
+        idempotency_key: None,
+    }
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
@@ -162,6 +168,33 @@ async fn a_pass_that_leaves_access_overdue_exits_with_1() {
     house.until_due(&given).await;
     let swept = house.swept(&["--once"]);
     assert!(swept.status.success(), "{}", text(&swept.stdout));
+    assert_eq!(house.members(), GROUPS);
+}
+
+/// A clock that is half an hour ahead.
+struct Ahead;
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + Duration::from_secs(1_800)
+    }
+}
+
+#[tokio::test]
+async fn k1_what_another_process_wrote_counts_as_the_time_unless_this_clock_is_trusted() {
+    let house = House::new();
+    house.given("10m").await;
+    let config = house.folder.path().join("jit.toml");
+    let config = Config::read(&config, &Environment::default()).unwrap();
+    let mut adapters = Adapters::open(&config).unwrap();
+    adapters.clock = Arc::new(Ahead);
+    let ahead = adapters.engine(&config, ClockTrust::Compared).unwrap();
+    ahead.open(&person("bob"), ask("10m")).await.unwrap();
+    let trusted = house.swept(&["--once", "--trust-clock"]);
+    assert!(trusted.status.success(), "{}", text(&trusted.stderr));
+    assert!(house.members().contains("ana"), "ten minutes are not over");
+    let compared = house.swept(&["--once"]);
+    assert!(compared.status.success(), "{}", text(&compared.stderr));
     assert_eq!(house.members(), GROUPS);
 }
 
