@@ -103,7 +103,7 @@ pub enum Fact {
     /// An approver said no.
     Denied {
         /// Why.
-        reason: Option<Reason>,
+        reason: Reason,
     },
     /// The requester or the beneficiary took it back.
     Withdrawn,

@@ -146,7 +146,7 @@ pub enum Stage {
         /// Who.
         by: PrincipalId,
         /// Why, in their words.
-        reason: Option<Reason>,
+        reason: Reason,
     },
     /// The requester took it back.
     Withdrawn {

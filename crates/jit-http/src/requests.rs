@@ -298,7 +298,7 @@ impl DecideBody {
         }
         match (self.decision, self.ttl, self.reason) {
             (Decision::Approve, ttl, None) => Ok(Verb::Approve { ttl, digest }),
-            (Decision::Deny, None, reason @ Some(_)) => Ok(Verb::Deny { reason, digest }),
+            (Decision::Deny, None, Some(reason)) => Ok(Verb::Deny { reason, digest }),
             (Decision::Deny, None, None) => Err(ApiError::bad_value(
                 "a denial says why: give a reason of 1 to 1000 characters",
             )),

@@ -269,7 +269,7 @@ impl Told {
             Stage::Pending | Stage::Lapsed => Self::default(),
             Stage::Denied { by, reason } => Self {
                 denied_by: Some(by.to_string()),
-                denied_reason: reason.as_ref().map(ToString::to_string),
+                denied_reason: Some(reason.to_string()),
                 ..Self::default()
             },
             Stage::Withdrawn { by } => Self {

@@ -292,7 +292,7 @@ impl Desk {
             }
             Said::Deny { about, reason } => {
                 let verb = Verb::Deny {
-                    reason: Some(reason_of(reason)?),
+                    reason: reason_of(reason)?,
                     digest: about.digest.clone(),
                 };
                 self.say(via, about, verb).await

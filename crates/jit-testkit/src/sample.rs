@@ -134,7 +134,7 @@ fn stage(request: &AccessRequest, status: Status) -> Stage {
         Status::Denied => {
             return Stage::Denied {
                 by: "bob@example.com".parse().expect("bob is a principal"),
-                reason: Some("not today".parse().expect("a few words are a reason")),
+                reason: "not today".parse().expect("a few words are a reason"),
             };
         }
         Status::Withdrawn => {

@@ -58,7 +58,7 @@ pub enum Verb {
     /// Say no to what has this digest.
     Deny {
         /// Why.
-        reason: Option<Reason>,
+        reason: Reason,
         /// At least the first 16 digits of the digest of what was shown.
         digest: String,
     },

@@ -244,7 +244,7 @@ pub(super) fn deny(
     rules: Rules<'_>,
     request: &AccessRequest,
     by: &By,
-    reason: Option<&Reason>,
+    reason: &Reason,
     digest: &str,
     facts: &Facts,
     now: Timestamp,
@@ -256,10 +256,10 @@ pub(super) fn deny(
     let mut after = request.clone();
     after.stage = Stage::Denied {
         by: by.profile.id.clone(),
-        reason: reason.cloned(),
+        reason: reason.clone(),
     };
     let said = vec![Fact::Denied {
-        reason: reason.cloned(),
+        reason: reason.clone(),
     }];
     Ok(Transition::of(change(
         request,

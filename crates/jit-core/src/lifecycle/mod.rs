@@ -200,7 +200,7 @@ pub enum Command {
         /// Who.
         by: By,
         /// Why.
-        reason: Option<Reason>,
+        reason: Reason,
         /// The first digits of the digest of what they were shown, at least 16.
         digest: String,
         /// The world.
@@ -375,7 +375,7 @@ pub fn decide(
             reason,
             digest,
             facts,
-        } => decision::deny(rules, request, by, reason.as_ref(), digest, facts, now),
+        } => decision::deny(rules, request, by, reason, digest, facts, now),
         Command::Retract { by } => decision::retract(request, by, now),
         Command::Withdraw { by } => decision::withdraw(request, by, now),
         Command::End { by } => decision::end(request, by, now),

@@ -36,7 +36,7 @@ async fn s5_a_request_is_decided_once() {
             "eve",
             request.id,
             Verb::Deny {
-                reason: None,
+                reason: "use the runbook".parse().unwrap(),
                 digest,
             },
         )
@@ -101,18 +101,14 @@ async fn s5_one_denial_denies_and_a_retracted_approval_does_not_count() {
         Status::Pending
     );
     let digest = request.digest().prefix();
-    let reason = Some("use the runbook".parse().unwrap());
+    let reason = "use the runbook".parse().unwrap();
     let denied = stage
         .say("eve", request.id, Verb::Deny { reason, digest })
         .await
         .unwrap();
-    assert!(matches!(
-        denied.stage,
-        Far::Denied {
-            reason: Some(_),
-            ..
-        }
-    ));
+    assert!(
+        matches!(&denied.stage, Far::Denied { reason, .. } if reason.as_str() == "use the runbook")
+    );
 }
 
 #[tokio::test]
@@ -650,7 +646,7 @@ async fn approving_and_taking_back_has_an_end_and_taking_back_none() {
     let refused = stage.refused("bob", request.id, Stage::approval(&request));
     assert_eq!(refused.await, Refusal::TooManyDecisions);
     let deny = Verb::Deny {
-        reason: None,
+        reason: "use the runbook".parse().unwrap(),
         digest: request.digest().prefix(),
     };
     let denied = stage.say("bob", request.id, deny).await.unwrap();

@@ -91,7 +91,7 @@ fn event(seq: u64, what: Fact) -> AuditEvent {
 }
 
 fn denied(seq: u64, reason: &str) -> AuditEvent {
-    let reason = Some(reason.parse().unwrap());
+    let reason = reason.parse().unwrap();
     event(seq, Fact::Denied { reason })
 }
 

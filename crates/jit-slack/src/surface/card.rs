@@ -31,11 +31,7 @@ pub(crate) fn card(scene: &Scene<'_>) -> Message {
     }
     blocks.extend(parameters(request));
     blocks.push(quote(request.reason.as_str()));
-    if let Stage::Denied {
-        reason: Some(reason),
-        ..
-    } = &request.stage
-    {
+    if let Stage::Denied { reason, .. } = &request.stage {
         blocks.push(quote(reason.as_str()));
     }
     let buttons = buttons(request);
@@ -342,8 +338,8 @@ pub(crate) fn reminder(scene: &Scene<'_>, whom: Option<&UserGroupId>) -> Message
 
 fn reason_of(fact: &Fact) -> Option<&str> {
     match fact {
-        Fact::Denied { reason }
-        | Fact::Invalidated { reason, .. }
+        Fact::Denied { reason } => Some(reason.as_str()),
+        Fact::Invalidated { reason, .. }
         | Fact::Cancelled { reason, .. }
         | Fact::Ending { reason, .. } => reason.as_ref().map(|reason| reason.as_str()),
         _ => None,

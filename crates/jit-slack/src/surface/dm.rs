@@ -82,11 +82,7 @@ fn over(scene: &Scene<'_>) -> Message {
         .text(" · ")
         .then(state(scene));
     let mut blocks = vec![line.section()];
-    if let Stage::Denied {
-        reason: Some(reason),
-        ..
-    } = &request.stage
-    {
+    if let Stage::Denied { reason, .. } = &request.stage {
         blocks.push(quote(reason.as_str()));
     }
     blocks.push(actions("over", vec![again_button(request)]));

@@ -147,7 +147,7 @@ fn told(words: &str) -> Told {
         match &mut request.stage {
             Stage::Denied { by, reason: why } => {
                 *by = decider.clone();
-                *why = Some(reason("zqreason"));
+                *why = reason("zqreason");
             }
             Stage::Withdrawn { by } => *by = decider.clone(),
             _ => {}

@@ -48,7 +48,7 @@ fn extreme(mut request: AccessRequest) -> AccessRequest {
     }
     request.parts = parts.try_into().unwrap();
     if let Stage::Denied { reason, .. } = &mut request.stage {
-        *reason = Some(request.reason.clone());
+        *reason = request.reason.clone();
     }
     request
 }
@@ -95,7 +95,7 @@ pub(super) fn events(request: &AccessRequest) -> Vec<AuditEvent> {
         Fact::ApprovalDropped { by: bob().id },
         Fact::ApprovalRetracted { by: bob().id },
         Fact::Denied {
-            reason: Some(request.reason.clone()),
+            reason: request.reason.clone(),
         },
         Fact::Withdrawn,
         Fact::Lapsed,

@@ -258,7 +258,7 @@ impl Script {
                 self.pause(20_000).await;
                 let digest = request.digest().prefix();
                 let deny = Verb::Deny {
-                    reason: None,
+                    reason: "use the runbook".parse().unwrap(),
                     digest,
                 };
                 let (one, two) = (self.approve(request), deny.clone());
