@@ -104,7 +104,9 @@ fn facts() -> Vec<Fact> {
             expires_at: at,
             provision_by: at,
         },
-        Fact::Denied { reason: reason().unwrap() },
+        Fact::Denied {
+            reason: reason().unwrap(),
+        },
         Fact::Withdrawn,
         Fact::Lapsed,
         Fact::Invalidated {

@@ -149,12 +149,15 @@ async fn simulate(plan: Plan) -> Outcome {
     }
     let upheaval = script::upheaval(world.clone(), replicas.clone());
     let upheaval = tokio::task::spawn_local(upheaval);
+    let clocks = script::clocks(world.clone(), replicas.clone());
+    let clocks = tokio::task::spawn_local(clocks);
     let onlooker = script::onlooker(world.clone(), replicas.clone());
     let onlooker = tokio::task::spawn_local(onlooker);
     for script in scripts {
         script.await.unwrap();
     }
     upheaval.abort();
+    clocks.abort();
     onlooker.abort();
     world.make_peace(&replicas);
     let ended = world.until_over().await;

@@ -16,7 +16,7 @@ use jit_core::request::{AccessRequest, RequestId, Status};
 
 pub(crate) use fates::Fate;
 use fates::Slot;
-pub(crate) use weather::{onlooker, upheaval};
+pub(crate) use weather::{clocks, onlooker, upheaval};
 
 use super::people::id;
 use super::setting::ttl;

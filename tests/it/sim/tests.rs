@@ -64,7 +64,7 @@ const EDGES: [&str; 40] = [
 ];
 
 /// The faults of the provider, the store, the directory and the pager, and what people suffer.
-const FAULTS: [&str; 33] = [
+const FAULTS: [&str; 37] = [
     "fault conflict",
     "fault dropped_before_sending",
     "fault dropped_after_sending",
@@ -90,6 +90,10 @@ const FAULTS: [&str; 33] = [
     "fault poison_refuses",
     "fault poison_unreadable",
     "slow reply",
+    "clock forward, within the limit",
+    "clock forward, above the limit",
+    "clock back, within the limit",
+    "clock back, above the limit",
     "paused",
     "read",
     "loss Account",
@@ -106,7 +110,7 @@ fn plan(seed: u64) -> Plan {
     } else {
         Mood::Hostile
     };
-    let weather = if seed % 8 == 3 {
+    let weather = if seed % 4 == 3 {
         ClockWeather::Jumping
     } else {
         ClockWeather::Steady

@@ -36,9 +36,14 @@ pub(crate) async fn upheaval(world: Arc<World>, replicas: Replicas) {
             2 | 3 => paused(&world, &replicas).await,
             _ => {}
         }
-        if world.weather == ClockWeather::Jumping {
-            jump(&world, pick(&world, &replicas)).await;
-        }
+    }
+}
+
+/// Machines' clocks that are set, one after another, in the weather for it.
+pub(crate) async fn clocks(world: Arc<World>, replicas: Replicas) {
+    while world.weather == ClockWeather::Jumping {
+        tokio::time::sleep(Duration::from_secs(5 + world.random.below(15))).await;
+        jump(&world, pick(&world, &replicas)).await;
     }
 }
 
@@ -79,7 +84,7 @@ async fn jump(world: &World, replica: &Arc<Replica>) {
     } else {
         replica.chaos.clock.jump(millis);
     }
-    tokio::time::sleep(Duration::from_secs(10 + world.random.below(60))).await;
+    tokio::time::sleep(Duration::from_secs(10 + world.random.below(30))).await;
     replica.chaos.clock.jump(0);
     replica.chaos.die();
 }
