@@ -114,6 +114,15 @@ impl Judge<'_> {
             .for_each(|what| self.violation("S16", what));
     }
 
+    /// What is heard of a record that was handed over is saved with a look at the slot's owner.
+    fn share_a_slot(&self, one: RequestId, other: RequestId) -> bool {
+        let slot = |id| {
+            let story = self.stories.get(&id)?;
+            Some(story.record.parts.first().slot_key())
+        };
+        one == other || slot(one).is_some_and(|key| slot(other) == Some(key))
+    }
+
     /// Whether whoever heard this died, or was failed by the store, before they could save it.
     fn could_not_save(&self, attempt: &Attempt, heard_at: Timestamp) -> bool {
         let slowest = jit_testkit::hostile::SLOWEST_CALL;
@@ -131,7 +140,9 @@ impl Judge<'_> {
                     Trouble::Death => mishap.replica == attempt.replica,
                     Trouble::Store => {
                         mishap.replica == attempt.replica
-                            && mishap.request.is_none_or(|id| id == attempt.request)
+                            && mishap
+                                .request
+                                .is_none_or(|id| self.share_a_slot(id, attempt.request))
                     }
                     Trouble::Blind => false,
                 };
