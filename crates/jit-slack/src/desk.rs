@@ -255,7 +255,11 @@ impl Desk {
             } => self.reacted(input, channel, message, name).await,
             said => {
                 let via = self.via(input).await?;
-                self.work_as(&via, input, said).await
+                let worked = self.work_as(&via, input, said).await;
+                if input.at_home {
+                    self.show_home(input).await?;
+                }
+                worked
             }
         }
     }

@@ -36,6 +36,9 @@ pub(crate) struct Input {
     /// With which a form can be opened, for three seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) trigger: Option<String>,
+    /// It was done in the home, which shows what became of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) at_home: bool,
 }
 
 /// The request and the digest that a button or a form of ours carries.
@@ -184,6 +187,7 @@ pub(crate) fn command(payload: &Value, commands: &Commands) -> Read {
         channel: id(payload, "/channel_id"),
         response_url: owned(payload, "/response_url"),
         trigger: Some(trigger.to_owned()),
+        at_home: false,
     };
     keep(format!("command/{trigger}"), input)
 }
@@ -209,6 +213,7 @@ pub(crate) fn interaction(payload: &Value) -> Read {
         channel: id(payload, "/channel/id").or_else(|| id(payload, "/container/channel_id")),
         response_url: owned(payload, "/response_url"),
         trigger: owned(payload, "/trigger_id"),
+        at_home: text(payload, "/view/type") == Some("home"),
     };
     match text(payload, "/type") {
         Some("block_suggestion") => Read::Options {
@@ -347,6 +352,7 @@ pub(crate) fn event(payload: &Value) -> Read {
         channel: id(event, "/item/channel"),
         response_url: None,
         trigger: None,
+        at_home: false,
     };
     match text(event, "/type") {
         Some("app_home_opened") if text(event, "/tab") == Some("home") => {

@@ -40,6 +40,9 @@ pub(crate) struct Place {
     /// How often somebody was reminded or warned.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) reminded: u32,
+    /// The message that warned of the end.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) warning: String,
     /// The end was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) over_at: Option<Timestamp>,
@@ -178,7 +181,7 @@ impl SlackNotifier {
             let whom = route.and_then(|route| route.remind.as_ref());
             let lines = reminder(scene, whom);
             match self.say(channel, Some(&place.ts), &lines).await {
-                Ok(()) => place.reminded = place.reminded.saturating_add(1),
+                Ok(_) => place.reminded = place.reminded.saturating_add(1),
                 Err(error) => return Ok(self.unfinished(&place, &error)),
             }
         }
@@ -235,14 +238,14 @@ impl SlackNotifier {
             }
             (Moment::Over, place) => {
                 let over = dm(scene, Moment::Over);
-                // The buttons of what was said first do nothing any more.
-                let mut told = match place {
-                    Some(place) => self.draw(channel, Some(place), &over, request).await?,
-                    None => Place {
-                        channel: channel.to_owned(),
-                        ..Place::default()
-                    },
-                };
+                let mut told = place.unwrap_or_else(|| Place {
+                    channel: channel.to_owned(),
+                    ..Place::default()
+                });
+                // The buttons of what was said before do nothing any more.
+                for earlier in [&told.ts, &told.warning] {
+                    self.redraw(&told.channel, earlier, &over).await?;
+                }
                 self.say(channel, None, &over).await?;
                 told.over_at = Some(self.clock.now());
                 Ok(unchanged(Some(&told), None))
@@ -261,7 +264,7 @@ impl SlackNotifier {
                 if told.reminded == 0 && now >= warn_at {
                     let warning = dm(scene, Moment::Expiring);
                     match self.say(channel, None, &warning).await {
-                        Ok(()) => told.reminded = 1,
+                        Ok(ts) => (told.reminded, told.warning) = (1, ts),
                         Err(error) => return Ok(self.unfinished(&told, &error)),
                     }
                 }
@@ -290,42 +293,49 @@ impl SlackNotifier {
         message: &Message,
         request: &AccessRequest,
     ) -> Result<Place, PortError> {
-        if let Some(place) = place.filter(|place| !place.ts.is_empty()) {
-            let mut body = body(&place.channel, message);
-            body["ts"] = place.ts.clone().into();
-            match self.web.post("chat.update", &body).await {
-                Ok(_) => return Ok(place),
-                Err(error) if error.is_message_gone() => {}
-                Err(error) => return Err(self.failed(&place.channel, error, "change a message")),
-            }
+        if let Some(place) = place
+            && self.redraw(&place.channel, &place.ts, message).await?
+        {
+            return Ok(place);
         }
         let mut body = body(channel, message);
         let id = request.id.to_string();
         body["metadata"] = json!({"event_type": "jit_request", "event_payload": {"id": id}});
         let said = self.post(channel, &body).await?;
-        let field = |name: &str| {
-            let found = said.get(name).and_then(Value::as_str);
-            found.map(str::to_owned)
-        };
-        let missing = || PortError::maybe_done(ADAPTER, "post a message", ErrorKind::Unavailable);
+        let posted_in = said.get("channel").and_then(Value::as_str);
         Ok(Place {
-            channel: field("channel").unwrap_or_else(|| channel.to_owned()),
-            ts: field("ts").ok_or_else(missing)?,
+            channel: posted_in.unwrap_or(channel).to_owned(),
+            ts: stamp(&said)?,
             ..Place::default()
         })
     }
 
+    /// Changes a message; false where there is none, or somebody deleted it.
+    async fn redraw(&self, channel: &str, ts: &str, message: &Message) -> Result<bool, PortError> {
+        if ts.is_empty() {
+            return Ok(false);
+        }
+        let mut body = body(channel, message);
+        body["ts"] = ts.into();
+        match self.web.post("chat.update", &body).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_message_gone() => Ok(false),
+            Err(error) => Err(self.failed(channel, error, "change a message")),
+        }
+    }
+
+    /// Posts a message beside the one that is kept up to date; its time stamp.
     async fn say(
         &self,
         channel: &str,
         thread: Option<&str>,
         message: &Message,
-    ) -> Result<(), PortError> {
+    ) -> Result<String, PortError> {
         let mut body = body(channel, message);
         if let Some(thread) = thread {
             body["thread_ts"] = thread.into();
         }
-        self.post(channel, &body).await.map(drop)
+        stamp(&self.post(channel, &body).await?)
     }
 
     async fn post(&self, channel: &str, body: &Value) -> Result<Value, PortError> {
@@ -385,6 +395,13 @@ impl SlackNotifier {
         conversations.insert(user.clone(), channel.clone());
         Ok(channel)
     }
+}
+
+/// By what Slack knows the message that it just took.
+fn stamp(said: &Value) -> Result<String, PortError> {
+    let missing = || PortError::maybe_done(ADAPTER, "post a message", ErrorKind::Unavailable);
+    let ts = said.get("ts").and_then(Value::as_str);
+    ts.map(str::to_owned).ok_or_else(missing)
 }
 
 /// The arguments that every message has.

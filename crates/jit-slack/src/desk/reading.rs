@@ -16,6 +16,10 @@ use crate::surface::{
 
 /// Options that Slack takes.
 const OPTIONS: usize = 100;
+/// Access that is there, or about to be.
+const LIVE: [Status; 2] = [Status::Provisioning, Status::Active];
+/// What is still for others, or for the clock, to decide.
+const WAITING: [Status; 2] = [Status::Pending, Status::Approved];
 
 impl Desk {
     pub(super) async fn options(
@@ -95,8 +99,7 @@ impl Desk {
     }
 
     async fn only_live(&self, via: &Principal) -> Result<RequestId, Trouble> {
-        let live = [Status::Provisioning, Status::Active];
-        match self.mine(via, &live, 2).await?.as_slice() {
+        match self.mine(via, &LIVE, 2).await?.as_slice() {
             [request] => Ok(request.id),
             [] => Err(usage("You have no access to return.")),
             _ => Err(usage(
@@ -146,11 +149,14 @@ impl Desk {
             let kept = from.iter().filter(|request| keep(request)).cloned();
             kept.collect::<Vec<AccessRequest>>()
         };
-        let live =
-            |it: &AccessRequest| matches!(it.status(), Status::Active | Status::Provisioning);
-        let active = draw(&mine, live);
-        let waiting = draw(&mine, |request| request.status() == Status::Pending);
-        let recent = draw(&mine, |request| request.status().is_over());
+        let is_live = |it: &AccessRequest| LIVE.contains(&it.status());
+        let is_waiting = |it: &AccessRequest| WAITING.contains(&it.status());
+        let active = draw(&mine, is_live);
+        let waiting = draw(&mine, is_waiting);
+        // What is ending is there until it is verified gone.
+        let recent = draw(&mine, |it| {
+            !LIVE.contains(&it.status()) && !WAITING.contains(&it.status())
+        });
         let is_mine = |it: &AccessRequest| it.requester == via.id || it.beneficiary == via.id;
         let scene = |request| self.notifier.scene(request, &names);
         let active: Vec<_> = active.iter().map(scene).collect();

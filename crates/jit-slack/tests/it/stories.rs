@@ -35,17 +35,25 @@ async fn ask_approve_expire(by: By) {
     world
         .clock
         .set(request.grant().unwrap().expires_at - Duration::from_secs(359));
-    world
+    let warning = world
         .slack
         .wait_for(&ana, "dm", |message| message.words().contains("ends"))
         .await;
+    assert!(warning.shows("jit_done"));
     world.clock.set(request.grant().unwrap().expires_at);
-    world
+    let told = world
         .slack
         .wait_for(&ana, "dm", |message| {
-            message.words().contains("Ended: its time is up")
+            message.ts > warning.ts && message.words().contains("Ended: its time is up")
         })
         .await;
+    assert!(told.shows("jit_again"));
+    // No button is left that does nothing, on what was said before either.
+    let said = ana.dm().await;
+    assert!(
+        said.len() == 3 && !said.iter().any(|message| message.shows("jit_done")),
+        "{said:#?}"
+    );
     let over = world.card("U0BOB", "Ended: its time is up").await;
     assert!(!over.shows("jit_revoke"));
     assert!(!world.is_there(&request));
@@ -519,4 +527,21 @@ async fn the_home_shows_what_one_has_waits_for_and_must_decide() {
         .await;
     bob.click(&review, "jit_approve").await;
     world.request(Status::Active).await;
+    ana.open_home().await;
+    let shown = async |wanted: &str| {
+        for _ in 0..200 {
+            let home = ana.home().await.unwrap().to_string();
+            if home.contains(wanted) {
+                return home;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("her home never shows {wanted}");
+    };
+    shown("jit_done").await;
+    ana.click_home("jit_done").await;
+    world.request(Status::Settling).await;
+    // She did not open it again.
+    let left = shown("returned early").await;
+    assert!(!left.contains("jit_done"), "{left}");
 }
