@@ -164,10 +164,7 @@ async fn a_form_that_cannot_be_opened_is_said() {
     let ana = world.slack.user("U0ANA");
     assert!(ana.slash("/jit", "").in_channel("C0SEC").await.acked());
     world
-        .slack
-        .wait_for(&ana, "C0SEC", |message| {
-            message.ephemeral && message.words().contains("failed and was not applied")
-        })
+        .told(&ana, "C0SEC", "failed and was not applied")
         .await;
 }
 

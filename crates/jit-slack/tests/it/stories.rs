@@ -135,12 +135,7 @@ async fn a_denial_carries_its_reason_to_the_requester() {
     assert!(!world.is_there(&request));
     // What was decided is decided, also for somebody who still sees the buttons.
     assert!(bob.stale_click(&card, "jit_approve").await.acked());
-    world
-        .slack
-        .wait_for(&bob, "C0SEC", |message| {
-            message.ephemeral && message.words().contains("Already denied")
-        })
-        .await;
+    world.told(&bob, "C0SEC", "Already denied").await;
 }
 
 #[tokio::test]
@@ -205,22 +200,12 @@ async fn nobody_decides_their_own_request_and_nobody_else_hears_that_they_tried(
     let card = world.card("U0BOB", "Pending").await;
     let bob = world.slack.user("U0BOB");
     bob.click(&card, "jit_approve").await;
-    world
-        .slack
-        .wait_for(&bob, "C0SEC", |message| {
-            message.ephemeral && message.words().contains("You may not decide")
-        })
-        .await;
+    world.told(&bob, "C0SEC", "You may not decide").await;
     // Ana may not approve at all: she is told that there is nothing for her.
     let ana = world.slack.user("U0ANA");
     let card = world.card("U0ANA", "Pending").await;
     ana.click(&card, "jit_approve").await;
-    world
-        .slack
-        .wait_for(&ana, "C0SEC", |message| {
-            message.ephemeral && message.words().contains("no such request")
-        })
-        .await;
+    world.told(&ana, "C0SEC", "no such request").await;
     let cleo = world.slack.user("U0CLEO");
     let seen = cleo.messages("C0SEC").await;
     assert_eq!(seen.len(), 1, "{seen:?}");
@@ -234,12 +219,7 @@ async fn b10_withdrawing_is_for_the_requester() {
     let card = world.card("U0BOB", "Pending").await;
     let bob = world.slack.user("U0BOB");
     bob.click(&card, "jit_withdraw").await;
-    world
-        .slack
-        .wait_for(&bob, "C0SEC", |message| {
-            message.ephemeral && message.words().contains("Only the requester")
-        })
-        .await;
+    world.told(&bob, "C0SEC", "Only the requester").await;
     let card = world.card("U0ANA", "Pending").await;
     world.slack.user("U0ANA").click(&card, "jit_withdraw").await;
     world.card("U0BOB", "Withdrawn by").await;
@@ -293,10 +273,7 @@ async fn a3_a_check_mark_approves_where_the_tier_allows_it() {
     // Anybody else's reaction decides nothing, and so does any other one.
     let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
     ana.react(&card, "white_check_mark").await;
-    world
-        .slack
-        .wait_for(&ana, "C0SEC", |message| message.ephemeral)
-        .await;
+    world.told(&ana, "C0SEC", "").await;
     bob.react(&card, "eyes").await;
     world.request(Status::Pending).await;
     bob.react(&card, "white_check_mark::skin-tone-3").await;
@@ -328,10 +305,7 @@ async fn a_reaction_that_means_nothing_is_answered_by_nothing_whoever_makes_it()
     cleo.react(&chat, "white_check_mark").await;
     // A check mark on the card is meant for us, and she is told what to do: the first thing.
     cleo.react(&card, "white_check_mark").await;
-    let told = world
-        .slack
-        .wait_for(&cleo, "C0SEC", |message| message.ephemeral)
-        .await;
+    let told = world.told(&cleo, "C0SEC", "").await;
     assert!(told.words().contains("not linked to a person"));
     let seen = cleo.messages("C0SEC").await;
     assert_eq!(
@@ -350,10 +324,7 @@ async fn a3_a_check_mark_decides_nothing_in_a_tier_that_does_not_allow_it() {
     let bob = world.slack.user("U0BOB");
     bob.react(&card, "white_check_mark").await;
     world
-        .slack
-        .wait_for(&bob, "C0SEC", |message| {
-            message.ephemeral && message.words().contains("decides nothing in this tier")
-        })
+        .told(&bob, "C0SEC", "decides nothing in this tier")
         .await;
     let request = world.request(Status::Pending).await;
     assert!(request.approvals.is_empty());
@@ -372,12 +343,7 @@ async fn a1_asking_for_somebody_else_needs_the_right_to_and_neither_of_the_two_d
     let card = world.card("U0BOB", "Pending").await;
     let bob = world.slack.user("U0BOB");
     bob.click(&card, "jit_approve").await;
-    world
-        .slack
-        .wait_for(&bob, "C0SEC", |message| {
-            message.ephemeral && message.words().contains("You may not decide")
-        })
-        .await;
+    world.told(&bob, "C0SEC", "You may not decide").await;
     // Ana has no such right, and is told so in the window.
     let ana = world.slack.user("U0ANA");
     ana.slash("/request-admin", "bob@example.com")
@@ -398,12 +364,7 @@ async fn d1_production_access_without_a_reason_is_refused_in_private_with_help()
     let world = World::new().await;
     let ana = world.slack.user("U0ANA");
     ana.slash("/prod-access", "").in_channel("C0SEC").await;
-    world
-        .slack
-        .wait_for(&ana, "C0SEC", |message| {
-            message.ephemeral && message.words().contains("a reason is missing")
-        })
-        .await;
+    world.told(&ana, "C0SEC", "a reason is missing").await;
     ana.slash("/prod-access", "\"the checkout is down\"")
         .in_channel("C0SEC")
         .await;
@@ -422,10 +383,7 @@ async fn s10_whoever_is_nobody_here_is_told_in_private_what_to_do() {
     ] {
         let stranger = world.slack.user(user);
         stranger.slash("/jit", "").in_channel("C0RANDOM").await;
-        let told = world
-            .slack
-            .wait_for(&stranger, "C0RANDOM", |message| message.ephemeral)
-            .await;
+        let told = world.told(&stranger, "C0RANDOM", "").await;
         assert!(told.words().contains(says), "{user}: {}", told.words());
     }
     // A person whom the directory does not know.
@@ -433,10 +391,7 @@ async fn s10_whoever_is_nobody_here_is_told_in_private_what_to_do() {
     world.people.aliases.lock().unwrap().remove(&alias);
     let ana = world.slack.user("U0ANA");
     ana.slash("/jit", "list").in_channel("C0RANDOM").await;
-    let told = world
-        .slack
-        .wait_for(&ana, "C0RANDOM", |message| message.ephemeral)
-        .await;
+    let told = world.told(&ana, "C0RANDOM", "").await;
     assert!(
         told.words().contains("not linked to a person"),
         "{}",
@@ -450,24 +405,14 @@ async fn s10_a_slack_user_who_was_one_person_never_becomes_another() {
     let world = World::new().await;
     let ana = world.slack.user("U0ANA");
     ana.slash("/jit", "list").in_channel("C0SEC").await;
-    world
-        .slack
-        .wait_for(&ana, "C0SEC", |message| {
-            message.ephemeral && message.words().contains("asked for nothing")
-        })
-        .await;
+    world.told(&ana, "C0SEC", "asked for nothing").await;
     let (alias, bob) = (
         "slack:U0ANA".parse().unwrap(),
         jit_testkit::stage::id("bob"),
     );
     world.people.aliases.lock().unwrap().insert(alias, bob);
     ana.slash("/jit", "list").in_channel("C0SEC").await;
-    world
-        .slack
-        .wait_for(&ana, "C0SEC", |message| {
-            message.ephemeral && message.words().contains("more than one person")
-        })
-        .await;
+    world.told(&ana, "C0SEC", "more than one person").await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use jit_testkit::stage::{Beeper, People, id, ttl};
 use jit_testkit::store::MemoryStore;
 use jit_testkit::time::{ManualClock, SeededRandom};
 use secrecy::SecretString;
-use slack_sim::{SlackSim, Workspace};
+use slack_sim::{Person, SlackSim, Workspace};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -301,6 +301,18 @@ impl World {
         form.fill("reason", "the checkout is down");
         let sent = form.submit().await;
         assert!(matches!(sent, slack_sim::Submitted::Updated(_)), "{sent:?}");
+    }
+
+    /// What this person alone is told in a channel, in these words among others.
+    pub(crate) async fn told(
+        &self,
+        who: &Person,
+        channel: &str,
+        words: &str,
+    ) -> slack_sim::Message {
+        let meant =
+            |message: &slack_sim::Message| message.ephemeral && message.words().contains(words);
+        self.slack.wait_for(who, channel, meant).await
     }
 
     /// The card of the only request, as this person sees it, once it says this.
