@@ -204,6 +204,9 @@ pub(crate) enum Mangle {
     Foreign(&'static str),
 }
 
+/// Bytes to which a text is lengthened at most; every limit is far below.
+const LONGEST: usize = 100_000;
+
 const BEGINNINGS: [&str; 12] = [
     "\0",
     "\u{1b}[31m",
@@ -337,7 +340,9 @@ fn apply(payload: &mut Value, here: &str, mangle: &Mangle, places: &[String]) {
     *slot = match (mangle, text) {
         (Mangle::Retype(other), _) => other.clone(),
         (Mangle::Foreign(id), _) => (*id).into(),
-        (Mangle::Lengthen(times), Some(text)) => text.repeat(*times).into(),
+        (Mangle::Lengthen(times), Some(text)) => text
+            .repeat(*times.min(&(LONGEST / text.len().max(1) + 1)))
+            .into(),
         (Mangle::Lengthen(times), None) => "x".repeat(*times).into(),
         (Mangle::Begin(with), Some(text)) => format!("{with}{text}").into(),
         (Mangle::Begin(with), None) => (*with).into(),
