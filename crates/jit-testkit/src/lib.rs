@@ -8,6 +8,7 @@
 mod friendly;
 pub mod front;
 pub mod hostile;
+pub mod notifier;
 pub mod provisioner;
 pub mod sample;
 pub mod stage;

@@ -9,6 +9,8 @@ use jit_core::ports::{Delivery, DeliveryKey};
 use jit_core::principal::{Door, Principal};
 use jit_core::provider::{Description, Kind, NativeExpiry, Target};
 use jit_core::request::{Part, Parts, Stage, Status, Terms};
+use jit_testkit::notifier::{NotifierFixture, notifier_contract};
+use jit_testkit::provisioner::Breakage;
 use tempfile::TempDir;
 
 use super::*;
@@ -344,4 +346,53 @@ async fn announcements_at_once_do_not_mix() {
     let mut seqs = folder.seqs();
     seqs.sort_unstable();
     assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
+}
+
+/// A file in a folder that can be taken away.
+struct Ledger {
+    house: TempDir,
+}
+
+impl Ledger {
+    fn folder(&self) -> PathBuf {
+        self.house.path().join("log")
+    }
+
+    fn away(&self) -> PathBuf {
+        self.house.path().join("away")
+    }
+}
+
+#[async_trait]
+impl NotifierFixture for Ledger {
+    fn counterpart(&self) -> &'static str {
+        "a real file"
+    }
+    fn notifier(&self) -> Arc<dyn Notifier> {
+        Arc::new(CsvSink::new(self.folder().join("audit_log.csv")))
+    }
+    async fn seen(&self, _: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder().join("audit_log.csv"));
+        let text = text.unwrap_or_default();
+        text.lines().skip(1).map(str::to_owned).collect()
+    }
+    fn breakages(&self) -> &'static [Breakage] {
+        &[Breakage::Outage]
+    }
+    async fn break_calls(&mut self, _: Breakage) {
+        std::fs::rename(self.folder(), self.away()).unwrap();
+    }
+    async fn mend(&mut self) {
+        std::fs::rename(self.away(), self.folder()).unwrap();
+    }
+    async fn pass(&mut self, _: std::time::Duration) {}
+}
+
+#[tokio::test]
+async fn the_sink_keeps_the_contract_of_notifiers() {
+    let mut ledger = Ledger {
+        house: tempfile::tempdir().unwrap(),
+    };
+    std::fs::create_dir(ledger.folder()).unwrap();
+    notifier_contract(&mut ledger).await;
 }

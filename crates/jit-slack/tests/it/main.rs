@@ -13,4 +13,5 @@ mod faults;
 mod mangle;
 mod mangled;
 mod stories;
+mod suite;
 mod world;

@@ -60,7 +60,7 @@ pub(crate) struct World {
     pub(crate) shaky: Arc<Shaky>,
     pub(crate) provider: HostileProvider,
     pub(crate) engine: Arc<Engine>,
-    adapter: Slack,
+    pub(crate) adapter: Slack,
     stop: Option<oneshot::Sender<()>>,
     door: Option<JoinHandle<()>>,
     working: JoinHandle<()>,
