@@ -266,6 +266,31 @@ async fn b11_a_request_that_nobody_answers_is_brought_up_again_and_lapses_on_its
 }
 
 #[tokio::test]
+async fn an_approval_that_races_the_lapse_counts_whole_or_not_at_all() {
+    for early in [0, 1] {
+        let world = World::new().await;
+        world.ask("U0ANA", "memory/admins").await;
+        let card = world.card("U0BOB", "Pending").await;
+        let request = world.request(Status::Pending).await;
+        let bob = world.slack.user("U0BOB");
+        // The last microsecond is in time; the instant itself is not.
+        world
+            .clock
+            .set(request.decide_by - Duration::from_micros(early));
+        assert!(bob.click(&card, "jit_approve").stale().await.acked());
+        if early == 0 {
+            world.told(&bob, "C0SEC", "Nobody decided by").await;
+            world.card("U0BOB", "Nobody answered in time").await;
+            let lapsed = world.request(Status::Lapsed).await;
+            assert!(lapsed.approvals.is_empty() && !world.is_there(&lapsed));
+        } else {
+            let active = world.request(Status::Active).await;
+            assert!(world.is_there(&active));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a3_a_check_mark_approves_where_the_tier_allows_it() {
     let world = World::new().await;
     world.ask("U0ANA", "memory/admins").await;
