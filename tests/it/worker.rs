@@ -265,6 +265,35 @@ async fn l3_a_directory_that_hangs_delays_no_revoke() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn l1_whoever_is_looked_up_when_the_time_is_up_is_revoked_all_the_same() {
+    let stage = Stage::new();
+    let clock = Arc::new(TrueClock::new());
+    let provider = memory(&clock);
+    let directory = Arc::new(HangingDirectory {
+        inner: stage.people.clone(),
+        hangs: AtomicBool::new(false),
+    });
+    let handle = Arc::new(provider.as_seen_by(clock.clone()));
+    let around = Around {
+        directory: directory.clone(),
+        ..Around::provider(&stage, clock.clone(), handle)
+    };
+    let engine = around.engine(&stage, 3);
+    // The beneficiary is looked up after 300 s, two seconds before the end, and no answer comes.
+    let ending = asked(&stage, &engine, "302s", 0).await;
+    engine.tend(ending.id).await.unwrap();
+    directory.hangs.store(true, Ordering::Relaxed);
+    let mut worker = std::pin::pin!(worker(&engine, 16).run(std::future::pending()));
+    for_a_while(worker.as_mut(), Duration::from_millis(301_900)).await;
+    assert!(is_there(&provider, &ending, &clock));
+    for_a_while(worker, secs(5)).await;
+    assert!(
+        !is_there(&provider, &ending, &clock),
+        "the revoke waited for the look at its own record"
+    );
+}
+
 // ------------------------------------------------------------------------ two that lease at once
 
 /// A provider that takes its time to resolve; counts how often it is asked.

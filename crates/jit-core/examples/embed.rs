@@ -46,12 +46,8 @@ impl Provisioner for Crane {
         entitlement: &Entitlement,
         _: &Parameters,
     ) -> Result<Target, PortError> {
-        let (realm, resource) = ("crane".to_owned(), entitlement.resource.clone());
-        Ok(Target {
-            realm,
-            subject: beneficiary.id.to_subject(),
-            resource,
-        })
+        let (subject, resource) = (beneficiary.id.to_subject(), &entitlement.resource);
+        Ok(Target::new("crane", subject, resource))
     }
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
@@ -66,11 +62,7 @@ impl Provisioner for Crane {
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
         let is_driver = self.drivers().contains(&call.target.subject);
-        Ok(if is_driver {
-            Presence::Present
-        } else {
-            Presence::Absent
-        })
+        Ok(Presence::of(is_driver))
     }
 }
 

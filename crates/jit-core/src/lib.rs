@@ -16,7 +16,7 @@
 //!    [`engine::Engine::announce_due`] for what is to be told. Any number of processes may do so on
 //!    one store.
 //!
-//! `examples/embed.rs` is a whole lifecycle around a provisioner of ten lines.
+//! `examples/embed.rs` is a whole lifecycle around a provisioner whose five methods have ten lines.
 //!
 //! # One direction
 //!
@@ -49,7 +49,7 @@
 //!   checked again.
 //! - **S6 Expiry is a ratchet.** It is fixed at the last needed approval and only moves earlier.
 //! - **S7 Self-contained revoke.** Revoking reads only the record and the provider's credentials.
-//! - **S8 Bounded drift.** Access without a live record is found and paged.
+//! - **S8 Bounded drift.** Access without a live record is found and paged (not built yet).
 //! - **S9 Who decides.** Neither requester nor beneficiary, with the right and active by facts at
 //!   most 5 s old at the commit.
 //! - **S10 Who is who.** A chat id maps to one person or is refused.
@@ -67,7 +67,8 @@
 //!   (2 A where a grant call was still being applied), whichever replica died.
 //! - **L2** revokes are retried for ever, at most 60 s apart.
 //! - **L3** one record's failure delays no other, and revokes go before grants.
-//! - **L4** an outage of the store delays no revoke that a running replica knows of.
+//! - **L4** an outage of the store delays no revoke that a running replica knows of (not built
+//!   yet).
 //! - **L5** an ending that makes no progress is flagged as stuck and paged, and still retried;
 //!   every pending request and every approved one reaches an end by its deadline.
 //!

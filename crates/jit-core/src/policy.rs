@@ -350,8 +350,8 @@ impl Policy {
 
     /// May this principal use this right over this entitlement? Default no; deny wins.
     ///
-    /// A right that is about the whole service rather than an entitlement ([`Right::Audit`],
-    /// [`Right::Operate`]) is judged by [`Policy::evaluate_anywhere`].
+    /// What is about the whole service rather than an entitlement, such as [`Right::Operate`], is
+    /// judged by [`Policy::evaluate_anywhere`].
     pub fn evaluate(&self, right: Right, profile: &Profile, on: &EntitlementId) -> Verdict {
         self.judge(right, profile, |rule| {
             rule.entitlements.iter().any(|entry| entry.matches(on))

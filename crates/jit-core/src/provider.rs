@@ -117,6 +117,20 @@ impl Description {
         }
     }
 
+    /// For how long access that is asked for so long may go on past its end: what the provider
+    /// declares, or all of a credential's own life where nothing takes it back.
+    pub fn lives_on(&self, asked: Duration) -> Duration {
+        match self.native_expiry {
+            NativeExpiry::AtMost(life) if !self.revocable => {
+                self.residual.max(life.saturating_sub(asked))
+            }
+            NativeExpiry::AtMost(_)
+            | NativeExpiry::AtLeast(_)
+            | NativeExpiry::Exact
+            | NativeExpiry::None => self.residual,
+        }
+    }
+
     /// Refuses a provider whose access could outlive every means of ending it, and windows longer
     /// than a day, which nobody would wait for.
     pub fn check(&self) -> Result<(), BadDescription> {
@@ -149,6 +163,15 @@ pub struct Target {
 }
 
 impl Target {
+    /// A target in this system.
+    pub fn new(realm: impl Into<String>, subject: Subject, resource: impl Into<String>) -> Self {
+        Self {
+            realm: realm.into(),
+            subject,
+            resource: resource.into(),
+        }
+    }
+
     /// The slot that this target occupies when it is asked for with these parameters.
     pub fn slot_key(&self, parameters: &Parameters) -> SlotKey {
         let parameters = (!parameters.is_empty()).then(|| sha256_json(parameters));
@@ -198,6 +221,17 @@ pub enum Presence {
     InFlight,
     /// It cannot be seen, and is gone by this instant at the latest by the provider's own clock.
     GoneBy(Timestamp),
+}
+
+impl Presence {
+    /// Of access that is seen at once, and of which no call is under way.
+    pub fn of(is_there: bool) -> Self {
+        if is_there {
+            Self::Present
+        } else {
+            Self::Absent
+        }
+    }
 }
 
 /// What a provider says to a call that was not an error.

@@ -148,7 +148,8 @@ impl Daemon {
         if let Some(door) = door {
             let told = told.clone();
             services.spawn(async move {
-                door.run(stopped(told)).await;
+                let serve = || door.clone().run(stopped(told.clone()));
+                kept_running("the door to Slack", serve).await;
                 Ok(())
             });
         }

@@ -61,7 +61,7 @@ enum Doubt {
 impl Watch {
     /// A watch on this engine, whose notifiers have these names.
     pub fn new(engine: Arc<Engine>, notifiers: impl IntoIterator<Item = String>) -> Self {
-        // This release has no chat whose input could wait; whoever takes some says how old it is.
+        // It stays 0 where no chat takes inputs.
         metrics::gauge!(INBOX_AGE_SECONDS).set(0.0);
         Self {
             engine,

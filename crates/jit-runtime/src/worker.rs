@@ -72,7 +72,7 @@ impl std::fmt::Debug for Worker {
     }
 }
 
-/// A record that failed, and when it is tried again.
+/// A record that failed, or is left to others, and when it is tried again.
 #[derive(Clone, Copy)]
 struct PutOff {
     urgency: Urgency,
@@ -153,8 +153,8 @@ impl Worker {
     /// The pulse that a dead-man alert listens to: everything that is due is seen to, and no end
     /// failed.
     fn beat(&self) {
-        let mut put_off = self.put_off.values();
-        if put_off.all(|put_off| put_off.urgency != Urgency::Revoke) {
+        let failed = |it: &PutOff| it.urgency == Urgency::Revoke && it.failures > 0;
+        if !self.put_off.values().any(failed) {
             metrics::gauge!(SWEEP_LAST_SUCCESS).set(seconds(self.engine.now()));
         }
     }
@@ -215,14 +215,22 @@ impl Worker {
         // A record that is no longer due was mended by somebody.
         self.put_off
             .retain(|id, put_off| listed.contains(id) || now < put_off.until);
-        let busy: HashSet<RequestId> = self.busy.values().map(|due| due.id).collect();
+        let busy: HashSet<(RequestId, Urgency)> = self
+            .busy
+            .values()
+            .map(|due| (due.id, due.urgency))
+            .collect();
         let mut load = self.load_by_provider();
         // Those that were left alone may hide others as well as those without room.
         let (mut started, mut no_room) = (0, self.left_alone);
         for due in due {
+            // A revoke waits for nothing else that its record owes: whoever looks at the access
+            // slowly, or failed to, finds that the revoke came first.
+            let holds = |held: Urgency| held == Urgency::Revoke || due.urgency == Urgency::Other;
             let put_off = self.put_off.get(&due.id);
-            let waits = put_off.is_some_and(|put_off| now < put_off.until);
-            if waits || busy.contains(&due.id) {
+            let waits = put_off.is_some_and(|it| now < it.until && holds(it.urgency));
+            let is_busy = |held| busy.contains(&(due.id, held)) && holds(held);
+            if waits || is_busy(Urgency::Revoke) || is_busy(Urgency::Other) {
                 continue;
             }
             if self.has_room(&due, &mut load) {
@@ -331,7 +339,7 @@ impl Worker {
             // It stays due, and there is nothing more to do for it here.
             let until = self.engine.now() + LEFT_ALONE;
             let put_off = PutOff {
-                urgency: Urgency::Other,
+                urgency,
                 failures: 0,
                 until,
             };

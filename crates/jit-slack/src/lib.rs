@@ -192,6 +192,7 @@ impl Slack {
 }
 
 /// Where people come in.
+#[derive(Clone)]
 pub struct SlackDoor {
     desk: Arc<Desk>,
     client: Arc<SlackHyperClient>,

@@ -3,7 +3,7 @@
 use super::people::Collected;
 use super::tend::leased_epoch;
 use super::{Engine, EngineError, TRIES};
-use crate::lifecycle::{By, Command, MintedAs, Refusal, Secret, Transition, decide};
+use crate::lifecycle::{By, Command, MintedAs, Refusal, Secret, Transition, decide, ends_at};
 use crate::policy::Right;
 use crate::ports::{CommitError, ErrorKind, GrantCall, PortError};
 use crate::principal::Principal;
@@ -58,7 +58,7 @@ impl Engine {
                 handle: minted.handle,
                 request: after,
             }),
-            Ok(Some(after)) => Err(Self::not_given(&after, minted.ends_at).into()),
+            Ok(Some(after)) => Err(Self::not_given(&after, &current, minted.ends_at).into()),
             // Another change came first, or nobody knows whether it was saved: the secret is
             // dropped, and its name is kept for the revoke.
             unsaved @ (Ok(None) | Err(_)) => {
@@ -75,10 +75,15 @@ impl Engine {
         }
     }
 
-    fn not_given(request: &AccessRequest, ends_at: Option<Timestamp>) -> Refusal {
-        let ceiling = request
-            .grant()
-            .map(|grant| grant.expires_at + request.residual_max());
+    /// Why a credential that was made is not handed out. `before` is the record as it was leased.
+    fn not_given(
+        request: &AccessRequest,
+        before: &AccessRequest,
+        told: Option<Timestamp>,
+    ) -> Refusal {
+        let leased = before.grant();
+        let ceiling = leased.map(|grant| grant.expires_at + request.residual_max());
+        let ends_at = leased.and_then(|grant| ends_at(before, grant, told));
         match (ends_at, ceiling) {
             (Some(ends_at), Some(ceiling)) if ends_at > ceiling => {
                 Refusal::CredentialOutlives { ends_at, ceiling }

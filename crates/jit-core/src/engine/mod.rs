@@ -43,6 +43,8 @@ const APPENDS: u32 = 50;
 const CLOCK_OFF: Duration = CLOCKS_DIFFER;
 /// For how long an offset counts after it was seen.
 const CLOCK_MEMORY: Duration = Duration::from_secs(600);
+/// An offset above this means that nobody knows the time.
+const TIME_UNKNOWN: Duration = Duration::from_secs(3_600);
 /// The small row that holds the pause flag.
 const FLAGS: &str = "flag";
 const PAUSED: &str = "paused";
@@ -235,8 +237,10 @@ impl Engine {
     pub fn clock_behind(&self) -> Duration {
         let watch = self.watch();
         let clock = self.parts.clock.now();
-        // It is no longer off once its time is made up for.
-        let forgotten = clock >= watch.seen_at + CLOCK_MEMORY || watch.lead_at(clock).is_zero();
+        // It is no longer off once its time is made up for. A time that nobody knows is not
+        // forgotten before that.
+        let past = clock >= watch.seen_at + CLOCK_MEMORY && watch.behind <= TIME_UNKNOWN;
+        let forgotten = past || watch.lead_at(clock).is_zero();
         match self.trust {
             ClockTrust::Compared if !forgotten => watch.behind,
             ClockTrust::Compared | ClockTrust::Trusted => Duration::ZERO,
@@ -259,7 +263,8 @@ impl Engine {
             watch.lead = behind;
             watch.led_since = clock;
         }
-        if behind >= watch.behind || clock >= watch.seen_at + CLOCK_MEMORY {
+        let old = clock >= watch.seen_at + CLOCK_MEMORY && watch.behind <= TIME_UNKNOWN;
+        if behind >= watch.behind || old || watch.lead_at(clock).is_zero() {
             watch.behind = behind;
             watch.seen_at = clock;
         }

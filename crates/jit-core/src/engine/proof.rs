@@ -163,6 +163,7 @@ async fn verify_system(
         all.extend(page);
     }
     report.events += all.len() as u64;
+    let head_now = store.system_head().await?;
     match verify_chain(SYSTEM_CHAIN, &all) {
         Err(broken) => report.problems.push(broken.into()),
         Ok(found) if found.seq < head.seq => {
@@ -177,10 +178,12 @@ async fn verify_system(
                 .into(),
             );
         }
-        Ok(_) => {
+        Ok(found) => {
             // The events were read after the head, so there may be more; what it names is there.
+            // Behind what it names by now there is none.
             let named = all.iter().find(|sealed| sealed.seq == head.seq);
-            if named.is_some_and(|sealed| sealed.hash != head.hash) {
+            let differs = named.is_some_and(|sealed| sealed.hash != head.hash);
+            if differs || found.seq > head_now.seq {
                 let chain = SYSTEM_CHAIN.to_owned();
                 let how = "its head";
                 report

@@ -188,6 +188,9 @@ impl Engine {
                 good_for: Some(self.freshness_left(looked_up_at)),
                 ..decide(self.rules(), &request, &lease, self.now())?
             };
+            if transition.request().is_none() {
+                return Ok(None);
+            }
             if let Some(leased) = self.commit_one(transition).await? {
                 let epoch = leased_epoch(&request, &leased);
                 return Ok(epoch.map(|epoch| (leased, epoch)));

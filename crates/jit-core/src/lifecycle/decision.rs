@@ -299,6 +299,10 @@ pub(super) fn retract(
         let last = request.approvals.last().map(|approval| approval.by.clone());
         return Err(already_decided(request, last));
     }
+    if now >= request.decide_by {
+        let at = request.decide_by;
+        return Err(Refusal::Lapsed { at });
+    }
     let mut after = request.clone();
     after.approvals.retain(|approval| approval.by != mine);
     let said = vec![Fact::ApprovalRetracted {

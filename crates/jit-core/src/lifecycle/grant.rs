@@ -149,7 +149,7 @@ pub(super) fn due(request: &AccessRequest, now: Timestamp) -> Transition {
     }
 }
 
-/// The same without taking the record.
+/// The same without taking the record: whoever saves this sends no delete.
 pub(super) fn due_elsewhere(request: &AccessRequest, now: Timestamp) -> Transition {
     match owed(request, now) {
         Some(Duty::Finish(cause)) => begin_ending(Work::on(request, now), cause).done(),
@@ -304,7 +304,7 @@ pub(super) fn grant_answered(
     }
 }
 
-pub(super) fn answered_in_time(
+fn answered_in_time(
     grant: &mut Grant,
     answer: &Result<Answer, Failure>,
     said: &mut Vec<Fact>,

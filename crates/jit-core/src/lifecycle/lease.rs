@@ -3,7 +3,7 @@
 
 use super::decision::{eligibility, has_authority};
 use super::duty::{Duty, owed};
-use super::grant::{Work, begin_ending, cancel, due, wait};
+use super::grant::{Work, begin_ending, cancel, due_elsewhere, wait};
 use super::{Failure, LeaseFacts, Readiness, Rules, SEND_WITHIN, Transition, WAIT_AGAIN};
 use crate::audit::Fact;
 use crate::change::SlotChange;
@@ -70,7 +70,12 @@ pub(super) fn lease(
         ) => {
             let cause = match why {
                 CancelReason::NoLongerEligible => Cause::Revoked,
-                _ => Cause::Failed,
+                CancelReason::PolicyChanged
+                | CancelReason::AlreadyStands
+                | CancelReason::NotProvisioned
+                | CancelReason::NotCollected
+                | CancelReason::Ended
+                | CancelReason::Revoked => Cause::Failed,
             };
             begin_ending(work, cause).done()
         }
@@ -222,7 +227,7 @@ pub(super) fn lease_failed(
     now: Timestamp,
 ) -> Transition {
     if owed(request, now).is_some_and(|duty| matches!(duty, Duty::Cancel(_) | Duty::Finish(_))) {
-        return due(request, now);
+        return due_elsewhere(request, now);
     }
     Work::on(request, now)
         .with(|grant, _| grant.next_at = now + failure.pause(0).min(WAIT_AGAIN))

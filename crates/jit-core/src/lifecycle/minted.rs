@@ -1,13 +1,13 @@
 //! Minted access: the asker collects the credential, once.
 
 use super::grant::{
-    Work, answered_in_time, begin_ending, cancel, due, enter_active, enter_revoking, said_of,
+    Work, begin_ending, cancel, due_elsewhere, enter_active, enter_revoking, said_of,
 };
 use super::lease::{send, still_good};
 use super::{By, Failure, LeaseFacts, MintedAs, Refusal, Rules, Secret, Transition};
 use crate::audit::Fact;
-use crate::provider::{Answer, Kind};
-use crate::request::{AccessRequest, Cause, Phase, Sent};
+use crate::provider::{Answer, Effect, Kind};
+use crate::request::{AccessRequest, Cause, Grant, Phase, Sent};
 use crate::time::Timestamp;
 
 /// The asker fetches the credential: leases the record for a mint call.
@@ -47,7 +47,7 @@ pub(super) fn collect(
         | Phase::Closed { .. } => return Err(Refusal::AlreadyCollected),
     }
     if now >= grant.provision_by {
-        return Ok(due(request, now));
+        return Ok(due_elsewhere(request, now));
     }
     facts.facts.readiness.check()?;
     let work = Work::on(request, now);
@@ -81,12 +81,14 @@ pub(super) fn mint_answered(
     });
     let in_time = matches!(grant.phase, Phase::Provisioning { .. }) && grant.epoch == epoch;
     let minted = match answer {
-        Err(_) if !in_time => return work.done(),
-        Err(_) => {
+        // What did nothing may be tried again until it is too late to collect.
+        Err(failure) if in_time && failure.effect == Effect::None => {
+            let sent = Sent::Nothing;
             return work
-                .with(|grant, said| answered_in_time(grant, &result, said, now))
+                .with(|grant, _| grant.phase = Phase::Provisioning { sent })
                 .done();
         }
+        Err(_) => return work.done(),
         Ok(minted) => minted,
     };
     let work = work.with(|grant, _| {
@@ -94,7 +96,7 @@ pub(super) fn mint_answered(
         grant.told_until = grant.told_until.max(minted.ends_at);
     });
     let ceiling = grant.expires_at + request.residual_max();
-    let outlives = minted.ends_at.is_some_and(|ends_at| ends_at > ceiling);
+    let outlives = ends_at(request, grant, minted.ends_at).is_some_and(|at| at > ceiling);
     let given = in_time && secret == Secret::InHand && !outlives && now < grant.expires_at;
     if given {
         return work
@@ -111,4 +113,19 @@ pub(super) fn mint_answered(
     work.say(late)
         .with(|grant, _| enter_revoking(grant, Cause::Failed, now))
         .done()
+}
+
+/// When the credential ends by itself. A provider that did not say so, and cannot take it back, may
+/// leave it for as long as it declares.
+pub(crate) fn ends_at(
+    request: &AccessRequest,
+    grant: &Grant,
+    told: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let provider = request.parts.first().provider;
+    let declared = || {
+        let sent = grant.send_before.unwrap_or(grant.approved_at);
+        provider.gone_by(sent, grant.expires_at)
+    };
+    told.or_else(|| if provider.revocable { None } else { declared() })
 }

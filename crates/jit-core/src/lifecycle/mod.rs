@@ -20,6 +20,7 @@ use std::time::Duration;
 pub use decision::{DECISIONS_LIMIT, eligibility, has_authority};
 pub use duty::{Duty, STUCK_AFTER, owed, wake};
 pub use lease::sends_after_lease;
+pub(crate) use minted::ends_at;
 pub(crate) use opening::OPENED;
 pub use opening::{Automatic, OPENED_LIMIT, OpenFacts, Opening, may_ask_about, open};
 pub use refusal::Refusal;

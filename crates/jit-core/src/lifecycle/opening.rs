@@ -261,10 +261,11 @@ pub fn open(
         entitlement: entitlement.id.clone(),
         beneficiary: beneficiary.id.clone(),
     })?;
-    if facts.provider.residual > tier.residual_max() {
+    let residual = facts.provider.lives_on(ttl.duration());
+    if residual > tier.residual_max() {
         return Err(Refusal::ResidualAboveCeiling {
             entitlement: entitlement.id.clone(),
-            residual: facts.provider.residual,
+            residual,
             ceiling: tier.residual_max(),
         });
     }

@@ -112,6 +112,16 @@ async fn s5_one_denial_denies_and_a_retracted_approval_does_not_count() {
 }
 
 #[tokio::test]
+async fn s5_after_the_window_nothing_is_taken_back() {
+    let stage = Stage::with(standing(0, 0), 2);
+    let request = stage.open("ana", "30m").await;
+    stage.approve("bob", &request).await;
+    stage.clock.advance(secs(600));
+    let late = stage.refused("bob", request.id, Verb::Retract).await;
+    assert!(matches!(late, Refusal::Lapsed { .. }), "{late:?}");
+}
+
+#[tokio::test]
 async fn s5_an_unanswered_request_lapses_and_cannot_be_decided_after() {
     let stage = Stage::new();
     let request = stage.open("ana", "30m").await;

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jit_core::Refusal;
 use jit_core::Timestamp;
+use jit_core::catalog::Entitlement;
 use jit_core::engine::{EngineError, Verb};
-use jit_core::ports::{GrantCall, Minted, PortError, Provisioner, RequestStore};
-use jit_core::provider::{Answer, Parameters, Target};
+use jit_core::ports::{ErrorKind, GrantCall, Minted, PortError, Provisioner, RequestStore};
+use jit_core::principal::Profile;
+use jit_core::provider::{Answer, NativeExpiry, Parameters, Target};
 use jit_core::request::{CancelReason, Phase, Status};
 use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::{Fault, HostileHandle};
@@ -358,8 +360,10 @@ async fn a_mint_that_did_nothing_may_be_collected_again_until_collect_by() {
     let stage = Stage::with(minted(), 1);
     let request = stage.open("ana", "30m").await;
     stage.approve("bob", &request).await;
-    stage.provider.fail_next_write(Fault::ErrorBefore);
-    assert!(stage.engine.collect(&via("ana"), request.id).await.is_err());
+    for nothing_done in [Fault::ErrorBefore, Fault::Forbidden, Fault::Throttled] {
+        stage.provider.fail_next_write(nothing_done);
+        assert!(stage.engine.collect(&via("ana"), request.id).await.is_err());
+    }
     assert!(stage.engine.collect(&via("ana"), request.id).await.is_ok());
 
     let unused = stage.open("cleo", "30m").await;
@@ -371,6 +375,123 @@ async fn a_mint_that_did_nothing_may_be_collected_again_until_collect_by() {
     let why = CancelReason::NotCollected;
     let record = stage.load(unused.id).await;
     assert_eq!(record.grant().unwrap().phase, Phase::Cancelled { why });
+}
+
+/// A minter that does not say when its credentials end, and knows some things no more.
+struct Silent {
+    inner: HostileHandle,
+    knows: bool,
+}
+
+#[async_trait]
+impl Meddle for Silent {
+    fn behind(&self) -> &dyn Provisioner {
+        &self.inner
+    }
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Target, PortError> {
+        if !self.knows {
+            return Err(PortError::nothing_done(
+                "silent",
+                "resolve",
+                ErrorKind::NotFound,
+            ));
+        }
+        let inner = &self.inner;
+        inner.resolve(beneficiary, entitlement, parameters).await
+    }
+    async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
+        let minted = self.inner.mint(call).await?;
+        Ok(Minted {
+            ends_at: None,
+            ..minted
+        })
+    }
+}
+
+/// A minter that nothing takes back, whose credentials live for so long; residual ceiling 60 s.
+fn stubborn(life: u64) -> Stage {
+    let mut nature = minted();
+    nature.description.native_expiry = NativeExpiry::AtMost(secs(life));
+    nature.description.revocable = false;
+    nature.description.listable = false;
+    nature.description.applied_within = secs(0);
+    nature.description.accepted_within = secs(0);
+    Stage::with(nature, 1)
+}
+
+fn silent(stage: Stage, knows: bool) -> Stage {
+    let inner = stage.provider.as_seen_by(stage.clock.clone());
+    stage.around(Arc::new(Front(Silent { inner, knows })))
+}
+
+#[tokio::test]
+async fn s15_what_may_outlive_its_end_by_more_than_the_tier_allows_is_not_opened() {
+    // Ten minutes are asked for, and a minute more is allowed.
+    let within = stubborn(660).engine;
+    let ask = |stage: &Stage| stage.ask("10m");
+    let stage = stubborn(660);
+    assert!(within.open(&via("ana"), ask(&stage)).await.is_ok());
+    let above = stubborn(661);
+    let refused = above.engine.open(&via("ana"), ask(&above)).await;
+    assert!(
+        matches!(
+            refused,
+            Err(EngineError::Refused(Refusal::ResidualAboveCeiling { residual, ceiling, .. }))
+                if residual == secs(61) && ceiling == secs(60)
+        ),
+        "{refused:?}"
+    );
+    // A provider that says so itself.
+    for (residual, fits) in [(60, true), (61, false)] {
+        let mut nature = standing(0, 0);
+        nature.description.residual = secs(residual);
+        let stage = Stage::with(nature, 1);
+        let opened = stage.engine.open(&via("ana"), stage.ask("10m")).await;
+        assert_eq!(opened.is_ok(), fits, "{residual}: {opened:?}");
+    }
+}
+
+#[tokio::test]
+async fn s15_a_credential_that_outlives_the_ceiling_is_handed_to_nobody() {
+    // An approver made it shorter than what the credential lives.
+    for (shorter, given) in [("9m", false), ("10m", true)] {
+        let stage = silent(stubborn(625), true);
+        let request = stage.open("ana", "10m").await;
+        let approve = Verb::Approve {
+            ttl: Some(shorter.parse().unwrap()),
+            digest: request.digest().prefix(),
+        };
+        stage.say("bob", request.id, approve).await.unwrap();
+        let collected = stage.engine.collect(&via("ana"), request.id).await;
+        assert_eq!(collected.is_ok(), given, "{shorter}: {collected:?}");
+        if !given {
+            assert!(
+                matches!(
+                    collected,
+                    Err(EngineError::Refused(Refusal::CredentialOutlives { .. }))
+                ),
+                "{collected:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_provider_does_not_know_is_refused() {
+    let stage = silent(Stage::with(minted(), 1), false);
+    let refused = stage.engine.open(&via("ana"), stage.ask("10m")).await;
+    assert!(
+        matches!(
+            refused,
+            Err(EngineError::Refused(Refusal::NotGrantable { .. }))
+        ),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

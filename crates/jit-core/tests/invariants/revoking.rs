@@ -368,6 +368,20 @@ async fn k1_one_commit_from_the_future_is_made_up_for_in_time() {
 }
 
 #[tokio::test]
+async fn k1_a_time_that_nobody_knows_is_not_forgotten() {
+    for (ahead, forgotten) in [(3_599, true), (3_602, false)] {
+        let stage = Stage::new();
+        let wrong = Arc::new(ManualClock::at(stage.now() + secs(ahead)));
+        let other = stage.other(wrong, 1);
+        other.open(&via("cleo"), stage.ask("10m")).await.unwrap();
+        stage.work().await;
+        assert!(!stage.engine.clock_behind().is_zero());
+        stage.clock.advance(secs(601));
+        assert_eq!(stage.engine.clock_behind().is_zero(), forgotten, "{ahead}");
+    }
+}
+
+#[tokio::test]
 async fn s16_a_delete_that_is_answered_after_another_worker_went_on_has_its_outcome() {
     let stage = Stage::new();
     let request = stage.active("10m").await;

@@ -41,7 +41,10 @@ pub(crate) async fn upheaval(world: Arc<World>, replicas: Replicas) {
 
 /// Machines' clocks that are set, one after another, in the weather for it.
 pub(crate) async fn clocks(world: Arc<World>, replicas: Replicas) {
-    while world.weather == ClockWeather::Jumping {
+    if world.weather != ClockWeather::Jumping {
+        return;
+    }
+    loop {
         tokio::time::sleep(Duration::from_secs(5 + world.random.below(15))).await;
         jump(&world, pick(&world, &replicas)).await;
     }
