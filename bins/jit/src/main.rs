@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use jit_cli::CliError;
 use jit_runtime::clock::{OsRandom, SystemClock};
 use jit_runtime::config::Environment;
 use jit_runtime::operate::{Desk, Form, Operation};
 use secrecy::SecretString;
+use serde_json::json;
 
 /// Ask for access, decide on it, give it back; and look after the service
 #[derive(Debug, Parser)]
@@ -47,10 +49,22 @@ const EXIT_CODES: &str = "config, policy, audit and token work on the files of j
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    let json = arguments.options.json;
+    match run(arguments).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("jit: {error:#}");
+            match (json, error.downcast_ref::<CliError>()) {
+                (true, Some(error)) => eprintln!("{}", error.json()),
+                (true, None) => {
+                    let message = format!("{error:#}");
+                    eprintln!(
+                        "{}",
+                        json!({"error": {"code": "failed", "message": message}})
+                    );
+                }
+                (false, _) => eprintln!("jit: {error:#}"),
+            }
             ExitCode::FAILURE
         }
     }

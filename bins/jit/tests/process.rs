@@ -77,6 +77,27 @@ fn every_verb_has_a_line_of_help_and_every_answer_a_form_as_json() {
 }
 
 #[test]
+fn what_went_wrong_is_json_too_where_json_is_asked_for() {
+    let folder = house();
+    for (arguments, code) in [
+        (
+            &["--server", "http://127.0.0.1:1", "list", "--json"][..],
+            "no_token",
+        ),
+        (
+            &["--config", "nowhere.toml", "config", "check", "--json"],
+            "failed",
+        ),
+    ] {
+        let output = jit(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(error["error"]["code"], code, "{error}");
+        assert!(error["error"]["message"].as_str().unwrap().len() > 20);
+    }
+}
+
+#[test]
 fn wrong_arguments_exit_with_2() {
     let folder = house();
     for arguments in [

@@ -23,7 +23,7 @@ pub struct Options {
     /// A file that holds your token; without one, it is read from JIT_TOKEN
     #[arg(long, global = true, env = "JIT_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Show answers as JSON
+    /// Show answers as JSON, and what went wrong as JSON on standard error
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -93,10 +93,10 @@ pub struct RequestArgs {
     #[arg(value_name = "ENTITLEMENT")]
     pub entitlement: String,
     /// Why
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub reason: String,
     /// For how long, as in 30m or 4h
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub ttl: Option<String>,
     /// For whom, if not for yourself
     #[arg(long = "for", value_name = "WHO")]
@@ -145,7 +145,7 @@ pub struct ApproveArgs {
     #[arg(value_name = "ID")]
     pub id: String,
     /// For a shorter time than asked, as in 10m
-    #[arg(long = "for", value_name = "TTL")]
+    #[arg(long = "for", value_name = "TTL", allow_hyphen_values = true)]
     pub ttl: Option<String>,
 }
 
@@ -156,7 +156,7 @@ pub struct DenyArgs {
     #[arg(value_name = "ID")]
     pub id: String,
     /// Why
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub reason: String,
 }
 
@@ -178,9 +178,9 @@ pub struct RevokeArgs {
     #[arg(long, conflicts_with_all = ["principal", "entitlement"])]
     pub all: bool,
     /// Why
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub reason: Option<String>,
-    /// Do it; without this the requests are only listed
+    /// Do it; without this the requests are only listed. With --json each request is one line
     #[arg(long)]
     pub yes: bool,
 }

@@ -62,6 +62,23 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// The same for a program: `{"error":{"code":…,"message":…}}`. The codes of refusals are those
+    /// of the API.
+    pub fn json(&self) -> serde_json::Value {
+        let code = match self {
+            Self::Refused { code, .. } => code.as_str(),
+            Self::Failed { .. } => "failed",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Broken { .. } | Self::TooSlow { .. } => "outcome_unknown",
+            Self::Strange { .. } => "strange_answer",
+            Self::BadInput(_) => "bad_input",
+            Self::NoToken => "no_token",
+            Self::Partly { .. } => "partly",
+            Self::Output(_) => "not_written",
+        };
+        serde_json::json!({"error": {"code": code, "message": self.to_string()}})
+    }
+
     /// Whether the answer was lost, and what was asked for may have been done.
     pub(crate) fn may_be_done(&self) -> bool {
         matches!(self, Self::Broken { .. } | Self::TooSlow { .. })

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use secrecy::ExposeSecret;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::Form;
@@ -141,6 +142,14 @@ impl Verbs<'_> {
 
     async fn status(&mut self) -> Result<(), CliError> {
         let reply = self.session.call(Call::get(&["v1", "me"])).await?;
+        let paused = self.session.call(Call::get(&["v1", "paused"])).await?;
+        if self.form == Form::Json {
+            let (mut all, more): (Map<String, Value>, Map<String, Value>) =
+                (reply.read()?, paused.read()?);
+            all.extend(more);
+            let text = inert_json(&Value::from(all).to_string());
+            return Ok(writeln!(self.out, "{text}")?);
+        }
         let me: Me = reply.read()?;
         self.tell(&reply, |_| {
             pairs([
@@ -149,7 +158,7 @@ impl Verbs<'_> {
                 ("valid until", instant(&me.token.expires_at)),
             ])
         })?;
-        self.paused(Call::get(&["v1", "paused"])).await
+        self.tell_paused(&paused)
     }
 
     async fn fetch(&self, id: &str) -> Result<(Reply, Request), CliError> {
@@ -283,7 +292,8 @@ impl Verbs<'_> {
         Ok(Exit::Done)
     }
 
-    /// Everything that fits and can still be revoked. Without --yes it is also shown as JSON.
+    /// Everything that fits and can still be revoked. Without --yes it is also shown as JSON, a
+    /// line for each, as the answers are with it.
     async fn fitting(&mut self, args: &RevokeArgs) -> Result<Vec<Request>, CliError> {
         let mut fitting = vec![];
         let mut after = None;
@@ -297,7 +307,10 @@ impl Verbs<'_> {
             ]);
             let reply = self.session.call(call).await?;
             if self.form == Form::Json && !args.yes {
-                self.tell(&reply, |_| String::new())?;
+                let Requests { requests } = reply.read()?;
+                for request in requests {
+                    writeln!(self.out, "{}", inert_json(&request.to_string()))?;
+                }
             }
             let page: RequestList = reply.read()?;
             fitting.extend(page.requests);
@@ -314,8 +327,12 @@ impl Verbs<'_> {
 
     async fn paused(&mut self, call: Call<'_>) -> Result<(), CliError> {
         let reply = self.session.call(call).await?;
+        self.tell_paused(&reply)
+    }
+
+    fn tell_paused(&mut self, reply: &Reply) -> Result<(), CliError> {
         let Paused { paused } = reply.read()?;
-        self.tell(&reply, |_| {
+        self.tell(reply, |_| {
             let text = if paused {
                 "new access is paused; access that was given still ends on time"
             } else {
@@ -337,6 +354,12 @@ impl Verbs<'_> {
         };
         Ok(writeln!(self.out, "{}", text.trim_end())?)
     }
+}
+
+/// A page of requests as the API gave them.
+#[derive(Debug, Deserialize)]
+struct Requests {
+    requests: Vec<Value>,
 }
 
 fn told(request: &Request) -> String {

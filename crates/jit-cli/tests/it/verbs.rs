@@ -66,6 +66,10 @@ async fn bad_input_is_answered_with_one_sentence_and_nothing_is_stored() {
             "takes no parameters",
         ),
         (
+            &["request", ADMINS, "--reason", "x", "--ttl", "-5m"],
+            "a duration is a whole number",
+        ),
+        (
             &["show", "req-01kdvd96m0b9jtb9db9db9db80"],
             "there is no such request",
         ),
@@ -124,13 +128,8 @@ async fn json_is_what_the_api_said() {
     for words in commands {
         let who = if words[0] == "approve" { "bob" } else { "ana" };
         let text = town.says(who, words).await.text;
-        for line in text.lines() {
-            assert!(
-                serde_json::from_str::<Value>(line).is_ok(),
-                "{words:?}: {line}"
-            );
-        }
-        assert!(!text.is_empty(), "{words:?}");
+        let one = serde_json::from_str::<Value>(&text);
+        assert!(one.is_ok(), "{words:?} is one value: {text}");
     }
 }
 

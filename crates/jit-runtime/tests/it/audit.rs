@@ -144,6 +144,35 @@ async fn a_system_chain_that_is_written_anew_with_good_hashes_is_found() {
 }
 
 #[tokio::test]
+async fn an_event_that_somebody_adds_behind_the_head_is_found() {
+    let (house, _) = with_a_story().await;
+    let file = Connection::open(house.file("jit.db")).unwrap();
+    let last = "SELECT seq, body, hash, at FROM event WHERE chain = 'system' ORDER BY seq DESC";
+    let read = |row: &rusqlite::Row<'_>| {
+        let (seq, body) = (row.get::<_, i64>(0)?, row.get::<_, String>(1)?);
+        Ok((seq, body, row.get::<_, String>(2)?, row.get::<_, i64>(3)?))
+    };
+    let (seq, body, hash, at) = file.query_row(last, [], read).unwrap();
+    let mut more: Value = serde_json::from_str(&body).unwrap();
+    (more["seq"], more["prev"]) = ((seq + 1).into(), hash.into());
+    // In the order in which such a body is written.
+    let seq_then = format!("\"seq\":{seq}");
+    let text = body.replace(&seq_then, &format!("\"seq\":{}", seq + 1));
+    let (start, _) = text.rsplit_once("\"prev\":").unwrap();
+    let text = format!("{start}\"prev\":{}}}", more["prev"]);
+    let hash = jit_core::digest::Digest::of(text.as_bytes()).to_string();
+    let added = "INSERT INTO event (chain, seq, at, body, hash) VALUES ('system', ?1, ?2, ?3, ?4)";
+    file.execute(added, rusqlite::params![seq + 1, at, text, hash])
+        .unwrap();
+    let (outcome, problems) = verified(&house).await;
+    assert_eq!(outcome, Outcome::Wrong);
+    assert!(
+        problems.iter().any(|it| it.contains("its head")),
+        "{problems:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_export_has_every_event_and_the_text_that_each_hash_is_over() {
     let (house, id) = with_a_story().await;
     let export = |format, from: Option<&str>, until: Option<&str>| {

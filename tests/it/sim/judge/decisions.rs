@@ -8,6 +8,7 @@ use jit_core::audit::{Fact, Link, SystemFact};
 use jit_core::principal::PrincipalId;
 use jit_core::request::{Approver, RequestId, Status};
 
+use super::slots::applying;
 use super::{Judge, Story};
 
 /// Facts may be 5 s old at a commit, which takes a moment itself.
@@ -211,7 +212,7 @@ impl Judge<'_> {
     /// L5: an ending without progress is flagged. L2: it is tried again and again.
     fn stuck(&self, id: RequestId, story: &Story) -> Vec<(&'static str, String)> {
         let provider = story.record.parts.first().provider;
-        let late = Duration::from_secs(60 + 30) + provider.applied_within * 2;
+        let late = Duration::from_secs(60 + 30) + provider.applied_within * applying(story);
         let mut found = vec![];
         let mut revoking_since: Option<Timestamp> = None;
         let mut flagged = false;

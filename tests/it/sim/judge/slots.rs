@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jit_core::Timestamp;
+use jit_core::audit::{AuditEvent, Fact};
 use jit_core::provider::{Kind, SlotKey, Target};
-use jit_core::request::RequestId;
+use jit_core::request::{RequestId, Status};
 use jit_testkit::hostile::{Hand, Interval};
 
 use super::{Judge, Story};
@@ -22,6 +23,20 @@ struct Life {
     ends_by: Timestamp,
 }
 
+/// How often A a grant may take to go: twice where a grant call of ours may still have been under
+/// way when it had to.
+pub(super) fn applying(story: &Story) -> u32 {
+    let ending = |(_, it): &&(Timestamp, AuditEvent)| it.event.status != Status::Revoking;
+    let before = story.events.iter().take_while(ending).last();
+    let stood = before.is_some_and(|(_, it)| it.event.status == Status::Active);
+    let late = |(_, it): &(Timestamp, AuditEvent)| matches!(it.event.what, Fact::LateEffect { .. });
+    if stood && !story.events.iter().any(late) {
+        1
+    } else {
+        2
+    }
+}
+
 impl Judge<'_> {
     /// The times in which this request's grant owned its slot.
     fn lives(&self, story: &Story) -> Vec<Life> {
@@ -29,7 +44,7 @@ impl Judge<'_> {
         let expires_at = story.record.grant().map(|grant| grant.expires_at);
         let mut ends_by = self.bounds_from(expires_at.unwrap_or(Timestamp::MAX))
             + Duration::from_secs(30)
-            + provider.applied_within * 2
+            + provider.applied_within * applying(story)
             + self.clock_room();
         let poisoned = self.world.diary.poisoned.lock().unwrap();
         if let Some(until) = poisoned.get(&story.record.id) {
