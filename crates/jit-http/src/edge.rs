@@ -42,7 +42,7 @@ pub(crate) async fn edge(State(state): State<ApiState>, request: Request, next: 
         method = %method,
         route = route.as_ref().map_or("none", MatchedPath::as_str),
         status = response.status().as_u16(),
-        millis = started.elapsed().as_millis(),
+        millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "a call was answered",
     );
     response

@@ -28,6 +28,8 @@ pub struct Watch {
     engine: Arc<Engine>,
     /// Who has deliveries, by the names in their rows.
     notifiers: Vec<String>,
+    /// The live grants of every provider that ever had one, or may.
+    live: BTreeMap<String, usize>,
     clock: Episode,
     doubt: Doubt,
 }
@@ -63,7 +65,11 @@ impl Watch {
     pub fn new(engine: Arc<Engine>, notifiers: impl IntoIterator<Item = String>) -> Self {
         // It stays 0 where no chat takes inputs.
         metrics::gauge!(INBOX_AGE_SECONDS).set(0.0);
+        let entitlements = engine.catalog().iter();
+        let live = entitlements.map(|entry| (entry.id.provider().to_string(), 0));
+        let live = live.collect();
         Self {
+            live,
             engine,
             notifiers: notifiers.into_iter().chain([PAGER.to_owned()]).collect(),
             clock: Episode::Well,
@@ -94,10 +100,13 @@ impl Watch {
         self.count_live().await
     }
 
-    async fn count_live(&self) -> Result<(), PortError> {
+    async fn count_live(&mut self) -> Result<(), PortError> {
         let live = Live::count(&self.engine, self.engine.now()).await?;
-        for (provider, count) in live.by_provider {
-            metrics::gauge!(LIVE_GRANTS, "provider" => provider).set(as_gauge(count));
+        // A provider whose last grant ended shows 0, not its last number.
+        self.live.values_mut().for_each(|count| *count = 0);
+        self.live.extend(live.by_provider);
+        for (provider, count) in &self.live {
+            metrics::gauge!(LIVE_GRANTS, "provider" => provider.clone()).set(as_gauge(*count));
         }
         metrics::gauge!(OVERDUE_GRANTS).set(as_gauge(live.overdue));
         metrics::gauge!(STUCK).set(as_gauge(live.stuck));
@@ -169,14 +178,7 @@ impl Live {
             limit: PAGE,
             ..Query::default()
         };
-        // A provider whose last grant ended shows 0, not its last number.
-        let entitlements = engine.catalog().iter();
-        let mut live = Self {
-            by_provider: entitlements
-                .map(|entitlement| (entitlement.id.provider().to_string(), 0))
-                .collect(),
-            ..Self::default()
-        };
+        let mut live = Self::default();
         loop {
             let page = engine.store().query(&query).await?;
             for request in &page {
