@@ -9,8 +9,10 @@
 )]
 
 mod check;
+mod faulted;
 mod faults;
 mod mangle;
 mod mangled;
 mod stories;
+mod storm;
 mod world;
