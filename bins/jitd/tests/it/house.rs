@@ -177,16 +177,15 @@ impl House {
         bob.stale_click(card, "jit_approve").await.acked()
     }
 
-    /// What was acknowledged and not worked on is so many seconds older, and how much it is.
+    /// What was acknowledged and not done is so many seconds older; how many clicks are among it.
     pub(crate) fn age_inputs(&self, secs: i64) -> usize {
         let store = rusqlite::Connection::open(self.path("jit.db")).unwrap();
-        store
-            .execute(
-                "UPDATE inbox SET received_at = received_at - ?1, taken_at = taken_at - ?1
-                 WHERE done = 0",
-                [secs * 1_000_000],
-            )
-            .unwrap()
+        let older = "UPDATE inbox SET received_at = received_at - ?1, taken_at = taken_at - ?1
+            WHERE done = 0";
+        store.execute(older, [secs * 1_000_000]).unwrap();
+        let clicks = "SELECT count(*) FROM inbox WHERE done = 0 AND key LIKE 'click/%'";
+        let clicks: i64 = store.query_row(clicks, [], |row| row.get(0)).unwrap();
+        clicks.try_into().unwrap()
     }
 
     /// Waits until nothing is owed any more; then everything must be as before.

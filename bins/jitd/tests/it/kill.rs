@@ -113,7 +113,7 @@ async fn what_was_acknowledged_before_a_kill_happens_once_or_is_given_back() {
         process.signal("TERM");
         assert_eq!(process.ends(), Some(0), "{:#?}", process.heard);
     }
-    println!("{all} kills, {between} inputs were acknowledged and not done, {returned} given back");
+    println!("{all} kills, {between} clicks were acknowledged and not done, {returned} given back");
     assert!(between >= all / 2, "the kills never came between");
     let mut granted = 0;
     let _last = house.daemon().await;
