@@ -41,6 +41,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// The shortest and the longest pause between two connections that are renewed. Slack allows few.
 const GAP: Duration = Duration::from_secs(1);
 const GAP_MAX: Duration = Duration::from_secs(30);
+/// How long Slack may take to close a connection after its goodbye; ten seconds by its own words.
+const GOODBYE: Duration = Duration::from_secs(15);
 /// How long acknowledgements under way are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(3);
 /// How long the last of them are given to leave the socket.
@@ -66,6 +68,11 @@ struct Health {
     live: BTreeSet<String>,
     /// When the last of them went, or when it was begun.
     alone_since: Timestamp,
+}
+
+/// How fast connections are renewed, also when everything is begun anew.
+#[derive(Debug, Default)]
+struct Pace {
     /// When the next connection may be renewed, and the pause after that.
     next_renewal: Timestamp,
     gap: Duration,
@@ -77,6 +84,7 @@ pub(crate) struct Listener {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     health: Mutex<Health>,
+    pace: Arc<Mutex<Pace>>,
     manager: OnceLock<Weak<Manager>>,
     /// Envelopes that are being acknowledged.
     busy: AtomicUsize,
@@ -92,16 +100,22 @@ impl fmt::Debug for Listener {
 }
 
 impl Listener {
-    fn new(desk: Arc<Desk>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+    fn new(
+        desk: Arc<Desk>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        pace: Arc<Mutex<Pace>>,
+    ) -> Self {
         let health = Health {
+            live: BTreeSet::new(),
             alone_since: clock.now(),
-            ..Health::default()
         };
         Self {
             desk,
             clock,
             random,
             health: Mutex::new(health),
+            pace,
             manager: OnceLock::new(),
             busy: AtomicUsize::new(0),
             draining: OnceLock::new(),
@@ -126,13 +140,23 @@ impl Listener {
         self.random.fill(&mut byte);
         let jitter = Duration::from_millis(200 + u64::from(byte[0]) * 2);
         let now = self.clock.now();
-        let mut health = self.health();
-        let calm = now.since(health.next_renewal) > GAP_MAX * 2;
-        let gap = if calm { GAP } else { health.gap.max(GAP) };
-        let at = health.next_renewal.max(now + jitter);
-        health.next_renewal = at + gap;
-        health.gap = (gap * 2).min(GAP_MAX);
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let calm = now.since(pace.next_renewal) > GAP_MAX * 2;
+        let gap = if calm { GAP } else { pace.gap.max(GAP) };
+        let at = pace.next_renewal.max(now + jitter);
+        pace.next_renewal = at + gap;
+        pace.gap = (gap * 2).min(GAP_MAX);
         at.since(now)
+    }
+
+    /// Slack said goodbye to this connection and will close it, which renews it. Until then it may
+    /// still send envelopes on it, and who left first would not acknowledge them.
+    async fn leave(&self, id: &SlackSocketModeWssClientId) {
+        tokio::time::sleep(GOODBYE).await;
+        let stays = self.health().live.contains(&id.to_string());
+        if stays {
+            self.renew(id).await;
+        }
     }
 
     async fn renew(&self, id: &SlackSocketModeWssClientId) {
@@ -201,9 +225,8 @@ impl SlackSocketModeClientListener for Shared {
                          in the app's settings"
                     );
                 }
-                // Not at once: what was acknowledged is still on its way out of this connection.
                 let (listener, id) = (Arc::clone(&self.0), id.clone());
-                tokio::spawn(async move { listener.renew(&id).await });
+                tokio::spawn(async move { listener.leave(&id).await });
                 None
             }
             _ => self.0.acknowledge(&frame).await,
@@ -235,8 +258,9 @@ impl Socket {
     /// Keeps connected until `stop` is ready, then lets acknowledgements under way leave.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
+        let pace = Arc::default();
         loop {
-            let (manager, listener) = self.connect().await;
+            let (manager, listener) = self.connect(Arc::clone(&pace)).await;
             let stopped = tokio::select! {
                 () = &mut stop => true,
                 () = self.alone_too_long(&listener) => false,
@@ -248,22 +272,31 @@ impl Socket {
             }
             tracing::error!("no connection to Slack for a minute; beginning anew");
             manager.shutdown().await;
-            self.diagnose().await;
+            // Connections that are given up ask for one ticket more each.
+            let paused = async {
+                self.diagnose().await;
+                tokio::time::sleep(GAP_MAX).await;
+            };
+            tokio::select! {
+                () = &mut stop => return,
+                () = paused => {}
+            }
         }
     }
 
-    async fn connect(&self) -> (Arc<Manager>, Arc<Listener>) {
+    async fn connect(&self, pace: Arc<Mutex<Pace>>) -> (Arc<Manager>, Arc<Listener>) {
         let environment = SlackClientEventsListenerEnvironment::new(Arc::clone(&self.client));
         let connector = &self.client.http_api.connector;
         let manager = connector.new_clients_manager(Arc::new(environment));
         let (desk, clock) = (Arc::clone(&self.desk), Arc::clone(&self.clock));
-        let listener = Arc::new(Listener::new(desk, clock, Arc::clone(&self.random)));
+        let random = Arc::clone(&self.random);
+        let listener = Arc::new(Listener::new(desk, clock, random, pace));
         // A second setting is impossible: the listener is new.
         let _ = listener.manager.set(Arc::downgrade(&manager));
         let settings = SlackClientSocketModeConfig::new()
             .with_max_connections_count(CONNECTIONS)
             .with_initial_backoff_in_seconds(1)
-            .with_reconnect_timeout_in_seconds(20);
+            .with_reconnect_timeout_in_seconds(GAP_MAX.as_secs());
         let shared = Arc::new(Shared(Arc::clone(&listener)));
         let token = self.token.clone();
         let registered = manager.register_new_token(&settings, token, shared).await;
@@ -302,7 +335,6 @@ impl Socket {
                 code,
                 "Slack refuses the app-level token; make a new one with connections:write"
             );
-            tokio::time::sleep(GAP_MAX).await;
         }
     }
 }

@@ -247,7 +247,8 @@ fn must_be_caught(saboteur: Saboteur, focus: Option<Focus>, as_one_of: &[&str]) 
         let late = focus.is_some_and(|focus| focus.late > 0);
         let weather = match saboteur {
             Saboteur::TrustsItsClock => ClockWeather::Jumping,
-            _ => plan.weather,
+            // Wrong clocks excuse a second here and there.
+            _ => ClockWeather::Steady,
         };
         Plan {
             weather,

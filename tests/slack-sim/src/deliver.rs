@@ -149,6 +149,11 @@ fn callback(state: &mut State, event: Value) -> Value {
 
 const LATE: &str = "no acknowledgement within three seconds";
 const NOBODY: &str = "no connection to the app";
+/// Slack's side ended the connection before the app could acknowledge.
+const CUT: &str = "its connection was cut";
+const LEFT: &str = "the app left the connection";
+/// What was sent this long before a connection ended had its time there.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
 async fn once(inner: &Inner, parcel: &Parcel) -> Result<Outcome, String> {
     match inner.look(|state| state.mode.clone()) {
@@ -182,6 +187,7 @@ async fn by_socket(inner: &Inner, parcel: &Parcel) -> Result<Outcome, String> {
             sockets.push(again);
         }
         let pending = Pending {
+            at: Instant::now(),
             sockets,
             payload_allowed: parcel.payload_allowed,
             answer: Some(answer),
@@ -215,6 +221,40 @@ async fn by_socket(inner: &Inner, parcel: &Parcel) -> Result<Outcome, String> {
             }
         }
     }
+}
+
+/// A connection ended: what was just sent over it and over no other cannot be acknowledged any more.
+/// Where Slack ended it that is not the app's fault.
+pub(crate) fn cut(state: &mut State, socket: u64, how: Cut) {
+    for pending in state.pending.values_mut() {
+        let excused = match how {
+            Cut::AtOnce => true,
+            Cut::Announced => pending.at.elapsed() < LONG_ENOUGH,
+            Cut::ByApp => {
+                if pending.sockets.contains(&socket) {
+                    pending.astray = Some(LEFT);
+                }
+                false
+            }
+        };
+        if excused && pending.sockets.contains(&socket) {
+            pending.sockets.retain(|it| *it != socket);
+            if pending.sockets.is_empty() {
+                pending.astray = Some(CUT);
+            }
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// By Slack, without a word.
+    AtOnce,
+    /// By Slack, after its goodbye.
+    Announced,
+    /// By the app, which should have acknowledged before.
+    ByApp,
 }
 
 /// An acknowledgement came in over a connection.

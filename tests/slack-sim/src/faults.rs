@@ -16,6 +16,8 @@ pub enum Fault {
     ServerError,
     /// The work is done and no answer ever comes.
     Hang,
+    /// The work is not done and no answer ever comes.
+    Silence,
     /// The answer comes late.
     SlowMs(u64),
     /// 200 with broken JSON; the work is done.
@@ -69,7 +71,8 @@ impl Switch {
     }
 }
 
-/// The faults that wait for calls. The method `*` stands for every method.
+/// The faults that wait for calls. The method `*` stands for every method, and `response_url` for
+/// the answers to gestures.
 #[derive(Debug, Default)]
 pub(crate) struct FaultTable(Vec<(String, Fault, Times)>);
 
@@ -80,6 +83,10 @@ impl FaultTable {
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
+    }
+
+    pub(crate) fn left(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn take(&mut self, method: &str) -> Option<Fault> {
@@ -107,11 +114,16 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The next calls of `method` (`*` for all) go wrong.
+    /// The next calls of `method` (`*` for all, `response_url` for answers to gestures) go wrong.
     pub fn fail(&self, method: &str, fault: Fault, times: Times) -> &Self {
         self.inner
             .with(|state| state.faults.add(method, fault, times));
         self
+    }
+
+    /// How many of the faults that were set still wait for a call.
+    pub fn left(&self) -> usize {
+        self.inner.look(|state| state.faults.left())
     }
 
     /// Everything works again.

@@ -11,12 +11,16 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::api::{Draft, draft};
+use crate::api::{Draft, PAGE, draft, rate_limited};
+use crate::faults::Fault;
 use crate::messages::{Audience, ByApp, Stored};
 use crate::state::{Inner, Responder, State};
 
 /// How often a response URL may be used.
 pub const USES: u32 = 5;
+
+/// What faults call an answer to a gesture.
+const METHOD: &str = "response_url";
 
 /// How long a response URL works.
 const LIFE: Duration = Duration::from_secs(30 * 60);
@@ -31,7 +35,25 @@ pub(crate) async fn respond(
         Ok(it) => it,
         Err(_) => return (StatusCode::BAD_REQUEST, "invalid_payload").into_response(),
     };
-    match inner.with(|state| used(state, &id).and_then(|of| apply(state, &of, &answer))) {
+    let fault = inner.with(|state| state.faults.take(METHOD));
+    match fault {
+        Some(Fault::RateLimited { retry_after_s }) => return rate_limited(retry_after_s),
+        Some(Fault::ServerError) => {
+            return (StatusCode::SERVICE_UNAVAILABLE, PAGE).into_response();
+        }
+        Some(Fault::NotJson) => return PAGE.into_response(),
+        Some(Fault::Api(error)) => return (StatusCode::BAD_REQUEST, error).into_response(),
+        Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::SlowMs(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        Some(Fault::Hang | Fault::InvalidJson) | None => {}
+    }
+    let applied = inner.with(|state| used(state, &id).and_then(|of| apply(state, &of, &answer)));
+    match fault {
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::InvalidJson) => return "{\"ok\":true,\"chan".into_response(),
+        _ => {}
+    }
+    match applied {
         Ok(()) => "ok".into_response(),
         Err(why) => {
             inner.violation(format!("response_url: {why}"));

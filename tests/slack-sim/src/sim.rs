@@ -174,6 +174,12 @@ impl SlackSim {
             .look(|state| state.calls.iter().filter(of).cloned().collect())
     }
 
+    /// Every call so far, in order; they are forgotten, so that long runs stay small. Nothing may
+    /// be under way.
+    pub fn take_calls(&self) -> Vec<Call> {
+        self.inner.with(|state| std::mem::take(&mut state.calls))
+    }
+
     /// Makes Web API calls go wrong.
     pub fn faults(&self) -> Faults {
         Faults {
@@ -215,6 +221,16 @@ impl SlackSim {
     pub fn cut_sockets(&self) {
         self.inner
             .with(|state| state.sockets.tell_all(|| Order::Cut));
+    }
+
+    /// Drops one connection without a word, any.
+    pub fn cut_one(&self) {
+        self.inner.with(|state| {
+            let random = state.draw();
+            if let Some(id) = state.sockets.chosen(random) {
+                state.sockets.tell(id, Order::Cut);
+            }
+        });
     }
 
     /// Drops every connection in the middle of a frame.

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::api::{Answer, Refused};
-use crate::deliver::acknowledge;
+use crate::deliver::{Cut, acknowledge, cut};
 use crate::faults::Switch;
 use crate::state::Inner;
 
@@ -251,22 +251,34 @@ async fn run(inner: Arc<Inner>, upgraded: Upgraded) {
     };
     let end = serve(&inner, id, &mut stream, &mut mailbox).await;
     // From here on nothing is sent to it, and nothing it says counts.
+    inner.with(|state| {
+        state.sockets.live.remove(&id);
+        match end {
+            End::Over => cut(state, id, Cut::Announced),
+            End::Torn | End::Cut => cut(state, id, Cut::AtOnce),
+            End::Polite | End::Abrupt => cut(state, id, Cut::ByApp),
+        }
+    });
     drop(listed);
     match end {
-        End::Polite => finish(&mut stream).await,
+        End::Polite | End::Over => finish(&mut stream).await,
         End::Torn => tear(&mut stream).await,
-        End::Abrupt => {}
+        End::Abrupt | End::Cut => {}
     }
 }
 
 /// How a connection ends.
 enum End {
-    /// With close frames both ways.
+    /// With close frames both ways, as the app wants it.
     Polite,
+    /// The same, some time after the goodbye.
+    Over,
     /// Within a frame.
     Torn,
-    /// Without a word.
+    /// Without a word, by the app.
     Abrupt,
+    /// Without a word, by Slack.
+    Cut,
 }
 
 /// Exchanges close frames, for at most a second.
@@ -308,7 +320,7 @@ async fn serve(
                     }
                 }
                 Some(Order::Tear) => return End::Torn,
-                Some(Order::Cut) | None => return End::Abrupt,
+                Some(Order::Cut) | None => return End::Cut,
             },
             frame = stream.next() => match frame {
                 Some(Ok(Frame::Text(text))) => heard(inner, id, text.as_str()),
@@ -321,7 +333,7 @@ async fn serve(
                     return End::Abrupt;
                 }
             }
-            () = over => return End::Polite,
+            () = over => return End::Over,
         }
     }
 }

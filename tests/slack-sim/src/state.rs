@@ -77,6 +77,8 @@ pub(crate) struct Responder {
 /// An envelope that waits for its acknowledgement.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    /// When it was sent last.
+    pub(crate) at: Instant,
     pub(crate) sockets: Vec<u64>,
     pub(crate) payload_allowed: PayloadAllowed,
     pub(crate) answer: Option<oneshot::Sender<Option<Value>>>,

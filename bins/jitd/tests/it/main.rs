@@ -4,6 +4,8 @@
 #![cfg(feature = "demo")]
 
 mod demo;
+mod house;
+mod kill;
 mod process;
 mod refusals;
 mod served;

@@ -1,5 +1,7 @@
 //! Asking: the form, what was filled into it, and what became of it.
 
+use std::time::Duration;
+
 use jit_core::Ttl;
 use jit_core::engine::NewRequest;
 use jit_core::principal::{Principal, PrincipalId};
@@ -10,6 +12,10 @@ use super::{Desk, Trouble, usage};
 use crate::input::{Asked, Input, Said};
 use crate::people::ChannelId;
 use crate::surface::{Choice, Form, Reply, outcome_view, refusal_view, reply, request_form};
+
+/// The acknowledgement of a form changes its window as well. What became of the request is shown a
+/// little later: if it overtook the acknowledgement, it would be covered by "One moment" for good.
+const WINDOW_FIRST: Duration = Duration::from_millis(250);
 
 impl Desk {
     fn choice(&self, entitlement: Option<&str>) -> Option<Choice<'_>> {
@@ -115,10 +121,15 @@ impl Desk {
             }
             Err(Trouble::Panicked) => refusal_view(&reply(&Reply::Failed, None)),
         };
+        tokio::time::sleep(WINDOW_FIRST).await;
         let body = json!({"view_id": view, "view": message});
         let shown = self.notifier.web.post("views.update", &body).await;
         match (opened, shown) {
-            (_, Ok(_)) | (Ok(_), Err(_)) => Ok(()),
+            (_, Ok(_)) => Ok(()),
+            // Who closed the window knows that it was sent.
+            (Ok(_), Err(error)) if error.code() == Some("not_found") => Ok(()),
+            // To whoever still has it open it would look as if nothing came of it.
+            (Ok(request), Err(_)) => self.show(input, &request).await,
             // The window was closed; a refusal must reach them all the same.
             (Err(trouble), Err(_)) => {
                 let said = match trouble {

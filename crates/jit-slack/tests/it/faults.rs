@@ -211,17 +211,6 @@ async fn no_acknowledgement_is_lost_when_connections_are_renewed() {
 }
 
 #[tokio::test]
-async fn connections_that_are_dropped_at_once_are_renewed_slower_and_slower() {
-    let world = World::new().await;
-    world.slack.accept_then_drop(Switch::On);
-    world.slack.cut_sockets();
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    let opens = world.slack.opens().len();
-    assert!(opens <= 8, "{opens} connections in four seconds");
-    world.slack.accept_then_drop(Switch::Off);
-}
-
-#[tokio::test]
 async fn what_was_acknowledged_and_left_is_applied_once_or_given_back() {
     let slack = SlackSim::start(Workspace::example()).await;
     let store = Arc::new(MemoryStore::new());

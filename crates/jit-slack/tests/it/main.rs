@@ -9,9 +9,11 @@
 )]
 
 mod check;
+mod faulted;
 mod faults;
 mod mangle;
 mod mangled;
 mod stories;
+mod storm;
 mod suite;
 mod world;

@@ -31,6 +31,11 @@ pub(crate) enum By {
     Http,
 }
 
+/// How often whoever works looks whether there is something to do.
+const OFTEN: Duration = Duration::from_millis(5);
+/// The same where time is simulated, and each look is real work.
+const SELDOM: Duration = Duration::from_millis(50);
+
 /// A directory with a mistake in it that shows now and then.
 #[derive(Debug)]
 pub(crate) struct Shaky {
@@ -63,12 +68,14 @@ pub(crate) struct World {
     pub(crate) adapter: Slack,
     stop: Option<oneshot::Sender<()>>,
     door: Option<JoinHandle<()>>,
-    working: JoinHandle<()>,
+    working: Vec<JoinHandle<()>>,
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.working.abort();
+        for working in &self.working {
+            working.abort();
+        }
         if let Some(door) = &self.door {
             door.abort();
         }
@@ -221,7 +228,10 @@ impl World {
         let door = tokio::spawn(door.run(async move {
             let _ = stopped.await;
         }));
-        let working = tokio::spawn(work(engine.clone()));
+        let working = vec![
+            tokio::spawn(tend(engine.clone(), OFTEN)),
+            tokio::spawn(announce(engine.clone(), OFTEN)),
+        ];
         let world = Self {
             slack,
             clock,
@@ -245,6 +255,32 @@ impl World {
 
     pub(crate) async fn until(&self, what: &str, is_so: impl FnMut(&SlackSim) -> bool) {
         assert!(self.slack.wait_until(is_so).await, "there was never {what}");
+    }
+
+    /// For a test with simulated time: the clock goes on with it, and whoever works looks less
+    /// often. Each step of it is held up so long in real time: the system may hold back what a
+    /// socket is to send for up to 200 ms, in which the patience of Slack must not run out.
+    pub(crate) fn clock_runs(&mut self, held: Duration) {
+        for working in self.working.drain(..) {
+            working.abort();
+        }
+        let (tending, announcing) = (self.engine.clone(), self.engine.clone());
+        let clock = self.clock.clone();
+        self.working = vec![
+            tokio::spawn(tend(tending, SELDOM)),
+            tokio::spawn(announce(announcing, SELDOM)),
+            tokio::spawn(async move {
+                loop {
+                    if !held.is_zero() {
+                        // Simulated time stands while this is waited for.
+                        let real = move || std::thread::sleep(held);
+                        tokio::task::spawn_blocking(real).await.unwrap();
+                    }
+                    tokio::time::sleep(SELDOM).await;
+                    clock.advance(SELDOM);
+                }
+            }),
+        ];
     }
 
     /// The door of another process on the same store, which takes over what was left.
@@ -301,6 +337,10 @@ impl World {
         form.fill("reason", "the checkout is down");
         let sent = form.submit().await;
         assert!(matches!(sent, slack_sim::Submitted::Updated(_)), "{sent:?}");
+        // The input is worked on when the window says what came of it.
+        person
+            .modal_where(|view| !view.to_string().contains("One moment"))
+            .await;
     }
 
     /// What this person alone is told in a channel, in these words among others.
@@ -327,13 +367,20 @@ impl World {
 }
 
 /// Whoever pays what is due, without waiting for a clock.
-async fn work(engine: Arc<Engine>) {
+async fn tend(engine: Arc<Engine>, pause: Duration) {
     loop {
         for due in engine.due(100).await.unwrap() {
             let _ = engine.tend(due.id).await;
         }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Whoever tells; as in the daemon, tending does not wait for it.
+async fn announce(engine: Arc<Engine>, pause: Duration) {
+    loop {
         engine.announce_due(50).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -201,6 +201,7 @@ pub(crate) async fn call(
         }
         Some(Fault::NotJson) => return PAGE.into_response(),
         Some(Fault::Api(error)) => return answered(&inner, place, Refused::new(error).json()),
+        Some(Fault::Silence) => std::future::pending().await,
         Some(Fault::SlowMs(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
         Some(Fault::Hang | Fault::InvalidJson) | None => {}
     }
@@ -224,7 +225,7 @@ pub(crate) async fn call(
     }
 }
 
-const PAGE: &str = "<!DOCTYPE html><title>Server Error</title>";
+pub(crate) const PAGE: &str = "<!DOCTYPE html><title>Server Error</title>";
 const JSON: &str = "application/json; charset=utf-8";
 
 fn answered(inner: &Inner, place: usize, answer: Value) -> Response {
@@ -237,7 +238,7 @@ fn answered(inner: &Inner, place: usize, answer: Value) -> Response {
     ([(header::CONTENT_TYPE, JSON)], text).into_response()
 }
 
-fn rate_limited(seconds: u64) -> Response {
+pub(crate) fn rate_limited(seconds: u64) -> Response {
     let headers = [
         (header::RETRY_AFTER, seconds.to_string()),
         (header::CONTENT_TYPE, JSON.to_owned()),
