@@ -20,9 +20,9 @@ pub(crate) const ENTITLEMENTS: u32 = 12;
 /// Slack says that the app did not answer after this.
 pub(crate) const SLACK_WAITS: Duration = Duration::from_secs(3);
 /// What did not come by then is lost.
-const LOST_AFTER: Duration = Duration::from_secs(20);
+const LOST_AFTER: Duration = Duration::from_secs(8);
 /// How long the work after the acknowledgements may take.
-const DONE_WITHIN: Duration = Duration::from_secs(180);
+const DONE_WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) fn asker(number: u32) -> String {
     format!("U0P{number:05}")

@@ -213,6 +213,10 @@ async fn day(slack: &FastSlack, app: &App) -> Result<Run, Failure> {
     };
     // Everybody is met once.
     let met = ask_waiting(slack, DAY, 0..600, Through::All).await;
+    if met.unacknowledged + met.unshown > 0 {
+        let (acks, cards) = (met.unacknowledged, met.unshown);
+        return Err(format!("{acks} acknowledgements and {cards} cards of 600 never came").into());
+    }
     quiet(slack).await?;
 
     let one = ask_waiting(slack, DAY, 600..1_800, Through::One).await;
@@ -234,7 +238,7 @@ async fn day(slack: &FastSlack, app: &App) -> Result<Run, Failure> {
     quiet(slack).await?;
     run.resident = app.resident()?;
 
-    run.lost = [&met, &one, &steady, &changes, &clicks]
+    run.lost = [&one, &steady, &changes, &clicks]
         .iter()
         .map(|done| done.unacknowledged + done.unshown)
         .sum::<usize>()
