@@ -1,37 +1,51 @@
-//! Socket Mode: slack-morphism connects and pings, and every frame is ours. Its own listener loses
-//! acknowledgements when a connection is renewed, stops reading after a panic, and hides what it
-//! cannot parse.
+//! Socket Mode: a few connections, each read by a task of its own that acknowledges as soon as an
+//! input is kept. Inputs are kept side by side, so that many people share one wait for the disk.
+//!
+//! slack-morphism's client is not used here: it reads the next envelope after the last one was
+//! acknowledged, loses acknowledgements when a connection is renewed, stops reading after a panic,
+//! and lets small frames wait for one another (Nagle).
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::FutureExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use jit_core::Timestamp;
 use jit_core::ports::{Clock, Random};
 use serde_json::{Value, json};
-use slack_morphism::clients_manager::{
-    SlackSocketModeClientsManager, SlackSocketModeClientsManagerFactory,
-};
+use slack_morphism::SlackApiToken;
 use slack_morphism::hyper_tokio::SlackHyperClient;
-use slack_morphism::listener::SlackClientEventsListenerEnvironment;
-use slack_morphism::{
-    SlackApiToken, SlackClientSocketModeConfig, SlackSocketModeClientListener,
-    SlackSocketModeWssClientId,
-};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use crate::desk::{Ack, Desk};
 use crate::input::{Read, command, event, interaction};
+use crate::web::WebError;
 
-type Manager = dyn SlackSocketModeClientsManager + Send + Sync;
+type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Connections at once; Slack sends each envelope to one of them.
 const CONNECTIONS: u32 = 3;
+/// The pause between the first of them and the next.
+const APART: Duration = Duration::from_secs(1);
+/// The longest that opening one may take.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// The pause after one could not be opened.
+const CLOSED_PAUSE: Duration = Duration::from_secs(20);
+/// How often a connection is asked whether it lives, and how long it may say nothing.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const SILENT_TOO_LONG: Duration = Duration::from_secs(75);
+/// Envelopes of one connection that are being kept at once; further ones are not read yet.
+const AT_ONCE: usize = 256;
 /// An envelope that is not acknowledged by then is not acknowledged; Slack waits three seconds.
 const ACK_WITHIN: Duration = Duration::from_millis(900);
 /// Without any connection for this long, everything is begun anew.
@@ -63,7 +77,7 @@ const FATAL: [&str; 9] = [
 #[derive(Debug, Default)]
 struct Health {
     /// Connections that said hello and were not closed since.
-    live: BTreeSet<String>,
+    live: BTreeSet<u64>,
     /// When the last of them went, or when it was begun.
     alone_since: Timestamp,
     /// When the next connection may be renewed, and the pause after that.
@@ -77,7 +91,8 @@ pub(crate) struct Listener {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     health: Mutex<Health>,
-    manager: OnceLock<Weak<Manager>>,
+    /// Connections so far, to tell them apart.
+    count: AtomicU64,
     /// Envelopes that are being acknowledged.
     busy: AtomicUsize,
     draining: OnceLock<()>,
@@ -102,7 +117,7 @@ impl Listener {
             clock,
             random,
             health: Mutex::new(health),
-            manager: OnceLock::new(),
+            count: AtomicU64::new(0),
             busy: AtomicUsize::new(0),
             draining: OnceLock::new(),
         }
@@ -112,9 +127,9 @@ impl Listener {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn gone(&self, id: &SlackSocketModeWssClientId) {
+    fn gone(&self, id: u64) {
         let mut health = self.health();
-        if health.live.remove(&id.to_string()) && health.live.is_empty() {
+        if health.live.remove(&id) && health.live.is_empty() {
             health.alone_since = self.clock.now();
         }
     }
@@ -135,21 +150,107 @@ impl Listener {
         at.since(now)
     }
 
-    async fn renew(&self, id: &SlackSocketModeWssClientId) {
-        self.gone(id);
-        tokio::time::sleep(self.pause()).await;
-        if self.draining.get().is_some() {
-            return;
-        }
-        if let Some(manager) = self.manager.get().and_then(Weak::upgrade) {
-            manager.restart_client(id).await;
+    /// What a frame says that is not ours to answer; an envelope is given back.
+    fn hear(&self, id: u64, text: &str) -> Heard {
+        let Ok(frame) = serde_json::from_str::<Value>(text) else {
+            tracing::warn!("Slack sent a frame that is not JSON");
+            return Heard::Nothing;
+        };
+        match frame.get("type").and_then(Value::as_str) {
+            Some("hello") => {
+                self.health().live.insert(id);
+                tracing::info!(connection = id, "connected to Slack");
+                Heard::Nothing
+            }
+            Some("disconnect") => {
+                let reason = frame.get("reason").and_then(Value::as_str);
+                if reason == Some("link_disabled") {
+                    tracing::error!(
+                        "Slack says that Socket Mode is switched off for this app; switch it on \
+                         in the app's settings"
+                    );
+                }
+                Heard::Goodbye
+            }
+            _ => Heard::Envelope(frame),
         }
     }
 
-    async fn acknowledge(&self, envelope: &Value) -> Option<String> {
+    /// Reads a connection and acknowledges on it, until it ends or is to be renewed. The pause
+    /// before the next one is over when this returns.
+    async fn serve(&self, mut stream: Stream) {
+        let id = self.count.fetch_add(1, Ordering::Relaxed);
+        let goodbye = self.converse(id, &mut stream).await;
+        self.gone(id);
+        if !goodbye {
+            tokio::time::sleep(self.pause()).await;
+        }
+    }
+
+    /// Whether Slack said goodbye, and the pause after that is over.
+    async fn converse(&self, id: u64, stream: &mut Stream) -> bool {
+        let mut acks = FuturesUnordered::new();
+        let mut ping = tokio::time::interval(PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard_at = Instant::now();
+        let mut renew_at: Option<Instant> = None;
+        let ended = loop {
+            let renewal = tokio::time::sleep_until(renew_at.unwrap_or(heard_at));
+            tokio::select! {
+                frame = stream.next(), if acks.len() < AT_ONCE => {
+                    heard_at = Instant::now();
+                    let text = match frame {
+                        Some(Ok(Frame::Text(text))) => text,
+                        Some(Ok(Frame::Close(_))) | None => break false,
+                        Some(Ok(_)) => continue,
+                        Some(Err(_)) => {
+                            // The sentence may hold the address with its ticket.
+                            tracing::warn!("a connection to Slack failed");
+                            break false;
+                        }
+                    };
+                    match self.hear(id, &text) {
+                        Heard::Envelope(envelope) => acks.push(self.acknowledge(envelope)),
+                        // Not at once: what was taken is still to be acknowledged here.
+                        Heard::Goodbye if renew_at.is_none() => {
+                            self.gone(id);
+                            renew_at = Some(Instant::now() + self.pause());
+                        }
+                        Heard::Goodbye | Heard::Nothing => {}
+                    }
+                }
+                Some(ack) = acks.next(), if !acks.is_empty() => {
+                    if answer(stream, ack, &mut acks).await.is_err() {
+                        break false;
+                    }
+                }
+                _ = ping.tick() => {
+                    let lives = heard_at.elapsed() < SILENT_TOO_LONG;
+                    if !lives || stream.send(Frame::Ping(Default::default())).await.is_err() {
+                        tracing::warn!("a connection to Slack says nothing any more");
+                        break false;
+                    }
+                }
+                () = renewal, if renew_at.is_some() => break true,
+            }
+        };
+        let rest = async {
+            while let Some(ack) = acks.next().await {
+                if answer(stream, ack, &mut acks).await.is_err() {
+                    break;
+                }
+            }
+            stream.close(None).await
+        };
+        // What was taken is in the store, whether this connection still hears of it or not.
+        let _ = tokio::time::timeout(DRAIN, rest).await;
+        ended
+    }
+
+    async fn acknowledge(&self, envelope: Value) -> Option<String> {
         let id = envelope.get("envelope_id")?.as_str()?;
         self.busy.fetch_add(1, Ordering::SeqCst);
-        let taken = AssertUnwindSafe(self.desk.take(self.read(envelope))).catch_unwind();
+        let taken = AssertUnwindSafe(self.desk.take(self.read(&envelope))).catch_unwind();
         let taken = tokio::time::timeout(ACK_WITHIN, taken).await;
         self.busy.fetch_sub(1, Ordering::SeqCst);
         match taken {
@@ -180,47 +281,33 @@ impl Listener {
     }
 }
 
-#[async_trait]
-impl SlackSocketModeClientListener for Shared {
-    async fn on_message(&self, id: &SlackSocketModeWssClientId, body: String) -> Option<String> {
-        let Ok(frame) = serde_json::from_str::<Value>(&body) else {
-            tracing::warn!("Slack sent a frame that is not JSON");
-            return None;
-        };
-        match frame.get("type").and_then(Value::as_str) {
-            Some("hello") => {
-                self.0.health().live.insert(id.to_string());
-                tracing::info!(connection = %id.to_string(), "connected to Slack");
-                None
-            }
-            Some("disconnect") => {
-                let reason = frame.get("reason").and_then(Value::as_str);
-                if reason == Some("link_disabled") {
-                    tracing::error!(
-                        "Slack says that Socket Mode is switched off for this app; switch it on \
-                         in the app's settings"
-                    );
-                }
-                // Not at once: what was acknowledged is still on its way out of this connection.
-                let (listener, id) = (Arc::clone(&self.0), id.clone());
-                tokio::spawn(async move { listener.renew(&id).await });
-                None
-            }
-            _ => self.0.acknowledge(&frame).await,
-        }
-    }
-
-    async fn on_error(&self, _: Box<dyn std::error::Error + Send + Sync>) {
-        // The sentence may hold the address with its ticket.
-        tracing::warn!("a connection to Slack failed");
-    }
-
-    async fn on_disconnect(&self, id: &SlackSocketModeWssClientId) {
-        self.0.renew(id).await;
-    }
+/// What a frame is.
+enum Heard {
+    Envelope(Value),
+    /// The connection is to be replaced.
+    Goodbye,
+    Nothing,
 }
 
-struct Shared(Arc<Listener>);
+/// Sends this acknowledgement, and those that are ready with it.
+async fn answer<F>(
+    stream: &mut Stream,
+    first: Option<String>,
+    more: &mut FuturesUnordered<F>,
+) -> Result<(), tokio_tungstenite::tungstenite::Error>
+where
+    F: Future<Output = Option<String>>,
+{
+    if let Some(ack) = first {
+        stream.feed(Frame::text(ack)).await?;
+    }
+    while let Some(Some(ack)) = more.next().now_or_never() {
+        if let Some(ack) = ack {
+            stream.feed(Frame::text(ack)).await?;
+        }
+    }
+    stream.flush().await
+}
 
 /// What a socket needs.
 pub(crate) struct Socket {
@@ -234,44 +321,60 @@ pub(crate) struct Socket {
 impl Socket {
     /// Keeps connected until `stop` is ready, then lets acknowledgements under way leave.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        tokio::pin!(stop);
+        let mut stop = pin!(stop);
+        let socket = Arc::new(self);
         loop {
-            let (manager, listener) = self.connect().await;
+            let (desk, clock) = (Arc::clone(&socket.desk), Arc::clone(&socket.clock));
+            let listener = Arc::new(Listener::new(desk, clock, Arc::clone(&socket.random)));
+            let mut connections = JoinSet::new();
+            for number in 0..CONNECTIONS {
+                let (socket, listener) = (Arc::clone(&socket), Arc::clone(&listener));
+                connections.spawn(async move {
+                    tokio::time::sleep(APART * number).await;
+                    socket.keep_connected(&listener).await;
+                });
+            }
             let stopped = tokio::select! {
                 () = &mut stop => true,
-                () = self.alone_too_long(&listener) => false,
+                () = socket.alone_too_long(&listener) => false,
             };
             if stopped {
                 drain(&listener).await;
-                manager.shutdown().await;
+                connections.shutdown().await;
                 return;
             }
             tracing::error!("no connection to Slack for a minute; beginning anew");
-            manager.shutdown().await;
-            self.diagnose().await;
+            connections.shutdown().await;
+            socket.diagnose().await;
         }
     }
 
-    async fn connect(&self) -> (Arc<Manager>, Arc<Listener>) {
-        let environment = SlackClientEventsListenerEnvironment::new(Arc::clone(&self.client));
-        let connector = &self.client.http_api.connector;
-        let manager = connector.new_clients_manager(Arc::new(environment));
-        let (desk, clock) = (Arc::clone(&self.desk), Arc::clone(&self.clock));
-        let listener = Arc::new(Listener::new(desk, clock, Arc::clone(&self.random)));
-        // A second setting is impossible: the listener is new.
-        let _ = listener.manager.set(Arc::downgrade(&manager));
-        let settings = SlackClientSocketModeConfig::new()
-            .with_max_connections_count(CONNECTIONS)
-            .with_initial_backoff_in_seconds(1)
-            .with_reconnect_timeout_in_seconds(20);
-        let shared = Arc::new(Shared(Arc::clone(&listener)));
-        let token = self.token.clone();
-        let registered = manager.register_new_token(&settings, token, shared).await;
-        if registered.is_err() {
-            tracing::error!("the connections to Slack could not be prepared");
+    async fn keep_connected(&self, listener: &Listener) {
+        while listener.draining.get().is_none() {
+            match tokio::time::timeout(OPEN_WITHIN, self.open()).await {
+                Ok(Some(stream)) => listener.serve(stream).await,
+                Ok(None) | Err(_) => {
+                    tracing::warn!("a connection to Slack could not be opened");
+                    tokio::time::sleep(CLOSED_PAUSE).await;
+                }
+            }
         }
-        manager.start().await;
-        (manager, listener)
+    }
+
+    async fn open(&self) -> Option<Stream> {
+        let opened = self.ask_for_address().await.ok()?;
+        let address = opened.get("url")?.as_str()?;
+        // Acknowledgements are small, and none is to wait until the last was confirmed.
+        let connected = connect_async_with_config(address, None, true).await;
+        connected.ok().map(|(stream, _)| stream)
+    }
+
+    async fn ask_for_address(&self) -> Result<Value, WebError> {
+        let session = self.client.open_session(&self.token);
+        let nothing = json!({});
+        let api = &session.http_session_api;
+        let asked = api.http_post::<Value, Value>("apps.connections.open", &nothing, None);
+        Ok(asked.await?)
     }
 
     async fn alone_too_long(&self, listener: &Listener) {
@@ -289,14 +392,10 @@ impl Socket {
 
     /// Says in a sentence why Slack does not let this app in, where it says so itself.
     async fn diagnose(&self) {
-        let session = self.client.open_session(&self.token);
-        let nothing = json!({});
-        let api = &session.http_session_api;
-        let asked = api.http_post::<Value, Value>("apps.connections.open", &nothing, None);
-        let Ok(Err(error)) = tokio::time::timeout(ALONE_TOO_LONG, asked).await else {
+        let asked = tokio::time::timeout(ALONE_TOO_LONG, self.ask_for_address()).await;
+        let Ok(Err(error)) = asked else {
             return;
         };
-        let error = crate::web::WebError::from(error);
         if let Some(code) = error.code().filter(|code| FATAL.contains(code)) {
             tracing::error!(
                 code,
