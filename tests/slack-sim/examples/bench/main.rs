@@ -3,6 +3,10 @@
 //! of them took as one table. `tests/run --bench` installs what it needs and runs it; what the rows
 //! mean is in `docs/BENCHMARKS.md`.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it measures how long things take"
+)]
 #![allow(clippy::print_stdout, reason = "it prints a table")]
 #![allow(
     clippy::indexing_slicing,
