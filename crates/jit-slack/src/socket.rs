@@ -1,48 +1,59 @@
-//! Socket Mode: slack-morphism connects and pings, and every frame is ours. Its own listener loses
-//! acknowledgements when a connection is renewed, stops reading after a panic, and hides what it
-//! cannot parse.
+//! Socket Mode: a few connections, each read by a task of its own that acknowledges as soon as an
+//! input is kept. Inputs are kept side by side, so that many people share one wait for the disk.
+//!
+//! slack-morphism's client is not used here: it reads the next envelope after the last one was
+//! acknowledged, loses acknowledgements when a connection is renewed, stops reading after a panic,
+//! and lets small frames wait for one another (Nagle).
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::FutureExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use jit_core::Timestamp;
 use jit_core::ports::{Clock, Random};
 use serde_json::{Value, json};
-use slack_morphism::clients_manager::{
-    SlackSocketModeClientsManager, SlackSocketModeClientsManagerFactory,
-};
+use slack_morphism::SlackApiToken;
 use slack_morphism::hyper_tokio::SlackHyperClient;
-use slack_morphism::listener::SlackClientEventsListenerEnvironment;
-use slack_morphism::{
-    SlackApiToken, SlackClientSocketModeConfig, SlackSocketModeClientListener,
-    SlackSocketModeWssClientId,
-};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_tungstenite::tungstenite::{Error as Broken, Message as Frame};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use crate::desk::{Ack, Desk};
 use crate::input::{Read, command, event, interaction};
+use crate::web::WebError;
 
-type Manager = dyn SlackSocketModeClientsManager + Send + Sync;
+type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Connections at once; Slack sends each envelope to one of them.
 const CONNECTIONS: u32 = 3;
-/// An envelope that is not acknowledged by then is not acknowledged; Slack waits three seconds.
-const ACK_WITHIN: Duration = Duration::from_millis(900);
-/// Without any connection for this long, everything is begun anew.
-const ALONE_TOO_LONG: Duration = Duration::from_secs(60);
-/// How often that is looked at.
-const WATCH_EVERY: Duration = Duration::from_secs(5);
-/// The shortest and the longest pause between two connections that are renewed. Slack allows few.
-const GAP: Duration = Duration::from_secs(1);
-const GAP_MAX: Duration = Duration::from_secs(30);
+/// The pause between the first of them and the next.
+const APART: Duration = Duration::from_secs(1);
+/// The longest that opening one may take.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// The longest that sending an acknowledgement may take.
+const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// How long Slack may take to close a connection after its goodbye; ten seconds by its own words.
 const GOODBYE: Duration = Duration::from_secs(15);
+/// How often a connection is asked whether it lives, and how long it may say nothing.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const SILENT_TOO_LONG: Duration = Duration::from_secs(75);
+/// Envelopes of one connection that are being kept at once; further ones are not read yet.
+const AT_ONCE: usize = 256;
+/// An envelope that is not acknowledged by then is not acknowledged; Slack waits three seconds.
+const ACK_WITHIN: Duration = Duration::from_millis(900);
+/// The shortest and the longest pause between two connections that are opened after the first.
+/// Slack allows ten tickets in a minute.
+const GAP: Duration = Duration::from_secs(1);
+const GAP_MAX: Duration = Duration::from_secs(30);
 /// How long acknowledgements under way are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(3);
 /// How long the last of them are given to leave the socket.
@@ -61,20 +72,11 @@ const FATAL: [&str; 9] = [
     "link_disabled",
 ];
 
-/// How the connections are.
-#[derive(Debug, Default)]
-struct Health {
-    /// Connections that said hello and were not closed since.
-    live: BTreeSet<String>,
-    /// When the last of them went, or when it was begun.
-    alone_since: Timestamp,
-}
-
-/// How fast connections are renewed, also when everything is begun anew.
+/// How fast connections are opened.
 #[derive(Debug, Default)]
 struct Pace {
-    /// When the next connection may be renewed, and the pause after that.
-    next_renewal: Timestamp,
+    /// When the next one may be, and the pause after that.
+    next: Timestamp,
     gap: Duration,
 }
 
@@ -83,9 +85,11 @@ pub(crate) struct Listener {
     desk: Arc<Desk>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    health: Mutex<Health>,
-    pace: Arc<Mutex<Pace>>,
-    manager: OnceLock<Weak<Manager>>,
+    pace: Mutex<Pace>,
+    /// Connections that said hello and did not end since.
+    live: Mutex<BTreeSet<u64>>,
+    /// Connections so far, to tell them apart.
+    count: AtomicU64,
     /// Envelopes that are being acknowledged.
     busy: AtomicUsize,
     draining: OnceLock<()>,
@@ -94,86 +98,144 @@ pub(crate) struct Listener {
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
-            .field("health", &self.health)
+            .field("live", &self.live)
             .finish_non_exhaustive()
     }
 }
 
 impl Listener {
-    fn new(
-        desk: Arc<Desk>,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-        pace: Arc<Mutex<Pace>>,
-    ) -> Self {
-        let health = Health {
-            live: BTreeSet::new(),
-            alone_since: clock.now(),
-        };
+    fn new(desk: Arc<Desk>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
         Self {
             desk,
             clock,
             random,
-            health: Mutex::new(health),
-            pace,
-            manager: OnceLock::new(),
+            pace: Mutex::default(),
+            live: Mutex::default(),
+            count: AtomicU64::new(0),
             busy: AtomicUsize::new(0),
             draining: OnceLock::new(),
         }
     }
 
-    fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note(&self, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut live);
+        let count = u32::try_from(live.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("jit_slack_connections").set(f64::from(count));
     }
 
-    fn gone(&self, id: &SlackSocketModeWssClientId) {
-        let mut health = self.health();
-        if health.live.remove(&id.to_string()) && health.live.is_empty() {
-            health.alone_since = self.clock.now();
-        }
-    }
-
-    /// How long to wait before a connection is renewed: each time longer while it happens often,
-    /// for all connections together.
+    /// How long to wait before a connection is opened again: each time longer while it happens
+    /// often, for all connections together.
     fn pause(&self) -> Duration {
         let mut byte = [0];
         self.random.fill(&mut byte);
         let jitter = Duration::from_millis(200 + u64::from(byte[0]) * 2);
         let now = self.clock.now();
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        let calm = now.since(pace.next_renewal) > GAP_MAX * 2;
+        let calm = now.since(pace.next) > GAP_MAX * 2;
         let gap = if calm { GAP } else { pace.gap.max(GAP) };
-        let at = pace.next_renewal.max(now + jitter);
-        pace.next_renewal = at + gap;
+        let at = pace.next.max(now + jitter);
+        pace.next = at + gap;
         pace.gap = (gap * 2).min(GAP_MAX);
         at.since(now)
     }
 
-    /// Slack said goodbye to this connection and will close it, which renews it. Until then it may
-    /// still send envelopes on it, and who left first would not acknowledge them.
-    async fn leave(&self, id: &SlackSocketModeWssClientId) {
-        tokio::time::sleep(GOODBYE).await;
-        let stays = self.health().live.contains(&id.to_string());
-        if stays {
-            self.renew(id).await;
+    /// What a frame says that is not ours to answer; an envelope is given back.
+    fn hear(&self, id: u64, text: &str) -> Heard {
+        let Ok(frame) = serde_json::from_str::<Value>(text) else {
+            tracing::warn!("Slack sent a frame that is not JSON");
+            return Heard::Nothing;
+        };
+        match frame.get("type").and_then(Value::as_str) {
+            Some("hello") => {
+                self.note(|live| live.insert(id));
+                tracing::info!(connection = id, "connected to Slack");
+                Heard::Nothing
+            }
+            Some("disconnect") => {
+                let reason = frame.get("reason").and_then(Value::as_str);
+                if reason == Some("link_disabled") {
+                    tracing::error!(
+                        "Slack says that Socket Mode is switched off for this app; switch it on \
+                         in the app's settings"
+                    );
+                }
+                Heard::Goodbye
+            }
+            _ => Heard::Envelope(frame),
         }
     }
 
-    async fn renew(&self, id: &SlackSocketModeWssClientId) {
-        self.gone(id);
-        tokio::time::sleep(self.pause()).await;
-        if self.draining.get().is_some() {
-            return;
-        }
-        if let Some(manager) = self.manager.get().and_then(Weak::upgrade) {
-            manager.restart_client(id).await;
-        }
+    /// Reads a connection and acknowledges on it, until it ends.
+    async fn serve(&self, mut stream: Stream) {
+        let id = self.count.fetch_add(1, Ordering::Relaxed);
+        // However it ends.
+        let _counted = Counted { listener: self, id };
+        self.converse(id, &mut stream).await;
     }
 
-    async fn acknowledge(&self, envelope: &Value) -> Option<String> {
+    async fn converse(&self, id: u64, stream: &mut Stream) {
+        let mut acks = FuturesUnordered::new();
+        let mut ping = tokio::time::interval(PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard_at = Instant::now();
+        let mut leave_at: Option<Instant> = None;
+        loop {
+            let leaving = tokio::time::sleep_until(leave_at.unwrap_or(heard_at));
+            tokio::select! {
+                frame = stream.next(), if acks.len() < AT_ONCE => {
+                    heard_at = Instant::now();
+                    let text = match frame {
+                        Some(Ok(Frame::Text(text))) => text,
+                        Some(Ok(Frame::Close(_))) | None => break,
+                        Some(Ok(_)) => continue,
+                        Some(Err(_)) => {
+                            // The sentence may hold the address with its ticket.
+                            tracing::warn!("a connection to Slack failed");
+                            break;
+                        }
+                    };
+                    match self.hear(id, &text) {
+                        Heard::Envelope(envelope) => acks.push(self.acknowledge(envelope)),
+                        // Until Slack closes it, it may still send envelopes on it, and who left
+                        // first would not acknowledge them.
+                        Heard::Goodbye => {
+                            leave_at.get_or_insert(Instant::now() + GOODBYE);
+                        }
+                        Heard::Nothing => {}
+                    }
+                }
+                Some(ack) = acks.next(), if !acks.is_empty() => {
+                    if answer(stream, ack, &mut acks).await.is_none() {
+                        break;
+                    }
+                }
+                _ = ping.tick() => {
+                    let lives = heard_at.elapsed() < SILENT_TOO_LONG;
+                    if !lives || sent(stream.send(Frame::Ping(Default::default()))).await.is_none() {
+                        tracing::warn!("a connection to Slack says nothing any more");
+                        break;
+                    }
+                }
+                () = leaving, if leave_at.is_some() => break,
+            }
+        }
+        let rest = async {
+            while let Some(ack) = acks.next().await {
+                if answer(stream, ack, &mut acks).await.is_none() {
+                    break;
+                }
+            }
+            stream.close(None).await
+        };
+        // What was taken is in the store, whether this connection still hears of it or not.
+        let _ = tokio::time::timeout(DRAIN, rest).await;
+    }
+
+    async fn acknowledge(&self, envelope: Value) -> Option<String> {
         let id = envelope.get("envelope_id")?.as_str()?;
         self.busy.fetch_add(1, Ordering::SeqCst);
-        let taken = AssertUnwindSafe(self.desk.take(self.read(envelope))).catch_unwind();
+        let taken = AssertUnwindSafe(self.desk.take(self.read(&envelope))).catch_unwind();
         let taken = tokio::time::timeout(ACK_WITHIN, taken).await;
         self.busy.fetch_sub(1, Ordering::SeqCst);
         match taken {
@@ -204,46 +266,51 @@ impl Listener {
     }
 }
 
-#[async_trait]
-impl SlackSocketModeClientListener for Shared {
-    async fn on_message(&self, id: &SlackSocketModeWssClientId, body: String) -> Option<String> {
-        let Ok(frame) = serde_json::from_str::<Value>(&body) else {
-            tracing::warn!("Slack sent a frame that is not JSON");
-            return None;
-        };
-        match frame.get("type").and_then(Value::as_str) {
-            Some("hello") => {
-                self.0.health().live.insert(id.to_string());
-                tracing::info!(connection = %id.to_string(), "connected to Slack");
-                None
-            }
-            Some("disconnect") => {
-                let reason = frame.get("reason").and_then(Value::as_str);
-                if reason == Some("link_disabled") {
-                    tracing::error!(
-                        "Slack says that Socket Mode is switched off for this app; switch it on \
-                         in the app's settings"
-                    );
-                }
-                let (listener, id) = (Arc::clone(&self.0), id.clone());
-                tokio::spawn(async move { listener.leave(&id).await });
-                None
-            }
-            _ => self.0.acknowledge(&frame).await,
-        }
-    }
+/// A connection, as long as it is served.
+struct Counted<'a> {
+    listener: &'a Listener,
+    id: u64,
+}
 
-    async fn on_error(&self, _: Box<dyn std::error::Error + Send + Sync>) {
-        // The sentence may hold the address with its ticket.
-        tracing::warn!("a connection to Slack failed");
-    }
-
-    async fn on_disconnect(&self, id: &SlackSocketModeWssClientId) {
-        self.0.renew(id).await;
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.listener.note(|live| live.remove(&self.id));
     }
 }
 
-struct Shared(Arc<Listener>);
+/// What a frame is.
+enum Heard {
+    Envelope(Value),
+    /// The connection is to be replaced.
+    Goodbye,
+    Nothing,
+}
+
+/// Sends this acknowledgement, and those that are ready with it; none where that fails.
+async fn answer<F>(
+    stream: &mut Stream,
+    first: Option<String>,
+    more: &mut FuturesUnordered<F>,
+) -> Option<()>
+where
+    F: Future<Output = Option<String>>,
+{
+    if let Some(ack) = first {
+        sent(stream.feed(Frame::text(ack))).await?;
+    }
+    while let Some(Some(ack)) = more.next().now_or_never() {
+        if let Some(ack) = ack {
+            sent(stream.feed(Frame::text(ack))).await?;
+        }
+    }
+    sent(stream.flush()).await
+}
+
+/// Whether it left in time.
+async fn sent(sending: impl Future<Output = Result<(), Broken>>) -> Option<()> {
+    let sent = tokio::time::timeout(SEND_WITHIN, sending).await;
+    sent.ok()?.ok()
+}
 
 /// What a socket needs.
 pub(crate) struct Socket {
@@ -257,85 +324,78 @@ pub(crate) struct Socket {
 impl Socket {
     /// Keeps connected until `stop` is ready, then lets acknowledgements under way leave.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        tokio::pin!(stop);
-        let pace = Arc::default();
-        loop {
-            let (manager, listener) = self.connect(Arc::clone(&pace)).await;
-            let stopped = tokio::select! {
-                () = &mut stop => true,
-                () = self.alone_too_long(&listener) => false,
-            };
-            if stopped {
-                drain(&listener).await;
-                manager.shutdown().await;
-                return;
-            }
-            tracing::error!("no connection to Slack for a minute; beginning anew");
-            manager.shutdown().await;
-            // Connections that are given up ask for one ticket more each.
-            let paused = async {
-                self.diagnose().await;
-                tokio::time::sleep(GAP_MAX).await;
-            };
-            tokio::select! {
-                () = &mut stop => return,
-                () = paused => {}
-            }
-        }
-    }
-
-    async fn connect(&self, pace: Arc<Mutex<Pace>>) -> (Arc<Manager>, Arc<Listener>) {
-        let environment = SlackClientEventsListenerEnvironment::new(Arc::clone(&self.client));
-        let connector = &self.client.http_api.connector;
-        let manager = connector.new_clients_manager(Arc::new(environment));
+        let mut stop = pin!(stop);
         let (desk, clock) = (Arc::clone(&self.desk), Arc::clone(&self.clock));
-        let random = Arc::clone(&self.random);
-        let listener = Arc::new(Listener::new(desk, clock, random, pace));
-        // A second setting is impossible: the listener is new.
-        let _ = listener.manager.set(Arc::downgrade(&manager));
-        let settings = SlackClientSocketModeConfig::new()
-            .with_max_connections_count(CONNECTIONS)
-            .with_initial_backoff_in_seconds(1)
-            .with_reconnect_timeout_in_seconds(GAP_MAX.as_secs());
-        let shared = Arc::new(Shared(Arc::clone(&listener)));
-        let token = self.token.clone();
-        let registered = manager.register_new_token(&settings, token, shared).await;
-        if registered.is_err() {
-            tracing::error!("the connections to Slack could not be prepared");
+        let listener = Arc::new(Listener::new(desk, clock, Arc::clone(&self.random)));
+        let socket = Arc::new(self);
+        let mut connections = JoinSet::new();
+        let keep = |connections: &mut JoinSet<()>, after: Duration| {
+            let (socket, listener) = (Arc::clone(&socket), Arc::clone(&listener));
+            connections.spawn(async move {
+                tokio::time::sleep(after).await;
+                socket.keep_connected(&listener).await;
+            });
+        };
+        for number in 0..CONNECTIONS {
+            keep(&mut connections, APART * number);
         }
-        manager.start().await;
-        (manager, listener)
-    }
-
-    async fn alone_too_long(&self, listener: &Listener) {
         loop {
-            tokio::time::sleep(WATCH_EVERY).await;
-            let health = listener.health();
-            let live = u32::try_from(health.live.len()).unwrap_or(u32::MAX);
-            metrics::gauge!("jit_slack_connections").set(f64::from(live));
-            let alone = self.clock.now().since(health.alone_since);
-            if health.live.is_empty() && alone > ALONE_TOO_LONG {
-                return;
+            tokio::select! {
+                () = &mut stop => break,
+                Some(_) = connections.join_next() => {
+                    tracing::error!("a connection to Slack panicked and is opened again");
+                    keep(&mut connections, listener.pause());
+                }
             }
         }
+        drain(&listener).await;
+        connections.shutdown().await;
     }
 
-    /// Says in a sentence why Slack does not let this app in, where it says so itself.
-    async fn diagnose(&self) {
+    async fn keep_connected(&self, listener: &Listener) {
+        loop {
+            match tokio::time::timeout(OPEN_WITHIN, self.open()).await {
+                Ok(Some(stream)) => listener.serve(stream).await,
+                Ok(None) => {}
+                Err(_) => tracing::warn!("Slack does not open a connection in time"),
+            }
+            if listener.draining.get().is_some() {
+                // Whoever drains ends this.
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(listener.pause()).await;
+        }
+    }
+
+    async fn open(&self) -> Option<Stream> {
+        let address = match self.ask_for_address().await {
+            Ok(said) => said.get("url")?.as_str()?.to_owned(),
+            Err(error) => {
+                match error.code() {
+                    Some(code) if FATAL.contains(&code) => tracing::error!(
+                        code,
+                        "Slack refuses the app-level token; make a new one with connections:write"
+                    ),
+                    _ => tracing::warn!(%error, "Slack gives no address to connect to"),
+                }
+                return None;
+            }
+        };
+        // Acknowledgements are small, and none is to wait until the last was confirmed.
+        let connected = connect_async_with_config(address, None, true).await;
+        if connected.is_err() {
+            // The sentence may hold the address with its ticket.
+            tracing::warn!("a connection to Slack could not be opened");
+        }
+        connected.ok().map(|(stream, _)| stream)
+    }
+
+    async fn ask_for_address(&self) -> Result<Value, WebError> {
         let session = self.client.open_session(&self.token);
         let nothing = json!({});
         let api = &session.http_session_api;
         let asked = api.http_post::<Value, Value>("apps.connections.open", &nothing, None);
-        let Ok(Err(error)) = tokio::time::timeout(ALONE_TOO_LONG, asked).await else {
-            return;
-        };
-        let error = crate::web::WebError::from(error);
-        if let Some(code) = error.code().filter(|code| FATAL.contains(code)) {
-            tracing::error!(
-                code,
-                "Slack refuses the app-level token; make a new one with connections:write"
-            );
-        }
+        Ok(asked.await?)
     }
 }
 
