@@ -277,6 +277,22 @@ fn must_be_caught(saboteur: Saboteur, focus: Option<Focus>, as_one_of: &[&str]) 
     println!("{saboteur:?}: seed {seed}: {:#?}", outcome.violations);
 }
 
+#[test]
+fn the_focus_of_the_saboteurs_breaks_nothing_by_itself() {
+    for focus in [ENDS_IN_FLIGHT, LATEST, RESUMED, POISONED, ORPHANED] {
+        let sound = |seed| Plan {
+            weather: ClockWeather::Steady,
+            mood: Mood::Hostile,
+            focus: Some(focus),
+            ..plan(seed)
+        };
+        let ran = run_all(0..3, sound, |outcome| !outcome.violations.is_empty());
+        if let Some((seed, outcome)) = ran.bad {
+            panic!("{focus:?}, seed {seed}: {:#?}", outcome.violations);
+        }
+    }
+}
+
 macro_rules! caught {
     ($($name:ident: $saboteur:ident, $focus:expr, $as_one_of:expr;)*) => {$(
         #[test]
