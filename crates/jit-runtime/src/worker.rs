@@ -130,7 +130,7 @@ impl Worker {
     }
 
     async fn tend_for_ever(&mut self) {
-        let mut looks = self.nudge.looks(self.settings.tick);
+        let mut looks = self.nudge.looks_for_duties(self.settings.tick);
         loop {
             match self.start_due().await {
                 Ok(_) => self.beat(),
@@ -385,7 +385,7 @@ pub struct Swept {
 async fn announce_for_ever(engine: Arc<Engine>, nudge: Nudge, tick: Duration) {
     let loops = engine
         .notifiers()
-        .map(|notifier| announce_through(&engine, notifier, nudge.looks(tick)));
+        .map(|notifier| announce_through(&engine, notifier, nudge.looks_for(notifier, tick)));
     join_all(loops).await;
 }
 

@@ -14,7 +14,7 @@ use jit_core::ports::{
 use jit_core::provider::SlotKey;
 use jit_core::request::{AccessRequest, Approver, End, Grant, Phase, RequestId, Slot};
 
-use crate::nudge::Nudge;
+use crate::nudge::{News, Nudge};
 
 use super::{DECISIONS, EXPOSURE_SECONDS, INBOX_AGE_SECONDS, REQUESTS, REVOKE_LATENESS_SECONDS};
 
@@ -183,8 +183,9 @@ impl RequestStore for MeteredStore {
         for change in &commit.changes {
             counted.extend(self.handed_over(change).await);
         }
+        let news = News::of(&commit);
         self.inner.commit(commit).await?;
-        self.nudge.tell();
+        self.nudge.tell(&news);
         self.count(&counted);
         Ok(())
     }
