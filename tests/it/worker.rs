@@ -233,9 +233,15 @@ impl Directory for HangingDirectory {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn l3_a_directory_that_hangs_delays_no_revoke() {
-    let stage = Stage::new();
+/// A service whose directory can be made to hang.
+fn behind_a_directory(
+    stage: &Stage,
+) -> (
+    Arc<TrueClock>,
+    HostileProvider,
+    Arc<HangingDirectory>,
+    Arc<Engine>,
+) {
     let clock = Arc::new(TrueClock::new());
     let provider = memory(&clock);
     let directory = Arc::new(HangingDirectory {
@@ -245,9 +251,15 @@ async fn l3_a_directory_that_hangs_delays_no_revoke() {
     let handle = Arc::new(provider.as_seen_by(clock.clone()));
     let around = Around {
         directory: directory.clone(),
-        ..Around::provider(&stage, clock.clone(), handle)
+        ..Around::provider(stage, clock.clone(), handle)
     };
-    let engine = around.engine(&stage, 3);
+    (clock, provider, directory, around.engine(stage, 3))
+}
+
+#[tokio::test(start_paused = true)]
+async fn l3_a_directory_that_hangs_delays_no_revoke() {
+    let stage = Stage::new();
+    let (clock, provider, directory, engine) = behind_a_directory(&stage);
     // Everybody is looked up again 5 min after their access began; one grant ends soon after.
     for number in 0..100 {
         let request = asked(&stage, &engine, "10m", number).await;
@@ -268,18 +280,7 @@ async fn l3_a_directory_that_hangs_delays_no_revoke() {
 #[tokio::test(start_paused = true)]
 async fn l1_whoever_is_looked_up_when_the_time_is_up_is_revoked_all_the_same() {
     let stage = Stage::new();
-    let clock = Arc::new(TrueClock::new());
-    let provider = memory(&clock);
-    let directory = Arc::new(HangingDirectory {
-        inner: stage.people.clone(),
-        hangs: AtomicBool::new(false),
-    });
-    let handle = Arc::new(provider.as_seen_by(clock.clone()));
-    let around = Around {
-        directory: directory.clone(),
-        ..Around::provider(&stage, clock.clone(), handle)
-    };
-    let engine = around.engine(&stage, 3);
+    let (clock, provider, directory, engine) = behind_a_directory(&stage);
     // The beneficiary is looked up after 300 s, two seconds before the end, and no answer comes.
     let ending = asked(&stage, &engine, "302s", 0).await;
     engine.tend(ending.id).await.unwrap();

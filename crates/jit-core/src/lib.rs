@@ -16,7 +16,7 @@
 //!    [`engine::Engine::announce_due`] for what is to be told. Any number of processes may do so on
 //!    one store.
 //!
-//! `examples/embed.rs` is a whole lifecycle around a provisioner whose five methods have ten lines.
+//! `examples/embed.rs` is a whole lifecycle around a provisioner of five short methods.
 //!
 //! # One direction
 //!

@@ -256,8 +256,9 @@ impl Desk {
             said => {
                 let via = self.via(input).await?;
                 let worked = self.work_as(&via, input, said).await;
-                if input.at_home {
-                    self.show_home(input).await?;
+                // What came of it is said whether the home can be drawn anew or not.
+                if input.at_home && self.show_home(input).await.is_err() {
+                    tracing::warn!("a home could not be drawn anew");
                 }
                 worked
             }

@@ -125,6 +125,11 @@ impl MemoryStore {
         state.events.iter().map(chain).collect()
     }
 
+    /// How many inputs of the inbox are not done.
+    pub fn inputs_left(&self) -> usize {
+        self.lock().inbox.values().filter(|it| !it.done).count()
+    }
+
     /// Every slot, by key.
     pub fn slots(&self) -> Vec<Slot> {
         self.lock().slots.values().cloned().collect()

@@ -126,6 +126,21 @@ async fn what_is_told_while_the_record_changes_is_told_once_and_its_message_is_k
     assert_eq!(told, [(1, None), (2, Some("card 1".to_owned()))]);
 }
 
+#[tokio::test]
+async fn many_may_ask_at_once_for_what_a_file_of_this_host_gives() {
+    let house = House::new();
+    let config = house.config();
+    let adapters = Adapters::open(&config).unwrap();
+    let engine = Arc::new(adapters.engine(&config, ClockTrust::Compared).unwrap());
+    let asks = (0..100).map(|_| {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.open(&ana(), ask()).await })
+    });
+    for asked in asks.collect::<Vec<_>>() {
+        asked.await.unwrap().unwrap();
+    }
+}
+
 /// A clock that is behind by so many seconds.
 #[derive(Default)]
 struct Behind(AtomicU32);

@@ -169,6 +169,32 @@ async fn a_form_that_cannot_be_opened_is_said() {
 }
 
 #[tokio::test]
+async fn a_home_that_cannot_be_drawn_anew_makes_nothing_of_what_was_done_in_it_undone() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let request = world.request(Status::Pending).await;
+    approve(&world, &request).await;
+    world.request(Status::Active).await;
+    let ana = world.slack.user("U0ANA");
+    ana.open_home().await;
+    while ana.home().await.is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let faults = world.slack.faults();
+    faults.fail("views.publish", Fault::ServerError, Times::Always);
+    ana.click_home("jit_done").await;
+    world
+        .until("a second try", |slack| {
+            slack.calls("views.publish").len() > 1
+        })
+        .await;
+    world.card("U0BOB", "returned early").await;
+    let said = ana.dm().await;
+    let failed = |it: &slack_sim::Message| it.words().contains("was not applied");
+    assert!(!said.iter().any(failed), "{said:#?}");
+}
+
+#[tokio::test]
 async fn what_comes_twice_happens_once() {
     let world = World::new().await;
     world.slack.deliver_twice(100);

@@ -318,6 +318,17 @@ impl World {
         panic!("no request is {status}, but {seen:?}")
     }
 
+    /// Waits until everything that was acknowledged is worked on.
+    pub(crate) async fn worked_through(&self) {
+        for _ in 0..500 {
+            if self.store.inputs_left() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} inputs are left", self.store.inputs_left());
+    }
+
     /// Whether the provider really has it.
     pub(crate) fn is_there(&self, request: &AccessRequest) -> bool {
         let part = request.parts.first();
