@@ -362,7 +362,20 @@ async fn two_replicas_that_lease_slowly_do_not_undo_each_other() {
 
 /// A chat that takes every announcement and never says that it has it.
 #[derive(Default)]
-struct HangingChat(AtomicU32);
+struct HangingChat {
+    tries: AtomicU32,
+    under_way: Arc<AtomicU32>,
+    most_at_once: AtomicU32,
+}
+
+/// Counted down when whoever tells gives up.
+struct Telling(Arc<AtomicU32>);
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 #[async_trait]
 impl Notifier for HangingChat {
@@ -373,7 +386,10 @@ impl Notifier for HangingChat {
         vec!["#access".to_owned()]
     }
     async fn announce(&self, _: Announcement<'_>) -> Result<Told, PortError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.tries.fetch_add(1, Ordering::Relaxed);
+        let at_once = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_at_once.fetch_max(at_once, Ordering::Relaxed);
+        let _telling = Telling(self.under_way.clone());
         std::future::pending().await
     }
 }
@@ -396,7 +412,13 @@ async fn l5_a_chat_that_hangs_holds_up_no_page() {
     provider.forbidden_until(Timestamp::MAX);
     let running = worker(&engine, 4).run(std::future::pending());
     for_a_while(running, secs(190)).await;
-    assert_eq!(chat.0.load(Ordering::Relaxed), 1, "it hangs in the first");
+    let count = |count: &AtomicU32| count.load(Ordering::Relaxed);
+    assert_eq!(count(&chat.most_at_once), 1, "it is sent once at a time");
+    let tries = count(&chat.tries);
+    assert!(
+        (6..=7).contains(&tries),
+        "{tries} tries, half a minute each"
+    );
     let pages = stage.pager.0.lock().unwrap().clone();
     assert_eq!(pages.len(), 1, "{pages:?}");
     assert_eq!(pages[0].request, Some(request.id));

@@ -6,7 +6,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
 
 use crate::Trouble;
 use crate::text::Malformed;
@@ -20,16 +24,17 @@ const LOCK_TRY_EVERY: Duration = Duration::from_millis(20);
 /// How long one piece of work on the disk may take.
 const DISK_LIMIT: Duration = Duration::from_secs(5);
 
-/// The right to read and write the file, while this lives.
-///
-/// Its fields are private and its work is in methods, so that a closure which works on the file
-/// takes the whole of it along: one that named only the path would leave the lock with a caller who
-/// may be gone before the work is done.
+/// The right to read and write the file, while this lives. It lives on the thread of the work alone,
+/// so that a caller who goes away before the work is done does not take it along.
 pub(crate) struct Lock {
     /// Where the file really is: a link may have taken its place since it was resolved.
     file: PathBuf,
     _held: File,
 }
+
+/// Those of this process that wait for the lock, in the order in which they came. What the system
+/// offers must be asked again and again, and prefers nobody.
+pub(crate) type Turns = Arc<Mutex<()>>;
 
 impl Lock {
     /// The whole text of the file.
@@ -69,21 +74,42 @@ impl Lock {
     }
 }
 
-/// Takes the lock of the file at this path, or nothing where it stays taken for 2 s.
-pub(crate) async fn lock(path: &Path) -> Result<Option<Lock>, Trouble> {
-    let taken = async {
-        loop {
-            let path = path.to_owned();
-            if let Some(lock) = on_disk(move || try_lock(&path)).await? {
-                return Ok(lock);
-            }
-            tokio::time::sleep(LOCK_TRY_EVERY).await;
-        }
+/// Does this under the lock of the file at this path, or nothing where the lock stays taken for 2 s.
+/// It is done to its end, under the lock, though its caller goes away.
+pub(crate) async fn under_lock<T, W>(
+    path: PathBuf,
+    turns: &Turns,
+    work: W,
+) -> Result<Option<T>, Trouble>
+where
+    T: Send + 'static,
+    W: FnOnce(&Lock) -> Result<T, Trouble> + Send + 'static,
+{
+    let until = Instant::now() + LOCK_PATIENCE;
+    let Ok(turn) = timeout_at(until, Arc::clone(turns).lock_owned()).await else {
+        return Ok(None);
     };
-    tokio::time::timeout(LOCK_PATIENCE, taken)
-        .await
-        .ok()
-        .transpose()
+    let mut job = (path, turn, work);
+    loop {
+        let tried = on_disk(move || {
+            let (path, turn, work) = job;
+            Ok(match try_lock(&path)? {
+                Some(lock) => Tried::Done(work(&lock)?),
+                None => Tried::Taken((path, turn, work)),
+            })
+        });
+        job = match tried.await? {
+            Tried::Done(done) => return Ok(Some(done)),
+            Tried::Taken(_) if Instant::now() >= until => return Ok(None),
+            Tried::Taken(job) => job,
+        };
+        tokio::time::sleep(LOCK_TRY_EVERY).await;
+    }
+}
+
+enum Tried<T, J> {
+    Done(T),
+    Taken(J),
 }
 
 fn try_lock(path: &Path) -> Result<Option<Lock>, Trouble> {

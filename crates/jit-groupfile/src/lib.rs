@@ -22,13 +22,13 @@ use async_trait::async_trait;
 use jit_core::Timestamp;
 use jit_core::catalog::{Entitlement, ProviderName};
 use jit_core::ports::{
-    Clock, ErrorKind, GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall,
-    Standing,
+    Clock, ErrorKind, GrantCall, InspectCall, Minted, Page, PortError, Provisioner, Purpose,
+    RevokeCall, Standing,
 };
 use jit_core::principal::{Profile, Subject};
 use jit_core::provider::{Answer, Description, Kind, NativeExpiry, Parameters, Presence, Target};
 
-use disk::{lock, on_disk, read};
+use disk::{Turns, on_disk, read, under_lock};
 
 /// The realm of every target: paths are absolute, so one name does for all files.
 const REALM: &str = "groupfile";
@@ -40,6 +40,7 @@ pub struct GroupFile {
     provider: ProviderName,
     path: PathBuf,
     clock: Arc<dyn Clock>,
+    turns: Turns,
 }
 
 impl GroupFile {
@@ -50,6 +51,7 @@ impl GroupFile {
             provider,
             path: path.into(),
             clock,
+            turns: Turns::default(),
         }
     }
 }
@@ -138,21 +140,20 @@ impl Provisioner for GroupFile {
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
         let seen = async {
             let place = Place::of_target(call.target)?;
-            let subject = call.target.subject.clone();
-            let Some(lock) = lock(&place.path).await? else {
-                return Ok(Presence::InFlight);
-            };
-            on_disk(move || {
+            let (subject, purpose) = (call.target.subject.clone(), call.purpose);
+            let group = place.group;
+            let seen = under_lock(place.path, &self.turns, move |lock| {
                 let text = lock.read()?;
-                let members = text::members(&text, &place.group)?.unwrap_or_default();
-                if members.contains(subject.as_str()) {
-                    return Ok(Presence::Present);
+                let members = text::members(&text, &group)?.unwrap_or_default();
+                match (members.contains(subject.as_str()), purpose) {
+                    (true, _) => return Ok(Presence::Present),
+                    (false, Purpose::Give) => {}
+                    // What was taken away must still be absent after a power failure.
+                    (false, Purpose::TakeAway) => lock.flush()?,
                 }
-                // What is absent must still be absent after a power failure.
-                lock.flush()?;
                 Ok(Presence::Absent)
-            })
-            .await
+            });
+            Ok(seen.await?.unwrap_or(Presence::InFlight))
         };
         seen.await
             .map_err(|trouble: Trouble| trouble.during("inspect"))
@@ -209,28 +210,28 @@ impl GroupFile {
         let place = Place::of_target(target)?;
         let subject = target.subject.clone();
         let clock = Arc::clone(&self.clock);
-        let lock = lock(&place.path).await?.ok_or(Trouble::Locked)?;
-        on_disk(move || {
+        let group = place.group;
+        let edited = under_lock(place.path, &self.turns, move |lock| {
             if clock.now() >= send_before {
                 return Err(Trouble::TooLate);
             }
-            let (group, subject) = (&place.group, subject.as_str());
+            let subject = subject.as_str();
             let text = lock.read()?;
-            let members = text::members(&text, group)?;
+            let members = text::members(&text, &group)?;
             let is_there = members.as_ref().is_some_and(|all| all.contains(subject));
             match edit {
-                Edit::Add if members.is_none() => return Err(Trouble::NoSuchGroup(place.group)),
-                Edit::Add if !is_there => lock.replace(&text::with(&text, group, subject)?)?,
+                Edit::Add if members.is_none() => return Err(Trouble::NoSuchGroup(group)),
+                Edit::Add if !is_there => lock.replace(&text::with(&text, &group, subject)?)?,
                 Edit::Remove if is_there => {
-                    lock.replace(&text::without(&text, group, subject)?)?;
+                    lock.replace(&text::without(&text, &group, subject)?)?;
                 }
                 Edit::Add | Edit::Remove => {}
             }
             // Also where nothing was to change: an earlier call may have been cut off before this.
             lock.flush()?;
             Ok(Answer::Applied)
-        })
-        .await
+        });
+        edited.await?.ok_or(Trouble::Locked)
     }
 }
 

@@ -7,9 +7,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use jit_core::catalog::ProviderName;
-use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE};
+use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay, TAKEN_FOR};
 use jit_core::ports::{Delivery, Due, PortError, Random, Urgency};
 use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
@@ -46,7 +48,9 @@ const BATCH: usize = 200;
 const LONGEST_LOOK: usize = 50_000;
 /// How long a pass tells people of what it did.
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(30);
-/// How many deliveries are announced in one go.
+/// How long a message may take: a second less than it is ours.
+const SENT_WITHIN: Duration = Duration::from_secs(TAKEN_FOR.as_secs() - 1);
+/// How many messages of one notifier are sent at once.
 const ANNOUNCEMENTS: usize = 50;
 
 /// Tends records until it is told to stop.
@@ -389,30 +393,51 @@ async fn announce_for_ever(engine: Arc<Engine>, nudge: Nudge, tick: Duration) {
     join_all(loops).await;
 }
 
+/// Announces through one notifier, so many messages at once; none of them waits for another.
 async fn announce_through(engine: &Engine, notifier: &'static str, mut looks: Looks) {
-    // The first of what was left over by a full look.
-    let mut stuck = None;
+    let mut under_way = FuturesUnordered::new();
     loop {
-        match engine.announce_through(notifier, ANNOUNCEMENTS).await {
-            // There may be more. Where it begins with the same as before, nothing can be marked,
-            // and the same would be tried again without a pause.
-            Ok(ANNOUNCEMENTS) => match first_due(engine, notifier).await {
-                Some(first) if stuck.as_ref() == Some(&first) => looks.tick().await,
-                first => stuck = first,
-            },
-            Ok(_) => looks.next().await,
-            Err(error) => {
-                tracing::error!(notifier, error = %error.chain(), "nothing can be announced");
-                looks.tick().await;
+        let room = ANNOUNCEMENTS - under_way.len();
+        let taken = engine.take_announcements(notifier, room).await;
+        let mut failed = false;
+        let taken = taken.unwrap_or_else(|error| {
+            tracing::error!(notifier, error = %error.chain(), "nothing can be announced");
+            failed = true;
+            Vec::new()
+        });
+        under_way.extend(taken.into_iter().map(|taken| within(engine, taken)));
+        let next = async {
+            match failed {
+                // At once it would fail again.
+                true => looks.tick().await,
+                false => looks.next().await,
+            }
+        };
+        tokio::pin!(next);
+        loop {
+            let is_full = under_way.len() == ANNOUNCEMENTS;
+            tokio::select! {
+                biased;
+                () = &mut next, if !is_full => break,
+                Some(more) = under_way.next(), if !under_way.is_empty() => {
+                    // What did not fit may be due.
+                    if (is_full || more == MoreToSay::Yes) && !failed {
+                        break;
+                    }
+                }
             }
         }
     }
 }
 
-async fn first_due(engine: &Engine, notifier: &str) -> Option<Delivery> {
-    let names = [notifier.to_owned()];
-    let due = engine.store().deliveries_due(&names, engine.now(), 1).await;
-    due.ok()?.into_iter().next()
+/// Sends what was taken, as long as it is ours. What is given up is due again by itself.
+async fn within(engine: &Engine, taken: Delivery) -> MoreToSay {
+    let request = taken.key.request;
+    let sent = tokio::time::timeout(SENT_WITHIN, engine.announce(taken)).await;
+    sent.unwrap_or_else(|_| {
+        tracing::warn!(request.id = %request, "a message was not sent in time and will be tried again");
+        MoreToSay::No
+    })
 }
 
 async fn checkpoint(engine: &Engine) {

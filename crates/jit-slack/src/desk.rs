@@ -18,7 +18,7 @@ use jit_core::ports::{Inbox, InboxItem, PortError};
 use jit_core::principal::{Door, Principal};
 use jit_core::request::RequestId;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::asking::{obvious_errors, reason_of, seconds};
 use crate::input::{About, Asked, Forget, Input, Read, Said};
@@ -30,8 +30,9 @@ use crate::surface::{Reply, deny_form, sending_view, shorten_form};
 /// An input that was not worked on by then is not applied any more (house rule: who clicks again
 /// must not be answered twice).
 const TOO_OLD: Duration = Duration::from_secs(120);
-/// Inputs worked on at once.
-const AT_ONCE: usize = 256;
+/// Inputs worked on at once. More of them would not be done sooner, and those who wait for an
+/// acknowledgement would wait behind them.
+const AT_ONCE: usize = 32;
 /// Inputs taken over at once from whoever left them.
 const LEFT_OVER: usize = 50;
 
@@ -44,6 +45,20 @@ pub(crate) enum Ack {
     With(Value),
     /// It was not kept; Slack is to say that something went wrong.
     None,
+}
+
+/// An input that is worked on: its key in the inbox, and the right to work.
+struct Turn<'a> {
+    key: &'a str,
+    room: SemaphorePermit<'a>,
+}
+
+/// Whether an input is marked as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marked {
+    /// With what it asked for.
+    Already,
+    NotYet,
 }
 
 /// Works on what people do.
@@ -190,14 +205,16 @@ impl Desk {
     }
 
     async fn work_on(&self, key: &str, input: Input) {
-        let Ok(_room) = self.room.acquire().await else {
+        let Ok(room) = self.room.acquire().await else {
             return;
         };
         // An input that makes us panic is answered and done with like any other: left in the inbox
         // it would be taken over again, with whoever takes over.
-        let worked = AssertUnwindSafe(self.work(&input)).catch_unwind().await;
+        let work = self.work(&input, Turn { key, room });
+        let worked = AssertUnwindSafe(work).catch_unwind().await;
         match worked.unwrap_or(Err(Trouble::Panicked)) {
-            Ok(()) => {}
+            Ok(Marked::Already) => return,
+            Ok(Marked::NotYet) => {}
             Err(Trouble::Panicked) => {
                 tracing::error!("working on an input panicked; others are served");
                 self.answer(&input, &Reply::Failed, about_of(&input.said))
@@ -244,18 +261,24 @@ impl Desk {
         })
     }
 
-    async fn work(&self, input: &Input) -> Result<(), Trouble> {
+    async fn work(&self, input: &Input, turn: Turn<'_>) -> Result<Marked, Trouble> {
         match &input.said {
-            Said::Home => self.show_home(input).await,
+            Said::Home => {
+                self.show_home(input).await?;
+                Ok(Marked::NotYet)
+            }
             // Most reactions mean nothing to us, and nobody is asked who they are for those.
             Said::Reaction {
                 channel,
                 message,
                 name,
-            } => self.reacted(input, channel, message, name).await,
+            } => {
+                self.reacted(input, channel, message, name).await?;
+                Ok(Marked::NotYet)
+            }
             said => {
                 let via = self.via(input).await?;
-                let worked = self.work_as(&via, input, said).await;
+                let worked = self.work_as(&via, input, said, turn).await;
                 // What came of it is said whether the home can be drawn anew or not.
                 if input.at_home && self.show_home(input).await.is_err() {
                     tracing::warn!("a home could not be drawn anew");
@@ -265,7 +288,14 @@ impl Desk {
         }
     }
 
-    async fn work_as(&self, via: &Principal, input: &Input, said: &Said) -> Result<(), Trouble> {
+    async fn work_as(
+        &self,
+        via: &Principal,
+        input: &Input,
+        said: &Said,
+        turn: Turn<'_>,
+    ) -> Result<Marked, Trouble> {
+        let say = async |about, verb| self.say(via, about, verb, turn.key).await;
         match said {
             Said::OpenForm { asked } => self.open_form(input, via, asked).await,
             Said::Chosen { view, hash, asked } => self.redraw_form(via, view, hash, asked).await,
@@ -280,27 +310,27 @@ impl Desk {
                 };
                 self.open_form(input, via, &asked).await
             }
-            Said::Ask { view, asked } => self.ask(input, via, view, asked).await,
+            Said::Ask { view, asked } => return self.ask(input, via, view, asked, turn).await,
             Said::Approve { about } => {
                 let verb = Verb::Approve {
                     ttl: None,
                     digest: about.digest.clone(),
                 };
-                self.say(via, about, verb).await
+                return say(about, verb).await;
             }
             Said::Shorten { about, secs } => {
                 let verb = Verb::Approve {
                     ttl: Some(seconds(secs)?),
                     digest: about.digest.clone(),
                 };
-                self.say(via, about, verb).await
+                return say(about, verb).await;
             }
             Said::Deny { about, reason } => {
                 let verb = Verb::Deny {
                     reason: reason_of(reason)?,
                     digest: about.digest.clone(),
                 };
-                self.say(via, about, verb).await
+                return say(about, verb).await;
             }
             Said::OpenShorten { about } => {
                 let request = self.engine.read(via, about.id).await?.request;
@@ -310,9 +340,9 @@ impl Desk {
                 let request = self.engine.read(via, about.id).await?.request;
                 self.open_view(input, &deny_form(&request)).await
             }
-            Said::Withdraw { about } => self.say(via, about, Verb::Withdraw).await,
-            Said::Done { about } => self.say(via, about, Verb::End).await,
-            Said::Revoke { about } => self.say(via, about, Verb::Revoke { reason: None }).await,
+            Said::Withdraw { about } => return say(about, Verb::Withdraw).await,
+            Said::Done { about } => return say(about, Verb::End).await,
+            Said::Revoke { about } => return say(about, Verb::Revoke { reason: None }).await,
             Said::Review { about } => {
                 let request = self.engine.read(via, about.id).await?.request;
                 self.show(input, &request).await
@@ -320,12 +350,21 @@ impl Desk {
             Said::Typed { typed } => self.typed(input, via, typed).await,
             // Worked on without knowing who it is.
             Said::Reaction { .. } | Said::Home => Ok(()),
-        }
+        }?;
+        Ok(Marked::NotYet)
     }
 
-    async fn say(&self, via: &Principal, about: &About, verb: Verb) -> Result<(), Trouble> {
-        self.engine.handle(via, about.id, verb).await?;
-        Ok(())
+    async fn say(
+        &self,
+        via: &Principal,
+        about: &About,
+        verb: Verb,
+        key: &str,
+    ) -> Result<Marked, Trouble> {
+        self.engine
+            .handle_by(via, about.id, verb, Some(key))
+            .await?;
+        Ok(Marked::Already)
     }
 }
 

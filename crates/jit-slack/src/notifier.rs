@@ -96,9 +96,13 @@ impl Notifier for SlackNotifier {
     fn targets(&self, request: &AccessRequest) -> Vec<String> {
         let route = self.settings.route(&request.parts.first().entitlement);
         let channel = route.map(|route| route.channel.to_string());
-        let mut people = vec![&request.beneficiary];
-        if request.requester != request.beneficiary {
-            people.push(&request.requester);
+        let mut people = vec![];
+        // Nothing is to be told in private of what is only asked, or under way.
+        if moment_of(request).is_some() {
+            people.push(&request.beneficiary);
+            if request.requester != request.beneficiary {
+                people.push(&request.requester);
+            }
         }
         let people = people.into_iter().map(|id| format!("dm:{id}"));
         channel.into_iter().chain(people).collect()
@@ -227,7 +231,7 @@ impl SlackNotifier {
         };
         let request = scene.request;
         let warn_at = self.warn_at(request);
-        let Some(moment) = dm_moment(&request.stage, request.parts.first().provider.kind) else {
+        let Some(moment) = moment_of(request) else {
             return Ok(unchanged(place.as_ref(), None));
         };
         let conversation = self.conversation(&user).await?;
@@ -395,6 +399,10 @@ impl SlackNotifier {
         conversations.insert(user.clone(), channel.clone());
         Ok(channel)
     }
+}
+
+fn moment_of(request: &AccessRequest) -> Option<Moment> {
+    dm_moment(&request.stage, request.parts.first().provider.kind)
 }
 
 /// By what Slack knows the message that it just took.

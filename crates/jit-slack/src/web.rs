@@ -8,6 +8,7 @@ use serde_json::Value;
 use slack_morphism::errors::SlackClientError;
 use slack_morphism::hyper_tokio::{SlackClientHyperHttpsConnector, SlackHyperClient};
 use slack_morphism::{SlackApiToken, SlackApiTokenType, SlackClientHttpConnector};
+use tokio::sync::Semaphore;
 
 use crate::ADAPTER;
 
@@ -17,6 +18,10 @@ pub const SLACK_API: &str = "https://slack.com/api";
 const SLACK_HOOKS: &str = "https://hooks.slack.com/";
 /// The longest that a call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Calls at once, and so connections that are kept.
+const CALLS_AT_ONCE: usize = 128;
+/// The longest that a call waits for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,9 @@ pub(crate) enum WebError {
     /// No answer in time.
     #[error("Slack did not answer in time")]
     TimedOut,
+    /// Too many other calls are under way; this one was not sent.
+    #[error("too many calls to Slack are under way")]
+    Crowded,
     /// An answer that is none: another status, or not JSON.
     #[error("Slack answered with {0}")]
     Broken(&'static str),
@@ -50,7 +58,11 @@ impl WebError {
         match self {
             Self::Refused(code) => Some(code),
             Self::MissingScope { .. } => Some("missing_scope"),
-            Self::RateLimited(_) | Self::TimedOut | Self::Broken(_) | Self::Unreachable => None,
+            Self::RateLimited(_)
+            | Self::TimedOut
+            | Self::Crowded
+            | Self::Broken(_)
+            | Self::Unreachable => None,
         }
     }
 
@@ -78,7 +90,9 @@ impl WebError {
                 _ => ErrorKind::Misconfigured,
             },
             Self::MissingScope { .. } => ErrorKind::Forbidden,
-            Self::TimedOut | Self::Broken(_) | Self::Unreachable => ErrorKind::Unavailable,
+            Self::TimedOut | Self::Crowded | Self::Broken(_) | Self::Unreachable => {
+                ErrorKind::Unavailable
+            }
         }
     }
 
@@ -87,7 +101,10 @@ impl WebError {
         let (kind, effect) = (
             self.kind(),
             match &self {
-                Self::Refused(_) | Self::MissingScope { .. } | Self::RateLimited(_) => Effect::None,
+                Self::Refused(_)
+                | Self::MissingScope { .. }
+                | Self::RateLimited(_)
+                | Self::Crowded => Effect::None,
                 Self::TimedOut | Self::Broken(_) | Self::Unreachable => Effect::Unknown,
             },
         );
@@ -145,6 +162,7 @@ pub(crate) struct Web {
     client: SlackHyperClient,
     token: SlackApiToken,
     api: String,
+    turns: Semaphore,
 }
 
 impl std::fmt::Debug for Web {
@@ -204,6 +222,22 @@ impl Web {
             client,
             token: token(bot, SlackApiTokenType::Bot),
             api: api.to_owned(),
+            turns: Semaphore::new(CALLS_AT_ONCE),
+        }
+    }
+
+    /// Makes this call when it is its turn; once, and with a deadline.
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, SlackClientError>>,
+    ) -> Result<T, WebError> {
+        let turn = tokio::time::timeout(TURN_WITHIN, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(WebError::Crowded);
+        };
+        match tokio::time::timeout(DEADLINE, call).await {
+            Ok(answered) => answered.map_err(WebError::from),
+            Err(_) => Err(WebError::TimedOut),
         }
     }
 
@@ -213,7 +247,7 @@ impl Web {
         let call = session
             .http_session_api
             .http_post::<Value, Value>(method, body, None);
-        within_deadline(call).await.and_then(answered)
+        self.call(call).await.and_then(answered)
     }
 
     /// Calls a method that takes its arguments in the address.
@@ -230,7 +264,7 @@ impl Web {
         let call = session
             .http_session_api
             .http_get::<Value, _, _>(method, &arguments, None);
-        within_deadline(call).await.and_then(answered)
+        self.call(call).await.and_then(answered)
     }
 
     /// Posts to a response URL, which needs no token and is given none.
@@ -250,7 +284,7 @@ impl Web {
         };
         let connector = &self.client.http_api.connector;
         let call = connector.http_post_uri::<Value, Value>(url, body, context);
-        within_deadline(call).await.map(drop)
+        self.call(call).await.map(drop)
     }
 
     /// Only Slack's own, or one of the same loopback server as the API.
@@ -269,15 +303,6 @@ fn answered(said: Value) -> Result<Value, WebError> {
     match said.get("ok") {
         Some(Value::Bool(true)) => Ok(said),
         _ => Err(WebError::Broken("what is no answer of Slack's")),
-    }
-}
-
-async fn within_deadline<T>(
-    call: impl Future<Output = Result<T, SlackClientError>>,
-) -> Result<T, WebError> {
-    match tokio::time::timeout(DEADLINE, call).await {
-        Ok(answered) => answered.map_err(WebError::from),
-        Err(_) => Err(WebError::TimedOut),
     }
 }
 

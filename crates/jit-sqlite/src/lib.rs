@@ -2,21 +2,23 @@
 //! the same file at once, on one host and a local disk; write-ahead logging does not work over a
 //! network file system.
 //!
-//! One thread writes, with group commit; reads run beside it. Whatever is answered as written is on
+//! One thread writes, with group commit; others read beside it. Whatever is answered as written is on
 //! the disk (`synchronous=FULL`).
 
 #![warn(missing_docs)]
 
 mod commit;
 mod error;
+mod queue;
 mod read;
+mod reader;
 mod rows;
 mod schema;
 mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,20 +30,20 @@ use jit_core::ports::{
 };
 use jit_core::provider::SlotKey;
 use jit_core::request::{AccessRequest, RequestId, Slot};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use commit::Prepared;
 use error::{Cause, Fault, commit_error, port_error};
+use queue::Haste;
 use read::LeftOut;
+use reader::Reader;
 use writer::Writer;
 
 pub use error::OpenError;
 
-/// The most writes that are under way at once; each of them holds a thread of the runtime.
-const WRITES_LIMIT: usize = 128;
-/// The most reads that are under way at once; each has a connection of its own.
-const READS_LIMIT: usize = 4;
+/// The most calls that wait at once, writes and reads each; further ones wait for a place.
+const CALLS_LIMIT: usize = 1_024;
 
 /// How long a store waits.
 #[derive(Debug, Clone)]
@@ -64,9 +66,9 @@ impl Default for Options {
 
 /// A store in one file. Cheap to clone; the clones share connections and the writer.
 ///
-/// Calls need a Tokio runtime with its timers on. They run on threads, so a runtime whose time is
-/// paused stands still while they do. A call whose future is dropped is done all the same, or not
-/// begun.
+/// Calls need a Tokio runtime with its timers on. They are done by threads of the store, which a
+/// runtime whose time is paused does not see: its clock runs on while they work. A call whose future
+/// is dropped is done all the same, or not begun.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
@@ -79,9 +81,8 @@ struct Shared {
     path: PathBuf,
     options: Options,
     writer: Writer,
-    /// Connections for reading that nobody uses now.
-    idle: Mutex<Vec<Connection>>,
-    left_out: LeftOut,
+    reader: Reader,
+    left_out: Arc<LeftOut>,
 }
 
 impl SqliteStore {
@@ -89,19 +90,20 @@ impl SqliteStore {
     /// schema up to date. Blocks for as long as `busy_timeout`: call it at start-up.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let (path, connection) = schema::open(path.as_ref(), options.busy_timeout)?;
-        let writer = Writer::start(connection, options.call_limit)
-            .map_err(|error| OpenError::of_system(path.clone(), error))?;
+        let no_thread = |error| OpenError::of_system(path.clone(), error);
+        let writer = Writer::start(connection).map_err(no_thread)?;
+        let reader = Reader::start(path.clone(), options.busy_timeout).map_err(no_thread)?;
         let shared = Shared {
             path,
             options,
             writer,
-            idle: Mutex::default(),
-            left_out: LeftOut::default(),
+            reader,
+            left_out: Arc::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
-            writes: Arc::new(Semaphore::new(WRITES_LIMIT)),
-            reads: Arc::new(Semaphore::new(READS_LIMIT)),
+            writes: Arc::new(Semaphore::new(CALLS_LIMIT)),
+            reads: Arc::new(Semaphore::new(CALLS_LIMIT)),
         })
     }
 
@@ -110,7 +112,7 @@ impl SqliteStore {
     pub async fn backup_to(&self, path: impl AsRef<Path>) -> Result<(), PortError> {
         let path = path.as_ref().to_owned();
         let shared = Arc::clone(&self.shared);
-        let copy = move || shared.with_reader(|connection| backup(connection, &path));
+        let copy = move || backup(&shared.connect()?, &path);
         let copied = tokio::task::spawn_blocking(copy).await;
         copied
             .unwrap_or(Err(Cause::Stopped))
@@ -121,7 +123,7 @@ impl SqliteStore {
     /// whole file.
     pub async fn integrity(&self) -> Result<Vec<String>, PortError> {
         let shared = Arc::clone(&self.shared);
-        let check = move || shared.with_reader(read::quick_check);
+        let check = move || read::quick_check(&shared.connect()?);
         let checked = tokio::task::spawn_blocking(check).await;
         checked
             .unwrap_or(Err(Cause::Stopped))
@@ -137,23 +139,18 @@ impl SqliteStore {
         }
     }
 
-    async fn write<T, W>(&self, work: W) -> Result<T, Fault>
+    async fn write<T, W>(&self, haste: Haste, work: W) -> Result<T, Fault>
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let place = self.place(&self.writes).await?;
-        let shared = Arc::clone(&self.shared);
-        let submit = move || {
-            let outcome = shared.writer.submit(work);
+        let ticket = self.shared.writer.hand_in(haste, move |connection| {
+            let outcome = work(connection);
             drop(place);
             outcome
-        };
-        let submitted = tokio::task::spawn_blocking(submit).await;
-        submitted.unwrap_or(Err(Fault::Failed {
-            effect: Effect::Unknown,
-            cause: Cause::Stopped,
-        }))
+        });
+        ticket.wait(self.shared.options.call_limit).await
     }
 
     async fn read<T, R>(&self, operation: &'static str, work: R) -> Result<T, PortError>
@@ -163,13 +160,12 @@ impl SqliteStore {
     {
         let failed = |cause| port_error(operation, Effect::None, cause);
         let place = self.place(&self.reads).await.map_err(failed)?;
-        let shared = Arc::clone(&self.shared);
-        let work = move || {
-            let answer = shared.with_reader(|connection| work(connection, &shared.left_out));
+        let left_out = Arc::clone(&self.shared.left_out);
+        let answer = self.shared.reader.hand_in(move |connection| {
+            let answer = work(connection, &left_out);
             drop(place);
             answer
-        };
-        let answer = tokio::task::spawn_blocking(work);
+        });
         match tokio::time::timeout(self.shared.options.call_limit, answer).await {
             Ok(Ok(answer)) => answer.map_err(failed),
             Ok(Err(_)) => Err(failed(Cause::Stopped)),
@@ -179,23 +175,12 @@ impl SqliteStore {
 }
 
 impl Shared {
-    /// Reads in one transaction, on a connection that is put back after it.
-    fn with_reader<T>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, Cause>,
-    ) -> Result<T, Cause> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = idle().pop();
-        let connection = match kept {
-            Some(connection) => connection,
-            None => schema::connect_reader(&self.path, self.options.busy_timeout)?,
-        };
-        let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Deferred)?;
-        let answer = work(&transaction)?;
-        transaction.finish()?;
-        // After an error the connection is dropped instead; the next call opens another.
-        idle().push(connection);
-        Ok(answer)
+    /// A connection of its own, for what takes long.
+    fn connect(&self) -> Result<Connection, Cause> {
+        Ok(schema::connect_reader(
+            &self.path,
+            self.options.busy_timeout,
+        )?)
     }
 }
 
@@ -249,6 +234,14 @@ fn answered<T>(operation: &'static str, outcome: Result<T, Fault>) -> Result<T, 
 
 #[async_trait]
 impl RequestStore for SqliteStore {
+    async fn story(
+        &self,
+        id: RequestId,
+    ) -> Result<Option<(AccessRequest, Vec<Sealed>)>, PortError> {
+        let work = move |connection: &Connection, _: &LeftOut| read::story(connection, id);
+        self.read("load", work).await
+    }
+
     async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
         let work = move |connection: &Connection, _: &LeftOut| read::load(connection, id);
         self.read("load", work).await
@@ -265,7 +258,7 @@ impl RequestStore for SqliteStore {
         let (began, good_for) = (tokio::time::Instant::now(), commit.good_for);
         let prepared = Prepared::new(commit)?;
         let written = self
-            .write(move |connection| {
+            .write(Haste::Usual, move |connection| {
                 // The lock is ours here, however long that took.
                 if good_for.is_some_and(|good_for| began.elapsed() > good_for) {
                     return Err(Fault::Conflict);
@@ -301,6 +294,20 @@ impl RequestStore for SqliteStore {
         self.read("list due deliveries", work).await
     }
 
+    async fn deliveries_take(
+        &self,
+        notifier: &str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, PortError> {
+        let notifier = notifier.to_owned();
+        let work = move |connection: &Connection| {
+            rows::deliveries_take(connection, &notifier, now, until, limit)
+        };
+        answered("take deliveries", self.write(Haste::Usual, work).await)
+    }
+
     async fn deliveries(&self, request: RequestId) -> Result<Vec<Delivery>, PortError> {
         let work =
             move |connection: &Connection, _: &LeftOut| read::deliveries(connection, request);
@@ -309,7 +316,7 @@ impl RequestStore for SqliteStore {
 
     async fn delivery_update(&self, delivery: Delivery) -> Result<(), CommitError> {
         let work = move |connection: &Connection| rows::delivery_update(connection, &delivery);
-        let written = self.write(work).await;
+        let written = self.write(Haste::Usual, work).await;
         written.map_err(|fault| commit_error("update a delivery", fault))
     }
 
@@ -380,7 +387,8 @@ impl RequestStore for SqliteStore {
         let (key, input) = (key.to_owned(), input.to_owned());
         let work =
             move |connection: &Connection| rows::inbox_put(connection, &key, &input, received_at);
-        answered("keep an input", self.write(work).await)
+        // Whoever sent it waits for the acknowledgement.
+        answered("keep an input", self.write(Haste::Urgent, work).await)
     }
 
     async fn inbox_take(&self, now: Timestamp, limit: usize) -> Result<Vec<InboxItem>, PortError> {
@@ -389,12 +397,12 @@ impl RequestStore for SqliteStore {
             return Ok(Vec::new());
         }
         let work = move |connection: &Connection| rows::inbox_take(connection, now, limit);
-        answered("take inputs", self.write(work).await)
+        answered("take inputs", self.write(Haste::Usual, work).await)
     }
 
     async fn inbox_done(&self, key: &str) -> Result<(), PortError> {
         let key = key.to_owned();
         let work = move |connection: &Connection| rows::inbox_done(connection, &key);
-        answered("end an input", self.write(work).await)
+        answered("end an input", self.write(Haste::Usual, work).await)
     }
 }

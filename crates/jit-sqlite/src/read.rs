@@ -50,6 +50,16 @@ pub(crate) fn load(connection: &Connection, id: RequestId) -> Result<Option<Acce
     Ok(read.transpose()?)
 }
 
+pub(crate) fn story(
+    connection: &Connection,
+    id: RequestId,
+) -> Result<Option<(AccessRequest, Vec<Sealed>)>, Cause> {
+    let Some(request) = load(connection, id)? else {
+        return Ok(None);
+    };
+    Ok(Some((request, events(connection, id)?)))
+}
+
 pub(crate) fn slot(connection: &Connection, key: &SlotKey) -> Result<Option<Slot>, Cause> {
     let mut statement = connection.prepare_cached("SELECT owner FROM slot WHERE key = ?1")?;
     let owner = statement.query_row([key.as_str()], |row| row.get::<_, String>(0));

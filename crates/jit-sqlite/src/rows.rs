@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::commit::int;
 use crate::error::{Cause, Fault};
+use crate::read;
 
 /// How long the key of an input is kept.
 const KEPT: Duration = Duration::from_secs(3_600);
@@ -75,6 +76,23 @@ pub(crate) fn inbox_done(connection: &Connection, key: &str) -> Result<(), Fault
     let sql = "UPDATE inbox SET done = 1, input = '' WHERE key = ?1 AND done = 0";
     connection.prepare_cached(sql)?.execute([key])?;
     Ok(())
+}
+
+pub(crate) fn deliveries_take(
+    connection: &Connection,
+    notifier: &str,
+    now: Timestamp,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<Delivery>, Fault> {
+    let mut due = read::deliveries_due(connection, &[notifier.to_owned()], now, limit)?;
+    for delivery in &mut due {
+        delivery.version += 1;
+        delivery.attempts = delivery.attempts.saturating_add(1);
+        delivery.taken_until = Some(until);
+        delivery_update(connection, delivery)?;
+    }
+    Ok(due)
 }
 
 pub(crate) fn delivery_update(connection: &Connection, delivery: &Delivery) -> Result<(), Fault> {

@@ -2,140 +2,84 @@
 //! the next, each under a savepoint of its own, so that one that conflicts is taken back alone. A
 //! job is answered after the transaction that holds it is on the disk.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jit_core::ports::Effect;
 use rusqlite::Connection;
+use tokio::sync::oneshot;
 
 use crate::error::{Cause, Fault};
+use crate::queue::{Haste, Queue};
 use crate::schema;
 
-/// The most jobs that share one transaction.
-const BATCH_LIMIT: usize = 64;
+/// The most jobs that share one transaction. More of them would wait less often for the disk, and
+/// who comes meanwhile would wait for all of them.
+const BATCH_LIMIT: usize = 16;
 
 /// Where calls hand in what they want written.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    queue: Arc<Queue>,
-    call_limit: Duration,
+    queue: Arc<Queue<Box<dyn Job>>>,
 }
 
 impl Writer {
-    /// Starts the thread; it ends when this is dropped.
-    pub(crate) fn start(connection: Connection, call_limit: Duration) -> std::io::Result<Self> {
+    /// Starts the thread; it ends when this is dropped and everything handed in is done.
+    pub(crate) fn start(connection: Connection) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let of_thread = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("jit-sqlite-writer".to_owned())
             .spawn(move || serve(&connection, &of_thread))?;
-        Ok(Self { queue, call_limit })
+        Ok(Self { queue })
     }
 
-    /// Hands this in and waits for its end, not longer than a call may take.
-    pub(crate) fn submit<T, W>(&self, work: W) -> Result<T, Fault>
+    /// Hands this in; it is done whether anybody waits for it or not.
+    pub(crate) fn hand_in<T, W>(&self, haste: Haste, work: W) -> Ticket<T>
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     {
-        self.hand_in(work).wait(self.call_limit)
-    }
-
-    fn hand_in<T, W>(&self, work: W) -> Ticket<T>
-    where
-        T: Send + 'static,
-        W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
-    {
-        let (reply, answer) = sync_channel(1);
+        let (reply, answer) = oneshot::channel();
         let claimed = Arc::new(AtomicBool::new(false));
-        self.queue.push(Box::new(Task {
+        let task = Task {
             claimed: Arc::clone(&claimed),
             work: Some(work),
             outcome: None,
             reply,
-        }));
+        };
+        self.queue.push(haste, Box::new(task));
         Ticket { claimed, answer }
     }
 }
 
 /// The right to the answer of what was handed in.
-struct Ticket<T> {
+pub(crate) struct Ticket<T> {
     claimed: Arc<AtomicBool>,
-    answer: Receiver<Result<T, Fault>>,
+    answer: oneshot::Receiver<Result<T, Fault>>,
 }
 
 impl<T> Ticket<T> {
     /// Waits for the answer. What was not begun by the limit is never begun.
-    fn wait(self, limit: Duration) -> Result<T, Fault> {
+    pub(crate) async fn wait(self, limit: Duration) -> Result<T, Fault> {
         let failed = |effect, cause| Err(Fault::Failed { effect, cause });
-        match self.answer.recv_timeout(limit) {
-            Ok(outcome) => outcome,
-            Err(RecvTimeoutError::Timeout) if self.claimed.swap(true, Ordering::AcqRel) => {
+        match tokio::time::timeout(limit, self.answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => failed(Effect::Unknown, Cause::Stopped),
+            Err(_) if self.claimed.swap(true, Ordering::AcqRel) => {
                 failed(Effect::Unknown, Cause::Late)
             }
-            Err(RecvTimeoutError::Timeout) => failed(Effect::None, Cause::Late),
-            Err(RecvTimeoutError::Disconnected) => failed(Effect::Unknown, Cause::Stopped),
+            Err(_) => failed(Effect::None, Cause::Late),
         }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.queue.lock().closed = true;
-        self.queue.arrived.notify_all();
+        self.queue.close();
     }
-}
-
-// -------------------------------------------------------------------------------------- the queue
-
-/// It needs no ceiling of its own: the store lets in only so many calls.
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    arrived: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    jobs: VecDeque<Box<dyn Job>>,
-    closed: bool,
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, job: Box<dyn Job>) {
-        self.lock().jobs.push_back(job);
-        self.arrived.notify_one();
-    }
-
-    /// Waits for jobs; none when the store is gone and everything handed in is done.
-    fn next(&self) -> Option<Vec<Box<dyn Job>>> {
-        let waiting = self
-            .arrived
-            .wait_while(self.lock(), |waiting| {
-                waiting.jobs.is_empty() && !waiting.closed
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        let jobs = take(waiting, BATCH_LIMIT);
-        (!jobs.is_empty()).then_some(jobs)
-    }
-
-    /// The jobs that came since.
-    fn more(&self, limit: usize) -> Vec<Box<dyn Job>> {
-        take(self.lock(), limit)
-    }
-}
-
-fn take(mut waiting: MutexGuard<'_, Waiting>, limit: usize) -> Vec<Box<dyn Job>> {
-    let count = waiting.jobs.len().min(limit);
-    waiting.jobs.drain(..count).collect()
 }
 
 // --------------------------------------------------------------------------------------- the jobs
@@ -166,7 +110,7 @@ struct Task<T, W> {
     claimed: Arc<AtomicBool>,
     work: Option<W>,
     outcome: Option<Result<T, Fault>>,
-    reply: SyncSender<Result<T, Fault>>,
+    reply: oneshot::Sender<Result<T, Fault>>,
 }
 
 impl<T, W> std::fmt::Debug for Task<T, W> {
@@ -198,21 +142,21 @@ where
     // A caller that waits no longer hears nothing; what it asked for is done all the same.
     fn answer(self: Box<Self>) {
         if let Some(outcome) = self.outcome {
-            let _gone = self.reply.try_send(outcome);
+            let _gone = self.reply.send(outcome);
         }
     }
 
     fn fail(self: Box<Self>, effect: Effect, cause: Cause) {
-        let _gone = self.reply.try_send(Err(Fault::Failed { effect, cause }));
+        let _gone = self.reply.send(Err(Fault::Failed { effect, cause }));
     }
 }
 
 // ------------------------------------------------------------------------------------- the thread
 
-fn serve(connection: &Connection, queue: &Queue) {
-    while let Some(jobs) = queue.next() {
+fn serve(connection: &Connection, queue: &Queue<Box<dyn Job>>) {
+    while let Some(jobs) = queue.next(BATCH_LIMIT) {
         // A panic ends one batch, whose callers see their answer go away, and not the thread.
-        let run = catch_unwind(AssertUnwindSafe(|| settle(connection, queue, jobs)));
+        let run = catch_unwind(AssertUnwindSafe(|| settle(connection, jobs)));
         if run.is_err() {
             tracing::error!("a write panicked and was taken back");
         }
@@ -224,12 +168,11 @@ fn serve(connection: &Connection, queue: &Queue) {
     }
 }
 
-/// Applies these jobs, and those that came meanwhile, in one transaction.
-fn settle(connection: &Connection, queue: &Queue, mut jobs: Vec<Box<dyn Job>>) {
+/// Applies these jobs in one transaction.
+fn settle(connection: &Connection, jobs: Vec<Box<dyn Job>>) {
     if let Err(cause) = begin(connection) {
         return fail_all(jobs, Effect::None, &cause);
     }
-    jobs.extend(queue.more(BATCH_LIMIT.saturating_sub(jobs.len())));
     let (mut done, mut end) = (Vec::new(), "ROLLBACK");
     let mut jobs = jobs.into_iter();
     for mut job in jobs.by_ref() {
@@ -248,7 +191,7 @@ fn settle(connection: &Connection, queue: &Queue, mut jobs: Vec<Box<dyn Job>>) {
             }
         }
     }
-    match connection.execute_batch(end).map_err(Cause::from) {
+    match run(connection, end) {
         Ok(()) => done.into_iter().for_each(|job| job.answer()),
         Err(cause) => {
             // The disk may hold the end of the transaction although it did not say so.
@@ -268,12 +211,18 @@ fn fail_all(jobs: Vec<Box<dyn Job>>, effect: Effect, cause: &Cause) {
 }
 
 fn begin(connection: &Connection) -> Result<(), Cause> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
+    run(connection, "BEGIN IMMEDIATE")?;
     // The daemon of a later release may have migrated the file under us.
     match schema::version(connection)? {
         found if found > schema::KNOWN => Err(Cause::Newer { found }),
         _ => Ok(()),
     }
+}
+
+/// Runs a statement that gives nothing back.
+fn run(connection: &Connection, sql: &str) -> Result<(), Cause> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
 }
 
 /// What a job added to the transaction.
@@ -284,11 +233,11 @@ enum Kept {
 
 /// Runs one job under its savepoint. An error means that the whole transaction is lost.
 fn apply(connection: &Connection, job: &mut dyn Job) -> Result<Kept, Cause> {
-    connection.execute_batch("SAVEPOINT job")?;
-    let undo = || connection.execute_batch("ROLLBACK TO job; RELEASE job");
+    run(connection, "SAVEPOINT job")?;
+    let undo = || run(connection, "ROLLBACK TO job").and_then(|()| run(connection, "RELEASE job"));
     match job.run(connection) {
         Left::Written => {
-            connection.execute_batch("RELEASE job")?;
+            run(connection, "RELEASE job")?;
             return Ok(Kept::All);
         }
         Left::Refused => undo()?,
@@ -327,10 +276,24 @@ mod tests {
         let table = "CREATE TABLE IF NOT EXISTS note (text TEXT PRIMARY KEY)";
         connection.execute_batch(table).unwrap();
         Bench {
-            writer: Writer::start(connection, LONG).unwrap(),
+            writer: Writer::start(connection).unwrap(),
             beside: open(),
             _folder: folder,
         }
+    }
+
+    fn end<T>(ticket: Ticket<T>, limit: Duration) -> Result<T, Fault> {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_time().build().unwrap();
+        runtime.block_on(ticket.wait(limit))
+    }
+
+    fn submit<T, W>(writer: &Writer, work: W) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        end(writer.hand_in(Haste::Usual, work), LONG)
     }
 
     fn note(connection: &Connection, text: &str) -> Result<(), Fault> {
@@ -350,7 +313,7 @@ mod tests {
     fn hold(writer: &Writer) -> (Ticket<()>, Sender<()>) {
         let (runs, running) = channel();
         let (go, told) = channel::<()>();
-        let ticket = writer.hand_in(move |connection| {
+        let ticket = writer.hand_in(Haste::Usual, move |connection| {
             note(connection, "held")?;
             runs.send(()).unwrap();
             told.recv().unwrap();
@@ -368,21 +331,21 @@ mod tests {
             _folder,
         } = bench();
         let (held, go) = hold(&writer);
-        let first = writer.hand_in(|connection| note(connection, "first"));
-        let second = writer.hand_in(|connection| {
+        let first = writer.hand_in(Haste::Usual, |connection| note(connection, "first"));
+        let second = writer.hand_in(Haste::Usual, |connection| {
             note(connection, "second")?;
             Err::<(), _>(Fault::Conflict)
         });
-        let third = writer.hand_in(move |connection| {
+        let third = writer.hand_in(Haste::Usual, move |connection| {
             note(connection, "third")?;
             // Not yet on the disk: others must not see it, and its own transaction does.
             Ok((notes(connection), notes(&beside)))
         });
         go.send(()).unwrap();
-        held.wait(LONG).unwrap();
-        first.wait(LONG).unwrap();
-        assert!(matches!(second.wait(LONG), Err(Fault::Conflict)));
-        let (within, beside) = third.wait(LONG).unwrap();
+        end(held, LONG).unwrap();
+        end(first, LONG).unwrap();
+        assert!(matches!(end(second, LONG), Err(Fault::Conflict)));
+        let (within, beside) = end(third, LONG).unwrap();
         assert_eq!(within, ["first", "held", "third"]);
         assert_eq!(beside, ["held"], "the three are one transaction");
     }
@@ -396,9 +359,7 @@ mod tests {
         } = bench();
         for number in 0..20 {
             let text = format!("{number:02}");
-            writer
-                .submit(move |connection| note(connection, &text))
-                .unwrap();
+            submit(&writer, move |connection| note(connection, &text)).unwrap();
             assert_eq!(notes(&beside).len(), number + 1);
         }
     }
@@ -411,8 +372,8 @@ mod tests {
             _folder,
         } = bench();
         let (held, go) = hold(&writer);
-        let late = writer.hand_in(|connection| note(connection, "late"));
-        let late = late.wait(Duration::ZERO).unwrap_err();
+        let late = writer.hand_in(Haste::Usual, |connection| note(connection, "late"));
+        let late = end(late, Duration::ZERO).unwrap_err();
         assert!(
             matches!(
                 late,
@@ -423,7 +384,7 @@ mod tests {
             ),
             "{late:?}"
         );
-        let begun = held.wait(Duration::ZERO).unwrap_err();
+        let begun = end(held, Duration::ZERO).unwrap_err();
         assert!(
             matches!(
                 begun,
@@ -435,9 +396,7 @@ mod tests {
             "{begun:?}"
         );
         go.send(()).unwrap();
-        writer
-            .submit(|connection| note(connection, "next"))
-            .unwrap();
+        submit(&writer, |connection| note(connection, "next")).unwrap();
         assert_eq!(notes(&beside), ["held", "next"]);
     }
 
@@ -452,7 +411,7 @@ mod tests {
             note(connection, "half")?;
             panic!("a job that panics")
         };
-        let stopped = writer.submit(panics).unwrap_err();
+        let stopped = submit(&writer, panics).unwrap_err();
         assert!(
             matches!(
                 stopped,
@@ -463,9 +422,7 @@ mod tests {
             ),
             "{stopped:?}"
         );
-        writer
-            .submit(|connection| note(connection, "whole"))
-            .unwrap();
+        submit(&writer, |connection| note(connection, "whole")).unwrap();
         assert_eq!(notes(&beside), ["whole"]);
     }
 
@@ -482,14 +439,14 @@ mod tests {
                 connection.query_row(&set, [], |row| row.get::<_, u32>(0))?;
                 Ok(())
             };
-            writer.submit(limit).unwrap();
+            submit(&writer, limit).unwrap();
         };
         room(4);
         let large = |connection: &Connection| {
             note(connection, "small")?;
             note(connection, &"large ".repeat(50_000))
         };
-        let error = jit_core::ports::PortError::from(match writer.submit(large).unwrap_err() {
+        let error = jit_core::ports::PortError::from(match submit(&writer, large).unwrap_err() {
             Fault::Failed { effect, cause } => crate::error::Failed {
                 operation: "commit",
                 effect,
@@ -502,7 +459,7 @@ mod tests {
         assert_eq!(error.to_string(), "sqlite could not commit: unavailable");
         assert_eq!(notes(&beside), Vec::<String>::new());
         room(1_000_000);
-        writer.submit(large).unwrap();
+        submit(&writer, large).unwrap();
         assert_eq!(notes(&beside).len(), 2);
     }
 }

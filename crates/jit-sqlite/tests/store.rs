@@ -1,5 +1,5 @@
 //! What the file promises beside the contract: whole backups, every stored shape, an audit that
-//! cannot be edited through SQL, and calls that neither get lost nor move a paused clock.
+//! cannot be edited through SQL, and calls that do not get lost.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +11,6 @@
 use std::future::Future;
 use std::path::Path;
 use std::task::{Context, Waker};
-use std::time::Duration;
 
 use jit_core::ports::{Commit, RequestStore};
 use jit_core::request::AccessRequest;
@@ -121,25 +120,6 @@ async fn a_commit_whose_caller_went_away_is_done_all_the_same() {
         tokio::task::yield_now().await;
     }
     store.commit(creation(2)).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_paused_clock_stands_still_while_a_call_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder.path().join("jit.db"));
-    // Without the calls on their threads this would run away with the time.
-    let ticking = tokio::spawn(async {
-        loop {
-            tokio::time::sleep(Duration::from_secs(3_600)).await;
-        }
-    });
-    let before = tokio::time::Instant::now();
-    for number in 1..=20 {
-        store.commit(creation(number)).await.unwrap();
-        assert!(store.load(sample::id(number)).await.unwrap().is_some());
-    }
-    assert_eq!(before.elapsed(), Duration::ZERO);
-    ticking.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

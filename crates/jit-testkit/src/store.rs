@@ -198,6 +198,32 @@ impl Kept {
 }
 
 impl State {
+    fn record(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
+        let kept = self.records.get(&id);
+        let read = kept.map(|kept| AccessRequest::from_stored(&kept.text));
+        read.transpose().map_err(|cause| {
+            PortError::nothing_done("memory", "load", ErrorKind::Misconfigured).because(cause)
+        })
+    }
+
+    fn chain(&self, id: RequestId) -> Vec<Sealed> {
+        let chain = self.events.get(&id.to_string()).into_iter();
+        chain.flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// Those that are due and not taken, the longest due first.
+    fn deliveries_due(&self, notifiers: &[String], now: Timestamp, limit: usize) -> Vec<Delivery> {
+        let ready = |delivery: &&Delivery| {
+            notifiers.contains(&delivery.key.notifier)
+                && delivery.deliver_at.is_some_and(|at| at <= now)
+                && delivery.taken_until.is_none_or(|until| until <= now)
+        };
+        let mut due: Vec<Delivery> = self.deliveries.values().filter(ready).cloned().collect();
+        due.sort_by(|one, two| (one.deliver_at, &one.key).cmp(&(two.deliver_at, &two.key)));
+        due.truncate(limit);
+        due
+    }
+
     fn version(&self, id: RequestId) -> Option<u64> {
         self.records.get(&id).map(|kept| kept.version)
     }
@@ -380,11 +406,16 @@ fn fits(request: &AccessRequest, query: &Query) -> bool {
 #[async_trait]
 impl RequestStore for MemoryStore {
     async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
-        let kept = self.lock().records.get(&id).cloned();
-        let read = kept.map(|kept| AccessRequest::from_stored(&kept.text));
-        read.transpose().map_err(|cause| {
-            PortError::nothing_done("memory", "load", ErrorKind::Misconfigured).because(cause)
-        })
+        self.lock().record(id)
+    }
+
+    async fn story(
+        &self,
+        id: RequestId,
+    ) -> Result<Option<(AccessRequest, Vec<Sealed>)>, PortError> {
+        let state = self.lock();
+        let request = state.record(id)?;
+        Ok(request.map(|request| (request, state.chain(id))))
     }
 
     async fn slot(&self, key: &SlotKey) -> Result<Option<Slot>, PortError> {
@@ -445,15 +476,26 @@ impl RequestStore for MemoryStore {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Delivery>, PortError> {
-        let state = self.lock();
-        let ready = |delivery: &&Delivery| {
-            notifiers.contains(&delivery.key.notifier)
-                && delivery.deliver_at.is_some_and(|at| at <= now)
-                && delivery.taken_until.is_none_or(|until| until <= now)
-        };
-        let mut due: Vec<Delivery> = state.deliveries.values().filter(ready).cloned().collect();
-        due.sort_by(|one, two| (one.deliver_at, &one.key).cmp(&(two.deliver_at, &two.key)));
-        due.truncate(limit);
+        Ok(self.lock().deliveries_due(notifiers, now, limit))
+    }
+
+    async fn deliveries_take(
+        &self,
+        notifier: &str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, PortError> {
+        let mut state = self.lock();
+        let mut due = state.deliveries_due(&[notifier.to_owned()], now, limit);
+        for delivery in &mut due {
+            delivery.version += 1;
+            delivery.attempts = delivery.attempts.saturating_add(1);
+            delivery.taken_until = Some(until);
+            state
+                .deliveries
+                .insert(delivery.key.clone(), delivery.clone());
+        }
         Ok(due)
     }
 
@@ -476,13 +518,7 @@ impl RequestStore for MemoryStore {
     }
 
     async fn events(&self, id: RequestId) -> Result<Vec<Sealed>, PortError> {
-        let state = self.lock();
-        let chain = state.events.get(&id.to_string());
-        Ok(chain
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .cloned()
-            .collect())
+        Ok(self.lock().chain(id))
     }
 
     async fn system_events(&self, after: u64, limit: usize) -> Result<Vec<Sealed>, PortError> {

@@ -46,12 +46,12 @@ pub(crate) const CRASH_POINTS: [(&str, u64); 48] = [
     ("after store.due", 3),
     ("before store.newest_commit", 3),
     ("after store.newest_commit", 3),
-    ("before store.deliveries_due", 2),
-    ("after store.deliveries_due", 2),
-    ("before store.delivery_update", 33),
-    ("after store.delivery_update", 38),
-    ("before store.events", 40),
-    ("after store.events", 51),
+    ("before store.deliveries_take", 3),
+    ("after store.deliveries_take", 3),
+    ("before store.delivery_update", 66),
+    ("after store.delivery_update", 76),
+    ("before store.story", 40),
+    ("after store.story", 51),
     ("before store.idempotency", 206),
     ("after store.idempotency", 260),
     ("before store.row", 88),
@@ -212,7 +212,7 @@ impl Chaos {
     fn store_failed(&self, call: StoreCall) {
         let trouble = match call.operation {
             "due" | "newest_commit" => Trouble::Blind,
-            "deliveries" | "deliveries_due" | "delivery_update" | "events" => return,
+            "deliveries" | "deliveries_take" | "delivery_update" | "story" => return,
             _ => Trouble::Store,
         };
         let now = self.truth.now();

@@ -70,6 +70,13 @@ impl<T: Tap> Tapped<T> {
 
 #[async_trait]
 impl<T: Tap> RequestStore for Tapped<T> {
+    async fn story(
+        &self,
+        id: RequestId,
+    ) -> Result<Option<(AccessRequest, Vec<Sealed>)>, PortError> {
+        self.through("story", Some(id), self.inner.story(id)).await
+    }
+
     async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
         self.through("load", Some(id), self.inner.load(id)).await
     }
@@ -103,6 +110,17 @@ impl<T: Tap> RequestStore for Tapped<T> {
     ) -> Result<Vec<Delivery>, PortError> {
         let act = self.inner.deliveries_due(notifiers, now, limit);
         self.through("deliveries_due", None, act).await
+    }
+
+    async fn deliveries_take(
+        &self,
+        notifier: &str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, PortError> {
+        let act = self.inner.deliveries_take(notifier, now, until, limit);
+        self.through("deliveries_take", None, act).await
     }
 
     async fn deliveries(&self, request: RequestId) -> Result<Vec<Delivery>, PortError> {

@@ -115,10 +115,12 @@ fn a_store_that_cannot_be_written_is_refused() {
     let store = folder.path().join("jit.db");
     set_permissions(&store, Permissions::from_mode(0o444)).unwrap();
     set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    set_permissions(elsewhere.path(), Permissions::from_mode(0o755)).unwrap();
     let mut command = run(&config);
     if is_root() {
         // Nothing is read-only to root.
-        command.uid(NOBODY).gid(NOBODY);
+        command = as_nobody(&command, elsewhere.path());
     }
     let said = refused(command);
     set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
@@ -126,6 +128,19 @@ fn a_store_that_cannot_be_written_is_refused() {
         said.contains("cannot be written; give the file and its folder"),
         "{said}"
     );
+}
+
+/// The same by somebody without rights: a copy, because the folder of the binary may be closed to
+/// them.
+fn as_nobody(command: &Command, folder: &Path) -> Command {
+    let binary = folder.join("jitd");
+    std::fs::copy(command.get_program(), &binary).unwrap();
+    let mut copy = Command::new(binary);
+    copy.env_clear().args(command.get_args());
+    let set = command.get_envs();
+    copy.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    copy.current_dir("/").uid(NOBODY).gid(NOBODY);
+    copy
 }
 
 fn is_root() -> bool {

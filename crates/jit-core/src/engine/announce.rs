@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use super::{Engine, TRIES, read_event};
+use super::{Engine, TRIES};
 use crate::audit::Fact;
 use crate::ports::{Alarm, Announcement, CommitError, Delivery, Notifier, Pager, PortError, Told};
 use crate::request::{AccessRequest, Stuck};
@@ -18,8 +18,18 @@ pub const PAGER: &str = "pager";
 /// The longest pause after a failure that trying again may mend.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A delivery that was taken is due again after this long, unless it was marked.
-const TAKEN_FOR: Duration = Duration::from_secs(30);
+/// A delivery that was taken is due again after this long, unless it was marked. Whoever sends it
+/// gives up by then, so that it is not sent twice at once.
+pub const TAKEN_FOR: Duration = Duration::from_secs(30);
+
+/// Whether there were news of what was just told while it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoreToSay {
+    /// It is due again.
+    Yes,
+    /// It was told whole.
+    No,
+}
 
 /// Pages for every grant that became stuck.
 pub(super) struct Paging {
@@ -95,49 +105,50 @@ impl Engine {
 
     /// Announces what is due for this notifier, at most `limit`; returns how many it found.
     pub async fn announce_through(&self, name: &str, limit: usize) -> Result<usize, PortError> {
-        let names = [name.to_owned()];
-        let due = self
-            .parts
-            .store
-            .deliveries_due(&names, self.now(), limit)
-            .await?;
-        let found = due.len();
-        let announcing = due.into_iter().map(async |delivery| {
-            let request = delivery.key.request;
-            if let Err(error) = self.announce(delivery).await {
-                tracing::warn!(
-                    request.id = %request, notifier = name, error = %error.chain(),
-                    "an announcement failed and will be tried again",
-                );
-            }
-        });
-        join_all(announcing).await;
+        let taken = self.take_announcements(name, limit).await?;
+        let found = taken.len();
+        join_all(taken.into_iter().map(|taken| self.announce(taken))).await;
         Ok(found)
     }
 
-    async fn announce(&self, delivery: Delivery) -> Result<(), PortError> {
+    /// Takes what is due for this notifier, at most `limit`: for [`TAKEN_FOR`] nobody else sends it.
+    pub async fn take_announcements(
+        &self,
+        name: &str,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, PortError> {
         let now = self.now();
-        let wanted = delivery.key.notifier.as_str();
+        let store = &self.parts.store;
+        store
+            .deliveries_take(name, now, now + TAKEN_FOR, limit)
+            .await
+    }
+
+    /// Sends what was taken; a failure is put off. Says whether more is to be sent there at once,
+    /// which happened meanwhile.
+    pub async fn announce(&self, taken: Delivery) -> MoreToSay {
+        let key = taken.key.clone();
+        let announced = self.send(taken).await;
+        announced.unwrap_or_else(|error| {
+            tracing::warn!(
+                request.id = %key.request, notifier = key.notifier, error = %error.chain(),
+                "an announcement failed and will be tried again",
+            );
+            MoreToSay::No
+        })
+    }
+
+    async fn send(&self, taken: Delivery) -> Result<MoreToSay, PortError> {
+        let wanted = taken.key.notifier.as_str();
         let mut notifiers = self.parts.notifiers.iter();
         let Some(notifier) = notifiers.find(|notifier| notifier.name() == wanted) else {
-            return Ok(());
+            return Ok(MoreToSay::No);
         };
-        let taken = Delivery {
-            version: delivery.version + 1,
-            attempts: delivery.attempts.saturating_add(1),
-            taken_until: Some(now + TAKEN_FOR),
-            ..delivery
+        let Some((request, mut news)) = self.story(taken.key.request).await? else {
+            return Ok(MoreToSay::No);
         };
-        if !self.update(taken.clone()).await? {
-            return Ok(());
-        }
-        let Some(request) = self.load(taken.key.request).await? else {
-            return Ok(());
-        };
-        let events = self.parts.store.events(request.id).await?;
-        let fresh = events.iter().filter(|sealed| sealed.seq > taken.shown_seq);
-        let news = fresh.map(read_event).collect::<Result<Vec<_>, _>>()?;
-        let shown_seq = events.last().map_or(taken.shown_seq, |sealed| sealed.seq);
+        let shown_seq = news.last().map_or(taken.shown_seq, |event| event.seq);
+        news.retain(|event| event.seq > taken.shown_seq);
         let said = notifier
             .announce(Announcement {
                 delivery: &taken,
@@ -180,15 +191,17 @@ impl Engine {
 
     /// Marks how far the message is. Where the record changed meanwhile the row is due for that and
     /// stays so, but it keeps what was told and where: else that would be told twice.
-    async fn mark(&self, told: Delivery) -> Result<(), PortError> {
+    async fn mark(&self, told: Delivery) -> Result<MoreToSay, PortError> {
         let mut mark = told.clone();
+        let mut more = MoreToSay::No;
         for _ in 0..TRIES {
             if self.update(mark).await? {
-                return Ok(());
+                return Ok(more);
             }
+            more = MoreToSay::Yes;
             let rows = self.parts.store.deliveries(told.key.request).await?;
             let Some(row) = rows.into_iter().find(|row| row.key == told.key) else {
-                return Ok(());
+                return Ok(MoreToSay::No);
             };
             mark = Delivery {
                 version: row.version + 1,
@@ -197,7 +210,7 @@ impl Engine {
                 ..told.clone()
             };
         }
-        Ok(())
+        Ok(more)
     }
 
     /// Whether the row was still as it was decided on.

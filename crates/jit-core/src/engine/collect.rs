@@ -2,7 +2,7 @@
 
 use super::people::Collected;
 use super::tend::leased_epoch;
-use super::{Engine, EngineError, TRIES};
+use super::{Along, Engine, EngineError, TRIES};
 use crate::lifecycle::{By, Command, MintedAs, Refusal, Secret, Transition, decide, ends_at};
 use crate::policy::Right;
 use crate::ports::{CommitError, ErrorKind, GrantCall, PortError};
@@ -124,7 +124,7 @@ impl Engine {
                 good_for: Some(self.freshness_left(looked_up_at)),
                 ..transition
             };
-            match self.commit(transition, None).await {
+            match self.commit(transition, Along::default()).await {
                 Ok(()) => {
                     let epoch = leased_epoch(&request, &after);
                     let refused = || Refusal::NotCollectable {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join, try_join3};
 
 use super::{Engine, EngineError, FACTS_FRESH_FOR};
 use crate::lifecycle::{By, Facts, LeaseFacts, Owned, Refusal};
@@ -107,12 +107,14 @@ impl Engine {
         request: &AccessRequest,
     ) -> Result<(Facts, Timestamp), PortError> {
         let part = request.parts.first();
-        let owned = match part.provider.kind {
-            Kind::Standing => self.owned(&part.slot_key()).await?,
-            Kind::Minted => None,
+        let owned = async {
+            match part.provider.kind {
+                Kind::Standing => self.owned(&part.slot_key()).await,
+                Kind::Minted => Ok(None),
+            }
         };
-        let readiness = self.readiness().await?;
-        let people = self.look_up_for(request).await?;
+        let (owned, readiness, people) =
+            try_join3(owned, self.readiness(), self.look_up_for(request)).await?;
         let running_until = Self::running_until(owned.as_ref());
         let facts = Facts {
             people: people.known,
@@ -159,8 +161,7 @@ impl Engine {
                 presence = Some(self.inspect(request).await?);
             }
         }
-        let readiness = self.readiness().await?;
-        let people = self.look_up_for(request).await?;
+        let (readiness, people) = try_join(self.readiness(), self.look_up_for(request)).await?;
         let running_until = Self::running_until(owned.as_ref());
         let facts = Facts {
             people: people.known,

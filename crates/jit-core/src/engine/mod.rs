@@ -14,7 +14,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use announce::PAGER;
+use futures_util::future::try_join;
+
+pub use announce::{MoreToSay, PAGER, TAKEN_FOR};
 pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
 pub use tend::LEFT_ALONE;
@@ -70,6 +72,14 @@ impl From<CommitError> for EngineError {
             CommitError::TooLarge { .. } => failed(ErrorKind::Misconfigured),
         })
     }
+}
+
+/// What is committed along with a transition.
+#[derive(Debug, Default)]
+struct Along {
+    idempotency: Option<Idempotency>,
+    /// The input of the inbox that asked for it, which is done with it.
+    input: Option<String>,
 }
 
 /// What an engine is made of.
@@ -300,21 +310,35 @@ impl Engine {
         Ok(request)
     }
 
+    /// A record with its chain.
+    async fn story(
+        &self,
+        id: RequestId,
+    ) -> Result<Option<(AccessRequest, Vec<AuditEvent>)>, PortError> {
+        let Some((request, events)) = self.parts.store.story(id).await? else {
+            return Ok(None);
+        };
+        self.observe(request.updated_at);
+        let events = events.iter().map(read_event).collect::<Result<_, _>>()?;
+        Ok(Some((request, events)))
+    }
+
     /// Records that are due now, the longest due first and revokes before all else.
     pub async fn due(&self, limit: usize) -> Result<Vec<Due>, PortError> {
-        // A clock that is far behind finds nothing due, and so would never learn that it is.
-        if let Some(at) = self.parts.store.newest_commit().await? {
-            self.observe(at);
+        let (store, now) = (&self.parts.store, self.now());
+        let (newest, due) = try_join(store.newest_commit(), store.due(now, limit)).await?;
+        match newest {
+            // A clock that is far behind finds nothing due, and so would never learn that it is.
+            Some(at) if at > now => {
+                self.observe(at);
+                store.due(self.now(), limit).await
+            }
+            Some(_) | None => Ok(due),
         }
-        self.parts.store.due(self.now(), limit).await
     }
 
     /// Commits a transition with whatever else must hold.
-    async fn commit(
-        &self,
-        transition: Transition,
-        idempotency: Option<Idempotency>,
-    ) -> Result<(), CommitError> {
+    async fn commit(&self, transition: Transition, along: Along) -> Result<(), CommitError> {
         let deliveries = transition
             .changes
             .iter()
@@ -334,7 +358,8 @@ impl Engine {
                 unchanged: transition.unchanged,
                 slots: transition.slot.into_iter().collect(),
                 counters: transition.counters,
-                idempotency,
+                inbox_done: along.input,
+                idempotency: along.idempotency,
                 deliveries,
                 at,
                 good_for: transition.good_for,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Engine, EngineError, FLAGS, LOOK_UPS, PAUSED, TRIES};
+use futures_util::future::try_join;
+
+use super::{Along, Engine, EngineError, FLAGS, LOOK_UPS, PAUSED, TRIES};
 use crate::audit::{AuditEvent, SystemFact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::digest::sha256_json;
@@ -115,6 +117,17 @@ impl Engine {
         via: &Principal,
         ask: NewRequest,
     ) -> Result<AccessRequest, EngineError> {
+        self.open_by(via, ask, None).await
+    }
+
+    /// Opens a request that an input of the inbox asks for. Where this succeeds the input is done,
+    /// at the same instant: nobody who takes it over later asks again.
+    pub async fn open_by(
+        &self,
+        via: &Principal,
+        ask: NewRequest,
+        input: Option<&str>,
+    ) -> Result<AccessRequest, EngineError> {
         let by = self.caller(via).await?;
         let key = ask
             .idempotency_key
@@ -130,13 +143,13 @@ impl Engine {
         };
         let mut automatic = Automatic::Try;
         for _ in 0..TRIES {
-            if let Some(key) = &key
-                && let Some(used) = self.parts.store.idempotency(key).await?
-                && used.forget_at > self.now()
-            {
-                return self.repeated(used, fingerprint).await;
-            }
             let transition = self.judge_opening(&opening, automatic).await;
+            // Whoever asked before hears what they heard then, whatever would be said now.
+            if transition.is_err()
+                && let Some(request) = self.repeated(key.as_deref(), fingerprint).await?
+            {
+                return self.unchanged(request, input).await;
+            }
             let transition = self.note_refusal(&opening.by, None, transition).await?;
             let Some(request) = transition.request().cloned() else {
                 break;
@@ -147,7 +160,19 @@ impl Engine {
                 request: request.id,
                 forget_at: request.opened_at + KEY_KEPT,
             });
-            match self.commit(transition, idempotency).await {
+            let along = Along {
+                idempotency,
+                input: input.map(str::to_owned),
+            };
+            let committed = self.commit(transition, along).await;
+            if matches!(
+                committed,
+                Err(CommitError::Conflict | CommitError::CounterFull { .. })
+            ) && let Some(request) = self.repeated(key.as_deref(), fingerprint).await?
+            {
+                return self.unchanged(request, input).await;
+            }
+            match committed {
                 Ok(()) => return Ok(request),
                 Err(CommitError::CounterFull { key }) if key.starts_with(OPENED) => {
                     let ceiling = OPENED_LIMIT;
@@ -161,16 +186,36 @@ impl Engine {
         Err(PortError::nothing_done("engine", "open a request", ErrorKind::Conflict).into())
     }
 
+    /// The request that was made with this key.
     async fn repeated(
         &self,
-        used: Idempotency,
+        key: Option<&str>,
         fingerprint: crate::digest::Digest,
-    ) -> Result<AccessRequest, EngineError> {
+    ) -> Result<Option<AccessRequest>, EngineError> {
+        let Some(key) = key else {
+            return Ok(None);
+        };
+        let used = self.parts.store.idempotency(key).await?;
+        let Some(used) = used.filter(|used| used.forget_at > self.now()) else {
+            return Ok(None);
+        };
         if used.fingerprint != fingerprint {
             return Err(Refusal::IdempotencyMismatch.into());
         }
         let request = self.load(used.request).await?;
-        Ok(request.ok_or(Refusal::UnknownRequest)?)
+        Ok(Some(request.ok_or(Refusal::UnknownRequest)?))
+    }
+
+    /// An input that changes nothing is done as well.
+    async fn unchanged(
+        &self,
+        request: AccessRequest,
+        input: Option<&str>,
+    ) -> Result<AccessRequest, EngineError> {
+        if let Some(input) = input {
+            self.parts.store.inbox_done(input).await?;
+        }
+        Ok(request)
     }
 
     async fn judge_opening(
@@ -182,14 +227,13 @@ impl Engine {
         let beneficiary_id = opening.beneficiary().clone();
         let ids = || [requester_id.clone(), beneficiary_id.clone()];
         for _ in 0..LOOK_UPS {
-            let people = self.look_up(ids()).await?;
+            let (people, readiness) = try_join(self.look_up(ids()), self.readiness()).await?;
             let beneficiary = people.known.get(&beneficiary_id);
-            let readiness = self.readiness().await?;
             // Refused here, no provider is asked anything.
             let (entitlement, ..) = opening.check(self.rules(), beneficiary, readiness)?;
             let facts = self.open_facts(entitlement, opening, beneficiary).await?;
             // People come last, so that they are the freshest.
-            let people = self.look_up(ids()).await?;
+            let (people, readiness) = try_join(self.look_up(ids()), self.readiness()).await?;
             let unknown = || Refusal::UnknownPrincipal {
                 id: requester_id.clone(),
             };
@@ -201,7 +245,7 @@ impl Engine {
             };
             let facts = OpenFacts {
                 beneficiary: people.known.get(&beneficiary_id).cloned(),
-                readiness: self.readiness().await?,
+                readiness,
                 automatic,
                 ..facts
             };
@@ -278,6 +322,18 @@ impl Engine {
         id: RequestId,
         verb: Verb,
     ) -> Result<AccessRequest, EngineError> {
+        self.handle_by(via, id, verb, None).await
+    }
+
+    /// Does to a request what an input of the inbox asks. Where this succeeds the input is done, at
+    /// the same instant: nobody who takes it over later does it again.
+    pub async fn handle_by(
+        &self,
+        via: &Principal,
+        id: RequestId,
+        verb: Verb,
+        input: Option<&str>,
+    ) -> Result<AccessRequest, EngineError> {
         let mut stale = 0;
         let mut conflicts = 0;
         while stale < LOOK_UPS && conflicts < TRIES {
@@ -298,13 +354,17 @@ impl Engine {
                 continue;
             }
             let Some(after) = transition.request().cloned() else {
-                return Ok(request);
+                return self.unchanged(request, input).await;
             };
             let transition = Transition {
                 good_for: Some(self.freshness_left(looked_up_at)),
                 ..transition
             };
-            match self.commit(transition, None).await {
+            let along = Along {
+                input: input.map(str::to_owned),
+                ..Along::default()
+            };
+            match self.commit(transition, along).await {
                 Ok(()) => return Ok(after),
                 Err(CommitError::Conflict) => conflicts += 1,
                 Err(error) => return Err(error.into()),

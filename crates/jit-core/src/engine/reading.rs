@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::people::Reading;
-use super::{Engine, EngineError, read_event};
+use super::{Engine, EngineError};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::lifecycle::{Refusal, may_ask_about};
 use crate::policy::{Right, Verdict};
@@ -42,15 +42,11 @@ impl Engine {
     /// there.
     pub async fn read(&self, via: &Principal, id: RequestId) -> Result<Reading, EngineError> {
         let by = self.caller(via).await?;
-        let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
+        let story = self.story(id).await?;
+        let (request, events) = story.ok_or(Refusal::UnknownRequest)?;
         if !self.may_read(&by.profile, &request) {
             return Err(Refusal::UnknownRequest.into());
         }
-        let events = self.parts.store.events(id).await?;
-        let events = events
-            .iter()
-            .map(read_event)
-            .collect::<Result<Vec<_>, _>>()?;
         Ok(Reading { request, events })
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Engine, EngineError, LOOK_UPS, TRIES};
+use super::{Along, Engine, EngineError, LOOK_UPS, TRIES};
 use crate::lifecycle::{
     Command, Duty, Failure, GrantAnswer, LeaseFacts, Transition, decide, owed, sends_after_lease,
 };
@@ -96,7 +96,7 @@ impl Engine {
         let Some(after) = transition.request().cloned() else {
             return Ok(None);
         };
-        match self.commit(transition, None).await {
+        match self.commit(transition, Along::default()).await {
             Ok(()) => Ok(Some(after)),
             Err(CommitError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
@@ -117,7 +117,7 @@ impl Engine {
             let Some(after) = transition.request().cloned() else {
                 return Ok(Some(request));
             };
-            match self.commit(transition, None).await {
+            match self.commit(transition, Along::default()).await {
                 Ok(()) => return Ok(Some(after)),
                 Err(CommitError::Conflict) => {}
                 Err(error) => return Err(error.into()),
@@ -272,7 +272,7 @@ impl Engine {
                 owned,
             }));
             let transition = decide(self.rules(), &request, &outcome, self.now())?;
-            match self.commit(transition, None).await {
+            match self.commit(transition, Along::default()).await {
                 Err(CommitError::Conflict) => {}
                 done => return done.map_err(EngineError::from),
             }

@@ -215,13 +215,18 @@ pub struct Query {
 /// - A read that begins after a commit returned sees it, from any process.
 /// - `due` may list a record that is no longer due; it never misses one that is. Records whose
 ///   `revoke_at` has come are listed before all else; both kinds the longest due first.
+/// - A delivery is taken by one caller alone, whoever asks at the same time.
 /// - A record of a later release ([`crate::request::ShapeError::Newer`]) is an error of kind
-///   [`super::ErrorKind::Misconfigured`] for `load`, and is left out of listings with a line in the log.
+///   [`super::ErrorKind::Misconfigured`] for `load` and `story`, and is left out of listings with a line in the log.
 /// - Events are never changed or removed.
 /// - `inbox_put` is durable when it returns; keys are kept for an hour. A new item is whose who put
 ///   it, as if taken then; one that was taken and is not done is listed again 30 s later.
 #[async_trait]
 pub trait RequestStore: Send + Sync {
+    /// The record with this id and its chain, in order, as they were at one instant.
+    async fn story(&self, id: RequestId)
+    -> Result<Option<(AccessRequest, Vec<Sealed>)>, PortError>;
+
     /// The record with this id.
     async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError>;
 
@@ -243,6 +248,17 @@ pub trait RequestStore: Send + Sync {
         &self,
         notifiers: &[String],
         now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, PortError>;
+
+    /// Takes deliveries of this notifier that are due and not taken, the longest due first, at most
+    /// `limit`: until then they are left to the caller. Each counts one more attempt and one more
+    /// version; they are given as they are stored now.
+    async fn deliveries_take(
+        &self,
+        notifier: &str,
+        now: Timestamp,
+        until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Delivery>, PortError>;
 

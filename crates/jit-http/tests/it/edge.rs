@@ -344,6 +344,8 @@ impl RequestStore for Away {
     async fn commit(&self, _: Commit) -> Result<(), CommitError> { Err(self.away().await.into()) }
     async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<Due>, PortError> { Err(self.away().await) }
     async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> { Err(self.away().await) }
+    async fn story(&self, _: RequestId) -> Result<Option<(AccessRequest, Vec<Sealed>)>, PortError> { Err(self.away().await) }
+    async fn deliveries_take(&self, _: &str, _: Timestamp, _: Timestamp, _: usize) -> Result<Vec<Delivery>, PortError> { Err(self.away().await) }
     async fn deliveries_due(&self, _: &[String], _: Timestamp, _: usize) -> Result<Vec<Delivery>, PortError> { Err(self.away().await) }
     async fn deliveries(&self, _: RequestId) -> Result<Vec<Delivery>, PortError> { Err(self.away().await) }
     async fn delivery_update(&self, _: Delivery) -> Result<(), CommitError> { Err(self.away().await.into()) }

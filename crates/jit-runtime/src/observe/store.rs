@@ -203,6 +203,13 @@ impl RequestStore for MeteredStore {
         Ok(items)
     }
 
+    async fn story(
+        &self,
+        id: RequestId,
+    ) -> Result<Option<(AccessRequest, Vec<Sealed>)>, PortError> {
+        self.inner.story(id).await
+    }
+
     async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
         self.inner.load(id).await
     }
@@ -222,6 +229,18 @@ impl RequestStore for MeteredStore {
         limit: usize,
     ) -> Result<Vec<Delivery>, PortError> {
         self.inner.deliveries_due(notifiers, now, limit).await
+    }
+
+    async fn deliveries_take(
+        &self,
+        notifier: &str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, PortError> {
+        self.inner
+            .deliveries_take(notifier, now, until, limit)
+            .await
     }
 
     async fn deliveries(&self, request: RequestId) -> Result<Vec<Delivery>, PortError> {

@@ -8,7 +8,7 @@ use jit_core::principal::{Principal, PrincipalId};
 use jit_core::request::{AccessRequest, Reason};
 use serde_json::{Value, json};
 
-use super::{Desk, Trouble, usage};
+use super::{Desk, Marked, Trouble, Turn, usage};
 use crate::input::{Asked, Input, Said};
 use crate::people::ChannelId;
 use crate::surface::{Choice, Form, Reply, outcome_view, refusal_view, reply, request_form};
@@ -110,8 +110,11 @@ impl Desk {
         via: &Principal,
         view: &str,
         asked: &Asked,
-    ) -> Result<(), Trouble> {
-        let opened = self.open_request(via, view, asked).await;
+        turn: Turn<'_>,
+    ) -> Result<Marked, Trouble> {
+        let opened = self.open_request(via, view, asked, turn.key).await;
+        // What follows waits for Slack alone.
+        drop(turn.room);
         let message = match &opened {
             Ok(request) => outcome_view(request, self.card_channel(request)),
             Err(Trouble::Say(said, about)) => refusal_view(&reply(said, *about)),
@@ -125,11 +128,15 @@ impl Desk {
         let body = json!({"view_id": view, "view": message});
         let shown = self.notifier.web.post("views.update", &body).await;
         match (opened, shown) {
-            (_, Ok(_)) => Ok(()),
+            (Ok(_), Ok(_)) => Ok(Marked::Already),
+            (Err(_), Ok(_)) => Ok(Marked::NotYet),
             // Who closed the window knows that it was sent.
-            (Ok(_), Err(error)) if error.code() == Some("not_found") => Ok(()),
+            (Ok(_), Err(error)) if error.code() == Some("not_found") => Ok(Marked::Already),
             // To whoever still has it open it would look as if nothing came of it.
-            (Ok(request), Err(_)) => self.show(input, &request).await,
+            (Ok(request), Err(_)) => {
+                self.show(input, &request).await?;
+                Ok(Marked::Already)
+            }
             // The window was closed; a refusal must reach them all the same.
             (Err(trouble), Err(_)) => {
                 let said = match trouble {
@@ -137,7 +144,7 @@ impl Desk {
                     Trouble::Failed(_) | Trouble::Panicked => Reply::Failed,
                 };
                 self.answer(input, &said, None).await;
-                Ok(())
+                Ok(Marked::NotYet)
             }
         }
     }
@@ -155,6 +162,7 @@ impl Desk {
         via: &Principal,
         view: &str,
         asked: &Asked,
+        key: &str,
     ) -> Result<AccessRequest, Trouble> {
         let entitlement = asked.entitlement.as_deref().unwrap_or_default();
         let wrong = |error: jit_core::principal::BadName| {
@@ -169,7 +177,7 @@ impl Desk {
             // A form is sent once; Slack may send it twice.
             idempotency_key: format!("slack/{view}").parse().ok(),
         };
-        Ok(self.engine.open(via, new).await?)
+        Ok(self.engine.open_by(via, new, Some(key)).await?)
     }
 }
 

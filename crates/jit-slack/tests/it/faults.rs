@@ -69,6 +69,35 @@ async fn a_post_that_fails_is_made_up_for_and_makes_at_most_one_card_more() {
     }
 }
 
+/// Whoever is killed between the two tells nobody, and whoever takes over must not do it again.
+#[tokio::test]
+async fn what_an_input_asked_for_and_that_it_is_done_are_one_step() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    assert!(ana.slash("/jit", "").in_channel("C0SEC").await.acked());
+    let form = ana.modal().await;
+    form.pick("target", "memory/admins").await;
+    let chosen = |view: &serde_json::Value| view.to_string().contains("\"policy\"");
+    let form = ana.modal_where(chosen).await;
+    form.fill("reason", "the checkout is down");
+    world.worked_through().await;
+    // What became of it cannot be told for ten seconds.
+    let faults = world.slack.faults();
+    faults.fail("views.update", Fault::Silence, Times::Always);
+    form.submit().await;
+    let card = world.card("U0BOB", "Approve").await;
+    assert_eq!(world.store.inputs_left(), 0, "asked, and the input is done");
+
+    let bob = world.slack.user("U0BOB");
+    assert!(bob.click(&card, "jit_approve").await.acked());
+    world.request(Status::Active).await;
+    assert_eq!(
+        world.store.inputs_left(),
+        0,
+        "approved, and the input is done"
+    );
+}
+
 #[tokio::test]
 async fn a_card_catches_up_after_updates_that_failed() {
     // A page that some proxy puts in the place of Slack's answer is a failure as well.

@@ -281,6 +281,9 @@ async fn events_are_read_in_order_and_never_rewritten(Handles { one, other }: Ha
     }
     let events = answered("events", other.events(record.id).await);
     assert_eq!(events.len(), 13, "every event is kept");
+    let story = answered("story", other.story(record.id).await);
+    let whole = (record.clone(), events.clone());
+    assert_eq!(story, Some(whole), "a story is the record and its chain");
     let head = verify_request(&record, &events);
     assert_eq!(
         head,
@@ -305,6 +308,8 @@ async fn events_are_read_in_order_and_never_rewritten(Handles { one, other }: Ha
     assert_eq!(after, events, "an event is never rewritten");
     let none = answered("events", other.events(sample::id(9)).await);
     assert!(none.is_empty(), "a chain that was never written is empty");
+    let none = answered("story", other.story(sample::id(9)).await);
+    assert_eq!(none, None, "there is no story of no record");
 }
 
 async fn the_system_chain_is_written_on_its_head(Handles { one, other }: Handles) {

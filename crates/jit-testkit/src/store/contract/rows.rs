@@ -18,6 +18,7 @@ pub(super) async fn all<F: AsyncFn() -> Handles>(make: &F) {
     a_small_row_changes_only_from_the_value_that_was_seen(make().await).await;
     a_delivery_is_made_by_its_first_touch_and_due_after_each(make().await).await;
     due_deliveries_are_those_of_the_notifier_longest_due_first(make().await).await;
+    what_one_takes_is_not_taken_by_another(make().await).await;
     a_touch_and_an_update_of_a_delivery_do_not_lose_each_other(make().await).await;
 }
 
@@ -393,6 +394,56 @@ async fn due_deliveries_are_those_of_the_notifier_longest_due_first(
     assert_eq!(about(7).await, [], "about none");
     assert_eq!(due(&[], 9).await, ids(&[]), "of no notifier");
     assert_eq!(due(&["pager"], 9).await, ids(&[]), "of an unknown notifier");
+}
+
+async fn what_one_takes_is_not_taken_by_another(Handles { one, other }: Handles) {
+    for (number, notifier, secs) in [(1, "slack", 10), (2, "slack", 5), (3, "csv", 1)] {
+        let key = delivery_key(sample::id(number), notifier);
+        touch(&*one, &[key], secs).await;
+    }
+    let take = async |store: &dyn RequestStore, now, limit| {
+        let (now, until) = (sample::at(now), sample::at(now + 30));
+        let taken = store.deliveries_take("slack", now, until, limit).await;
+        answered("deliveries_take", taken)
+    };
+    assert_eq!(take(&*one, 4, 9).await, [], "nothing is due yet");
+    let first = take(&*one, 20, 1).await;
+    let wanted = Delivery {
+        key: delivery_key(sample::id(2), "slack"),
+        version: 1,
+        message: None,
+        shown_seq: 0,
+        attempts: 1,
+        deliver_at: Some(sample::at(5)),
+        taken_until: Some(sample::at(50)),
+    };
+    assert_eq!(first, [wanted], "the longest due, as it is stored now");
+    let about = other.deliveries(sample::id(2)).await;
+    assert_eq!(answered("deliveries", about), first, "as it was given");
+    let rest = take(&*other, 21, 9).await;
+    let ids: Vec<RequestId> = rest.iter().map(|it| it.key.request).collect();
+    assert_eq!(ids, [sample::id(1)], "what is taken is not taken again");
+    assert_eq!(take(&*one, 49, 9).await, [], "nor is it due");
+    let again = take(&*other, 50, 9).await;
+    let attempts: Vec<u32> = again.iter().map(|it| it.attempts).collect();
+    assert_eq!(attempts, [2], "one that was not marked is taken again");
+
+    let marked = Delivery {
+        version: 2,
+        deliver_at: None,
+        taken_until: None,
+        ..rest.into_iter().next().expect("one was taken")
+    };
+    written("the mark of its taker", other.delivery_update(marked).await);
+    let late = first.into_iter().next().map(|taken| Delivery {
+        version: taken.version + 1,
+        ..taken
+    });
+    let late = late.expect("one was taken");
+    refused(
+        "the mark of who took it before",
+        one.delivery_update(late).await,
+    );
 }
 
 async fn a_touch_and_an_update_of_a_delivery_do_not_lose_each_other(
