@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use jit_core::catalog::ProviderName;
-use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay, TAKEN_FOR};
+use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay};
 use jit_core::ports::{Delivery, Due, PortError, Random, Urgency};
 use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
@@ -48,8 +48,8 @@ const BATCH: usize = 200;
 const LONGEST_LOOK: usize = 50_000;
 /// How long a pass tells people of what it did.
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(30);
-/// How long a message may take: a second less than it is ours.
-const SENT_WITHIN: Duration = Duration::from_secs(TAKEN_FOR.as_secs() - 1);
+/// The time that is left for marking a message that was sent.
+const TO_MARK: Duration = Duration::from_secs(5);
 /// How many messages of one notifier are sent at once.
 const ANNOUNCEMENTS: usize = 50;
 
@@ -397,15 +397,28 @@ async fn announce_for_ever(engine: Arc<Engine>, nudge: Nudge, tick: Duration) {
 async fn announce_through(engine: &Engine, notifier: &'static str, mut looks: Looks) {
     let mut under_way = FuturesUnordered::new();
     loop {
+        let mut again = false;
         let room = ANNOUNCEMENTS - under_way.len();
-        let taken = engine.take_announcements(notifier, room).await;
-        let mut failed = false;
+        let take = engine.take_announcements(notifier, room);
+        tokio::pin!(take);
+        let taken = loop {
+            tokio::select! {
+                biased;
+                taken = &mut take => break taken,
+                Some(more) = under_way.next(), if !under_way.is_empty() => {
+                    again |= more == MoreToSay::Yes;
+                }
+            }
+        };
+        let failed = taken.is_err();
         let taken = taken.unwrap_or_else(|error| {
             tracing::error!(notifier, error = %error.chain(), "nothing can be announced");
-            failed = true;
             Vec::new()
         });
-        under_way.extend(taken.into_iter().map(|taken| within(engine, taken)));
+        under_way.extend(taken.into_iter().map(|taken| {
+            let time = tokio::time::sleep(time_for(engine, &taken));
+            engine.announce(taken, time)
+        }));
         let next = async {
             match failed {
                 // At once it would fail again.
@@ -414,30 +427,24 @@ async fn announce_through(engine: &Engine, notifier: &'static str, mut looks: Lo
             }
         };
         tokio::pin!(next);
-        loop {
+        while failed || !again {
             let is_full = under_way.len() == ANNOUNCEMENTS;
             tokio::select! {
                 biased;
                 () = &mut next, if !is_full => break,
                 Some(more) = under_way.next(), if !under_way.is_empty() => {
                     // What did not fit may be due.
-                    if (is_full || more == MoreToSay::Yes) && !failed {
-                        break;
-                    }
+                    again |= is_full || more == MoreToSay::Yes;
                 }
             }
         }
     }
 }
 
-/// Sends what was taken, as long as it is ours. What is given up is due again by itself.
-async fn within(engine: &Engine, taken: Delivery) -> MoreToSay {
-    let request = taken.key.request;
-    let sent = tokio::time::timeout(SENT_WITHIN, engine.announce(taken)).await;
-    sent.unwrap_or_else(|_| {
-        tracing::warn!(request.id = %request, "a message was not sent in time and will be tried again");
-        MoreToSay::No
-    })
+/// How long sending this may take: it is over before somebody else takes it.
+fn time_for(engine: &Engine, taken: &Delivery) -> Duration {
+    let until = taken.taken_until.unwrap_or_default();
+    until.since(engine.now()).saturating_sub(TO_MARK)
 }
 
 async fn checkpoint(engine: &Engine) {

@@ -9,10 +9,11 @@ mod reading;
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use jit_core::Timestamp;
 use jit_core::engine::{Engine, EngineError, Verb};
 use jit_core::ports::{Inbox, InboxItem, PortError};
 use jit_core::principal::{Door, Principal};
@@ -30,7 +31,7 @@ use crate::surface::{Reply, deny_form, sending_view, shorten_form};
 /// An input that was not worked on by then is not applied any more (house rule: who clicks again
 /// must not be answered twice).
 const TOO_OLD: Duration = Duration::from_secs(120);
-/// Inputs worked on at once. More of them would not be done sooner, and those who wait for an
+/// Commands carried out at once. More of them would not be done sooner, and those who wait for an
 /// acknowledgement would wait behind them.
 const AT_ONCE: usize = 32;
 /// Inputs taken over at once from whoever left them.
@@ -47,10 +48,11 @@ pub(crate) enum Ack {
     None,
 }
 
-/// An input that is worked on: its key in the inbox, and the right to work.
-struct Turn<'a> {
+/// By what the inbox knows an input, and when it came.
+#[derive(Debug, Clone, Copy)]
+struct Origin<'a> {
     key: &'a str,
-    room: SemaphorePermit<'a>,
+    received_at: Timestamp,
 }
 
 /// Whether an input is marked as done.
@@ -65,7 +67,9 @@ enum Marked {
 pub(crate) struct Desk {
     engine: Arc<Engine>,
     notifier: Arc<SlackNotifier>,
-    room: Arc<Semaphore>,
+    room: Semaphore,
+    /// The keys of the inputs that this process works on.
+    under_way: Mutex<HashSet<String>>,
     hinted: Mutex<HashSet<(UserId, String)>>,
 }
 
@@ -116,7 +120,8 @@ impl Desk {
         Self {
             engine,
             notifier,
-            room: Arc::new(Semaphore::new(AT_ONCE)),
+            room: Semaphore::new(AT_ONCE),
+            under_way: Mutex::default(),
             hinted: Mutex::default(),
         }
     }
@@ -167,7 +172,7 @@ impl Desk {
         match self.engine.store().inbox_put(&key, &text, now).await {
             Ok(Inbox::New) => {
                 let desk = Arc::clone(self);
-                tokio::spawn(async move { desk.work_on(&key, input).await });
+                tokio::spawn(async move { desk.work_on(&key, now, input).await });
                 ack
             }
             // Slack sent it again; whoever took it first works on it.
@@ -190,6 +195,10 @@ impl Desk {
             received_at,
         } in left
         {
+            // It takes long, and it is not left.
+            if self.works_on().contains(&key) {
+                continue;
+            }
             let Ok(input) = serde_json::from_str::<Input>(&input) else {
                 // Another release wrote it, or it is not ours.
                 continue;
@@ -198,19 +207,29 @@ impl Desk {
                 self.answer(&input, &Reply::TooOld, None).await;
                 self.done(&key).await;
             } else {
-                self.work_on(&key, input).await;
+                self.work_on(&key, received_at, input).await;
             }
         }
         Ok(found)
     }
 
-    async fn work_on(&self, key: &str, input: Input) {
-        let Ok(room) = self.room.acquire().await else {
-            return;
-        };
+    fn works_on(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn work_on(&self, key: &str, received_at: Timestamp, input: Input) {
+        self.works_on().insert(key.to_owned());
+        self.work_and_answer(Origin { key, received_at }, input)
+            .await;
+        self.works_on().remove(key);
+    }
+
+    async fn work_and_answer(&self, origin: Origin<'_>, input: Input) {
         // An input that makes us panic is answered and done with like any other: left in the inbox
         // it would be taken over again, with whoever takes over.
-        let work = self.work(&input, Turn { key, room });
+        let work = self.work(&input, origin);
         let worked = AssertUnwindSafe(work).catch_unwind().await;
         match worked.unwrap_or(Err(Trouble::Panicked)) {
             Ok(Marked::Already) => return,
@@ -230,7 +249,7 @@ impl Desk {
                     .await;
             }
         }
-        self.done(key).await;
+        self.done(origin.key).await;
     }
 
     async fn done(&self, key: &str) {
@@ -261,7 +280,7 @@ impl Desk {
         })
     }
 
-    async fn work(&self, input: &Input, turn: Turn<'_>) -> Result<Marked, Trouble> {
+    async fn work(&self, input: &Input, origin: Origin<'_>) -> Result<Marked, Trouble> {
         match &input.said {
             Said::Home => {
                 self.show_home(input).await?;
@@ -273,12 +292,12 @@ impl Desk {
                 message,
                 name,
             } => {
-                self.reacted(input, channel, message, name).await?;
-                Ok(Marked::NotYet)
+                let to = (channel, message.as_str());
+                self.reacted(input, to, name, origin).await
             }
             said => {
                 let via = self.via(input).await?;
-                let worked = self.work_as(&via, input, said, turn).await;
+                let worked = self.work_as(&via, input, said, origin).await;
                 // What came of it is said whether the home can be drawn anew or not.
                 if input.at_home && self.show_home(input).await.is_err() {
                     tracing::warn!("a home could not be drawn anew");
@@ -293,9 +312,9 @@ impl Desk {
         via: &Principal,
         input: &Input,
         said: &Said,
-        turn: Turn<'_>,
+        origin: Origin<'_>,
     ) -> Result<Marked, Trouble> {
-        let say = async |about, verb| self.say(via, about, verb, turn.key).await;
+        let say = async |about: &About, verb| self.carry_out(via, about.id, verb, origin).await;
         match said {
             Said::OpenForm { asked } => self.open_form(input, via, asked).await,
             Said::Chosen { view, hash, asked } => self.redraw_form(via, view, hash, asked).await,
@@ -310,7 +329,7 @@ impl Desk {
                 };
                 self.open_form(input, via, &asked).await
             }
-            Said::Ask { view, asked } => return self.ask(input, via, view, asked, turn).await,
+            Said::Ask { view, asked } => return self.ask(input, via, view, asked, origin).await,
             Said::Approve { about } => {
                 let verb = Verb::Approve {
                     ttl: None,
@@ -347,24 +366,34 @@ impl Desk {
                 let request = self.engine.read(via, about.id).await?.request;
                 self.show(input, &request).await
             }
-            Said::Typed { typed } => self.typed(input, via, typed).await,
+            Said::Typed { typed } => return self.typed(input, via, typed, origin).await,
             // Worked on without knowing who it is.
             Said::Reaction { .. } | Said::Home => Ok(()),
         }?;
         Ok(Marked::NotYet)
     }
 
-    async fn say(
+    async fn carry_out(
         &self,
         via: &Principal,
-        about: &About,
+        id: RequestId,
         verb: Verb,
-        key: &str,
+        origin: Origin<'_>,
     ) -> Result<Marked, Trouble> {
-        self.engine
-            .handle_by(via, about.id, verb, Some(key))
-            .await?;
+        let _room = self.turn(origin).await?;
+        let said = self.engine.handle_by(via, id, verb, Some(origin.key));
+        said.await?;
         Ok(Marked::Already)
+    }
+
+    /// Waits for the turn of a command. One that waited too long is not carried out any more: its
+    /// person may have given it again.
+    async fn turn(&self, origin: Origin<'_>) -> Result<Option<SemaphorePermit<'_>>, Trouble> {
+        let room = self.room.acquire().await.ok();
+        if self.engine.now().since(origin.received_at) > TOO_OLD {
+            return Err(Trouble::Say(Reply::TooOld, None));
+        }
+        Ok(room)
     }
 }
 

@@ -42,8 +42,14 @@ use writer::Writer;
 
 pub use error::OpenError;
 
-/// The most calls that wait at once, writes and reads each; further ones wait for a place.
+/// The most calls that wait at once, inputs, other writes and reads each; further ones wait for a place.
 const CALLS_LIMIT: usize = 1_024;
+
+/// Reads that go before the others.
+const URGENT: [&str; 3] = [LOAD, SLOT, DUE];
+const LOAD: &str = "load";
+const SLOT: &str = "read a slot";
+const DUE: &str = "list what is due";
 
 /// How long a store waits.
 #[derive(Debug, Clone)]
@@ -72,6 +78,7 @@ impl Default for Options {
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
+    urgent_writes: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     reads: Arc<Semaphore>,
 }
@@ -102,6 +109,7 @@ impl SqliteStore {
         };
         Ok(Self {
             shared: Arc::new(shared),
+            urgent_writes: Arc::new(Semaphore::new(CALLS_LIMIT)),
             writes: Arc::new(Semaphore::new(CALLS_LIMIT)),
             reads: Arc::new(Semaphore::new(CALLS_LIMIT)),
         })
@@ -144,7 +152,11 @@ impl SqliteStore {
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     {
-        let place = self.place(&self.writes).await?;
+        let places = match haste {
+            Haste::Urgent => &self.urgent_writes,
+            Haste::Usual => &self.writes,
+        };
+        let place = self.place(places).await?;
         let ticket = self.shared.writer.hand_in(haste, move |connection| {
             let outcome = work(connection);
             drop(place);
@@ -153,15 +165,20 @@ impl SqliteStore {
         ticket.wait(self.shared.options.call_limit).await
     }
 
+    /// Reads; what a revoke asks for goes before the rest.
     async fn read<T, R>(&self, operation: &'static str, work: R) -> Result<T, PortError>
     where
         T: Send + 'static,
         R: FnOnce(&Connection, &LeftOut) -> Result<T, Cause> + Send + 'static,
     {
         let failed = |cause| port_error(operation, Effect::None, cause);
+        let haste = match URGENT.contains(&operation) {
+            true => Haste::Urgent,
+            false => Haste::Usual,
+        };
         let place = self.place(&self.reads).await.map_err(failed)?;
         let left_out = Arc::clone(&self.shared.left_out);
-        let answer = self.shared.reader.hand_in(move |connection| {
+        let answer = self.shared.reader.hand_in(haste, move |connection| {
             let answer = work(connection, &left_out);
             drop(place);
             answer
@@ -239,18 +256,18 @@ impl RequestStore for SqliteStore {
         id: RequestId,
     ) -> Result<Option<(AccessRequest, Vec<Sealed>)>, PortError> {
         let work = move |connection: &Connection, _: &LeftOut| read::story(connection, id);
-        self.read("load", work).await
+        self.read(LOAD, work).await
     }
 
     async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
         let work = move |connection: &Connection, _: &LeftOut| read::load(connection, id);
-        self.read("load", work).await
+        self.read(LOAD, work).await
     }
 
     async fn slot(&self, key: &SlotKey) -> Result<Option<Slot>, PortError> {
         let key = key.clone();
         let work = move |connection: &Connection, _: &LeftOut| read::slot(connection, &key);
-        self.read("read a slot", work).await
+        self.read(SLOT, work).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
@@ -273,7 +290,7 @@ impl RequestStore for SqliteStore {
         let work = move |connection: &Connection, left_out: &LeftOut| {
             read::due(connection, left_out, now, limit)
         };
-        self.read("list what is due", work).await
+        self.read(DUE, work).await
     }
 
     async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> {
@@ -301,7 +318,12 @@ impl RequestStore for SqliteStore {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Delivery>, PortError> {
-        let notifier = notifier.to_owned();
+        // Most looks find nothing, and need no lock of a writer for that.
+        let notifiers = [notifier.to_owned()];
+        if self.deliveries_due(&notifiers, now, 1).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let [notifier] = notifiers;
         let work = move |connection: &Connection| {
             rows::deliveries_take(connection, &notifier, now, until, limit)
         };

@@ -16,6 +16,8 @@ pub(crate) enum Haste {
 /// Jobs in the order in which they came, the urgent ones apart. It needs no ceiling of its own: the
 /// store lets in only so many calls.
 pub(crate) struct Queue<J> {
+    /// How many threads share the jobs.
+    threads: usize,
     waiting: Mutex<Waiting<J>>,
     arrived: Condvar,
 }
@@ -30,9 +32,10 @@ struct Waiting<J> {
     closed: bool,
 }
 
-impl<J> Default for Queue<J> {
-    fn default() -> Self {
+impl<J> Queue<J> {
+    pub(crate) fn shared_by(threads: usize) -> Self {
         Self {
+            threads,
             waiting: Mutex::new(Waiting {
                 urgent: VecDeque::new(),
                 jobs: VecDeque::new(),
@@ -43,15 +46,7 @@ impl<J> Default for Queue<J> {
             arrived: Condvar::new(),
         }
     }
-}
 
-impl<J> fmt::Debug for Queue<J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").finish_non_exhaustive()
-    }
-}
-
-impl<J> Queue<J> {
     fn lock(&self) -> MutexGuard<'_, Waiting<J>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,9 +89,16 @@ impl<J> Queue<J> {
             true => &mut waiting.urgent,
             false => &mut waiting.jobs,
         };
-        let count = line.len().min(limit);
+        // The other threads have their part of what waits.
+        let count = line.len().div_ceil(self.threads).min(limit);
         let jobs: Vec<J> = line.drain(..count).collect();
         (!jobs.is_empty()).then_some(jobs)
+    }
+}
+
+impl<J> fmt::Debug for Queue<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
     }
 }
 
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn urgent_jobs_go_first_and_take_turns_with_the_others() {
-        let queue = Queue::default();
+        let queue = Queue::shared_by(1);
         for number in 0..3 {
             queue.push(Haste::Usual, ("usual", number));
         }
@@ -124,8 +126,19 @@ mod tests {
     }
 
     #[test]
+    fn threads_share_what_waits() {
+        let queue = Queue::shared_by(2);
+        for number in 0..5 {
+            queue.push(Haste::Usual, number);
+        }
+        assert_eq!(queue.next(9).unwrap(), [0, 1, 2]);
+        assert_eq!(queue.next(9).unwrap(), [3]);
+        assert_eq!(queue.next(9).unwrap(), [4]);
+    }
+
+    #[test]
     fn what_was_handed_in_before_the_end_is_still_given() {
-        let queue = Queue::default();
+        let queue = Queue::shared_by(1);
         queue.push(Haste::Usual, 1);
         queue.close();
         assert_eq!(queue.next(9), Some(vec![1]));
@@ -134,10 +147,12 @@ mod tests {
 
     #[test]
     fn a_thread_that_sleeps_is_woken() {
-        let queue = Queue::default();
+        let queue = Queue::shared_by(1);
         std::thread::scope(|threads| {
             let waits = threads.spawn(|| queue.next(1));
-            // Whether it sleeps by now or not.
+            while queue.lock().idle == 0 {
+                std::thread::yield_now();
+            }
             queue.push(Haste::Usual, 7);
             assert_eq!(waits.join().unwrap(), Some(vec![7]));
         });

@@ -32,7 +32,7 @@ impl Reader {
     /// Starts the threads; they end when this is dropped.
     pub(crate) fn start(path: PathBuf, busy_timeout: Duration) -> std::io::Result<Self> {
         let reader = Self {
-            queue: Arc::new(Queue::default()),
+            queue: Arc::new(Queue::shared_by(THREADS)),
         };
         for _ in 0..THREADS {
             let (queue, path) = (Arc::clone(&reader.queue), path.clone());
@@ -46,7 +46,7 @@ impl Reader {
     }
 
     /// Hands this in; the answer comes through what is given back, unless its thread panics.
-    pub(crate) fn hand_in<T, R>(&self, work: R) -> oneshot::Receiver<Result<T, Cause>>
+    pub(crate) fn hand_in<T, R>(&self, haste: Haste, work: R) -> oneshot::Receiver<Result<T, Cause>>
     where
         T: Send + 'static,
         R: FnOnce(&Connection) -> Result<T, Cause> + Send + 'static,
@@ -62,7 +62,7 @@ impl Reader {
             let _gone = reply.send(read);
             sound
         });
-        self.queue.push(Haste::Usual, look);
+        self.queue.push(haste, look);
         answer
     }
 }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     async fn number(reader: &Reader, sql: &'static str) -> Result<i64, Cause> {
-        let answer = reader.hand_in(move |connection| {
+        let answer = reader.hand_in(Haste::Usual, move |connection| {
             let number = connection.query_row(sql, [], |row| row.get(0))?;
             Ok(number)
         });
@@ -138,7 +138,9 @@ mod tests {
         let (path, _writer) = schema::open(&path, Duration::from_secs(5)).unwrap();
         let reader = Reader::start(path, Duration::from_secs(5)).unwrap();
         for _ in 0..10 {
-            let panics = reader.hand_in(|_| -> Result<(), Cause> { panic!("a look that panics") });
+            let panics = reader.hand_in(Haste::Usual, |_| -> Result<(), Cause> {
+                panic!("a look that panics")
+            });
             let (fails, answers) = tokio::join!(
                 number(&reader, "SELECT no_such_column FROM slot"),
                 number(&reader, "SELECT count(*) FROM slot"),

@@ -28,7 +28,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Starts the thread; it ends when this is dropped and everything handed in is done.
     pub(crate) fn start(connection: Connection) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::shared_by(1));
         let of_thread = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("jit-sqlite-writer".to_owned())

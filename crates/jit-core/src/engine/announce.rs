@@ -1,16 +1,20 @@
 //! Telling people and systems, after the fact and never in the way: deliveries that are due are
 //! taken, announced and marked. Paging is one of the notifiers, so that it is as durable as they.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all, pending, select};
 
-use super::{Engine, TRIES};
+use super::{Engine, TRIES, read_event};
 use crate::audit::Fact;
-use crate::ports::{Alarm, Announcement, CommitError, Delivery, Notifier, Pager, PortError, Told};
+use crate::ports::{
+    Alarm, Announcement, CommitError, Delivery, ErrorKind, Notifier, Pager, PortError, Told,
+};
 use crate::request::{AccessRequest, Stuck};
+use crate::time::Timestamp;
 
 /// The notifier name of pages.
 pub const PAGER: &str = "pager";
@@ -18,9 +22,8 @@ pub const PAGER: &str = "pager";
 /// The longest pause after a failure that trying again may mend.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A delivery that was taken is due again after this long, unless it was marked. Whoever sends it
-/// gives up by then, so that it is not sent twice at once.
-pub const TAKEN_FOR: Duration = Duration::from_secs(30);
+/// A delivery that was taken is due again after this long, unless it was marked.
+const TAKEN_FOR: Duration = Duration::from_secs(30);
 
 /// Whether there were news of what was just told while it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,11 +110,15 @@ impl Engine {
     pub async fn announce_through(&self, name: &str, limit: usize) -> Result<usize, PortError> {
         let taken = self.take_announcements(name, limit).await?;
         let found = taken.len();
-        join_all(taken.into_iter().map(|taken| self.announce(taken))).await;
+        let announcing = taken
+            .into_iter()
+            .map(|taken| self.announce(taken, pending()));
+        join_all(announcing).await;
         Ok(found)
     }
 
-    /// Takes what is due for this notifier, at most `limit`: for [`TAKEN_FOR`] nobody else sends it.
+    /// Takes what is due for this notifier, at most `limit`: until what each says
+    /// (`taken_until`) nobody else sends it.
     pub async fn take_announcements(
         &self,
         name: &str,
@@ -124,11 +131,11 @@ impl Engine {
             .await
     }
 
-    /// Sends what was taken; a failure is put off. Says whether more is to be sent there at once,
-    /// which happened meanwhile.
-    pub async fn announce(&self, taken: Delivery) -> MoreToSay {
+    /// Sends what was taken, until the time is up; a failure is put off. Says whether more is to be
+    /// sent there at once, which happened meanwhile.
+    pub async fn announce(&self, taken: Delivery, time: impl Future<Output = ()>) -> MoreToSay {
         let key = taken.key.clone();
-        let announced = self.send(taken).await;
+        let announced = self.send(taken, time).await;
         announced.unwrap_or_else(|error| {
             tracing::warn!(
                 request.id = %key.request, notifier = key.notifier, error = %error.chain(),
@@ -138,24 +145,35 @@ impl Engine {
         })
     }
 
-    async fn send(&self, taken: Delivery) -> Result<MoreToSay, PortError> {
+    async fn send(
+        &self,
+        taken: Delivery,
+        time: impl Future<Output = ()>,
+    ) -> Result<MoreToSay, PortError> {
         let wanted = taken.key.notifier.as_str();
         let mut notifiers = self.parts.notifiers.iter();
         let Some(notifier) = notifiers.find(|notifier| notifier.name() == wanted) else {
             return Ok(MoreToSay::No);
         };
-        let Some((request, mut news)) = self.story(taken.key.request).await? else {
+        let Some((request, events)) = self.story(taken.key.request).await? else {
             return Ok(MoreToSay::No);
         };
-        let shown_seq = news.last().map_or(taken.shown_seq, |event| event.seq);
-        news.retain(|event| event.seq > taken.shown_seq);
-        let said = notifier
-            .announce(Announcement {
-                delivery: &taken,
-                request: &request,
-                news: &news,
-            })
-            .await;
+        let fresh = events.iter().filter(|sealed| sealed.seq > taken.shown_seq);
+        let news = fresh.map(read_event).collect::<Result<Vec<_>, _>>()?;
+        let shown_seq = events.last().map_or(taken.shown_seq, |sealed| sealed.seq);
+        let saying = notifier.announce(Announcement {
+            delivery: &taken,
+            request: &request,
+            news: &news,
+        });
+        let said = match select(saying, pin!(time)).await {
+            Either::Left((said, _)) => said,
+            Either::Right(_) => {
+                let kind = ErrorKind::Unavailable;
+                Err(PortError::maybe_done("engine", "announce in time", kind))
+            }
+        };
+        let held = taken.taken_until;
         let version = taken.version + 1;
         match said {
             Ok(Told { message, again_at }) => {
@@ -168,7 +186,7 @@ impl Engine {
                     taken_until: None,
                     ..taken
                 };
-                self.mark(told).await
+                self.mark(told, held).await
             }
             Err(error) => {
                 // What trying again does not mend is tried all the same, in case somebody does.
@@ -183,7 +201,7 @@ impl Engine {
                     taken_until: None,
                     ..taken
                 };
-                self.mark(failed).await?;
+                self.mark(failed, held).await?;
                 Err(error)
             }
         }
@@ -191,7 +209,7 @@ impl Engine {
 
     /// Marks how far the message is. Where the record changed meanwhile the row is due for that and
     /// stays so, but it keeps what was told and where: else that would be told twice.
-    async fn mark(&self, told: Delivery) -> Result<MoreToSay, PortError> {
+    async fn mark(&self, told: Delivery, held: Option<Timestamp>) -> Result<MoreToSay, PortError> {
         let mut mark = told.clone();
         let mut more = MoreToSay::No;
         for _ in 0..TRIES {
@@ -207,6 +225,8 @@ impl Engine {
                 version: row.version + 1,
                 deliver_at: row.deliver_at,
                 shown_seq: row.shown_seq.max(told.shown_seq),
+                // Who took it after us has it still.
+                taken_until: row.taken_until.filter(|_| row.taken_until != held),
                 ..told.clone()
             };
         }

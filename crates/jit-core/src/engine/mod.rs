@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join;
 
-pub use announce::{MoreToSay, PAGER, TAKEN_FOR};
+pub use announce::{MoreToSay, PAGER};
 pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
 pub use tend::LEFT_ALONE;
@@ -314,26 +314,26 @@ impl Engine {
     async fn story(
         &self,
         id: RequestId,
-    ) -> Result<Option<(AccessRequest, Vec<AuditEvent>)>, PortError> {
-        let Some((request, events)) = self.parts.store.story(id).await? else {
-            return Ok(None);
-        };
-        self.observe(request.updated_at);
-        let events = events.iter().map(read_event).collect::<Result<_, _>>()?;
-        Ok(Some((request, events)))
+    ) -> Result<Option<(AccessRequest, Vec<Sealed>)>, PortError> {
+        let story = self.parts.store.story(id).await?;
+        if let Some((request, _)) = &story {
+            self.observe(request.updated_at);
+        }
+        Ok(story)
     }
 
     /// Records that are due now, the longest due first and revokes before all else.
     pub async fn due(&self, limit: usize) -> Result<Vec<Due>, PortError> {
         let (store, now) = (&self.parts.store, self.now());
         let (newest, due) = try_join(store.newest_commit(), store.due(now, limit)).await?;
-        match newest {
-            // A clock that is far behind finds nothing due, and so would never learn that it is.
-            Some(at) if at > now => {
-                self.observe(at);
-                store.due(self.now(), limit).await
-            }
-            Some(_) | None => Ok(due),
+        let Some(at) = newest else {
+            return Ok(due);
+        };
+        self.observe(at);
+        // A clock that is far behind finds nothing due, and so would never learn that it is.
+        match at > now {
+            true => store.due(self.now(), limit).await,
+            false => Ok(due),
         }
     }
 

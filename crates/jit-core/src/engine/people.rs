@@ -143,13 +143,11 @@ impl Engine {
         };
         let mut automatic = Automatic::Try;
         for _ in 0..TRIES {
-            let transition = self.judge_opening(&opening, automatic).await;
             // Whoever asked before hears what they heard then, whatever would be said now.
-            if transition.is_err()
-                && let Some(request) = self.repeated(key.as_deref(), fingerprint).await?
-            {
-                return self.unchanged(request, input).await;
+            if let Some(request) = self.repeated(key.as_deref(), fingerprint).await? {
+                return Ok(self.unchanged(request, input).await);
             }
+            let transition = self.judge_opening(&opening, automatic).await;
             let transition = self.note_refusal(&opening.by, None, transition).await?;
             let Some(request) = transition.request().cloned() else {
                 break;
@@ -164,15 +162,7 @@ impl Engine {
                 idempotency,
                 input: input.map(str::to_owned),
             };
-            let committed = self.commit(transition, along).await;
-            if matches!(
-                committed,
-                Err(CommitError::Conflict | CommitError::CounterFull { .. })
-            ) && let Some(request) = self.repeated(key.as_deref(), fingerprint).await?
-            {
-                return self.unchanged(request, input).await;
-            }
-            match committed {
+            match self.commit(transition, along).await {
                 Ok(()) => return Ok(request),
                 Err(CommitError::CounterFull { key }) if key.starts_with(OPENED) => {
                     let ceiling = OPENED_LIMIT;
@@ -207,15 +197,14 @@ impl Engine {
     }
 
     /// An input that changes nothing is done as well.
-    async fn unchanged(
-        &self,
-        request: AccessRequest,
-        input: Option<&str>,
-    ) -> Result<AccessRequest, EngineError> {
-        if let Some(input) = input {
-            self.parts.store.inbox_done(input).await?;
+    async fn unchanged(&self, request: AccessRequest, input: Option<&str>) -> AccessRequest {
+        if let Some(input) = input
+            && let Err(error) = self.parts.store.inbox_done(input).await
+        {
+            // It is taken again later, and changes nothing again.
+            tracing::warn!(error = %error.chain(), "an input could not be marked as done");
         }
-        Ok(request)
+        request
     }
 
     async fn judge_opening(
@@ -354,7 +343,7 @@ impl Engine {
                 continue;
             }
             let Some(after) = transition.request().cloned() else {
-                return self.unchanged(request, input).await;
+                return Ok(self.unchanged(request, input).await);
             };
             let transition = Transition {
                 good_for: Some(self.freshness_left(looked_up_at)),

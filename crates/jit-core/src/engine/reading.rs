@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::people::Reading;
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, read_event};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::lifecycle::{Refusal, may_ask_about};
 use crate::policy::{Right, Verdict};
@@ -47,6 +47,10 @@ impl Engine {
         if !self.may_read(&by.profile, &request) {
             return Err(Refusal::UnknownRequest.into());
         }
+        let events = events
+            .iter()
+            .map(read_event)
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Reading { request, events })
     }
 

@@ -41,7 +41,8 @@ pub struct RevokeCall<'a> {
     pub send_before: Timestamp,
 }
 
-/// What a look at the provider is for. Ends have three quarters of every quota for themselves.
+/// What a look at the provider is for. Ends have three quarters of every quota for themselves, and
+/// an absence that ends a grant must outlive a power failure of the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// It serves a grant.

@@ -8,7 +8,7 @@ use jit_core::principal::{Principal, PrincipalId};
 use jit_core::request::{AccessRequest, Reason};
 use serde_json::{Value, json};
 
-use super::{Desk, Marked, Trouble, Turn, usage};
+use super::{Desk, Marked, Origin, Trouble, usage};
 use crate::input::{Asked, Input, Said};
 use crate::people::ChannelId;
 use crate::surface::{Choice, Form, Reply, outcome_view, refusal_view, reply, request_form};
@@ -110,11 +110,9 @@ impl Desk {
         via: &Principal,
         view: &str,
         asked: &Asked,
-        turn: Turn<'_>,
+        origin: Origin<'_>,
     ) -> Result<Marked, Trouble> {
-        let opened = self.open_request(via, view, asked, turn.key).await;
-        // What follows waits for Slack alone.
-        drop(turn.room);
+        let opened = self.open_request(via, view, asked, origin).await;
         let message = match &opened {
             Ok(request) => outcome_view(request, self.card_channel(request)),
             Err(Trouble::Say(said, about)) => refusal_view(&reply(said, *about)),
@@ -162,7 +160,7 @@ impl Desk {
         via: &Principal,
         view: &str,
         asked: &Asked,
-        key: &str,
+        origin: Origin<'_>,
     ) -> Result<AccessRequest, Trouble> {
         let entitlement = asked.entitlement.as_deref().unwrap_or_default();
         let wrong = |error: jit_core::principal::BadName| {
@@ -177,7 +175,8 @@ impl Desk {
             // A form is sent once; Slack may send it twice.
             idempotency_key: format!("slack/{view}").parse().ok(),
         };
-        Ok(self.engine.open_by(via, new, Some(key)).await?)
+        let _room = self.turn(origin).await?;
+        Ok(self.engine.open_by(via, new, Some(origin.key)).await?)
     }
 }
 

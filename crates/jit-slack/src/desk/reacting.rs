@@ -6,7 +6,7 @@ use jit_core::engine::Verb;
 use jit_core::ports::{PortError, Query};
 use jit_core::request::{AccessRequest, Status};
 
-use super::{Desk, Trouble, usage};
+use super::{Desk, Marked, Origin, Trouble, usage};
 use crate::input::Input;
 use crate::notifier::{NOTIFIER, Place};
 use crate::people::{ChannelId, UserId};
@@ -19,21 +19,21 @@ impl Desk {
     pub(super) async fn reacted(
         &self,
         input: &Input,
-        channel: &ChannelId,
-        message: &str,
+        (channel, message): (&ChannelId, &str),
         name: &str,
-    ) -> Result<(), Trouble> {
+        origin: Origin<'_>,
+    ) -> Result<Marked, Trouble> {
         let plain = name.split("::").next().unwrap_or(name);
         if !matches!(plain, "white_check_mark" | "heavy_check_mark") {
-            return Ok(());
+            return Ok(Marked::NotYet);
         }
         // Only where we post cards is there one.
         let mut routes = self.notifier.settings.routes.iter();
         if !routes.any(|route| route.channel == *channel) {
-            return Ok(());
+            return Ok(Marked::NotYet);
         }
         let Some(request) = self.card_at(channel, message).await? else {
-            return Ok(());
+            return Ok(Marked::NotYet);
         };
         let via = self.via(input).await?;
         let tier = &request.terms.tier;
@@ -42,17 +42,16 @@ impl Desk {
                 ttl: None,
                 digest: request.digest().prefix(),
             };
-            let said = self.engine.handle(&via, request.id, verb).await;
-            said.map(drop).map_err(Trouble::from)
+            self.carry_out(&via, request.id, verb, origin).await
         } else {
             Err(usage(
                 "A reaction decides nothing in this tier; use the buttons of the card.",
             ))
         };
         match judged {
-            Ok(()) => Ok(()),
+            Ok(marked) => Ok(marked),
             // One hint each: whoever likes to react is not told again and again.
-            Err(Trouble::Say(..)) if !self.first_hint(&input.user, message) => Ok(()),
+            Err(Trouble::Say(..)) if !self.first_hint(&input.user, message) => Ok(Marked::NotYet),
             Err(Trouble::Say(said, _)) => Err(Trouble::Say(said, Some(request.id))),
             Err(trouble) => Err(trouble),
         }

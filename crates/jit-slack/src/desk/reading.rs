@@ -6,7 +6,7 @@ use jit_core::principal::{Door, Principal};
 use jit_core::request::{AccessRequest, RequestId, Status};
 use serde_json::{Value, json};
 
-use super::{Desk, Trouble, usage};
+use super::{Desk, Marked, Origin, Trouble, usage};
 use crate::commands::Typed;
 use crate::input::Input;
 use crate::people::{TeamId, UserId};
@@ -67,7 +67,8 @@ impl Desk {
         input: &Input,
         via: &Principal,
         typed: &Typed,
-    ) -> Result<(), Trouble> {
+        origin: Origin<'_>,
+    ) -> Result<Marked, Trouble> {
         match typed {
             Typed::Help => self.tell(input, &help(self.commands())).await,
             Typed::Unknown => self.tell(input, &not_understood(self.commands())).await,
@@ -90,12 +91,13 @@ impl Desk {
                     Some(id) => self.engine.find(via, id).await?,
                     None => self.only_live(via).await?,
                 };
-                self.engine.handle(via, id, Verb::End).await?;
+                let marked = self.carry_out(via, id, Verb::End, origin).await?;
                 let said = Reply::Done("The access is ending.");
                 self.answer(input, &said, Some(id)).await;
-                Ok(())
+                return Ok(marked);
             }
-        }
+        }?;
+        Ok(Marked::NotYet)
     }
 
     async fn only_live(&self, via: &Principal) -> Result<RequestId, Trouble> {

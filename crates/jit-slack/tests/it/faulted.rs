@@ -331,3 +331,24 @@ async fn answers_that_are_broken_off_lose_nothing_and_hold_nothing_up() {
 async fn answers_of_somebody_else_lose_nothing_and_hold_nothing_up() {
     every_call_fails_with(Fault::NotJson).await;
 }
+
+/// Answering somebody whom no call reaches takes longer than an input is left to its process.
+#[tokio::test(start_paused = true)]
+async fn what_takes_long_is_not_taken_over_by_who_works_on_it() {
+    let mut world = World::new().await;
+    world.clock_runs(Duration::from_millis(1));
+    world.slack.time_scale(10.0);
+    let faults = world.slack.faults();
+    faults.fail("users.info", Fault::SlowMs(8_000), Times::Once);
+    for method in ["views.open", RESPONSE, "conversations.open", POST] {
+        faults.fail(method, Fault::Silence, Times::Always);
+    }
+    // Every ten seconds it is looked what was left.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let ana = world.slack.user("U0ANA");
+    assert!(ana.slash("/jit", "").in_channel("C0SEC").await.acked());
+    let done = async || world.store.inputs_left() == 0;
+    assert!(comes(LATER_SECS, done).await, "it is given up");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.slack.calls("views.open").len(), 1);
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jit_core::request::Status;
+use jit_slack::{EmailMatch, Settings};
 
 use crate::world::{By, World, settings};
 
@@ -31,6 +32,7 @@ async fn ask_approve_expire(by: By) {
         })
         .await;
     assert!(given.shows("jit_done"));
+    assert!(given.words().contains("Sign in again."), "how to use it");
     // Ten minutes, or a fifth of the whole, before the end she is warned.
     world
         .clock
@@ -57,12 +59,22 @@ async fn ask_approve_expire(by: By) {
     let over = world.card("U0BOB", "Ended: its time is up").await;
     assert!(!over.shows("jit_revoke"));
     assert!(!world.is_there(&request));
+    // Its thread says each step once.
+    let said = bob.messages("C0SEC").await;
+    let lines = said
+        .iter()
+        .filter(|it| it.thread_ts.as_ref() == Some(&card.ts));
+    let lines: Vec<String> = lines.map(slack_sim::Message::words).collect();
+    for step in ["pproved", "ctive", "nded"] {
+        let told = lines.iter().filter(|line| line.contains(step));
+        assert_eq!(told.count(), 1, "{step}: {lines:#?}");
+    }
     assert_eq!(world.slack.seen_errors(), Vec::<String>::new());
     assert_eq!(world.slack.violations(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn b1_b2_b5_b8_what_is_asked_in_slack_is_decided_there_and_ends_by_the_clock() {
+async fn b1_b2_b5_b8_c9_what_is_asked_in_slack_is_decided_there_and_ends_by_the_clock() {
     ask_approve_expire(By::Socket).await;
 }
 
@@ -139,7 +151,7 @@ async fn a_denial_carries_its_reason_to_the_requester() {
 }
 
 #[tokio::test]
-async fn d3_an_approver_may_choose_a_shorter_time() {
+async fn c7_d3_an_approver_may_choose_a_shorter_time() {
     let world = World::new().await;
     world.ask("U0ANA", "memory/admins").await;
     let card = world.card("U0BOB", "Pending").await;
@@ -423,6 +435,25 @@ async fn s10_whoever_is_nobody_here_is_told_in_private_what_to_do() {
 }
 
 #[tokio::test]
+async fn s10_an_address_names_a_person_only_where_that_is_wanted() {
+    for (email_match, says) in [
+        (EmailMatch::Off, "not linked to a person"),
+        (EmailMatch::On, "asked for nothing"),
+    ] {
+        let settings = Settings {
+            email_match,
+            ..settings()
+        };
+        let world = World::with(By::Socket, settings).await;
+        let alias = "slack:U0ANA".parse().unwrap();
+        world.people.aliases.lock().unwrap().remove(&alias);
+        let ana = world.slack.user("U0ANA");
+        ana.slash("/jit", "list").in_channel("C0SEC").await;
+        world.told(&ana, "C0SEC", says).await;
+    }
+}
+
+#[tokio::test]
 async fn s10_a_slack_user_who_was_one_person_never_becomes_another() {
     let world = World::new().await;
     let ana = world.slack.user("U0ANA");
@@ -435,6 +466,43 @@ async fn s10_a_slack_user_who_was_one_person_never_becomes_another() {
     world.people.aliases.lock().unwrap().insert(alias, bob);
     ana.slash("/jit", "list").in_channel("C0SEC").await;
     world.told(&ana, "C0SEC", "more than one person").await;
+}
+
+#[tokio::test]
+async fn b1_the_global_shortcut_opens_the_form_from_anywhere() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    assert!(ana.shortcut("jit_request").await.acked());
+    let form = ana.modal().await;
+    assert_eq!(form.options("target", "admins").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_typed_end_is_done_with_the_end_and_ends_nothing_that_comes_later() {
+    let world = World::new().await;
+    let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    assert!(bob.click(&card, "jit_approve").await.acked());
+    let request = world.request(Status::Active).await;
+    let listed = ana.slash("/jit", "list").in_channel("C0SEC").await;
+    assert!(listed.acked());
+    world.told(&ana, "C0SEC", "Your requests").await;
+    let id = request.id.to_string();
+    let short = &id[id.len() - 6..];
+    let asked = ana.slash("/jit", &format!("status {short}"));
+    assert!(asked.in_channel("C0SEC").await.acked());
+    world.told(&ana, "C0SEC", "the checkout is down").await;
+    world.worked_through().await;
+    // Nobody can be answered for a while; by then she may have other access.
+    let faults = world.slack.faults();
+    for method in ["response_url", "chat.postMessage", "conversations.open"] {
+        faults.fail(method, slack_sim::Fault::Silence, slack_sim::Times::Always);
+    }
+    let done = ana.slash("/jit", "done").in_channel("C0SEC").await;
+    assert!(done.acked());
+    world.request(Status::Settling).await;
+    assert_eq!(world.store.inputs_left(), 0, "ended, and the input is done");
 }
 
 #[tokio::test]
