@@ -43,6 +43,8 @@ const OPEN_WITHIN: Duration = Duration::from_secs(10);
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// How long Slack may take to close a connection after its goodbye; ten seconds by its own words.
 const GOODBYE: Duration = Duration::from_secs(15);
+/// How long a connection may take to say hello, which says that envelopes come over it.
+const HELLO_WITHIN: Duration = Duration::from_secs(30);
 /// How often a connection is asked whether it lives, and how long it may say nothing.
 const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENT_TOO_LONG: Duration = Duration::from_secs(75);
@@ -150,7 +152,7 @@ impl Listener {
             Some("hello") => {
                 self.note(|live| live.insert(id));
                 tracing::info!(connection = id, "connected to Slack");
-                Heard::Nothing
+                Heard::Hello
             }
             Some("disconnect") => {
                 let reason = frame.get("reason").and_then(Value::as_str);
@@ -180,6 +182,7 @@ impl Listener {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard_at = Instant::now();
         let mut leave_at: Option<Instant> = None;
+        let (hello_by, mut said_hello) = (heard_at + HELLO_WITHIN, false);
         loop {
             let leaving = tokio::time::sleep_until(leave_at.unwrap_or(heard_at));
             tokio::select! {
@@ -197,6 +200,7 @@ impl Listener {
                     };
                     match self.hear(id, &text) {
                         Heard::Envelope(envelope) => acks.push(self.acknowledge(envelope)),
+                        Heard::Hello => said_hello = true,
                         // Until Slack closes it, it may still send envelopes on it, and who left
                         // first would not acknowledge them.
                         Heard::Goodbye => {
@@ -218,6 +222,10 @@ impl Listener {
                     }
                 }
                 () = leaving, if leave_at.is_some() => break,
+                () = tokio::time::sleep_until(hello_by), if !said_hello => {
+                    tracing::warn!("a connection to Slack does not say hello");
+                    break;
+                }
             }
         }
         let rest = async {
@@ -281,6 +289,8 @@ impl Drop for Counted<'_> {
 /// What a frame is.
 enum Heard {
     Envelope(Value),
+    /// It is open.
+    Hello,
     /// The connection is to be replaced.
     Goodbye,
     Nothing,

@@ -249,6 +249,11 @@ impl SlackSim {
         self.inner.with(|state| state.sockets.drop = when.into());
     }
 
+    /// New WebSockets are accepted and answer pings, and never say `hello`.
+    pub fn silence_sockets(&self, when: impl Into<Switch>) {
+        self.inner.with(|state| state.sockets.silent = when.into());
+    }
+
     /// How many WebSockets are open.
     pub fn connections(&self) -> usize {
         self.inner.look(|state| state.sockets.live.len())

@@ -100,6 +100,7 @@ pub(crate) struct Sockets {
     pub(crate) live: BTreeMap<u64, Socket>,
     pub(crate) refuse: Switch,
     pub(crate) drop: Switch,
+    pub(crate) silent: Switch,
     pub(crate) link: Link,
     tickets: BTreeSet<String>,
     count: u64,
@@ -177,10 +178,11 @@ pub(crate) async fn link(
         return StatusCode::BAD_REQUEST.into_response();
     };
     let ticket = query.get("ticket").cloned().unwrap_or_default();
-    let (known, refused, dropped) = inner.with(|state| {
+    let (known, refused, dropped, silent) = inner.with(|state| {
         let sockets = &mut state.sockets;
         let known = sockets.tickets.remove(&ticket);
-        (known, sockets.refuse.take(), sockets.drop.take())
+        let (refused, dropped) = (sockets.refuse.take(), sockets.drop.take());
+        (known, refused, dropped, sockets.silent.take())
     });
     if !known {
         return StatusCode::FORBIDDEN.into_response();
@@ -192,8 +194,10 @@ pub(crate) async fn link(
     let task = inner.clone();
     inner.spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
-        if !dropped {
-            run(task, upgraded).await;
+        match (dropped, silent) {
+            (true, _) => {}
+            (false, true) => say_nothing(upgraded).await,
+            (false, false) => run(task, upgraded).await,
         }
     });
     let headers = [
@@ -217,6 +221,13 @@ impl Drop for Listed {
 }
 
 type Stream = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Answers pings, until the app goes.
+async fn say_nothing(upgraded: Upgraded) {
+    let mut stream =
+        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+    while let Some(Ok(_)) = stream.next().await {}
+}
 
 async fn run(inner: Arc<Inner>, upgraded: Upgraded) {
     let mut stream =

@@ -15,7 +15,7 @@ use crate::mangle::{Doer, Payload, accident, click, corpus, mangled};
 use crate::world::World;
 
 /// Payloads that go through the door.
-const SENT: usize = 600;
+const SENT: usize = 10_000;
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
@@ -97,7 +97,7 @@ async fn whoever_has_no_right_gets_none_by_breaking_payloads() {
         (*kind, mangled(renumbered(payload, number), &wrong))
     });
     let whole = genuine.iter().enumerate();
-    let whole = whole.map(|(number, (kind, payload))| (*kind, renumbered(payload, 9_000 + number)));
+    let whole = whole.map(|(number, (kind, payload))| (*kind, renumbered(payload, SENT + number)));
     send(&world, payloads.chain(whole).collect()).await;
     assert_eq!(world.requests().await, vec![request]);
     assert_eq!(PANICS.load(Ordering::SeqCst), 0);
