@@ -79,6 +79,18 @@ impl fmt::Debug for Desk {
     }
 }
 
+/// An input, as long as it is worked on.
+struct UnderWay<'a> {
+    desk: &'a Desk,
+    key: &'a str,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.desk.works_on().remove(self.key);
+    }
+}
+
 /// Why an input came to nothing.
 enum Trouble {
     Say(Reply, Option<RequestId>),
@@ -221,12 +233,9 @@ impl Desk {
 
     async fn work_on(&self, key: &str, received_at: Timestamp, input: Input) {
         self.works_on().insert(key.to_owned());
-        self.work_and_answer(Origin { key, received_at }, input)
-            .await;
-        self.works_on().remove(key);
-    }
-
-    async fn work_and_answer(&self, origin: Origin<'_>, input: Input) {
+        // However it ends.
+        let _under_way = UnderWay { desk: self, key };
+        let origin = Origin { key, received_at };
         // An input that makes us panic is answered and done with like any other: left in the inbox
         // it would be taken over again, with whoever takes over.
         let work = self.work(&input, origin);

@@ -50,6 +50,7 @@ struct Write {
 enum Step {
     Commit(Write),
     Deliver(u16, u64, Option<u64>),
+    TakeDeliveries(u64, usize),
     Put(u8, u64),
     Take(u64, usize),
     Done(u8),
@@ -109,6 +110,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => write().prop_map(Step::Commit),
         2 => (1..4_u16, 0..4_u64, proptest::option::of(0..50_u64))
             .prop_map(|(number, version, at)| Step::Deliver(number, version, at)),
+        1 => (0..50_u64, 0..3_usize).prop_map(|(at, limit)| Step::TakeDeliveries(at, limit)),
         2 => (0..3_u8, 0..9_000_u64).prop_map(|(key, at)| Step::Put(key, at)),
         2 => (0..9_000_u64, 0..3_usize).prop_map(|(at, limit)| Step::Take(at, limit)),
         1 => (0..3_u8).prop_map(Step::Done),
@@ -224,6 +226,15 @@ async fn run(store: &dyn RequestStore, step: &Step) -> String {
             };
             outcome(store.delivery_update(delivery).await)
         }
+        Step::TakeDeliveries(at, limit) => {
+            let (now, until) = (sample::at(*at), sample::at(at + 5));
+            let mut taken = vec![];
+            for notifier in ["slack", "telegram"] {
+                let found = store.deliveries_take(notifier, now, until, *limit).await;
+                taken.extend(found.unwrap());
+            }
+            format!("{taken:?}")
+        }
         Step::Put(key, at) => {
             let key = key.to_string();
             let put = store.inbox_put(&key, "text", sample::at(*at)).await;
@@ -248,6 +259,8 @@ async fn everything(store: &dyn RequestStore) -> Vec<String> {
         let loaded = store.load(id).await.map_err(|error| error.kind);
         seen.push(format!("{loaded:?}"));
         seen.push(format!("{:?}", store.events(id).await.unwrap()));
+        let story = store.story(id).await.map_err(|error| error.kind);
+        seen.push(format!("{story:?}"));
     }
     let slot = sample::part("groupfile/admins").slot_key();
     seen.push(format!("{:?}", store.slot(&slot).await.unwrap()));
