@@ -25,11 +25,11 @@ use async_trait::async_trait;
 use jit_core::Timestamp;
 use jit_core::audit::{ChainHead, Sealed};
 use jit_core::ports::{
-    Commit, CommitError, Delivery, Due, Effect, Idempotency, Inbox, InboxItem, PortError, Query,
-    RequestStore, Row,
+    Change, Commit, CommitError, Delivery, Due, Effect, Idempotency, Inbox, InboxItem, PortError,
+    Query, RequestStore, Row,
 };
 use jit_core::provider::SlotKey;
-use jit_core::request::{AccessRequest, RequestId, Slot};
+use jit_core::request::{AccessRequest, RequestId, Slot, Status};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -44,12 +44,6 @@ pub use error::OpenError;
 
 /// The most calls that wait at once, inputs, other writes and reads each; further ones wait for a place.
 const CALLS_LIMIT: usize = 1_024;
-
-/// Reads that go before the others.
-const URGENT: [&str; 3] = [LOAD, SLOT, DUE];
-const LOAD: &str = "load";
-const SLOT: &str = "read a slot";
-const DUE: &str = "list what is due";
 
 /// How long a store waits.
 #[derive(Debug, Clone)]
@@ -78,9 +72,46 @@ impl Default for Options {
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
-    urgent_writes: Arc<Semaphore>,
-    writes: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
+    writes: Places,
+    reads: Places,
+}
+
+/// Calls that are let in, those of each haste apart: no revoke waits for a place behind others.
+#[derive(Debug, Clone)]
+struct Places {
+    revokes: Arc<Semaphore>,
+    urgent: Arc<Semaphore>,
+    usual: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let places = || Arc::new(Semaphore::new(CALLS_LIMIT));
+        Self {
+            revokes: places(),
+            urgent: places(),
+            usual: places(),
+        }
+    }
+}
+
+impl Places {
+    /// Waits for a place, at most so long.
+    async fn one(&self, haste: Haste, limit: Duration) -> Result<OwnedSemaphorePermit, Cause> {
+        let among = match haste {
+            Haste::Revoke => &self.revokes,
+            Haste::Urgent => &self.urgent,
+            Haste::Usual => &self.usual,
+        };
+        // Most find one at once, and need no clock for that.
+        if let Ok(place) = Arc::clone(among).try_acquire_owned() {
+            return Ok(place);
+        }
+        match tokio::time::timeout(limit, Arc::clone(among).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Cause::Crowded),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -109,9 +140,8 @@ impl SqliteStore {
         };
         Ok(Self {
             shared: Arc::new(shared),
-            urgent_writes: Arc::new(Semaphore::new(CALLS_LIMIT)),
-            writes: Arc::new(Semaphore::new(CALLS_LIMIT)),
-            reads: Arc::new(Semaphore::new(CALLS_LIMIT)),
+            writes: Places::default(),
+            reads: Places::default(),
         })
     }
 
@@ -138,52 +168,41 @@ impl SqliteStore {
             .map_err(|cause| port_error("check the file", Effect::None, cause))
     }
 
-    /// Waits for a place among so many calls.
-    async fn place(&self, among: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Cause> {
-        let place = Arc::clone(among).acquire_owned();
-        match tokio::time::timeout(self.shared.options.call_limit, place).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Cause::Crowded),
-        }
-    }
-
     async fn write<T, W>(&self, haste: Haste, work: W) -> Result<T, Fault>
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     {
-        let places = match haste {
-            Haste::Urgent => &self.urgent_writes,
-            Haste::Usual => &self.writes,
-        };
-        let place = self.place(places).await?;
+        let limit = self.shared.options.call_limit;
+        let place = self.writes.one(haste, limit).await?;
         let ticket = self.shared.writer.hand_in(haste, move |connection| {
             let outcome = work(connection);
             drop(place);
             outcome
         });
-        ticket.wait(self.shared.options.call_limit).await
+        ticket.wait(limit).await
     }
 
-    /// Reads; what a revoke asks for goes before the rest.
-    async fn read<T, R>(&self, operation: &'static str, work: R) -> Result<T, PortError>
+    async fn read<T, R>(
+        &self,
+        haste: Haste,
+        operation: &'static str,
+        work: R,
+    ) -> Result<T, PortError>
     where
         T: Send + 'static,
         R: FnOnce(&Connection, &LeftOut) -> Result<T, Cause> + Send + 'static,
     {
         let failed = |cause| port_error(operation, Effect::None, cause);
-        let haste = match URGENT.contains(&operation) {
-            true => Haste::Urgent,
-            false => Haste::Usual,
-        };
-        let place = self.place(&self.reads).await.map_err(failed)?;
+        let limit = self.shared.options.call_limit;
+        let place = self.reads.one(haste, limit).await.map_err(failed)?;
         let left_out = Arc::clone(&self.shared.left_out);
         let answer = self.shared.reader.hand_in(haste, move |connection| {
             let answer = work(connection, &left_out);
             drop(place);
             answer
         });
-        match tokio::time::timeout(self.shared.options.call_limit, answer).await {
+        match tokio::time::timeout(limit, answer).await {
             Ok(Ok(answer)) => answer.map_err(failed),
             Ok(Err(_)) => Err(failed(Cause::Stopped)),
             Err(_) => Err(failed(Cause::Late)),
@@ -237,6 +256,18 @@ fn copy(connection: &Connection, partial: &Path) -> Result<(), Cause> {
     Ok(())
 }
 
+/// What ends access goes first.
+fn haste_of(commit: &Commit) -> Haste {
+    let ends = |change: &Change| {
+        let status = change.record.status();
+        matches!(status, Status::Revoking | Status::Settling | Status::Closed)
+    };
+    match commit.changes.iter().any(ends) {
+        true => Haste::Revoke,
+        false => Haste::Usual,
+    }
+}
+
 /// The answer of a write that is not a commit.
 fn answered<T>(operation: &'static str, outcome: Result<T, Fault>) -> Result<T, PortError> {
     outcome.map_err(|fault| match fault {
@@ -256,26 +287,27 @@ impl RequestStore for SqliteStore {
         id: RequestId,
     ) -> Result<Option<(AccessRequest, Vec<Sealed>)>, PortError> {
         let work = move |connection: &Connection, _: &LeftOut| read::story(connection, id);
-        self.read(LOAD, work).await
+        self.read(Haste::Usual, "load with its chain", work).await
     }
 
     async fn load(&self, id: RequestId) -> Result<Option<AccessRequest>, PortError> {
         let work = move |connection: &Connection, _: &LeftOut| read::load(connection, id);
-        self.read(LOAD, work).await
+        self.read(Haste::Revoke, "load", work).await
     }
 
     async fn slot(&self, key: &SlotKey) -> Result<Option<Slot>, PortError> {
         let key = key.clone();
         let work = move |connection: &Connection, _: &LeftOut| read::slot(connection, &key);
-        self.read(SLOT, work).await
+        self.read(Haste::Revoke, "read a slot", work).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         // Tokio's clock, for how long it waited; what time it is comes from the engine.
         let (began, good_for) = (tokio::time::Instant::now(), commit.good_for);
+        let haste = haste_of(&commit);
         let prepared = Prepared::new(commit)?;
         let written = self
-            .write(Haste::Usual, move |connection| {
+            .write(haste, move |connection| {
                 // The lock is ours here, however long that took.
                 if good_for.is_some_and(|good_for| began.elapsed() > good_for) {
                     return Err(Fault::Conflict);
@@ -290,12 +322,13 @@ impl RequestStore for SqliteStore {
         let work = move |connection: &Connection, left_out: &LeftOut| {
             read::due(connection, left_out, now, limit)
         };
-        self.read(DUE, work).await
+        self.read(Haste::Revoke, "list what is due", work).await
     }
 
     async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> {
         let work = |connection: &Connection, _: &LeftOut| read::newest_commit(connection);
-        self.read("read the newest commit", work).await
+        self.read(Haste::Revoke, "read the newest commit", work)
+            .await
     }
 
     async fn deliveries_due(
@@ -308,7 +341,7 @@ impl RequestStore for SqliteStore {
         let work = move |connection: &Connection, _: &LeftOut| {
             read::deliveries_due(connection, &notifiers, now, limit)
         };
-        self.read("list due deliveries", work).await
+        self.read(Haste::Usual, "list due deliveries", work).await
     }
 
     async fn deliveries_take(
@@ -333,7 +366,7 @@ impl RequestStore for SqliteStore {
     async fn deliveries(&self, request: RequestId) -> Result<Vec<Delivery>, PortError> {
         let work =
             move |connection: &Connection, _: &LeftOut| read::deliveries(connection, request);
-        self.read("list deliveries", work).await
+        self.read(Haste::Usual, "list deliveries", work).await
     }
 
     async fn delivery_update(&self, delivery: Delivery) -> Result<(), CommitError> {
@@ -344,19 +377,19 @@ impl RequestStore for SqliteStore {
 
     async fn events(&self, id: RequestId) -> Result<Vec<Sealed>, PortError> {
         let work = move |connection: &Connection, _: &LeftOut| read::events(connection, id);
-        self.read("read a chain", work).await
+        self.read(Haste::Usual, "read a chain", work).await
     }
 
     async fn system_events(&self, after: u64, limit: usize) -> Result<Vec<Sealed>, PortError> {
         let work = move |connection: &Connection, _: &LeftOut| {
             read::system_events(connection, after, limit)
         };
-        self.read("read the system chain", work).await
+        self.read(Haste::Usual, "read the system chain", work).await
     }
 
     async fn system_head(&self) -> Result<ChainHead, PortError> {
         let work = |connection: &Connection, _: &LeftOut| commit::system_head(connection);
-        self.read("read the system head", work).await
+        self.read(Haste::Usual, "read the system head", work).await
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<AccessRequest>, PortError> {
@@ -364,13 +397,13 @@ impl RequestStore for SqliteStore {
         let work = move |connection: &Connection, left_out: &LeftOut| {
             read::query(connection, left_out, &query)
         };
-        self.read("query", work).await
+        self.read(Haste::Usual, "query", work).await
     }
 
     async fn by_suffix(&self, suffix: &str) -> Result<Vec<RequestId>, PortError> {
         let suffix = suffix.to_owned();
         let work = move |connection: &Connection, _: &LeftOut| read::by_suffix(connection, &suffix);
-        self.read("find an id", work).await
+        self.read(Haste::Usual, "find an id", work).await
     }
 
     async fn chains(
@@ -380,24 +413,24 @@ impl RequestStore for SqliteStore {
     ) -> Result<Vec<RequestId>, PortError> {
         let work =
             move |connection: &Connection, _: &LeftOut| read::chains(connection, after, limit);
-        self.read("list chains", work).await
+        self.read(Haste::Usual, "list chains", work).await
     }
 
     async fn idempotency(&self, key: &str) -> Result<Option<Idempotency>, PortError> {
         let key = key.to_owned();
         let work = move |connection: &Connection, _: &LeftOut| read::idempotency(connection, &key);
-        self.read("look up a key", work).await
+        self.read(Haste::Usual, "look up a key", work).await
     }
 
     async fn row(&self, table: &'static str, key: &str) -> Result<Option<Row>, PortError> {
         let key = key.to_owned();
         let work = move |connection: &Connection, _: &LeftOut| read::row(connection, table, &key);
-        self.read("read a row", work).await
+        self.read(Haste::Usual, "read a row", work).await
     }
 
     async fn rows(&self, table: &'static str) -> Result<Vec<Row>, PortError> {
         let work = move |connection: &Connection, _: &LeftOut| read::rows(connection, table);
-        self.read("read rows", work).await
+        self.read(Haste::Usual, "read rows", work).await
     }
 
     async fn inbox_put(
@@ -415,7 +448,10 @@ impl RequestStore for SqliteStore {
 
     async fn inbox_take(&self, now: Timestamp, limit: usize) -> Result<Vec<InboxItem>, PortError> {
         let waits = move |connection: &Connection, _: &LeftOut| rows::inbox_waits(connection, now);
-        if !self.read("look into the inbox", waits).await? {
+        if !self
+            .read(Haste::Usual, "look into the inbox", waits)
+            .await?
+        {
             return Ok(Vec::new());
         }
         let work = move |connection: &Connection| rows::inbox_take(connection, now, limit);
