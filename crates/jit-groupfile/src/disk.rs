@@ -1,15 +1,17 @@
 //! The group file on the disk: its lock, and reading and replacing it as a whole. What is written
 //! in it is not judged here.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use jit_core::ports::Purpose;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout_at};
 
 use crate::Trouble;
@@ -32,9 +34,37 @@ pub(crate) struct Lock {
     _held: File,
 }
 
-/// Those of this process that wait for the lock, in the order in which they came. What the system
-/// offers must be asked again and again, and prefers nobody.
-pub(crate) type Turns = Arc<Mutex<()>>;
+/// Those of this process that wait for the lock of one file, in the order in which they came. What
+/// the system offers must be asked again and again, and prefers nobody.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Turn {
+    /// Whoever gives access waits here first, so that whoever takes it away waits for one of them.
+    to_give: Arc<Mutex<()>>,
+    at_all: Arc<Mutex<()>>,
+}
+
+/// The turns at each file: one that hangs holds up no other.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(std::sync::Mutex<HashMap<PathBuf, Turn>>);
+
+/// The right to use the lock, and to wait for it.
+type Held = (OwnedMutexGuard<()>, Option<OwnedMutexGuard<()>>);
+
+impl Turns {
+    fn of(&self, path: &Path) -> Turn {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(path.to_owned()).or_default().clone()
+    }
+
+    async fn wait(&self, path: &Path, purpose: Purpose) -> Held {
+        let Turn { to_give, at_all } = self.of(path);
+        let gives = match purpose {
+            Purpose::Give => Some(to_give.lock_owned().await),
+            Purpose::TakeAway => None,
+        };
+        (at_all.lock_owned().await, gives)
+    }
+}
 
 impl Lock {
     /// The whole text of the file.
@@ -79,6 +109,7 @@ impl Lock {
 pub(crate) async fn under_lock<T, W>(
     path: PathBuf,
     turns: &Turns,
+    purpose: Purpose,
     work: W,
 ) -> Result<Option<T>, Trouble>
 where
@@ -86,7 +117,7 @@ where
     W: FnOnce(&Lock) -> Result<T, Trouble> + Send + 'static,
 {
     let until = Instant::now() + LOCK_PATIENCE;
-    let Ok(turn) = timeout_at(until, Arc::clone(turns).lock_owned()).await else {
+    let Ok(turn) = timeout_at(until, turns.wait(&path, purpose)).await else {
         return Ok(None);
     };
     let mut job = (path, turn, work);

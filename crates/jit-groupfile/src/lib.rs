@@ -142,7 +142,7 @@ impl Provisioner for GroupFile {
             let place = Place::of_target(call.target)?;
             let (subject, purpose) = (call.target.subject.clone(), call.purpose);
             let group = place.group;
-            let seen = under_lock(place.path, &self.turns, move |lock| {
+            let seen = under_lock(place.path, &self.turns, purpose, move |lock| {
                 let text = lock.read()?;
                 let members = text::members(&text, &group)?.unwrap_or_default();
                 match (members.contains(subject.as_str()), purpose) {
@@ -211,7 +211,11 @@ impl GroupFile {
         let subject = target.subject.clone();
         let clock = Arc::clone(&self.clock);
         let group = place.group;
-        let edited = under_lock(place.path, &self.turns, move |lock| {
+        let purpose = match edit {
+            Edit::Add => Purpose::Give,
+            Edit::Remove => Purpose::TakeAway,
+        };
+        let edited = under_lock(place.path, &self.turns, purpose, move |lock| {
             if clock.now() >= send_before {
                 return Err(Trouble::TooLate);
             }

@@ -155,6 +155,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         Refusal::AlreadyHeldUntil { .. }
         | Refusal::AlreadyStands
         | Refusal::IdempotencyMismatch
+        | Refusal::InputDone
         | Refusal::TooManyDecisions
         | Refusal::AlreadyDecided { .. }
         | Refusal::Lapsed { .. }

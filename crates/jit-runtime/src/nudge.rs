@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jit_core::ports::Commit;
+use jit_core::ports::{Commit, Delivery, DeliveryKey};
 use tokio::sync::watch;
 
 /// The least time between two looks of one loop, so that a stream of commits is not a stream of
@@ -18,8 +18,8 @@ const LEAST_BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 pub struct News {
     /// Something is due at once.
     duties: bool,
-    /// Something is to be told through these notifiers.
-    notifiers: BTreeSet<String>,
+    /// These are to be told.
+    deliveries: BTreeSet<DeliveryKey>,
 }
 
 impl News {
@@ -28,11 +28,19 @@ impl News {
         let wakes = commit.changes.iter().filter_map(|it| it.wake.as_ref());
         let decided_at = commit.at;
         let mut due_at = wakes.map(|wake| wake.revoke_at.map_or(wake.at, |at| at.min(wake.at)));
-        let notifiers = commit.deliveries.iter().map(|key| key.notifier.clone());
+        let deliveries = commit.deliveries.iter().map(|touch| touch.key.clone());
         Self {
             duties: due_at.any(|due_at| decided_at.is_none_or(|at| due_at <= at)),
-            notifiers: notifiers.collect(),
+            deliveries: deliveries.collect(),
         }
+    }
+
+    /// What the commit took is handed over by it, and is no news.
+    pub fn without(mut self, taken: &[Delivery]) -> Self {
+        for delivery in taken {
+            self.deliveries.remove(&delivery.key);
+        }
+        self
     }
 }
 
@@ -63,7 +71,12 @@ impl Nudge {
         }
         let bells = self.0.notifiers.lock();
         let bells = bells.unwrap_or_else(PoisonError::into_inner);
-        for notifier in &news.notifiers {
+        let notifiers: BTreeSet<&str> = news
+            .deliveries
+            .iter()
+            .map(|key| key.notifier.as_str())
+            .collect();
+        for notifier in notifiers {
             if let Some(bell) = bells.get(notifier) {
                 bell.send_replace(());
             }
@@ -149,9 +162,13 @@ mod tests {
             nudge.looks_for("chat", TICK),
             nudge.looks_for("pager", TICK),
         );
-        let notifiers = ["chat".to_owned(), "nobody".to_owned()].into();
+        let of = |notifier: &str| DeliveryKey {
+            request: jit_testkit::sample::id(1),
+            notifier: notifier.to_owned(),
+            target: "C1".to_owned(),
+        };
         nudge.tell(&News {
-            notifiers,
+            deliveries: [of("chat"), of("nobody")].into(),
             ..News::default()
         });
         let began = Instant::now();

@@ -11,10 +11,11 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use jit_core::catalog::ProviderName;
-use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay};
+use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay, Taken};
 use jit_core::ports::{Delivery, Due, PortError, Random, Urgency};
 use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::nudge::{Looks, Nudge};
@@ -113,17 +114,24 @@ impl Worker {
     /// Tends and announces until `stop` is ready, then lets what is under way come to its end for
     /// at most ten seconds. Dropping the future stops everything at once, like a crash.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
-        let announcing =
-            announce_for_ever(self.engine.clone(), self.nudge.clone(), self.settings.tick);
+        let (stopping, told) = watch::channel(());
+        let (engine, nudge) = (self.engine.clone(), self.nudge.clone());
+        let announcing = announce_for_ever(engine, nudge, self.settings.tick, told);
+        tokio::pin!(announcing);
         let checkpoints = checkpoint_for_ever(self.engine.clone());
         tokio::select! {
             biased;
             () = stop => {}
             () = self.tend_for_ever() => {}
-            () = announcing => {}
+            () = &mut announcing => {}
             () = checkpoints => {}
         }
-        let drain = async { while self.running.join_next().await.is_some() {} };
+        let drain = async {
+            while self.running.join_next().await.is_some() {}
+            // What was tended is told as well.
+            drop(stopping);
+            announcing.await;
+        };
         if tokio::time::timeout(Duration::from_secs(10), drain)
             .await
             .is_err()
@@ -385,26 +393,47 @@ pub struct Swept {
 }
 
 /// Announces through each notifier in a loop of its own: a chat that hangs holds up no page, also
-/// none that becomes due while it hangs.
-async fn announce_for_ever(engine: Arc<Engine>, nudge: Nudge, tick: Duration) {
-    let loops = engine
-        .notifiers()
-        .map(|notifier| announce_through(&engine, notifier, nudge.looks_for(notifier, tick)));
+/// none that becomes due while it hangs. Ends once it is told to stop and what was taken is told.
+async fn announce_for_ever(
+    engine: Arc<Engine>,
+    nudge: Nudge,
+    tick: Duration,
+    stop: watch::Receiver<()>,
+) {
+    let loops = engine.notifiers().map(|notifier| {
+        let looks = nudge.looks_for(notifier, tick);
+        announce_through(&engine, notifier, looks, stop.clone())
+    });
     join_all(loops).await;
 }
 
 /// Announces through one notifier, so many messages at once; none of them waits for another.
-async fn announce_through(engine: &Engine, notifier: &'static str, mut looks: Looks) {
+async fn announce_through(
+    engine: &Engine,
+    notifier: &'static str,
+    mut looks: Looks,
+    mut stop: watch::Receiver<()>,
+) {
+    let mut handed_over = engine.hand_over(notifier);
     let mut under_way = FuturesUnordered::new();
+    let send = |taken: Taken| {
+        let time = tokio::time::sleep(time_for(engine, &taken.delivery));
+        engine.announce(taken, time)
+    };
     loop {
+        while under_way.len() >= ANNOUNCEMENTS {
+            under_way.next().await;
+        }
         let mut again = false;
         let room = ANNOUNCEMENTS - under_way.len();
         let take = engine.take_announcements(notifier, room);
         tokio::pin!(take);
         let taken = loop {
+            let is_full = under_way.len() >= ANNOUNCEMENTS;
             tokio::select! {
                 biased;
                 taken = &mut take => break taken,
+                Some(taken) = handed_over.next(), if !is_full => under_way.push(send(taken)),
                 Some(more) = under_way.next(), if !under_way.is_empty() => {
                     again |= more == MoreToSay::Yes;
                 }
@@ -415,10 +444,9 @@ async fn announce_through(engine: &Engine, notifier: &'static str, mut looks: Lo
             tracing::error!(notifier, error = %error.chain(), "nothing can be announced");
             Vec::new()
         });
-        under_way.extend(taken.into_iter().map(|taken| {
-            let time = tokio::time::sleep(time_for(engine, &taken));
-            engine.announce(taken, time)
-        }));
+        // There may be more than there was room for.
+        again |= taken.len() == room;
+        under_way.extend(taken.into_iter().map(send));
         let next = async {
             match failed {
                 // At once it would fail again.
@@ -428,10 +456,19 @@ async fn announce_through(engine: &Engine, notifier: &'static str, mut looks: Lo
         };
         tokio::pin!(next);
         while failed || !again {
-            let is_full = under_way.len() == ANNOUNCEMENTS;
+            let is_full = under_way.len() >= ANNOUNCEMENTS;
             tokio::select! {
                 biased;
+                _ = stop.changed() => {
+                    handed_over.close();
+                    while let Some(taken) = handed_over.next().await {
+                        under_way.push(send(taken));
+                    }
+                    while under_way.next().await.is_some() {}
+                    return;
+                }
                 () = &mut next, if !is_full => break,
+                Some(taken) = handed_over.next(), if !is_full => under_way.push(send(taken)),
                 Some(more) = under_way.next(), if !under_way.is_empty() => {
                     // What did not fit may be due.
                     again |= is_full || more == MoreToSay::Yes;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use jit_core::Timestamp;
 use jit_core::engine::{Engine, EngineError, Verb};
+use jit_core::lifecycle::Refusal;
 use jit_core::ports::{Inbox, InboxItem, PortError};
 use jit_core::principal::{Door, Principal};
 use jit_core::request::RequestId;
@@ -31,9 +32,12 @@ use crate::surface::{Reply, deny_form, sending_view, shorten_form};
 /// An input that was not worked on by then is not applied any more (house rule: who clicks again
 /// must not be answered twice).
 const TOO_OLD: Duration = Duration::from_secs(120);
-/// Commands carried out at once. More of them would not be done sooner, and those who wait for an
-/// acknowledgement would wait behind them.
+/// Commands carried out at once that give access. More of them would not be done sooner, and those
+/// who wait for an acknowledgement would wait behind them. Those that take access away, or say no,
+/// have as much room of their own.
 const AT_ONCE: usize = 32;
+/// Everything else that is worked on at once: forms, homes, answers, reactions.
+const OTHERS_AT_ONCE: usize = 128;
 /// Inputs taken over at once from whoever left them.
 const LEFT_OVER: usize = 50;
 
@@ -68,6 +72,8 @@ pub(crate) struct Desk {
     engine: Arc<Engine>,
     notifier: Arc<SlackNotifier>,
     room: Semaphore,
+    room_to_end: Semaphore,
+    room_for_others: Semaphore,
     /// The keys of the inputs that this process works on.
     under_way: Mutex<HashSet<String>>,
     hinted: Mutex<HashSet<(UserId, String)>>,
@@ -95,6 +101,8 @@ impl Drop for UnderWay<'_> {
 enum Trouble {
     Say(Reply, Option<RequestId>),
     Failed(PortError),
+    /// Another process took it over and was first; it says what came of it.
+    DoneElsewhere,
     /// We did, or something that we asked.
     Panicked,
 }
@@ -117,6 +125,7 @@ impl From<PortError> for Trouble {
 impl From<EngineError> for Trouble {
     fn from(error: EngineError) -> Self {
         match error {
+            EngineError::Refused(Refusal::InputDone) => Self::DoneElsewhere,
             EngineError::Refused(refusal) => Self::Say(Reply::Refused(refusal), None),
             EngineError::Failed(error) => Self::Failed(error),
         }
@@ -133,6 +142,8 @@ impl Desk {
             engine,
             notifier,
             room: Semaphore::new(AT_ONCE),
+            room_to_end: Semaphore::new(AT_ONCE),
+            room_for_others: Semaphore::new(OTHERS_AT_ONCE),
             under_way: Mutex::default(),
             hinted: Mutex::default(),
         }
@@ -241,7 +252,7 @@ impl Desk {
         let work = self.work(&input, origin);
         let worked = AssertUnwindSafe(work).catch_unwind().await;
         match worked.unwrap_or(Err(Trouble::Panicked)) {
-            Ok(Marked::Already) => return,
+            Ok(Marked::Already) | Err(Trouble::DoneElsewhere) => return,
             Ok(Marked::NotYet) => {}
             Err(Trouble::Panicked) => {
                 tracing::error!("working on an input panicked; others are served");
@@ -290,6 +301,10 @@ impl Desk {
     }
 
     async fn work(&self, input: &Input, origin: Origin<'_>) -> Result<Marked, Trouble> {
+        let _room = match waits_by_itself(&input.said) {
+            true => None,
+            false => self.turn(&self.room_for_others, origin).await?,
+        };
         match &input.said {
             Said::Home => {
                 self.show_home(input).await?;
@@ -308,8 +323,10 @@ impl Desk {
                 let via = self.via(input).await?;
                 let worked = self.work_as(&via, input, said, origin).await;
                 // What came of it is said whether the home can be drawn anew or not.
-                if input.at_home && self.show_home(input).await.is_err() {
-                    tracing::warn!("a home could not be drawn anew");
+                if input.at_home
+                    && let Err(Trouble::Failed(error)) = self.show_home(input).await
+                {
+                    tracing::warn!(error = %error.chain(), "a home could not be drawn anew");
                 }
                 worked
             }
@@ -389,7 +406,12 @@ impl Desk {
         verb: Verb,
         origin: Origin<'_>,
     ) -> Result<Marked, Trouble> {
-        let _room = self.turn(origin).await?;
+        let room = match &verb {
+            Verb::Approve { .. } => &self.room,
+            Verb::Deny { .. } | Verb::Retract | Verb::Withdraw | Verb::End => &self.room_to_end,
+            Verb::Revoke { .. } => &self.room_to_end,
+        };
+        let _room = self.turn(room, origin).await?;
         let said = self.engine.handle_by(via, id, verb, Some(origin.key));
         said.await?;
         Ok(Marked::Already)
@@ -397,12 +419,38 @@ impl Desk {
 
     /// Waits for the turn of a command. One that waited too long is not carried out any more: its
     /// person may have given it again.
-    async fn turn(&self, origin: Origin<'_>) -> Result<Option<SemaphorePermit<'_>>, Trouble> {
-        let room = self.room.acquire().await.ok();
+    async fn turn<'a>(
+        &self,
+        room: &'a Semaphore,
+        origin: Origin<'_>,
+    ) -> Result<Option<SemaphorePermit<'a>>, Trouble> {
+        let room = room.acquire().await.ok();
         if self.engine.now().since(origin.received_at) > TOO_OLD {
             return Err(Trouble::Say(Reply::TooOld, None));
         }
         Ok(room)
+    }
+}
+
+/// Whether it is a command and nothing else, which waits for its turn where it is carried out.
+fn waits_by_itself(said: &Said) -> bool {
+    match said {
+        Said::Ask { .. }
+        | Said::Approve { .. }
+        | Said::Shorten { .. }
+        | Said::Deny { .. }
+        | Said::Withdraw { .. }
+        | Said::Done { .. }
+        | Said::Revoke { .. } => true,
+        Said::Home
+        | Said::Reaction { .. }
+        | Said::OpenForm { .. }
+        | Said::OpenShorten { .. }
+        | Said::OpenDeny { .. }
+        | Said::Chosen { .. }
+        | Said::Again { .. }
+        | Said::Review { .. }
+        | Said::Typed { .. } => false,
     }
 }
 

@@ -236,7 +236,7 @@ impl Roster {
         let before = match before {
             Some(row) => Some(row),
             None => match self.store.commit(commit).await {
-                Ok(()) => None,
+                Ok(_) => None,
                 Err(CommitError::Port(error)) => return Err(error.into()),
                 // Another replica wrote it meanwhile.
                 Err(_) => self.store.row(PINNED, user.as_str()).await?,

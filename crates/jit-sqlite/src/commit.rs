@@ -4,14 +4,14 @@
 use jit_core::Timestamp;
 use jit_core::audit::{ChainHead, SYSTEM_CHAIN, Sealed};
 use jit_core::ports::{
-    COMMIT_RECORDS_LIMIT, Change, Commit, CommitError, Counter, DeliveryKey, Idempotency,
-    RowChange, SlotChange, SystemAppend,
+    COMMIT_RECORDS_LIMIT, Change, Commit, CommitError, Counter, Delivery, Idempotency, RowChange,
+    SlotChange, SystemAppend, Touch,
 };
 use jit_core::request::{AccessRequest, RequestId};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use crate::error::{Cause, Fault};
-use crate::rows;
+use crate::{read, rows};
 
 /// A number as SQLite keeps it. Ours count writes and events, and stay far below the end of the
 /// range; one from elsewhere stops there and fits no row.
@@ -43,7 +43,7 @@ impl Prepared {
     }
 
     /// Writes it. After an error some of it may be there, for the caller to take back.
-    pub(crate) fn apply(&self, connection: &Connection) -> Result<(), Fault> {
+    pub(crate) fn apply(&self, connection: &Connection) -> Result<Vec<Delivery>, Fault> {
         let Commit {
             changes,
             unchanged,
@@ -82,13 +82,16 @@ impl Prepared {
         for counter in counters {
             count(connection, counter, *at)?;
         }
-        for key in deliveries {
-            touch(connection, key, at.unwrap_or(Timestamp::MIN))?;
+        let mut taken = Vec::new();
+        for delivery in deliveries {
+            taken.extend(touch(connection, delivery, at.unwrap_or(Timestamp::MIN))?);
         }
-        if let Some(key) = inbox_done {
-            rows::inbox_done(connection, key)?;
+        if let Some(key) = inbox_done
+            && !rows::inbox_done(connection, key)?
+        {
+            return Err(Fault::InputDone);
         }
-        Ok(())
+        Ok(taken)
     }
 }
 
@@ -334,13 +337,66 @@ fn count(connection: &Connection, counter: &Counter, at: Option<Timestamp>) -> R
     })
 }
 
-fn touch(connection: &Connection, key: &DeliveryKey, at: Timestamp) -> Result<(), Fault> {
-    let sql = "INSERT INTO delivery
-            (request, notifier, target, version, message, shown_seq, attempts, deliver_at)
-        VALUES (?1, ?2, ?3, 0, NULL, 0, 0, ?4)
-        ON CONFLICT (request, notifier, target) DO UPDATE SET version = version + 1,
-            deliver_at = min(coalesce(deliver_at, excluded.deliver_at), excluded.deliver_at)";
+/// The delivery, where it was taken.
+fn touch(connection: &Connection, touch: &Touch, at: Timestamp) -> Result<Option<Delivery>, Fault> {
+    const INSERT: &str = "INSERT INTO delivery
+            (request, notifier, target, version, message, shown_seq, attempts, deliver_at,
+            taken_until)
+        VALUES (?1, ?2, ?3, 0, NULL, 0, ?4, ?5, ?6)";
+    const UPDATE: &str = "UPDATE delivery
+        SET version = ?4, attempts = ?5, deliver_at = ?6, taken_until = ?7
+        WHERE request = ?1 AND notifier = ?2 AND target = ?3";
+    let Touch { key, take_until } = touch;
+    let before = read::delivery_of(connection, key)?;
+    let is_made = before.is_none();
+    let mut now = before.map_or_else(
+        || Delivery {
+            key: key.clone(),
+            version: 0,
+            message: None,
+            shown_seq: 0,
+            attempts: 0,
+            deliver_at: Some(at),
+            taken_until: None,
+        },
+        |before| Delivery {
+            version: before.version + 1,
+            deliver_at: Some(before.deliver_at.map_or(at, |before| before.min(at))),
+            ..before
+        },
+    );
+    let is_free = now.taken_until.is_none_or(|until| until <= at);
+    let takes = take_until.is_some() && is_free;
+    if takes {
+        now.attempts = now.attempts.saturating_add(1);
+        now.taken_until = *take_until;
+    }
     let request = key.request.to_string();
-    let params = params![request, key.notifier, key.target, at.unix_micros()];
-    one_row(connection, sql, params)
+    let micros = |at: Option<Timestamp>| at.map(Timestamp::unix_micros);
+    let (deliver_at, taken_until) = (micros(now.deliver_at), micros(now.taken_until));
+    let Delivery {
+        version, attempts, ..
+    } = now;
+    let (notifier, target) = (&key.notifier, &key.target);
+    match is_made {
+        true => one_row(
+            connection,
+            INSERT,
+            params![request, notifier, target, attempts, deliver_at, taken_until],
+        )?,
+        false => one_row(
+            connection,
+            UPDATE,
+            params![
+                request,
+                notifier,
+                target,
+                int(version),
+                attempts,
+                deliver_at,
+                taken_until
+            ],
+        )?,
+    }
+    Ok(takes.then_some(now))
 }

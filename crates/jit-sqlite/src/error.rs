@@ -198,6 +198,8 @@ pub(crate) enum Fault {
     Conflict,
     /// A counter is at its ceiling.
     CounterFull { key: String },
+    /// The input was done before.
+    InputDone,
     /// The store failed; it is certain that nothing was written, or not.
     Failed { effect: Effect, cause: Cause },
 }
@@ -242,6 +244,7 @@ pub(crate) fn commit_error(operation: &'static str, fault: Fault) -> CommitError
     match fault {
         Fault::Conflict => CommitError::Conflict,
         Fault::CounterFull { key } => CommitError::CounterFull { key },
+        Fault::InputDone => CommitError::InputDone,
         Fault::Failed { effect, cause } => CommitError::Port(port_error(operation, effect, cause)),
     }
 }

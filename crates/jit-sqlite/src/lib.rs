@@ -273,7 +273,7 @@ fn answered<T>(operation: &'static str, outcome: Result<T, Fault>) -> Result<T, 
     outcome.map_err(|fault| match fault {
         Fault::Failed { effect, cause } => port_error(operation, effect, cause),
         // Only commits and deliveries are decided on what is stored.
-        Fault::Conflict | Fault::CounterFull { .. } => {
+        Fault::Conflict | Fault::InputDone | Fault::CounterFull { .. } => {
             let kind = jit_core::ports::ErrorKind::Conflict;
             PortError::nothing_done("sqlite", operation, kind)
         }
@@ -301,7 +301,7 @@ impl RequestStore for SqliteStore {
         self.read(Haste::Revoke, "read a slot", work).await
     }
 
-    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+    async fn commit(&self, commit: Commit) -> Result<Vec<Delivery>, CommitError> {
         // Tokio's clock, for how long it waited; what time it is comes from the engine.
         let (began, good_for) = (tokio::time::Instant::now(), commit.good_for);
         let haste = haste_of(&commit);
@@ -461,6 +461,7 @@ impl RequestStore for SqliteStore {
     async fn inbox_done(&self, key: &str) -> Result<(), PortError> {
         let key = key.to_owned();
         let work = move |connection: &Connection| rows::inbox_done(connection, &key);
-        answered("end an input", self.write(Haste::Usual, work).await)
+        let done = self.write(Haste::Usual, work).await;
+        answered("end an input", done.map(drop))
     }
 }

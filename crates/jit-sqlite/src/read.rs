@@ -278,6 +278,19 @@ fn delivery(row: &Row<'_>) -> Result<Delivery, Cause> {
     })
 }
 
+pub(crate) fn delivery_of(
+    connection: &Connection,
+    key: &DeliveryKey,
+) -> Result<Option<Delivery>, Cause> {
+    let sql = "SELECT request, notifier, target, version, message, shown_seq, attempts, deliver_at,
+        taken_until
+        FROM delivery WHERE request = ?1 AND notifier = ?2 AND target = ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let params = params![key.request.to_string(), key.notifier, key.target];
+    let mut rows = statement.query_and_then(params, delivery)?;
+    rows.next().transpose()
+}
+
 pub(crate) fn deliveries(
     connection: &Connection,
     request: RequestId,

@@ -71,11 +71,10 @@ pub(crate) fn inbox_take(
     Ok(items)
 }
 
-/// The key stays for its hour; the input has served.
-pub(crate) fn inbox_done(connection: &Connection, key: &str) -> Result<(), Fault> {
+/// The key stays for its hour; the input has served. Whether it was there and not done before.
+pub(crate) fn inbox_done(connection: &Connection, key: &str) -> Result<bool, Fault> {
     let sql = "UPDATE inbox SET done = 1, input = '' WHERE key = ?1 AND done = 0";
-    connection.prepare_cached(sql)?.execute([key])?;
-    Ok(())
+    Ok(connection.prepare_cached(sql)?.execute([key])? > 0)
 }
 
 pub(crate) fn deliveries_take(

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::OpenError;
@@ -165,6 +166,8 @@ pub(crate) fn connect(path: &Path, busy: Duration) -> rusqlite::Result<Connectio
     connection.pragma_update(None, "synchronous", "FULL")?;
     // A file may hold hostile SQL in its schema; none of ours needs these.
     connection.pragma_update(None, "trusted_schema", "OFF")?;
+    // A plan does not depend on what is bound: else each call would prepare its statement anew.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 

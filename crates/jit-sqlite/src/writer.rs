@@ -133,7 +133,9 @@ where
         let left = match &outcome {
             Some(Ok(_)) => Left::Written,
             Some(Err(Fault::Failed { cause, .. })) => Left::Failed(cause.clone()),
-            Some(Err(Fault::Conflict | Fault::CounterFull { .. })) | None => Left::Refused,
+            Some(Err(Fault::Conflict | Fault::InputDone | Fault::CounterFull { .. })) | None => {
+                Left::Refused
+            }
         };
         self.outcome = outcome;
         left

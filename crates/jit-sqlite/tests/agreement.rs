@@ -12,7 +12,7 @@ use jit_core::audit::{Actor, ChainHead, Fact, SystemFact};
 use jit_core::digest::Digest;
 use jit_core::ports::{
     Commit, CommitError, Counter, Delivery, DeliveryKey, Idempotency, Query, RequestStore, Row,
-    RowChange, SlotChange, SystemAppend, Wake,
+    RowChange, SlotChange, SystemAppend, Touch, Wake,
 };
 use jit_core::request::{REQUEST_SHAPE, Slot, Status};
 use jit_sqlite::{Options, SqliteStore};
@@ -42,7 +42,7 @@ struct Write {
     row: Option<(u8, Option<u8>)>,
     key: Option<(u8, u64)>,
     counter: Option<(u8, u32, u64)>,
-    delivery: Option<u16>,
+    delivery: Option<(u16, Option<u64>)>,
     done: Option<u8>,
 }
 
@@ -86,7 +86,7 @@ fn write() -> impl Strategy<Value = Write> {
         weighted(0.2, (0..3_u8, of(0..3_u8))),
         weighted(0.2, (0..3_u8, 0..60_u64)),
         weighted(0.3, (0..2_u8, 0..4_u32, 0..60_u64)),
-        weighted(0.4, 1..4_u16),
+        weighted(0.4, (1..4_u16, of(1..90_u64))),
         weighted(0.2, 0..3_u8),
     )
         .prop_map(
@@ -199,13 +199,20 @@ fn commit(write: &Write, head: ChainHead) -> Commit {
             })
             .collect(),
         rows: write.row.into_iter().map(row).collect(),
-        deliveries: write.delivery.map(delivery_key).into_iter().collect(),
+        deliveries: write
+            .delivery
+            .map(|(number, until)| Touch {
+                key: delivery_key(number),
+                take_until: until.map(sample::at),
+            })
+            .into_iter()
+            .collect(),
         at: write.at.map(sample::at),
     }
 }
 
-fn outcome(outcome: Result<(), CommitError>) -> String {
-    outcome.map_or_else(|error| error.to_string(), |()| "written".to_owned())
+fn outcome<T: std::fmt::Debug>(outcome: Result<T, CommitError>) -> String {
+    outcome.map_or_else(|error| error.to_string(), |given| format!("{given:?}"))
 }
 
 async fn run(store: &dyn RequestStore, step: &Step) -> String {

@@ -122,7 +122,7 @@ async fn a_child_decides() {
         let mut change = sample::update(after);
         change.events.push(event);
         match store.commit(sample::commit([change])).await {
-            Ok(()) => println!("won {}", before.id),
+            Ok(_) => println!("won {}", before.id),
             Err(CommitError::Conflict) => println!("lost {}", before.id),
             Err(error) => panic!("{error}: {error:?}"),
         }

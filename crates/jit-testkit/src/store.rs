@@ -14,7 +14,7 @@ use jit_core::catalog::EntitlementId;
 use jit_core::ports::{
     COMMIT_RECORDS_LIMIT, Change, Commit, CommitError, Counter, Delivery, DeliveryKey, Due,
     ErrorKind, Idempotency, Inbox, InboxItem, PortError, Query, RequestStore, Row, RowChange,
-    SlotChange, Urgency, Wake,
+    SlotChange, Touch, Urgency, Wake,
 };
 use jit_core::principal::PrincipalId;
 use jit_core::provider::SlotKey;
@@ -282,7 +282,11 @@ impl State {
                 return Err(CommitError::CounterFull { key });
             }
         }
-        Ok(())
+        let waits = |key: &String| self.inbox.get(key).is_some_and(|kept| !kept.done);
+        match commit.inbox_done.as_ref().is_none_or(waits) {
+            true => Ok(()),
+            false => Err(CommitError::InputDone),
+        }
     }
 
     /// What a counter has reached; 0 where it may be forgotten.
@@ -297,7 +301,7 @@ impl State {
         chain.entry(event.seq).or_insert(event);
     }
 
-    fn apply(&mut self, commit: Commit) {
+    fn apply(&mut self, commit: Commit) -> Vec<Delivery> {
         let at = commit.at;
         for change in commit.changes {
             self.newest_commit = self.newest_commit.max(Some(change.record.updated_at));
@@ -338,17 +342,15 @@ impl State {
             self.rows.insert((row.table, row.key), row.value);
         }
         let due_at = at.unwrap_or(Timestamp::MIN);
-        for key in commit.deliveries {
-            self.touch(key, due_at);
-        }
+        let touches = commit.deliveries.into_iter();
+        touches
+            .filter_map(|touch| self.touch(touch, due_at))
+            .collect()
     }
 
-    fn touch(&mut self, key: DeliveryKey, at: Timestamp) {
-        if let Some(known) = self.deliveries.get_mut(&key) {
-            known.version += 1;
-            known.deliver_at = Some(known.deliver_at.map_or(at, |before| before.min(at)));
-            return;
-        }
+    /// The delivery, where it was taken.
+    fn touch(&mut self, touch: Touch, at: Timestamp) -> Option<Delivery> {
+        let Touch { key, take_until } = touch;
         let made = Delivery {
             key: key.clone(),
             version: 0,
@@ -358,7 +360,19 @@ impl State {
             deliver_at: Some(at),
             taken_until: None,
         };
-        self.deliveries.insert(key, made);
+        let known = self.deliveries.entry(key);
+        let known = known
+            .and_modify(|known| {
+                known.version += 1;
+                known.deliver_at = Some(known.deliver_at.map_or(at, |before| before.min(at)));
+            })
+            .or_insert(made);
+        if take_until.is_none() || known.taken_until.is_some_and(|until| at < until) {
+            return None;
+        }
+        known.attempts = known.attempts.saturating_add(1);
+        known.taken_until = take_until;
+        Some(known.clone())
     }
 
     fn inbox_done(&mut self, key: &str) {
@@ -422,7 +436,7 @@ impl RequestStore for MemoryStore {
         Ok(self.lock().slots.get(key).cloned())
     }
 
-    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+    async fn commit(&self, commit: Commit) -> Result<Vec<Delivery>, CommitError> {
         if commit.changes.len() > COMMIT_RECORDS_LIMIT {
             return Err(CommitError::TooLarge { what: "records" });
         }
@@ -435,8 +449,8 @@ impl RequestStore for MemoryStore {
         }
         let mut state = self.lock();
         state.check(&commit)?;
-        state.apply(commit);
-        fault.map_or(Ok(()), |_| Err(lost().into()))
+        let taken = state.apply(commit);
+        fault.map_or(Ok(taken), |_| Err(lost().into()))
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {

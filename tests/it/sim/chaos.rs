@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use jit_core::Timestamp;
 use jit_core::audit::Sealed;
 use jit_core::ports::{
-    Alarm, Announcement, Clock, Commit, CommitError, ErrorKind, Notifier, Pager, PortError,
-    RequestStore, Told,
+    Alarm, Announcement, Clock, Commit, CommitError, Delivery, ErrorKind, Notifier, Pager,
+    PortError, RequestStore, Told,
 };
 use jit_core::request::AccessRequest;
 use jit_testkit::time::SeededRandom;
@@ -50,8 +50,8 @@ pub(crate) const CRASH_POINTS: [(&str, u64); 48] = [
     ("after store.deliveries_take", 3),
     ("before store.delivery_update", 66),
     ("after store.delivery_update", 76),
-    ("before store.story", 40),
-    ("after store.story", 51),
+    ("before store.story", 320),
+    ("after store.story", 380),
     ("before store.idempotency", 206),
     ("after store.idempotency", 260),
     ("before store.row", 88),
@@ -255,7 +255,11 @@ impl Tap for ChaosTap {
             .await;
     }
 
-    async fn commit(&self, inner: &dyn RequestStore, commit: Commit) -> Result<(), CommitError> {
+    async fn commit(
+        &self,
+        inner: &dyn RequestStore,
+        commit: Commit,
+    ) -> Result<Vec<Delivery>, CommitError> {
         let chaos = &self.chaos;
         let about = commit.changes.first().map(|change| change.record.id);
         let system = commit.system.iter().flat_map(|it| it.events.clone());
@@ -263,7 +267,7 @@ impl Tap for ChaosTap {
         let sealed: Vec<Sealed> = of_requests.chain(system).collect();
         let done = inner.commit(commit).await;
         match &done {
-            Ok(()) => {
+            Ok(_) => {
                 let (at, clock) = (chaos.truth.now(), chaos.clock.now());
                 let entries = sealed
                     .into_iter()

@@ -32,7 +32,11 @@ pub(crate) trait Tap: Send + Sync {
     async fn after(&self, _call: StoreCall) {}
 
     /// In place of a commit.
-    async fn commit(&self, inner: &dyn RequestStore, commit: Commit) -> Result<(), CommitError> {
+    async fn commit(
+        &self,
+        inner: &dyn RequestStore,
+        commit: Commit,
+    ) -> Result<Vec<Delivery>, CommitError> {
         inner.commit(commit).await
     }
 
@@ -85,7 +89,7 @@ impl<T: Tap> RequestStore for Tapped<T> {
         self.through("slot", None, self.inner.slot(key)).await
     }
 
-    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+    async fn commit(&self, commit: Commit) -> Result<Vec<Delivery>, CommitError> {
         let about = commit.changes.first().map(|change| change.record.id);
         let act = self.tap.commit(self.inner.as_ref(), commit);
         self.through("commit", about, act).await

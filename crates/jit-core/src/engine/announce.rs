@@ -1,17 +1,22 @@
 //! Telling people and systems, after the fact and never in the way: deliveries that are due are
 //! taken, announced and marked. Paging is one of the notifiers, so that it is as durable as they.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures_util::StreamExt;
 use futures_util::future::{Either, join_all, pending, select};
 
 use super::{Engine, TRIES, read_event};
-use crate::audit::Fact;
+use crate::audit::{Fact, Sealed};
+use crate::change::Change;
 use crate::ports::{
-    Alarm, Announcement, CommitError, Delivery, ErrorKind, Notifier, Pager, PortError, Told,
+    Alarm, Announcement, CommitError, Delivery, DeliveryKey, ErrorKind, Notifier, Pager, PortError,
+    Told, Touch,
 };
 use crate::request::{AccessRequest, Stuck};
 use crate::time::Timestamp;
@@ -24,6 +29,52 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A delivery that was taken is due again after this long, unless it was marked.
 const TAKEN_FOR: Duration = Duration::from_secs(30);
+
+/// So many deliveries at once wait for whoever sends them. Commits take no more than that: the rest
+/// is due, for whichever process has room.
+const HANDED_OVER: usize = 256;
+
+/// A delivery that is ours to send until its `taken_until`.
+#[derive(Debug)]
+pub struct Taken {
+    /// Which, as it is stored.
+    pub delivery: Delivery,
+    /// The record and its newest events, where it was taken by the commit that wrote them.
+    written: Option<(AccessRequest, Vec<Sealed>)>,
+}
+
+/// What this process takes by its commits, for one notifier: whoever sends it need not ask for it.
+#[derive(Debug)]
+pub struct HandedOver(UnboundedReceiver<Taken>);
+
+impl HandedOver {
+    /// The next that was taken; none once it was closed and everything was given.
+    pub async fn next(&mut self) -> Option<Taken> {
+        self.0.next().await
+    }
+
+    /// Nothing more is taken for it.
+    pub fn close(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The ways to those who send.
+#[derive(Debug, Default)]
+pub(super) struct Outbox(Mutex<BTreeMap<&'static str, UnboundedSender<Taken>>>);
+
+impl Outbox {
+    fn ways(&self) -> MutexGuard<'_, BTreeMap<&'static str, UnboundedSender<Taken>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody sends for this notifier, and has room.
+    fn has_room(&self, notifier: &str) -> bool {
+        let ways = self.ways();
+        let way = ways.get(notifier);
+        way.is_some_and(|way| !way.is_closed() && way.len() < HANDED_OVER)
+    }
+}
 
 /// Whether there were news of what was just told while it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,8 +157,51 @@ impl Engine {
         self.parts.notifiers.iter().map(|notifier| notifier.name())
     }
 
+    /// From now on commits take what they bring this notifier, and hand it over here.
+    pub fn hand_over(&self, notifier: &'static str) -> HandedOver {
+        let (way, end) = unbounded();
+        self.outbox.ways().insert(notifier, way);
+        HandedOver(end)
+    }
+
+    /// The deliveries that a change of this record brings. Pages are not handed over: whichever
+    /// process looks next sends them.
+    pub(super) fn touches(&self, request: &AccessRequest) -> Vec<Touch> {
+        let take_until = self.now() + TAKEN_FOR;
+        let touches = self.parts.notifiers.iter().flat_map(|notifier| {
+            let name = notifier.name();
+            let targets = notifier.targets(request).into_iter();
+            let takes = name != PAGER && self.outbox.has_room(name);
+            targets.map(move |target| Touch {
+                key: DeliveryKey {
+                    request: request.id,
+                    notifier: name.to_owned(),
+                    target,
+                },
+                take_until: takes.then_some(take_until),
+            })
+        });
+        touches.collect()
+    }
+
+    /// Hands over what a commit of these changes took.
+    pub(super) fn pass_on(&self, taken: Vec<Delivery>, changes: &[Change]) {
+        let ways = self.outbox.ways();
+        for delivery in taken {
+            let change = changes.iter();
+            let mut change = change.filter(|change| change.record.id == delivery.key.request);
+            let written = change.next();
+            let written = written.map(|change| (change.record.clone(), change.events.clone()));
+            let Some(way) = ways.get(delivery.key.notifier.as_str()) else {
+                continue;
+            };
+            // Where nobody is there any more it is due again when its time is up.
+            let _gone = way.unbounded_send(Taken { delivery, written });
+        }
+    }
+
     /// Announces what is due for this notifier, at most `limit`; returns how many it found.
-    pub async fn announce_through(&self, name: &str, limit: usize) -> Result<usize, PortError> {
+    async fn announce_through(&self, name: &str, limit: usize) -> Result<usize, PortError> {
         let taken = self.take_announcements(name, limit).await?;
         let found = taken.len();
         let announcing = taken
@@ -123,18 +217,21 @@ impl Engine {
         &self,
         name: &str,
         limit: usize,
-    ) -> Result<Vec<Delivery>, PortError> {
+    ) -> Result<Vec<Taken>, PortError> {
         let now = self.now();
         let store = &self.parts.store;
-        store
-            .deliveries_take(name, now, now + TAKEN_FOR, limit)
-            .await
+        let taken = store.deliveries_take(name, now, now + TAKEN_FOR, limit);
+        let taken = taken.await?.into_iter().map(|delivery| Taken {
+            delivery,
+            written: None,
+        });
+        Ok(taken.collect())
     }
 
     /// Sends what was taken, until the time is up; a failure is put off. Says whether more is to be
     /// sent there at once, which happened meanwhile.
-    pub async fn announce(&self, taken: Delivery, time: impl Future<Output = ()>) -> MoreToSay {
-        let key = taken.key.clone();
+    pub async fn announce(&self, taken: Taken, time: impl Future<Output = ()>) -> MoreToSay {
+        let key = taken.delivery.key.clone();
         let announced = self.send(taken, time).await;
         announced.unwrap_or_else(|error| {
             tracing::warn!(
@@ -147,15 +244,28 @@ impl Engine {
 
     async fn send(
         &self,
-        taken: Delivery,
+        taken: Taken,
         time: impl Future<Output = ()>,
     ) -> Result<MoreToSay, PortError> {
+        let Taken {
+            delivery: taken,
+            written,
+        } = taken;
         let wanted = taken.key.notifier.as_str();
         let mut notifiers = self.parts.notifiers.iter();
         let Some(notifier) = notifiers.find(|notifier| notifier.name() == wanted) else {
             return Ok(MoreToSay::No);
         };
-        let Some((request, events)) = self.story(taken.key.request).await? else {
+        // What was not shown before that commit is only in the store.
+        let written = written.filter(|(_, events)| {
+            let first = events.first();
+            first.is_some_and(|first| first.seq <= taken.shown_seq + 1)
+        });
+        let story = match written {
+            Some(written) => Some(written),
+            None => self.story(taken.key.request).await?,
+        };
+        let Some((request, events)) = story else {
             return Ok(MoreToSay::No);
         };
         let fresh = events.iter().filter(|sealed| sealed.seq > taken.shown_seq);
@@ -241,6 +351,7 @@ impl Engine {
             Err(
                 CommitError::Conflict
                 | CommitError::CounterFull { .. }
+                | CommitError::InputDone
                 | CommitError::TooLarge { .. },
             ) => Ok(false),
         }

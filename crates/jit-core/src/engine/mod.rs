@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join;
 
-pub use announce::{MoreToSay, PAGER};
+pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
 pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
 pub use tend::LEFT_ALONE;
@@ -26,8 +26,8 @@ use crate::catalog::{Catalog, ProviderName};
 use crate::lifecycle::{CLOCKS_DIFFER, Readiness, Refusal, Rules, Transition};
 use crate::policy::Policy;
 use crate::ports::{
-    Clock, Commit, CommitError, Counter, DeliveryKey, Directory, Due, ErrorKind, Idempotency,
-    Notifier, Pager, PortError, Provisioner, Random, RequestStore, RowChange, SystemAppend,
+    Clock, Commit, CommitError, Counter, Directory, Due, ErrorKind, Idempotency, Notifier, Pager,
+    PortError, Provisioner, Random, RequestStore, RowChange, SystemAppend, Touch,
 };
 use crate::provider::BadDescription;
 use crate::request::{AccessRequest, RequestId};
@@ -69,6 +69,7 @@ impl From<CommitError> for EngineError {
             CommitError::Port(error) => error,
             CommitError::Conflict => failed(ErrorKind::Conflict),
             CommitError::CounterFull { .. } => failed(ErrorKind::Conflict),
+            CommitError::InputDone => return Refusal::InputDone.into(),
             CommitError::TooLarge { .. } => failed(ErrorKind::Misconfigured),
         })
     }
@@ -160,6 +161,7 @@ pub struct Engine {
     parts: EngineParts,
     trust: ClockTrust,
     watch: Mutex<ClockWatch>,
+    outbox: announce::Outbox,
 }
 
 impl fmt::Debug for Engine {
@@ -187,6 +189,7 @@ impl Engine {
             parts,
             trust,
             watch: Mutex::default(),
+            outbox: announce::Outbox::default(),
         })
     }
 
@@ -337,51 +340,32 @@ impl Engine {
         }
     }
 
-    /// Commits a transition with whatever else must hold.
+    /// Commits a transition with whatever else must hold, and hands over what is to be told of it.
     async fn commit(&self, transition: Transition, along: Along) -> Result<(), CommitError> {
-        let deliveries = transition
-            .changes
-            .iter()
-            .filter(|change| !change.events.is_empty());
-        let deliveries = deliveries
-            .flat_map(|change| self.deliveries(&change.record))
+        let changes = transition.changes;
+        let told = changes.iter().filter(|change| !change.events.is_empty());
+        let deliveries: Vec<Touch> = told
+            .flat_map(|change| self.touches(&change.record))
             .collect();
-        let at = transition
-            .changes
-            .iter()
-            .map(|change| change.record.updated_at)
-            .max();
-        self.parts
-            .store
-            .commit(Commit {
-                changes: transition.changes,
-                unchanged: transition.unchanged,
-                slots: transition.slot.into_iter().collect(),
-                counters: transition.counters,
-                inbox_done: along.input,
-                idempotency: along.idempotency,
-                deliveries,
-                at,
-                good_for: transition.good_for,
-                ..Commit::default()
-            })
-            .await?;
-        at.into_iter().for_each(|at| self.observe(at));
-        Ok(())
-    }
-
-    fn deliveries(&self, request: &AccessRequest) -> Vec<DeliveryKey> {
-        let rows = self.parts.notifiers.iter().flat_map(|notifier| {
-            notifier
-                .targets(request)
-                .into_iter()
-                .map(|target| DeliveryKey {
-                    request: request.id,
-                    notifier: notifier.name().to_owned(),
-                    target,
-                })
+        let takes = deliveries.iter().any(|touch| touch.take_until.is_some());
+        let written = takes.then(|| changes.clone());
+        let at = changes.iter().map(|change| change.record.updated_at).max();
+        let taken = self.parts.store.commit(Commit {
+            changes,
+            unchanged: transition.unchanged,
+            slots: transition.slot.into_iter().collect(),
+            counters: transition.counters,
+            inbox_done: along.input,
+            idempotency: along.idempotency,
+            deliveries,
+            at,
+            good_for: transition.good_for,
+            ..Commit::default()
         });
-        rows.collect()
+        let taken = taken.await?;
+        at.into_iter().for_each(|at| self.observe(at));
+        self.pass_on(taken, &written.unwrap_or_default());
+        Ok(())
     }
 
     /// Appends a fact of no request to the system chain, with the small rows it speaks of.
@@ -472,7 +456,7 @@ async fn append_behind(
         };
         match store.commit(commit).await {
             Err(CommitError::Conflict) => {}
-            done => return done,
+            done => return done.map(drop),
         }
     }
     Err(CommitError::Conflict)

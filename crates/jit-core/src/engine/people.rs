@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::TryFutureExt;
 use futures_util::future::try_join;
 
 use super::{Along, Engine, EngineError, FLAGS, LOOK_UPS, PAUSED, TRIES};
@@ -9,8 +10,8 @@ use crate::audit::{AuditEvent, SystemFact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::digest::sha256_json;
 use crate::lifecycle::{
-    Automatic, By, Command, OPENED, OPENED_LIMIT, OpenFacts, Opening, Refusal, Transition, decide,
-    open,
+    Automatic, By, Command, OPENED, OPENED_LIMIT, OpenFacts, Opening, Readiness, Refusal,
+    Transition, decide, open,
 };
 use crate::policy::Right;
 use crate::ports::{
@@ -143,11 +144,14 @@ impl Engine {
         };
         let mut automatic = Automatic::Try;
         for _ in 0..TRIES {
+            let repeated = self.repeated(key.as_deref(), fingerprint);
+            let readiness = self.readiness().map_err(EngineError::from);
+            let (repeated, readiness) = try_join(repeated, readiness).await?;
             // Whoever asked before hears what they heard then, whatever would be said now.
-            if let Some(request) = self.repeated(key.as_deref(), fingerprint).await? {
+            if let Some(request) = repeated {
                 return Ok(self.unchanged(request, input).await);
             }
-            let transition = self.judge_opening(&opening, automatic).await;
+            let transition = self.judge_opening(&opening, automatic, readiness).await;
             let transition = self.note_refusal(&opening.by, None, transition).await?;
             let Some(request) = transition.request().cloned() else {
                 break;
@@ -211,18 +215,22 @@ impl Engine {
         &self,
         opening: &Opening,
         automatic: Automatic,
+        mut readiness: Readiness,
     ) -> Result<Transition, EngineError> {
         let requester_id = opening.by.profile.id.clone();
         let beneficiary_id = opening.beneficiary().clone();
         let ids = || [requester_id.clone(), beneficiary_id.clone()];
         for _ in 0..LOOK_UPS {
-            let (people, readiness) = try_join(self.look_up(ids()), self.readiness()).await?;
+            let people = self.look_up(ids()).await?;
             let beneficiary = people.known.get(&beneficiary_id);
             // Refused here, no provider is asked anything.
             let (entitlement, ..) = opening.check(self.rules(), beneficiary, readiness)?;
-            let facts = self.open_facts(entitlement, opening, beneficiary).await?;
+            let asked = self.open_facts(entitlement, opening, beneficiary);
+            let still = self.readiness().map_err(EngineError::from);
+            let facts;
+            (facts, readiness) = try_join(asked, still).await?;
             // People come last, so that they are the freshest.
-            let (people, readiness) = try_join(self.look_up(ids()), self.readiness()).await?;
+            let people = self.look_up(ids()).await?;
             let unknown = || Refusal::UnknownPrincipal {
                 id: requester_id.clone(),
             };
@@ -266,7 +274,7 @@ impl Engine {
             provider: provisioner.describe(),
             presence: None,
             running_until: None,
-            readiness: crate::lifecycle::Readiness::Ready,
+            readiness: Readiness::Ready,
             automatic: Automatic::Try,
         };
         let Some(beneficiary) = beneficiary else {

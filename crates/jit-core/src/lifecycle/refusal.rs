@@ -52,6 +52,8 @@ pub enum Refusal {
     QuotaUsed { ceiling: u32, per: Ttl },
     #[error("this Idempotency-Key was used for another request body; take a new key")]
     IdempotencyMismatch,
+    #[error("this was carried out already, by another process that took it over")]
+    InputDone,
     #[error(
         "the provider does not know what is asked for: {entitlement} cannot be granted to {beneficiary}"
     )]
@@ -175,6 +177,7 @@ impl Refusal {
             Self::TooManyRequests { .. } => "too_many_requests",
             Self::QuotaUsed { .. } => "quota_used",
             Self::IdempotencyMismatch => "idempotency_mismatch",
+            Self::InputDone => "input_done",
             Self::NotGrantable { .. } => "not_grantable",
             Self::UnknownPrincipal { .. } => "unknown_principal",
             Self::InactivePrincipal { .. } => "inactive_principal",

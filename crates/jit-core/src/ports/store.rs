@@ -94,7 +94,7 @@ pub struct Commit {
     pub slots: Vec<SlotChange>,
     /// Events of no request.
     pub system: Option<SystemAppend>,
-    /// An input of the inbox that is done with this.
+    /// An input of the inbox that is done with this, and was not before.
     pub inbox_done: Option<String>,
     /// A key that must be unused.
     pub idempotency: Option<Idempotency>,
@@ -103,12 +103,21 @@ pub struct Commit {
     /// Small rows.
     pub rows: Vec<RowChange>,
     /// Deliveries of the changed records that are due from now on; made where they do not exist.
-    pub deliveries: Vec<DeliveryKey>,
+    pub deliveries: Vec<Touch>,
     /// When this commit was decided.
     pub at: Option<Timestamp>,
     /// Written within this time of the call or not at all: the facts that it was decided on are
     /// too old after that.
     pub good_for: Option<Duration>,
+}
+
+/// News for a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    /// Which.
+    pub key: DeliveryKey,
+    /// Whoever commits takes it until then, unless somebody has it.
+    pub take_until: Option<Timestamp>,
 }
 
 /// Why nothing was written.
@@ -123,6 +132,9 @@ pub enum CommitError {
         /// Which.
         key: String,
     },
+    /// The input was done before: somebody else worked on it too, and was first.
+    #[error("the input is done already")]
+    InputDone,
     /// The commit is larger than the store can take.
     #[error("the commit is larger than the store can take: {what}")]
     TooLarge {
@@ -215,7 +227,10 @@ pub struct Query {
 /// - A read that begins after a commit returned sees it, from any process.
 /// - `due` may list a record that is no longer due; it never misses one that is. Records whose
 ///   `revoke_at` has come are listed before all else; both kinds the longest due first.
-/// - A delivery is taken by one caller alone, whoever asks at the same time.
+/// - A delivery is taken by one caller alone, whoever asks at the same time. What a commit took is
+///   given back by it, as it is stored now; a store may take less than it is asked to, and what it
+///   did not take is due.
+/// - A commit whose input is done already, or was never put, is `InputDone`.
 /// - A record of a later release ([`crate::request::ShapeError::Newer`]) is an error of kind
 ///   [`super::ErrorKind::Misconfigured`] for `load` and `story`, and is left out of listings with a line in the log.
 /// - Events are never changed or removed.
@@ -233,8 +248,8 @@ pub trait RequestStore: Send + Sync {
     /// The slot with this key.
     async fn slot(&self, key: &SlotKey) -> Result<Option<Slot>, PortError>;
 
-    /// Writes everything, or nothing.
-    async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
+    /// Writes everything, or nothing; gives the deliveries that it took. Each counts one more attempt.
+    async fn commit(&self, commit: Commit) -> Result<Vec<Delivery>, CommitError>;
 
     /// Records whose `wake_at` is at or before `now`, at most `limit`.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError>;

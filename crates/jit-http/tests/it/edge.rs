@@ -341,7 +341,7 @@ impl Away {
 impl RequestStore for Away {
     async fn load(&self, _: RequestId) -> Result<Option<AccessRequest>, PortError> { Err(self.away().await) }
     async fn slot(&self, _: &SlotKey) -> Result<Option<Slot>, PortError> { Err(self.away().await) }
-    async fn commit(&self, _: Commit) -> Result<(), CommitError> { Err(self.away().await.into()) }
+    async fn commit(&self, _: Commit) -> Result<Vec<Delivery>, CommitError> { Err(self.away().await.into()) }
     async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<Due>, PortError> { Err(self.away().await) }
     async fn newest_commit(&self) -> Result<Option<Timestamp>, PortError> { Err(self.away().await) }
     async fn story(&self, _: RequestId) -> Result<Option<(AccessRequest, Vec<Sealed>)>, PortError> { Err(self.away().await) }

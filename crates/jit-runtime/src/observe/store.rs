@@ -1,5 +1,6 @@
-//! Counts what is committed, and tells the loops of this process that there is something. The counters come from the audit events of commits that the store
-//! took, so they count what happened and not what was tried, whichever door it came in by.
+//! Counts what is committed, and tells the loops of this process that there is something. The
+//! counters come from the audit events of commits that the store took, so they count what happened
+//! and not what was tried, whichever door it came in by.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -178,16 +179,16 @@ fn count_absence(grant: &Grant, at: Timestamp, counted: &mut Vec<Counted>) {
 
 #[async_trait]
 impl RequestStore for MeteredStore {
-    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+    async fn commit(&self, commit: Commit) -> Result<Vec<Delivery>, CommitError> {
         let mut counted = counted_in(&commit);
         for change in &commit.changes {
             counted.extend(self.handed_over(change).await);
         }
         let news = News::of(&commit);
-        self.inner.commit(commit).await?;
-        self.nudge.tell(&news);
+        let taken = self.inner.commit(commit).await?;
+        self.nudge.tell(&news.without(&taken));
         self.count(&counted);
-        Ok(())
+        Ok(taken)
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {

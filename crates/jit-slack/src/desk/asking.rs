@@ -120,6 +120,8 @@ impl Desk {
                 tracing::warn!(error = %error.chain(), "a request could not be opened");
                 refusal_view(&reply(&Reply::Failed, None))
             }
+            // Who was first shows what came of it.
+            Err(Trouble::DoneElsewhere) => return Ok(Marked::Already),
             Err(Trouble::Panicked) => refusal_view(&reply(&Reply::Failed, None)),
         };
         tokio::time::sleep(WINDOW_FIRST).await;
@@ -139,7 +141,9 @@ impl Desk {
             (Err(trouble), Err(_)) => {
                 let said = match trouble {
                     Trouble::Say(said, _) => said,
-                    Trouble::Failed(_) | Trouble::Panicked => Reply::Failed,
+                    Trouble::Failed(_) | Trouble::DoneElsewhere | Trouble::Panicked => {
+                        Reply::Failed
+                    }
                 };
                 self.answer(input, &said, None).await;
                 Ok(Marked::NotYet)
@@ -175,7 +179,7 @@ impl Desk {
             // A form is sent once; Slack may send it twice.
             idempotency_key: format!("slack/{view}").parse().ok(),
         };
-        let _room = self.turn(origin).await?;
+        let _room = self.turn(&self.room, origin).await?;
         Ok(self.engine.open_by(via, new, Some(origin.key)).await?)
     }
 }

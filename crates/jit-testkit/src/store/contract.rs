@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jit_core::audit::{Actor, ChainHead, Sealed, SystemFact};
 use jit_core::ports::{
     Commit, CommitError, Counter, Delivery, DeliveryKey, Due, Idempotency, PortError, Query,
-    RequestStore, Row, RowChange, SlotChange, SystemAppend,
+    RequestStore, Row, RowChange, SlotChange, SystemAppend, Touch,
 };
 use jit_core::request::{AccessRequest, RequestId, Slot};
 use jit_core::{Timestamp, digest::Digest};
@@ -57,25 +57,26 @@ fn answered<T>(what: &str, answer: Result<T, PortError>) -> T {
     }
 }
 
-fn written(what: &str, answer: Result<(), CommitError>) {
-    if let Err(error) = answer {
-        broken(what, &format!("was not written: {error}: {error:?}"))
+fn written<T>(what: &str, answer: Result<T, CommitError>) -> T {
+    match answer {
+        Ok(answer) => answer,
+        Err(error) => broken(what, &format!("was not written: {error}: {error:?}")),
     }
 }
 
-fn refused(what: &str, answer: Result<(), CommitError>) {
+fn refused<T>(what: &str, answer: Result<T, CommitError>) {
     match answer {
         Err(CommitError::Conflict) => {}
         Err(error) => broken(what, &format!("is a Conflict, not: {error}")),
-        Ok(()) => broken(what, "is a Conflict, and was written"),
+        Ok(_) => broken(what, "is a Conflict, and was written"),
     }
 }
 
-fn full(what: &str, answer: Result<(), CommitError>) {
+fn full<T>(what: &str, answer: Result<T, CommitError>) {
     match answer {
         Err(CommitError::CounterFull { .. }) => {}
         Err(error) => broken(what, &format!("is CounterFull, not: {error}")),
-        Ok(()) => broken(what, "is CounterFull, and was written"),
+        Ok(_) => broken(what, "is CounterFull, and was written"),
     }
 }
 
@@ -210,6 +211,14 @@ async fn seen(store: &dyn RequestStore) -> Seen {
     }
 }
 
+/// News that are left to whoever looks.
+fn touch_of(key: DeliveryKey) -> Touch {
+    Touch {
+        key,
+        take_until: None,
+    }
+}
+
 /// A commit that touches one thing of every kind.
 async fn commit_of_everything(store: &dyn RequestStore, before: &AccessRequest) -> Commit {
     let mut record = sample::next(before, sample::at(100));
@@ -230,7 +239,7 @@ async fn commit_of_everything(store: &dyn RequestStore, before: &AccessRequest) 
         idempotency: Some(used_key("fresh", before.id)),
         counters: vec![counter("opened", 2)],
         rows: vec![row("fresh", "1", None)],
-        deliveries: vec![delivery_key(before.id, "slack")],
+        deliveries: vec![touch_of(delivery_key(before.id, "slack"))],
         ..sample::commit([change])
     }
 }

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use jit_core::audit::Fact;
 use jit_core::lifecycle::wake;
 use jit_core::ports::{
-    Change, Clock, Commit, CommitError, Due, GrantCall, PortError, Provisioner, RequestStore, Row,
-    SlotChange,
+    Change, Clock, Commit, CommitError, Delivery, Due, GrantCall, PortError, Provisioner,
+    RequestStore, Row, SlotChange,
 };
 use jit_core::provider::Kind;
 use jit_core::request::{AccessRequest, Cause, End, Grant, Phase, RequestId, Slot, Stage, Status};
@@ -218,12 +218,12 @@ impl Tap for Forger {
         &self,
         inner: &dyn RequestStore,
         mut commit: Commit,
-    ) -> Result<(), CommitError> {
+    ) -> Result<Vec<Delivery>, CommitError> {
         self.forge(inner, &mut commit).await?;
         let mine: Vec<RequestId> = commit.changes.iter().map(|it| it.record.id).collect();
-        inner.commit(commit).await?;
+        let taken = inner.commit(commit).await?;
         self.mine.lock().unwrap().extend(mine);
-        Ok(())
+        Ok(taken)
     }
 
     async fn shown(&self, inner: &dyn RequestStore, due: Vec<Due>) -> Result<Vec<Due>, PortError> {

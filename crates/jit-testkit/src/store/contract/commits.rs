@@ -106,7 +106,7 @@ async fn of_many_writers_of_one_version_exactly_one_wins(Handles { one, other }:
     while let Some(writer) = writers.join_next().await {
         let (record, outcome) = writer.expect("a writer does not panic");
         match outcome {
-            Ok(()) => winners.push(record),
+            Ok(_) => winners.push(record),
             Err(CommitError::Conflict) => {}
             Err(error) => broken(
                 "the loser of a race",

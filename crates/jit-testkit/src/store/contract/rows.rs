@@ -1,11 +1,14 @@
 //! Clauses about what is not a record: inbox, used keys, counters, small rows and deliveries.
 
 use jit_core::Timestamp;
-use jit_core::ports::{Commit, Counter, Delivery, DeliveryKey, Inbox, RequestStore};
+use jit_core::ports::{
+    Commit, CommitError, Counter, Delivery, DeliveryKey, Inbox, RequestStore, Touch,
+};
 use jit_core::request::RequestId;
 
 use super::{
-    Handles, answered, counter, delivery_key, full, refused, row, stored, used_key, written,
+    Handles, answered, counter, delivery_key, full, refused, row, stored, touch_of, used_key,
+    written,
 };
 use crate::sample;
 
@@ -19,6 +22,8 @@ pub(super) async fn all<F: AsyncFn() -> Handles>(make: &F) {
     a_delivery_is_made_by_its_first_touch_and_due_after_each(make().await).await;
     due_deliveries_are_those_of_the_notifier_longest_due_first(make().await).await;
     what_one_takes_is_not_taken_by_another(make().await).await;
+    what_a_commit_takes_is_given_by_it_and_by_nobody_else(make().await).await;
+    an_input_is_done_by_one_commit_alone(make().await).await;
     a_touch_and_an_update_of_a_delivery_do_not_lose_each_other(make().await).await;
 }
 
@@ -228,7 +233,7 @@ async fn a_small_row_changes_only_from_the_value_that_was_seen(Handles { one, ot
 /// Touches these deliveries at this second.
 async fn touch(store: &dyn RequestStore, keys: &[DeliveryKey], secs: u64) {
     let commit = Commit {
-        deliveries: keys.to_vec(),
+        deliveries: keys.iter().cloned().map(touch_of).collect(),
         at: Some(sample::at(secs)),
         ..Commit::default()
     };
@@ -444,6 +449,94 @@ async fn what_one_takes_is_not_taken_by_another(Handles { one, other }: Handles)
         "the mark of who took it before",
         one.delivery_update(late).await,
     );
+}
+
+async fn what_a_commit_takes_is_given_by_it_and_by_nobody_else(Handles { one, other }: Handles) {
+    let key = |number| delivery_key(sample::id(number), "slack");
+    let commit = async |store: &dyn RequestStore, number, secs| {
+        let commit = Commit {
+            deliveries: vec![Touch {
+                key: key(number),
+                take_until: Some(sample::at(secs + 30)),
+            }],
+            at: Some(sample::at(secs)),
+            ..Commit::default()
+        };
+        written("a commit that takes", store.commit(commit).await)
+    };
+    let taken = commit(&*one, 1, 10).await;
+    let Some(first) = taken.first() else {
+        // A store may take nothing; then it is due like any other.
+        assert_eq!(due_of(&*other, "slack", 10).await.len(), 1, "not taken");
+        return;
+    };
+    let wanted = Delivery {
+        key: key(1),
+        version: 0,
+        message: None,
+        shown_seq: 0,
+        attempts: 1,
+        deliver_at: Some(sample::at(10)),
+        taken_until: Some(sample::at(40)),
+    };
+    assert_eq!(*first, wanted, "as it is stored now");
+    let stored = async || answered("deliveries", other.deliveries(sample::id(1)).await);
+    assert_eq!(stored().await, taken, "as it was given");
+    assert_eq!(due_of(&*other, "slack", 39).await, [], "it is somebody's");
+
+    assert_eq!(commit(&*other, 1, 20).await, [], "others do not take it");
+    let now = stored().await.into_iter().next().expect("it is there");
+    let held = (now.version, now.attempts, now.taken_until);
+    assert_eq!(held, (1, 1, Some(sample::at(40))), "it stays whose it was");
+
+    let marked = Delivery {
+        version: 2,
+        message: Some("C1/17".to_owned()),
+        shown_seq: 4,
+        attempts: 0,
+        deliver_at: None,
+        taken_until: None,
+        ..now
+    };
+    written("its mark", one.delivery_update(marked).await);
+    let again = commit(&*other, 1, 25).await;
+    let again: Vec<_> = again
+        .iter()
+        .map(|it| (it.version, it.message.as_deref(), it.shown_seq, it.attempts))
+        .collect();
+    assert_eq!(again, [(3, Some("C1/17"), 4, 1)], "free, it is taken again");
+    let late = commit(&*one, 1, 55).await;
+    let attempts: Vec<u32> = late.iter().map(|it| it.attempts).collect();
+    assert_eq!(
+        attempts,
+        [2],
+        "one that was not marked in time is taken again"
+    );
+}
+
+async fn an_input_is_done_by_one_commit_alone(Handles { one, other }: Handles) {
+    let commit = async |store: &dyn RequestStore, value: &str, before: Option<&str>| {
+        let change = row("fresh", value, before);
+        let commit = Commit {
+            inbox_done: Some("input".to_owned()),
+            rows: vec![change],
+            ..Commit::default()
+        };
+        store.commit(commit).await
+    };
+    let unknown = commit(&*one, "1", None).await;
+    assert!(
+        matches!(unknown, Err(CommitError::InputDone)),
+        "{unknown:?}"
+    );
+    let put = one.inbox_put("input", "text", sample::start()).await;
+    answered("inbox_put", put);
+    written("the first", commit(&*one, "1", None).await);
+    let second = commit(&*other, "2", Some("1")).await;
+    assert!(matches!(second, Err(CommitError::InputDone)), "{second:?}");
+    let kept = answered("row", one.row("flag", "fresh").await);
+    let kept = kept.map(|row| row.value);
+    assert_eq!(kept.as_deref(), Some("1"), "nothing of it was written");
 }
 
 async fn a_touch_and_an_update_of_a_delivery_do_not_lose_each_other(
