@@ -223,59 +223,78 @@ impl SlackNotifier {
             message: place.and_then(Place::written),
             again_at,
         };
-        let person: Option<PrincipalId> = person.parse().ok();
-        let user = person.and_then(|person| scene.names.user(&person).cloned());
-        let Some(user) = user else {
+        let reader: Option<PrincipalId> = person.parse().ok();
+        let user = |reader: PrincipalId| Some((scene.names.user(&reader)?.clone(), reader));
+        let Some((user, reader)) = reader.and_then(user) else {
             // They are not in this workspace, and hear of it elsewhere.
             return Ok(unchanged(place.as_ref(), None));
         };
-        let request = scene.request;
-        let warn_at = self.warn_at(request);
-        let Some(moment) = moment_of(request) else {
+        let Some(moment) = moment_of(scene.request) else {
             return Ok(unchanged(place.as_ref(), None));
         };
-        let conversation = self.conversation(&user).await?;
-        let channel = conversation.as_str();
+        if place.as_ref().is_some_and(|place| place.over_at.is_some()) {
+            return Ok(unchanged(place.as_ref(), None));
+        }
+        let message = dm(scene, moment, &reader);
         match (moment, place) {
-            (Moment::Over, Some(place)) if place.over_at.is_some() => {
-                Ok(unchanged(Some(&place), None))
+            // Whoever was told nothing of it hears of the grant that took it over.
+            (Moment::TakenOver, None) => Ok(unchanged(None, None)),
+            (Moment::TakenOver, Some(told)) => {
+                self.retell(&told, &message).await?;
+                Ok(unchanged(Some(&told), None))
             }
             (Moment::Over, place) => {
-                let over = dm(scene, Moment::Over);
+                let channel = self.conversation(&user).await?.to_string();
                 let mut told = place.unwrap_or_else(|| Place {
-                    channel: channel.to_owned(),
+                    channel: channel.clone(),
                     ..Place::default()
                 });
-                // The buttons of what was said before do nothing any more.
-                for earlier in [&told.ts, &told.warning] {
-                    self.redraw(&told.channel, earlier, &over).await?;
-                }
-                self.say(channel, None, &over).await?;
+                self.retell(&told, &message).await?;
+                self.say(&channel, None, &message).await?;
                 told.over_at = Some(self.clock.now());
                 Ok(unchanged(Some(&told), None))
             }
             (Moment::Given | Moment::Expiring, place) => {
-                let given = dm(scene, Moment::Given);
-                let mut told = self.draw(channel, place, &given, request).await?;
-                let now = self.clock.now();
-                let is_active = matches!(
-                    request.grant().map(|grant| &grant.phase),
-                    Some(Phase::Active)
-                );
-                if !is_active {
-                    return Ok(unchanged(Some(&told), None));
-                }
-                if told.reminded == 0 && now >= warn_at {
-                    let warning = dm(scene, Moment::Expiring);
-                    match self.say(channel, None, &warning).await {
-                        Ok(ts) => (told.reminded, told.warning) = (1, ts),
-                        Err(error) => return Ok(self.unfinished(&told, &error)),
-                    }
-                }
-                let again_at = (told.reminded == 0).then_some(warn_at);
-                Ok(unchanged(Some(&told), again_at))
+                let channel = self.conversation(&user).await?.to_string();
+                let told = self.draw(&channel, place, &message, scene.request).await?;
+                let warning = dm(scene, Moment::Expiring, &reader);
+                self.warn(scene.request, told, &warning).await
             }
         }
+    }
+
+    /// Warns of the end when it is time to, once.
+    async fn warn(
+        &self,
+        request: &AccessRequest,
+        mut told: Place,
+        warning: &Message,
+    ) -> Result<Told, PortError> {
+        let is_active = matches!(
+            request.grant().map(|grant| &grant.phase),
+            Some(Phase::Active)
+        );
+        let warn_at = self.warn_at(request);
+        let mut again_at = (is_active && told.reminded == 0).then_some(warn_at);
+        if again_at.is_some_and(|at| at <= self.clock.now()) {
+            match self.say(&told.channel, None, warning).await {
+                Ok(ts) => (told.reminded, told.warning) = (1, ts),
+                Err(error) => return Ok(self.unfinished(&told, &error)),
+            }
+            again_at = None;
+        }
+        Ok(Told {
+            message: told.written(),
+            again_at,
+        })
+    }
+
+    /// Changes what a person was told before, whose buttons do nothing any more.
+    async fn retell(&self, told: &Place, message: &Message) -> Result<(), PortError> {
+        for earlier in [&told.ts, &told.warning] {
+            self.redraw(&told.channel, earlier, message).await?;
+        }
+        Ok(())
     }
 
     /// The configured time before the end, but no more than a fifth of the whole.

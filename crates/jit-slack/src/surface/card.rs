@@ -6,7 +6,8 @@ use std::time::Duration;
 use jit_core::Ttl;
 use jit_core::audit::{Actor, AuditEvent, Fact};
 use jit_core::request::{
-    AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, Stage, Stuck,
+    AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, RequestId, Stage,
+    Stuck,
 };
 use serde_json::{Value, json};
 
@@ -231,9 +232,13 @@ fn granted(scene: &Scene<'_>, grant: &Grant) -> Markup {
         } => over(*cause),
         Phase::Closed {
             end: End::Superseded { by },
-        } => Markup::new(":fast_forward: Taken over by ").code(&by.to_string()),
+        } => taken_over(*by),
         Phase::Cancelled { why } => Markup::new(":no_entry: Never given: ").text(cancelled(*why)),
     }
+}
+
+fn taken_over(by: RequestId) -> Markup {
+    Markup::new(":fast_forward: Taken over by ").code(&by.to_string())
 }
 
 /// By whom and for how long.
@@ -391,12 +396,17 @@ fn line(scene: &Scene<'_>, event: &AuditEvent) -> Option<Markup> {
             Markup::new(":rotating_light: STUCK: the end is late, people were paged")
         }
         Fact::Unstuck => Markup::new(":ok: No longer stuck"),
+        Fact::Closed {
+            end: End::Superseded { by },
+        } => taken_over(*by),
         Fact::Requested { .. }
         | Fact::Granted { .. }
         | Fact::GrantIntended { .. }
         | Fact::GrantAnswered { .. }
         | Fact::RevokeIntended { .. }
         | Fact::RevokeAnswered { .. }
-        | Fact::Closed { .. } => return None,
+        | Fact::Closed {
+            end: End::Gone { .. },
+        } => return None,
     })
 }

@@ -189,8 +189,10 @@ fn drawn(told: &Told) -> Vec<Value> {
     let scenes: Vec<Scene<'_>> = told.requests.iter().map(scene).collect();
     for scene in &scenes {
         all.push(message(card(scene)));
-        for moment in [Moment::Given, Moment::Expiring, Moment::Over] {
-            all.push(message(dm(scene, moment)));
+        for moment in super::tests::MOMENTS {
+            for reader in [&scene.request.requester, &scene.request.beneficiary] {
+                all.push(message(dm(scene, moment, reader)));
+            }
         }
         all.extend([deny_form(scene.request), shorten_form(scene.request)]);
         let channel = "C0SEC".parse().unwrap();

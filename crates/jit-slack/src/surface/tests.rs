@@ -11,7 +11,7 @@ use jit_core::policy::Tier;
 use jit_core::principal::{Door, Principal};
 use jit_core::provider::Kind;
 use jit_core::request::{
-    AccessRequest, Approver, CancelReason, Cause, Phase, Stage, Status, Stuck,
+    AccessRequest, Approver, CancelReason, Cause, End, Phase, Stage, Status, Stuck,
 };
 use jit_testkit::sample;
 use serde_json::{Value, json};
@@ -53,6 +53,13 @@ fn extreme(mut request: AccessRequest) -> AccessRequest {
     request
 }
 
+pub(super) const MOMENTS: [Moment; 4] = [
+    Moment::Given,
+    Moment::Expiring,
+    Moment::TakenOver,
+    Moment::Over,
+];
+
 fn requests() -> Vec<(String, AccessRequest)> {
     let mut all = vec![];
     for (number, status) in (1_u16..).zip(Status::ALL) {
@@ -72,7 +79,21 @@ fn requests() -> Vec<(String, AccessRequest)> {
         part.provider.kind = Kind::Minted;
     }
     collectable.parts = parts.try_into().unwrap();
-    all.push(("collectable".to_owned(), collectable));
+    all.push(("collectable".to_owned(), collectable.clone()));
+    let cleo = "cleo@example.com".parse().unwrap();
+    collectable.requester = cleo;
+    all.push(("collectable-for-another".to_owned(), collectable));
+    let mut for_another = sample::request_in(42, Status::Active);
+    for_another.beneficiary = "bob@example.com".parse().unwrap();
+    all.push(("for-another".to_owned(), for_another));
+    let mut taken_over = sample::request_in(43, Status::Closed);
+    if let Stage::Granted(grant) = &mut taken_over.stage {
+        let by = sample::id(44);
+        grant.phase = Phase::Closed {
+            end: End::Superseded { by },
+        };
+    }
+    all.push(("taken-over".to_owned(), taken_over));
     all
 }
 
@@ -192,11 +213,15 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         .collect();
     for (name, scene) in &scenes {
         message(format!("card-{name}"), card(scene));
-        for moment in [Moment::Given, Moment::Expiring, Moment::Over] {
-            message(
-                format!("dm-{name}-{moment:?}").to_lowercase(),
-                dm(scene, moment),
-            );
+        for moment in MOMENTS {
+            let drawn = dm(scene, moment, &scene.request.beneficiary);
+            message(format!("dm-{name}-{moment:?}").to_lowercase(), drawn);
+            // Where they are two, the other is told of it as well.
+            if scene.request.requester != scene.request.beneficiary {
+                let drawn = dm(scene, moment, &scene.request.requester);
+                let name = format!("dm-{name}-{moment:?}-requester");
+                message(name.to_lowercase(), drawn);
+            }
         }
         modals.insert(format!("deny-{name}"), deny_form(scene.request));
         modals.insert(format!("shorten-{name}"), shorten_form(scene.request));

@@ -225,7 +225,65 @@ async fn nobody_decides_their_own_request_and_nobody_else_hears_that_they_tried(
 }
 
 #[tokio::test]
-async fn b10_withdrawing_is_for_the_requester() {
+async fn b10_more_time_is_a_fresh_request_with_a_fresh_decision_and_no_gap() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
+    bob.click(&card, "jit_approve").await;
+    let first = world.request(Status::Active).await;
+    let expires_at = first.grant().unwrap().expires_at;
+    let given = world.dm("U0ANA", "is yours until").await;
+    world.clock.set(expires_at - Duration::from_secs(359));
+    let warning = world.dm("U0ANA", "Nothing is renewed by itself").await;
+    // The form has in it what she asked for before, and it is a request like any other.
+    ana.click(&warning, "jit_again").await;
+    let form = ana
+        .modal_where(|view| view.to_string().contains("\"policy\""))
+        .await;
+    let view = form.view().to_string();
+    assert!(
+        view.contains("memory/admins") && view.contains("the checkout is down"),
+        "{view}"
+    );
+    form.submit().await;
+    let pending = world.request(Status::Pending).await;
+    let fresh = world.card("U0BOB", "Pending").await;
+    assert_ne!(fresh.ts, card.ts, "a card of its own");
+    // Asking moves nothing.
+    let asked_again = world.load(&first).await;
+    assert_eq!(asked_again.grant().unwrap().expires_at, expires_at);
+    bob.click(&fresh, "jit_approve").await;
+    let first = world.request(Status::Closed).await;
+    let second = world.request(Status::Active).await;
+    assert_eq!(second.id, pending.id);
+    assert_eq!(first.grant().unwrap().expires_at, expires_at, "never moved");
+    assert!(second.grant().unwrap().expires_at > expires_at);
+    // Both say that the one goes on with the other, and nothing is left to click on the old one.
+    let over = world.card("U0BOB", "Taken over by").await;
+    assert_eq!(over.ts, card.ts);
+    assert!(over.words().contains(&second.id.to_string()));
+    assert!(!over.shows("jit_revoke"), "{}", over.words());
+    for told in [given, warning] {
+        let now = world.dm_at("U0ANA", &told.ts, "Taken over by").await;
+        assert!(!now.shows("jit_done") && !now.shows("jit_again"), "{now:?}");
+    }
+    let longer = world.dm("U0ANA", "is yours until").await;
+    assert!(longer.shows("jit_done"));
+    // Past the old end the access is there still, and it was there all the time.
+    world.clock.set(expires_at + Duration::from_secs(1));
+    assert!(world.is_there(&second));
+    let part = second.parts.first();
+    let slot = part.target.slot_key(&part.parameters);
+    let held = world.provider.ledger().effective_intervals(&slot);
+    assert_eq!(held.len(), 1, "without a gap: {held:?}");
+    world.clock.set(second.grant().unwrap().expires_at);
+    world.dm("U0ANA", "Ended: its time is up").await;
+    assert!(!world.is_there(&second));
+}
+
+#[tokio::test]
+async fn a_pending_request_is_withdrawn_by_its_requester_alone() {
     let world = World::new().await;
     world.ask("U0ANA", "memory/admins").await;
     let card = world.card("U0BOB", "Pending").await;
@@ -367,6 +425,11 @@ async fn a3_a_check_mark_decides_nothing_in_a_tier_that_does_not_allow_it() {
 #[tokio::test]
 async fn a1_asking_for_somebody_else_needs_the_right_to_and_neither_of_the_two_decides() {
     let world = World::new().await;
+    // Both may approve, as far as the policy goes.
+    world
+        .slack
+        .edit_group("S0OFFICERS", &["U0ANA", "U0BOB", "U0CLEO"])
+        .await;
     let cleo = world.slack.user("U0CLEO");
     cleo.slash("/request-admin", "bob@example.com")
         .in_channel("C0SEC")
@@ -375,10 +438,45 @@ async fn a1_asking_for_somebody_else_needs_the_right_to_and_neither_of_the_two_d
     form.fill("reason", "the checkout is down");
     form.submit().await;
     let card = world.card("U0BOB", "Pending").await;
-    let bob = world.slack.user("U0BOB");
-    bob.click(&card, "jit_approve").await;
-    world.told(&bob, "C0SEC", "You may not decide").await;
-    // Ana has no such right, and is told so in the window.
+    assert!(card.words().contains("<@U0CLEO> for <@U0BOB>"));
+    for either in ["U0BOB", "U0CLEO"] {
+        let person = world.slack.user(either);
+        let card = world.card(either, "Pending").await;
+        person.click(&card, "jit_approve").await;
+        let told = world.told(&person, "C0SEC", "You may not decide").await;
+        let request = world.request(Status::Pending).await;
+        assert!(told.words().contains(&request.id.to_string()));
+    }
+    let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
+    let card = world.card("U0ANA", "Pending").await;
+    ana.click(&card, "jit_approve").await;
+    world.request(Status::Active).await;
+    // Each is told who has what: Bob has it, and Cleo, who asked, has nothing.
+    let his = world.dm("U0BOB", "is yours until").await;
+    assert!(his.shows("jit_done") && his.words().contains("Sign in again."));
+    let hers = world
+        .dm("U0CLEO", "<@U0BOB> has `memory/admins` until")
+        .await;
+    assert!(!hers.words().contains("yours"), "{}", hers.words());
+    assert!(
+        !hers.words().contains("Sign in again."),
+        "it is not for her"
+    );
+    // She asked for it and may return it.
+    cleo.click(&hers, "jit_done").await;
+    let over = world.dm("U0CLEO", "returned early").await;
+    assert!(over.words().contains("`memory/admins` for <@U0BOB>"));
+    let over = world.dm("U0BOB", "returned early").await;
+    assert!(!over.words().contains(" for "), "{}", over.words());
+    for person in [&bob, &cleo] {
+        let left = person.dm().await;
+        assert!(!left.iter().any(|it| it.shows("jit_done")), "{left:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a1_whoever_has_no_right_to_ask_for_somebody_else_is_told_so_in_the_window() {
+    let world = World::new().await;
     let ana = world.slack.user("U0ANA");
     ana.slash("/request-admin", "bob@example.com")
         .in_channel("C0SEC")
@@ -390,7 +488,24 @@ async fn a1_asking_for_somebody_else_needs_the_right_to_and_neither_of_the_two_d
         .modal_where(|view| view.to_string().contains("do not have the right"))
         .await;
     assert!(refused.view().to_string().contains("Not requested"));
-    assert_eq!(world.requests().await.len(), 1);
+    assert!(world.requests().await.is_empty());
+    assert!(ana.dm().await.is_empty());
+}
+
+#[tokio::test]
+async fn a1_without_an_address_administration_is_asked_for_oneself() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    ana.slash("/request-admin", "").in_channel("C0SEC").await;
+    let form = ana.modal().await;
+    assert!(form.view().to_string().contains("memory/admins"));
+    form.fill("reason", "the checkout is down");
+    form.submit().await;
+    let request = world.request(Status::Pending).await;
+    assert_eq!(request.requester, jit_testkit::stage::id("ana"));
+    assert_eq!(request.beneficiary, request.requester);
+    let card = world.card("U0BOB", "Pending").await;
+    assert!(!card.words().contains(" for <@"), "{}", card.words());
 }
 
 #[tokio::test]

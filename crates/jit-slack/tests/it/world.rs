@@ -354,6 +354,29 @@ impl World {
             .await;
     }
 
+    /// The record as it is now.
+    pub(crate) async fn load(&self, request: &AccessRequest) -> AccessRequest {
+        let stored = self.store.load(request.id).await.unwrap();
+        stored.expect("what was asked for stays in the store")
+    }
+
+    /// What this person is told in their own conversation, in these words among others.
+    pub(crate) async fn dm(&self, who: &str, says: &str) -> slack_sim::Message {
+        let person = self.slack.user(who);
+        let meant = |message: &slack_sim::Message| message.words().contains(says);
+        self.slack.wait_for(&person, "dm", meant).await
+    }
+
+    /// One of those messages, once it says this.
+    pub(crate) async fn dm_at(&self, who: &str, ts: &str, says: &str) -> slack_sim::Message {
+        let person = self.slack.user(who);
+        self.slack
+            .wait_for(&person, "dm", |message| {
+                message.ts == ts && message.words().contains(says)
+            })
+            .await
+    }
+
     /// What this person alone is told in a channel, in these words among others.
     pub(crate) async fn told(
         &self,
