@@ -18,6 +18,7 @@ mod groups;
 mod input;
 mod manifest;
 mod notifier;
+mod pace;
 mod people;
 mod roster;
 mod settings;

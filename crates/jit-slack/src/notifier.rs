@@ -17,14 +17,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::ADAPTER;
+use crate::pace::Pace;
 use crate::people::{ChannelId, Names, UserId};
 use crate::roster::Roster;
 use crate::settings::Settings;
 use crate::surface::{Message, Moment, Scene, card, dm, dm_moment, reminder, thread};
 use crate::web::{Web, WebError};
-
-/// The pause after a message that a channel takes without being asked to wait.
-const CHANNEL_PAUSE: Duration = Duration::from_secs(1);
 
 /// The pause before what was left out is tried again.
 const UNFINISHED_PAUSE: Duration = Duration::from_secs(30);
@@ -70,8 +68,7 @@ pub(crate) struct SlackNotifier {
     pub(crate) settings: Arc<Settings>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Until when a conversation wants no further message.
-    closed: Mutex<HashMap<String, Timestamp>>,
+    pace: Pace,
     /// The conversation with each user.
     conversations: Mutex<HashMap<UserId, ChannelId>>,
 }
@@ -116,8 +113,8 @@ impl Notifier for SlackNotifier {
             Some(person) => self.tell_person(&scene, person, place).await,
             None => {
                 let channel = &announcement.delivery.key.target;
-                self.tell_channel(&scene, channel, place, announcement.news)
-                    .await
+                let telling = self.tell_channel(&scene, channel, place, announcement.news);
+                self.in_turn(channel, scene.request, telling).await
             }
         }
     }
@@ -137,7 +134,7 @@ impl SlackNotifier {
             settings,
             catalog,
             clock,
-            closed: Mutex::default(),
+            pace: Pace::default(),
             conversations: Mutex::default(),
         }
     }
@@ -199,10 +196,18 @@ impl SlackNotifier {
 
     /// The message stands and what was to follow does not: where it is must not be lost over that.
     fn unfinished(&self, place: &Place, error: &PortError) -> Told {
-        tracing::warn!(error = %error.chain(), "a reminder could not be sent and will be again");
+        let pause = match error.kind {
+            ErrorKind::RateLimited {
+                retry_after_ms: Some(wait),
+            } => Duration::from_millis(wait),
+            _ => {
+                tracing::warn!(error = %error.chain(), "a reminder could not be sent and will be");
+                UNFINISHED_PAUSE
+            }
+        };
         Told {
             message: place.written(),
-            again_at: Some(self.clock.now() + UNFINISHED_PAUSE),
+            again_at: Some(self.clock.now() + pause),
         }
     }
 
@@ -235,32 +240,50 @@ impl SlackNotifier {
         if place.as_ref().is_some_and(|place| place.over_at.is_some()) {
             return Ok(unchanged(place.as_ref(), None));
         }
-        let message = dm(scene, moment, &reader);
-        match (moment, place) {
-            // Whoever was told nothing of it hears of the grant that took it over.
-            (Moment::TakenOver, None) => Ok(unchanged(None, None)),
-            (Moment::TakenOver, Some(told)) => {
-                self.retell(&told, &message).await?;
-                Ok(unchanged(Some(&told), None))
-            }
-            (Moment::Over, place) => {
-                let channel = self.conversation(&user).await?.to_string();
-                let mut told = place.unwrap_or_else(|| Place {
-                    channel: channel.clone(),
-                    ..Place::default()
-                });
-                self.retell(&told, &message).await?;
-                self.say(&channel, None, &message).await?;
-                told.over_at = Some(self.clock.now());
-                Ok(unchanged(Some(&told), None))
-            }
-            (Moment::Given | Moment::Expiring, place) => {
-                let channel = self.conversation(&user).await?.to_string();
-                let told = self.draw(&channel, place, &message, scene.request).await?;
-                let warning = dm(scene, Moment::Expiring, &reader);
-                self.warn(scene.request, told, &warning).await
-            }
+        // Whoever was told nothing of it hears of the grant that took it over.
+        if moment == Moment::TakenOver && place.is_none() {
+            return Ok(unchanged(None, None));
         }
+        let channel = match &place {
+            Some(told) => told.channel.clone(),
+            None => self.conversation(&user).await?.to_string(),
+        };
+        let telling = self.tell_moment(scene, moment, &reader, &channel, place);
+        self.in_turn(&channel, scene.request, telling).await
+    }
+
+    async fn tell_moment(
+        &self,
+        scene: &Scene<'_>,
+        moment: Moment,
+        reader: &PrincipalId,
+        channel: &str,
+        place: Option<Place>,
+    ) -> Result<Told, PortError> {
+        let message = dm(scene, moment, reader);
+        let mut told = match moment {
+            Moment::Given | Moment::Expiring => {
+                let told = self.draw(channel, place, &message, scene.request).await?;
+                let warning = dm(scene, Moment::Expiring, reader);
+                return self.warn(scene.request, told, &warning).await;
+            }
+            Moment::TakenOver | Moment::Over => place.unwrap_or_else(|| Place {
+                channel: channel.to_owned(),
+                ..Place::default()
+            }),
+        };
+        // The buttons of what was said before do nothing any more.
+        for earlier in [&told.ts, &told.warning] {
+            self.redraw(&told.channel, earlier, &message).await?;
+        }
+        if moment == Moment::Over {
+            self.say(channel, None, &message).await?;
+            told.over_at = Some(self.clock.now());
+        }
+        Ok(Told {
+            message: told.written(),
+            again_at: None,
+        })
     }
 
     /// Warns of the end when it is time to, once.
@@ -287,14 +310,6 @@ impl SlackNotifier {
             message: told.written(),
             again_at,
         })
-    }
-
-    /// Changes what a person was told before, whose buttons do nothing any more.
-    async fn retell(&self, told: &Place, message: &Message) -> Result<(), PortError> {
-        for earlier in [&told.ts, &told.warning] {
-            self.redraw(&told.channel, earlier, message).await?;
-        }
-        Ok(())
     }
 
     /// The configured time before the end, but no more than a fifth of the whole.
@@ -340,10 +355,10 @@ impl SlackNotifier {
         }
         let mut body = body(channel, message);
         body["ts"] = ts.into();
-        match self.web.post("chat.update", &body).await {
+        match self.call("chat.update", channel, &body).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_message_gone() => Ok(false),
-            Err(error) => Err(self.failed(channel, error, "change a message")),
+            Err(error) => Err(error.into_port("change a message")),
         }
     }
 
@@ -362,35 +377,46 @@ impl SlackNotifier {
     }
 
     async fn post(&self, channel: &str, body: &Value) -> Result<Value, PortError> {
-        self.wait_for_room(channel)?;
-        match self.web.post("chat.postMessage", body).await {
-            Ok(said) => Ok(said),
-            Err(error) => Err(self.failed(channel, error, "post a message")),
-        }
+        let said = self.call("chat.postMessage", channel, body).await;
+        let said = said.map_err(|error| error.into_port("post a message"))?;
+        self.pace.sent(channel, self.clock.now());
+        Ok(said)
     }
 
-    /// A conversation that asked for a pause gets none of our calls until it is over.
-    fn wait_for_room(&self, channel: &str) -> Result<(), PortError> {
-        let now = self.clock.now();
-        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        closed.retain(|_, until| now < *until);
-        let Some(until) = closed.get(channel) else {
-            return Ok(());
-        };
-        let wait = u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX);
-        let kind = ErrorKind::RateLimited {
-            retry_after_ms: Some(wait),
-        };
-        Err(PortError::nothing_done(ADAPTER, "post a message", kind))
+    /// Calls a method about a conversation. One in which Slack wants a pause gets no call until
+    /// that is over, whatever it is about.
+    async fn call(&self, method: &str, channel: &str, body: &Value) -> Result<Value, WebError> {
+        let open = self.pace.is_open(channel, self.clock.now());
+        open.map_err(|wait| WebError::RateLimited(Some(wait)))?;
+        let said = self.web.post(method, body).await;
+        if let Err(WebError::RateLimited(pause)) = &said {
+            tracing::info!(channel, ?pause, "Slack wants a pause in a conversation");
+            self.pace.close(channel, *pause, self.clock.now());
+        }
+        said
     }
 
-    fn failed(&self, channel: &str, error: WebError, operation: &'static str) -> PortError {
-        if let WebError::RateLimited(pause) = &error {
-            let until = self.clock.now() + pause.unwrap_or(CHANNEL_PAUSE);
-            let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-            closed.insert(channel.to_owned(), until);
+    /// Says this when it is the turn of this request in this conversation; until then it is put
+    /// off. Where Slack wants a pause meanwhile, the request keeps its place among those that wait.
+    async fn in_turn(
+        &self,
+        channel: &str,
+        request: &AccessRequest,
+        saying: impl Future<Output = Result<Told, PortError>>,
+    ) -> Result<Told, PortError> {
+        let turn = || {
+            let turn = self.pace.turn(channel, request.id, self.clock.now());
+            let crowded = |wait| WebError::RateLimited(Some(wait)).into_port("post a message");
+            turn.map_err(crowded)
+        };
+        turn()?;
+        let told = saying.await;
+        if let Err(error) = &told
+            && matches!(error.kind, ErrorKind::RateLimited { .. })
+        {
+            turn()?;
         }
-        error.into_port(operation)
+        told
     }
 
     /// The conversation of this service with one user.

@@ -19,6 +19,8 @@ use crate::sample;
 
 /// The longest that a call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
+/// For how long at most an adapter may put off what there is to tell after it was throttled.
+const CAREFUL_FOR: Duration = Duration::from_secs(120);
 /// Requests that are announced at once.
 const AT_ONCE: u16 = 20;
 
@@ -72,6 +74,8 @@ pub async fn notifier_contract(fixture: &mut dyn NotifierFixture) {
     for how in fixture.breakages() {
         a_failure_is_an_error_and_nothing_is_lost(fixture, *how).await;
     }
+    // Whoever was throttled may go slowly for a while.
+    fixture.pass(CAREFUL_FOR).await;
     many_are_told_at_once(fixture).await;
 }
 
