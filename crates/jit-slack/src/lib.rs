@@ -21,6 +21,7 @@ mod notifier;
 mod pace;
 mod people;
 mod roster;
+mod screens;
 mod settings;
 mod socket;
 mod surface;
@@ -230,6 +231,7 @@ impl SlackDoor {
                 tokio::time::sleep(TAKE_OVER_EVERY).await;
             }
         };
+        let redraw = self.desk.redraw_for_ever();
         match &self.transport {
             Transport::Socket { app_token } => {
                 let socket = Socket {
@@ -242,12 +244,14 @@ impl SlackDoor {
                 tokio::select! {
                     () = socket.run(stop) => {}
                     () = take_over => {}
+                    () = redraw => {}
                 }
             }
             Transport::Http { .. } => {
                 tokio::select! {
                     () = stop => {}
                     () = take_over => {}
+                    () = redraw => {}
                 }
             }
         }

@@ -20,6 +20,7 @@ use crate::ADAPTER;
 use crate::pace::Pace;
 use crate::people::{ChannelId, Names, UserId};
 use crate::roster::Roster;
+use crate::screens::Screens;
 use crate::settings::Settings;
 use crate::surface::{Message, Moment, Scene, card, dm, dm_moment, reminder, thread};
 use crate::web::{Web, WebError};
@@ -69,6 +70,8 @@ pub(crate) struct SlackNotifier {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
     pace: Pace,
+    /// What people look at besides messages.
+    pub(crate) screens: Screens,
     /// The conversation with each user.
     conversations: Mutex<HashMap<UserId, ChannelId>>,
 }
@@ -81,6 +84,9 @@ impl fmt::Debug for SlackNotifier {
     }
 }
 
+/// The target of what is told in no channel.
+const NOWHERE: &str = "nowhere";
+
 /// The name of this notifier in delivery rows.
 pub(crate) const NOTIFIER: &str = "slack";
 
@@ -92,7 +98,8 @@ impl Notifier for SlackNotifier {
 
     fn targets(&self, request: &AccessRequest) -> Vec<String> {
         let route = self.settings.route(&request.parts.first().entitlement);
-        let channel = route.map(|route| route.channel.to_string());
+        // What has no card is told nowhere, but whoever looks at it sees that it changed.
+        let channel = route.map_or(NOWHERE.to_owned(), |route| route.channel.to_string());
         let mut people = vec![];
         // Nothing is to be told in private of what is only asked, or under way.
         if moment_of(request).is_some() {
@@ -102,13 +109,19 @@ impl Notifier for SlackNotifier {
             }
         }
         let people = people.into_iter().map(|id| format!("dm:{id}"));
-        channel.into_iter().chain(people).collect()
+        std::iter::once(channel).chain(people).collect()
     }
 
     async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
         let names = self.roster.names();
         let scene = self.scene(announcement.request, &names);
         let place = Place::read(announcement.delivery.message.as_ref());
+        let now = self.clock.now();
+        self.screens
+            .changed(announcement.request, announcement.news, now);
+        if announcement.delivery.key.target == NOWHERE {
+            return Ok(Told::default());
+        }
         match announcement.delivery.key.target.strip_prefix("dm:") {
             Some(person) => self.tell_person(&scene, person, place).await,
             None => {
@@ -135,6 +148,7 @@ impl SlackNotifier {
             catalog,
             clock,
             pace: Pace::default(),
+            screens: Screens::default(),
             conversations: Mutex::default(),
         }
     }

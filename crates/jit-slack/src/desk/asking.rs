@@ -68,15 +68,20 @@ impl Desk {
         asked: &Asked,
     ) -> Result<(), Trouble> {
         let form = self.form(via, asked).await?;
-        self.open_view(input, &form).await
+        self.open_view(input, &form).await.map(drop)
     }
 
-    pub(super) async fn open_view(&self, input: &Input, view: &Value) -> Result<(), Trouble> {
+    /// Opens a window, on top of the one in which that was asked for; what Slack says of it.
+    pub(super) async fn open_view(&self, input: &Input, view: &Value) -> Result<Value, Trouble> {
         let late = || Trouble::Say(Reply::TooOld, None);
         let trigger = input.trigger.as_deref().ok_or_else(late)?;
         let body = json!({"trigger_id": trigger, "view": view});
-        match self.notifier.web.post("views.open", &body).await {
-            Ok(_) => Ok(()),
+        let method = match &input.window {
+            Some(_) => "views.push",
+            None => "views.open",
+        };
+        match self.notifier.web.post(method, &body).await {
+            Ok(said) => Ok(said),
             Err(error) => match error.code() {
                 Some("expired_trigger_id" | "exchanged_trigger_id" | "trigger_expired") => {
                     Err(late())

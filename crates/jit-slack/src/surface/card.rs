@@ -58,6 +58,19 @@ pub(crate) fn card(scene: &Scene<'_>) -> Message {
     }
 }
 
+/// The card as an answer that nobody changes later: what can be done is behind a button that opens
+/// it as it is then, because a button of its own would stay when there is nothing to do any more.
+pub(crate) fn card_to_open(scene: &Scene<'_>) -> Message {
+    let mut message = card(scene);
+    let decide = |block: &&mut Value| block["block_id"] == "decide";
+    if let Some(block) = message.blocks.iter_mut().find(decide) {
+        let reference = reference(scene.request);
+        let open = button(action::REVIEW, "Open…", Style::Default, &reference);
+        *block = actions("open", vec![open]);
+    }
+    message
+}
+
 fn facts(scene: &Scene<'_>) -> Value {
     let request = scene.request;
     let mut who = Markup::new("*Who*\n").person(&request.requester, scene.names);

@@ -178,6 +178,18 @@ pub(crate) fn refusal_view(message: &Message) -> Value {
     window("Not requested", message)
 }
 
+/// What the window about one request shows where something came to nothing.
+pub(crate) fn answer_view(message: &Message) -> Value {
+    window("Access request", message)
+}
+
+/// A request in a window of its own, in which it can be decided.
+pub(crate) fn review_view(message: &Message) -> Value {
+    let mut view = window("Access request", message);
+    view["callback_id"] = super::REVIEW_WINDOW.into();
+    view
+}
+
 fn window(title: &str, message: &Message) -> Value {
     json!({
         "type": "modal",

@@ -97,7 +97,7 @@ fn requests() -> Vec<(String, AccessRequest)> {
     all
 }
 
-pub(super) fn events(request: &AccessRequest) -> Vec<AuditEvent> {
+pub(crate) fn events(request: &AccessRequest) -> Vec<AuditEvent> {
     let bob = || Principal {
         id: "bob@example.com".parse().unwrap(),
         door: Door::Slack,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use jit_core::policy::Right;
 use jit_core::request::Status;
 use jit_slack::{EmailMatch, Settings};
 
-use crate::world::{By, World, settings};
+use crate::world::{By, World, rule, settings};
 
 /// Ana asks, Bob approves, the access is there until the clock takes it away, and everybody sees it.
 async fn ask_approve_expire(by: By) {
@@ -657,41 +658,136 @@ async fn the_home_shows_what_one_has_waits_for_and_must_decide() {
     let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
     ana.open_home().await;
     bob.open_home().await;
-    for _ in 0..200 {
-        if ana.home().await.is_some() && bob.home().await.is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let mine = ana.home().await.unwrap().to_string();
-    assert!(
-        mine.contains("Waiting for others") && mine.contains("memory/admins"),
-        "{mine}"
-    );
-    let his = bob.home().await.unwrap().to_string();
-    assert!(his.contains("jit_review"), "{his}");
+    let mine = world.home("U0ANA", "Waiting for others").await;
+    assert!(mine.contains("memory/admins"), "{mine}");
+    assert!(!mine.contains("jit_review"), "it is her own: {mine}");
+    world.home("U0BOB", "jit_review").await;
     bob.click_home("jit_review").await;
-    let review = world
-        .slack
-        .wait_for(&bob, "dm", |message| message.shows("jit_approve"))
+    let review = bob
+        .modal_where(|view| view.to_string().contains("the checkout is down"))
         .await;
-    bob.click(&review, "jit_approve").await;
+    review.click("jit_approve").await;
     world.request(Status::Active).await;
-    ana.open_home().await;
-    let shown = async |wanted: &str| {
-        for _ in 0..200 {
-            let home = ana.home().await.unwrap().to_string();
-            if home.contains(wanted) {
-                return home;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("her home never shows {wanted}");
-    };
-    shown("jit_done").await;
+    // Nobody opened theirs again, and both see what became of it.
+    world.home("U0ANA", "jit_done").await;
+    world.home_without("U0BOB", "jit_review").await;
+    world.card("U0BOB", "active until").await;
+    bob.modal_where(|view| view.to_string().contains("active until"))
+        .await;
+    assert_eq!(world.offers("jit_approve").await, Vec::<String>::new());
+    assert_eq!(world.offers("jit_review").await, Vec::<String>::new());
     ana.click_home("jit_done").await;
     world.request(Status::Settling).await;
-    // She did not open it again.
-    let left = shown("returned early").await;
+    let left = world.home("U0ANA", "returned early").await;
     assert!(!left.contains("jit_done"), "{left}");
+    assert_eq!(world.slack.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_home_shows_only_what_its_person_can_decide_and_has_not_yet() {
+    // Cleo may see and revoke everything, and decides nothing.
+    let watcher = rule("cleo@example.com", &[Right::Audit, Right::Revoke]);
+    let world = World::ruled(settings(), vec![watcher]).await;
+    world.ask("U0ANA", "memory/vault").await;
+    let card = world.card("U0BOB", "Pending").await;
+    let (bob, cleo) = (world.slack.user("U0BOB"), world.slack.user("U0CLEO"));
+    cleo.open_home().await;
+    let hers = world.home("U0CLEO", "Waiting for you").await;
+    assert!(!hers.contains("jit_review"), "{hers}");
+    bob.open_home().await;
+    world.home("U0BOB", "jit_review").await;
+    // He is the first of two who must approve; it waits for the other, and no longer for him.
+    bob.click(&card, "jit_approve").await;
+    world.card("U0BOB", "1 of 2").await;
+    world.home_without("U0BOB", "jit_review").await;
+}
+
+#[tokio::test]
+async fn d2_nothing_that_was_opened_to_decide_outlives_the_decision() {
+    let world = World::new().await;
+    world
+        .slack
+        .edit_group("S0OFFICERS", &["U0BOB", "U0CLEO"])
+        .await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    let (ana, bob, cleo) = (
+        world.slack.user("U0ANA"),
+        world.slack.user("U0BOB"),
+        world.slack.user("U0CLEO"),
+    );
+    // Cleo has it in a window, Ana and Bob asked how far it is.
+    cleo.open_home().await;
+    world.home("U0CLEO", "jit_review").await;
+    cleo.click_home("jit_review").await;
+    cleo.modal_where(|view| view.to_string().contains("jit_approve"))
+        .await;
+    let id = world.request(Status::Pending).await.id.to_string();
+    for person in [&ana, &bob] {
+        let asked = person.slash("/jit", &format!("status {}", &id[id.len() - 6..]));
+        asked.in_channel("C0RANDOM").await;
+        let told = world.told(person, "C0RANDOM", "the checkout is down").await;
+        assert!(told.shows("jit_review"));
+    }
+    bob.click(&card, "jit_approve").await;
+    world.card("U0BOB", "active until").await;
+    cleo.modal_where(|view| view.to_string().contains("active until"))
+        .await;
+    assert_eq!(world.offers("jit_approve").await, Vec::<String>::new());
+    // What opens it opens it as it is now.
+    let told = world.told(&bob, "C0RANDOM", "the checkout is down").await;
+    bob.click(&told, "jit_review").await;
+    let window = bob
+        .modal_where(|view| view.to_string().contains("active until"))
+        .await;
+    assert!(!window.view().to_string().contains("jit_approve"));
+    assert_eq!(world.slack.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_denial_and_a_refusal_in_a_window_are_shown_there() {
+    let world = World::new().await;
+    world
+        .slack
+        .edit_group("S0OFFICERS", &["U0BOB", "U0CLEO"])
+        .await;
+    world.ask("U0ANA", "memory/admins").await;
+    world.card("U0BOB", "Pending").await;
+    let opened = async |who: &str| {
+        let person = world.slack.user(who);
+        person.open_home().await;
+        world.home(who, "jit_review").await;
+        person.click_home("jit_review").await;
+        person
+            .modal_where(|view| view.to_string().contains("jit_deny"))
+            .await
+    };
+    let window = opened("U0BOB").await;
+    window.click("jit_deny").await;
+    let bob = world.slack.user("U0BOB");
+    let form = bob
+        .modal_where(|view| view.to_string().contains("Reason, shown"))
+        .await;
+    form.fill("reason", "not today");
+    form.submit().await;
+    let shown = bob
+        .modal_where(|view| view.to_string().contains("Denied by"))
+        .await;
+    assert_eq!(shown.id(), window.id());
+    assert!(shown.view().to_string().contains("not today"));
+    world.card("U0BOB", "Denied by").await;
+    assert_eq!(world.offers("jit_approve").await, Vec::<String>::new());
+
+    // Only the requester withdraws, and Cleo is told so where she clicked.
+    world.slack.user("U0ANA").modal().await.close().await;
+    world.ask("U0ANA", "memory/account-001").await;
+    let window = opened("U0CLEO").await;
+    window.click("jit_withdraw").await;
+    let cleo = world.slack.user("U0CLEO");
+    let told = cleo
+        .modal_where(|view| view.to_string().contains("Only the requester"))
+        .await;
+    let request = world.request(Status::Pending).await;
+    assert!(told.view().to_string().contains(&request.id.to_string()));
+    assert!(cleo.dm().await.is_empty(), "and nowhere else");
 }

@@ -94,7 +94,7 @@ fn tier(name: &str, approvals: u8) -> Tier {
     }
 }
 
-fn rule(who: &str, rights: &[Right]) -> Rule {
+pub(crate) fn rule(who: &str, rights: &[Right]) -> Rule {
     Rule {
         name: who.to_owned(),
         effect: Effect::Allow,
@@ -156,12 +156,29 @@ impl World {
         Self::around(slack, store, by, settings).await
     }
 
+    /// With these rules beside the usual ones.
+    pub(crate) async fn ruled(settings: Settings, more: Vec<Rule>) -> Self {
+        let slack = SlackSim::start(Workspace::example()).await;
+        let store = Arc::new(MemoryStore::new());
+        Self::built(slack, store, By::Socket, settings, more).await
+    }
+
     /// A service on this workspace and this store.
     pub(crate) async fn around(
         slack: SlackSim,
         store: Arc<MemoryStore>,
         by: By,
         settings: Settings,
+    ) -> Self {
+        Self::built(slack, store, by, settings, vec![]).await
+    }
+
+    async fn built(
+        slack: SlackSim,
+        store: Arc<MemoryStore>,
+        by: By,
+        settings: Settings,
+        more: Vec<Rule>,
     ) -> Self {
         // What is signed is signed now.
         let clock = Arc::new(ManualClock::at(match by {
@@ -199,12 +216,13 @@ impl World {
         .unwrap();
         let handle: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock.clone()));
         let groups = ["slack:S0OFFICERS".parse().unwrap()];
-        let rules = vec![
+        let mut rules = vec![
             rule("*", &[Right::Request]),
             rule("group:slack:S0OFFICERS", &[Right::Approve]),
             rule("bob@example.com", &[Right::Approve, Right::Revoke]),
             rule("cleo@example.com", &[Right::OnBehalfOf]),
         ];
+        rules.extend(more);
         let parts = EngineParts {
             store: store.clone(),
             directory: adapter.directory(groups.into()),
@@ -375,6 +393,51 @@ impl World {
                 message.ts == ts && message.words().contains(says)
             })
             .await
+    }
+
+    /// The home of this person, once it shows this; it is not opened again for that.
+    pub(crate) async fn home(&self, who: &str, shows: &str) -> String {
+        self.home_where(who, shows, |home| home.contains(shows))
+            .await
+    }
+
+    /// The same, once it shows this no more.
+    pub(crate) async fn home_without(&self, who: &str, shows: &str) -> String {
+        let what = format!("not {shows}");
+        let is_gone = |home: &str| !home.contains(shows);
+        self.home_where(who, &what, is_gone).await
+    }
+
+    async fn home_where(&self, who: &str, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let person = self.slack.user(who);
+        let mut last = None;
+        for _ in 0..500 {
+            last = person.home().await.map(|home| home.to_string());
+            match last {
+                Some(home) if is_it(&home) => return home,
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+        panic!("the home of {who} never shows {what}, but {last:?}")
+    }
+
+    /// Whether anybody anywhere in the workspace can still click this.
+    pub(crate) async fn offers(&self, action: &str) -> Vec<String> {
+        let mut offers = vec![];
+        for who in ["U0ANA", "U0BOB", "U0CLEO"] {
+            let person = self.slack.user(who);
+            let mut seen = person.messages("C0SEC").await;
+            seen.extend(person.messages("C0RANDOM").await);
+            seen.extend(person.dm().await);
+            let seen = seen.iter().filter(|it| it.shows(action));
+            offers.extend(seen.map(|it| format!("{who} in {}: {}", it.channel, it.words())));
+            let name = format!("\"{action}\"");
+            let home = person.home().await.map(|it| it.to_string());
+            let window = person.modal_now().map(|it| it.view().to_string());
+            let views = home.into_iter().chain(window);
+            offers.extend(views.filter(|it| it.contains(&name)));
+        }
+        offers
     }
 
     /// What this person alone is told in a channel, in these words among others.
