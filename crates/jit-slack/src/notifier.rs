@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::ADAPTER;
+use crate::deciders::{Deciders, Mentions};
 use crate::pace::Pace;
 use crate::people::{ChannelId, Names, UserId};
 use crate::roster::Roster;
@@ -68,6 +69,7 @@ pub(crate) struct SlackNotifier {
     pub(crate) roster: Arc<Roster>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) catalog: Arc<Catalog>,
+    deciders: Deciders,
     pub(crate) clock: Arc<dyn Clock>,
     pace: Pace,
     /// What people look at besides messages.
@@ -139,6 +141,7 @@ impl SlackNotifier {
         roster: Arc<Roster>,
         settings: Arc<Settings>,
         catalog: Arc<Catalog>,
+        deciders: Deciders,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -146,6 +149,7 @@ impl SlackNotifier {
             roster,
             settings,
             catalog,
+            deciders,
             clock,
             pace: Pace::default(),
             screens: Screens::default(),
@@ -190,11 +194,7 @@ impl SlackNotifier {
         }
         let now = self.clock.now();
         if now >= self.remind_at(scene.request, place.reminded) {
-            let route = self
-                .settings
-                .route(&scene.request.parts.first().entitlement);
-            let whom = route.and_then(|route| route.remind.as_ref());
-            let lines = reminder(scene, whom);
+            let lines = reminder(scene, &self.mentioned(scene).await);
             match self.say(channel, Some(&place.ts), &lines).await {
                 Ok(_) => place.reminded = place.reminded.saturating_add(1),
                 Err(error) => return Ok(self.unfinished(&place, &error)),
@@ -206,6 +206,20 @@ impl SlackNotifier {
             // Nobody is reminded of what has lapsed.
             again_at: (again_at < scene.request.decide_by).then_some(again_at),
         })
+    }
+
+    /// Whom a reminder mentions: whom the operator says, else whoever may decide.
+    async fn mentioned(&self, scene: &Scene<'_>) -> Mentions {
+        let route = self
+            .settings
+            .route(&scene.request.parts.first().entitlement);
+        match route.and_then(|route| route.remind.as_ref()) {
+            Some(group) => Mentions {
+                groups: [group.clone()].into(),
+                ..Mentions::default()
+            },
+            None => self.deciders.of(scene.request, scene.names).await,
+        }
     }
 
     /// The message stands and what was to follow does not: where it is must not be lost over that.

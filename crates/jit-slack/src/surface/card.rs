@@ -15,7 +15,7 @@ use super::{
     Confirm, Message, Scene, Style, action, actions, button, confirmed, header, labelled,
     reference, short, what,
 };
-use crate::people::UserGroupId;
+use crate::deciders::Mentions;
 use crate::text::{MARKUP_LIMIT, Markup, Show, plain, quote, spoken, whole};
 
 /// The card as the record is now.
@@ -338,12 +338,14 @@ pub(crate) fn thread(scene: &Scene<'_>, news: &[AuditEvent]) -> Option<Message> 
 }
 
 /// What the thread says of a request that nobody answers.
-pub(crate) fn reminder(scene: &Scene<'_>, whom: Option<&UserGroupId>) -> Message {
-    let line = Markup::new(":bell: ");
-    let line = match whom {
-        Some(group) => line.group(group).text(" "),
-        None => line,
-    };
+pub(crate) fn reminder(scene: &Scene<'_>, whom: &Mentions) -> Message {
+    let mut line = Markup::new(":bell: ");
+    for group in &whom.groups {
+        line = line.group(group).text(" ");
+    }
+    for user in &whom.users {
+        line = line.user(user).text(" ");
+    }
     let line = line
         .person(&scene.request.requester, scene.names)
         .text(" still waits for an answer; it lapses ")

@@ -198,8 +198,8 @@ fn drawn(told: &Told) -> Vec<Value> {
         let channel = "C0SEC".parse().unwrap();
         all.push(outcome_view(scene.request, Some(&channel)));
     }
-    let group = "S0OFFICERS".parse().unwrap();
-    all.push(message(reminder(&scenes[0], Some(&group))));
+    let whom = super::tests::mentions();
+    all.push(message(reminder(&scenes[0], &whom)));
     all.extend(thread(&scenes[0], &told.news).map(message));
     all.push(message(listing(&scenes)));
     let reason = told.requests[0].reason.as_str();

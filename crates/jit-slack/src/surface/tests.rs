@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::commands::Commands;
+use crate::deciders::Mentions;
 use crate::people::Names;
 
 const NASTY: &str = "<!channel> <@U012AB3CD> <https://example.com|Approve> *bold* _x_ ~y~ `code` \
@@ -161,6 +162,13 @@ pub(crate) fn events(request: &AccessRequest) -> Vec<AuditEvent> {
     (1..).zip(facts).map(link).collect()
 }
 
+pub(super) fn mentions() -> Mentions {
+    Mentions {
+        groups: ["S0OFFICERS".parse().unwrap()].into(),
+        users: ["U0ANA".parse().unwrap(), "U0BOB".parse().unwrap()].into(),
+    }
+}
+
 pub(super) fn entitlement(number: usize) -> Entitlement {
     Entitlement {
         id: format!("aws/account-{number:03}/{}", "x".repeat(100))
@@ -233,8 +241,9 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
     {
         let news = events(scene.request);
         message(format!("thread-{name}"), thread(scene, &news).unwrap());
-        let group = "S0OFFICERS".parse().unwrap();
-        message(format!("reminder-{name}"), reminder(scene, Some(&group)));
+        message(format!("reminder-{name}"), reminder(scene, &mentions()));
+        let nobody = reminder(scene, &Mentions::default());
+        message(format!("reminder-{name}-of-nobody"), nobody);
     }
     let only: Vec<Scene<'_>> = scenes.iter().map(|(_, scene)| *scene).collect();
     message("listing".to_owned(), listing(&only));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jit_core::policy::Right;
+use jit_core::policy::{Effect, Right, Rule};
 use jit_core::request::Status;
 use jit_slack::{EmailMatch, Settings};
 
@@ -334,6 +334,65 @@ async fn b11_a_request_that_nobody_answers_is_brought_up_again_and_lapses_on_its
     let lapsed = world.card("U0BOB", "Nobody answered in time").await;
     assert!(!lapsed.shows("jit_approve"));
     world.request(Status::Lapsed).await;
+}
+
+#[tokio::test]
+async fn b11_a_reminder_mentions_whoever_may_decide_and_has_not_yet() {
+    let with = |remind| {
+        let mut settings = settings();
+        settings.routes[0].remind = remind;
+        settings
+    };
+    let reminded = async |world: &World| {
+        world.clock.advance(Duration::from_secs(600));
+        let bob = world.slack.user("U0BOB");
+        let reminder = world.slack.wait_for(&bob, "C0SEC", |message| {
+            message.words().contains("still waits")
+        });
+        let text = reminder.await.text;
+        text.split(" still waits").next().unwrap().to_owned()
+    };
+    // A user group and Bob by rules of their own; Cleo and Ana by their group, but it is Ana's own.
+    let wiki = || rule("group:wiki", &[Right::Approve]);
+    let world = World::ruled(with(None), vec![wiki()]).await;
+    world.ask("U0ANA", "memory/vault").await;
+    let card = world.card("U0BOB", "Pending").await;
+    assert_eq!(
+        reminded(&world).await,
+        ":bell: <!subteam^S0OFFICERS> <@U0BOB> <@U0CLEO> <@U0ANA>",
+        "and then who waits"
+    );
+    // Whoever approved waits for others as well.
+    world.slack.user("U0BOB").click(&card, "jit_approve").await;
+    world.card("U0BOB", "1 of 2").await;
+    world.clock.advance(Duration::from_secs(1_200));
+    let bob = world.slack.user("U0BOB");
+    let second = world.slack.wait_for(&bob, "C0SEC", |message| {
+        let text = message.text.as_str();
+        text.contains("still waits") && !text.contains("<@U0BOB>")
+    });
+    assert!(second.await.text.contains("<@U0CLEO>"));
+
+    // A rule that takes the right takes the mention.
+    let never = |who| Rule {
+        effect: Effect::Deny,
+        ..rule(who, &[Right::Approve])
+    };
+    let denied = vec![
+        wiki(),
+        never("bob@example.com"),
+        never("group:slack:S0OFFICERS"),
+    ];
+    let world = World::ruled(with(None), denied).await;
+    world.ask("U0ANA", "memory/vault").await;
+    world.card("U0CLEO", "Pending").await;
+    assert_eq!(reminded(&world).await, ":bell: <@U0CLEO> <@U0ANA>");
+
+    // What the operator says comes first.
+    let world = World::ruled(with(Some("S0OTHER".parse().unwrap())), vec![wiki()]).await;
+    world.ask("U0ANA", "memory/vault").await;
+    world.card("U0BOB", "Pending").await;
+    assert_eq!(reminded(&world).await, ":bell: <!subteam^S0OTHER> <@U0ANA>");
 }
 
 #[tokio::test]

@@ -201,6 +201,16 @@ impl World {
                 signing_secrets: vec![secret("another"), secret(slack.signing_secret())],
             },
         };
+        let groups = ["slack:S0OFFICERS".parse().unwrap()];
+        let mut rules = vec![
+            rule("*", &[Right::Request]),
+            rule("group:slack:S0OFFICERS", &[Right::Approve]),
+            rule("bob@example.com", &[Right::Approve, Right::Revoke]),
+            rule("cleo@example.com", &[Right::OnBehalfOf]),
+        ];
+        rules.extend(more);
+        let policy = Policy::new(vec![tier("one", 1), tier("two", 2)], rules).unwrap();
+        let members = ["ana", "cleo"].into_iter().map(id).collect();
         let adapter = Slack::new(SlackParts {
             settings,
             api: slack.api_url(),
@@ -211,18 +221,12 @@ impl World {
             clock: clock.clone(),
             random: random.clone(),
             catalog: catalog(),
+            policy: policy.clone(),
+            members: BTreeMap::from([("wiki".parse().unwrap(), members)]),
             names: names(),
         })
         .unwrap();
         let handle: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock.clone()));
-        let groups = ["slack:S0OFFICERS".parse().unwrap()];
-        let mut rules = vec![
-            rule("*", &[Right::Request]),
-            rule("group:slack:S0OFFICERS", &[Right::Approve]),
-            rule("bob@example.com", &[Right::Approve, Right::Revoke]),
-            rule("cleo@example.com", &[Right::OnBehalfOf]),
-        ];
-        rules.extend(more);
         let parts = EngineParts {
             store: store.clone(),
             directory: adapter.directory(groups.into()),
@@ -231,7 +235,7 @@ impl World {
             pager: Arc::new(Beeper::default()),
             clock: clock.clone(),
             random,
-            policy: Policy::new(vec![tier("one", 1), tier("two", 2)], rules).unwrap(),
+            policy,
             catalog: catalog(),
         };
         let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
@@ -498,7 +502,10 @@ fn people() -> Arc<People> {
             id: id(name),
             kind: PrincipalKind::Person,
             active: true,
-            groups: Default::default(),
+            groups: match name {
+                "bob" => Default::default(),
+                _ => ["wiki".parse().unwrap()].into(),
+            },
             subjects: BTreeMap::new(),
         };
         people.profiles.lock().unwrap().insert(id(name), profile);
