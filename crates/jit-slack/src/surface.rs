@@ -18,7 +18,9 @@ use serde_json::{Value, json};
 pub(crate) use card::{card, card_to_open, reminder, thread};
 pub(crate) use dm::{Moment, dm, dm_moment};
 pub(crate) use home::{Home, home, home_for_strangers};
-pub(crate) use modal::{Choice, Form, Kept, deny_form, option, request_form, shorten_form};
+pub(crate) use modal::{
+    Choice, Form, Kept, deny_form, more_options, option, option_value, request_form, shorten_form,
+};
 pub(crate) use reply::{
     Reply, Stranger, answer_view, help, listing, not_understood, outcome_view, refusal_view, reply,
     review_view, sending_view,

@@ -12,7 +12,7 @@ use crate::input::Input;
 use crate::people::{TeamId, UserId};
 use crate::screens::Decides;
 use crate::surface::{
-    Home, Reply, help, home, home_for_strangers, listing, not_understood, option,
+    Home, Reply, help, home, home_for_strangers, listing, more_options, not_understood, option,
 };
 
 /// Options that Slack takes.
@@ -55,10 +55,7 @@ impl Desk {
             .map(|(_, entry)| option(entry))
             .collect();
         if more > 0 {
-            options.push(json!({
-                "text": crate::text::plain(&format!("… and {} more; type to search", more + 1), 75),
-                "value": "-",
-            }));
+            options.push(more_options(more + 1));
         }
         Ok(options)
     }

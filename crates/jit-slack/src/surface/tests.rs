@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jit_core::Refusal;
 use jit_core::Ttl;
 use jit_core::audit::{Actor, AuditEvent, Fact, RequestEvent};
 use jit_core::catalog::{Entitlement, ParameterRule};
@@ -162,6 +163,50 @@ pub(crate) fn events(request: &AccessRequest) -> Vec<AuditEvent> {
     (1..).zip(facts).map(link).collect()
 }
 
+const STRANGERS: [Stranger; 6] = [
+    Stranger::Unmapped,
+    Stranger::Guest,
+    Stranger::Bot,
+    Stranger::Deactivated,
+    Stranger::Foreign,
+    Stranger::Ambiguous,
+];
+
+/// Everything that somebody is told in private.
+fn replies() -> Vec<(String, Reply)> {
+    let entitlement = format!("p/{}", "e".repeat(150)).parse().unwrap();
+    let right = jit_core::policy::Right::Approve;
+    let mut replies = vec![
+        ("failed".to_owned(), Reply::Failed),
+        ("too-old".to_owned(), Reply::TooOld),
+        ("usage".to_owned(), Reply::Usage("Type /jit.")),
+        ("done".to_owned(), Reply::Done("The access is ending.")),
+        ("wrong".to_owned(), Reply::Wrong(NASTY.repeat(100))),
+    ];
+    for refusal in [
+        Refusal::OwnRequest,
+        Refusal::UnknownRequest,
+        Refusal::StaleDigest,
+        Refusal::AlreadyEnding,
+        Refusal::NotAllowed { right, entitlement },
+        Refusal::Lapsed { at: sample::at(0) },
+        Refusal::AlreadyDecided {
+            status: Status::Active,
+            by: Some(Approver::Person("bob@example.com".parse().unwrap())),
+            at: sample::at(0),
+        },
+        Refusal::Superseded { by: sample::id(1) },
+    ] {
+        let name = format!("refused-{}", refusal.code());
+        replies.push((name, Reply::Refused(refusal)));
+    }
+    for stranger in STRANGERS {
+        let name = format!("stranger-{stranger:?}").to_lowercase();
+        replies.push((name, Reply::Stranger(stranger)));
+    }
+    replies
+}
+
 pub(super) fn mentions() -> Mentions {
     Mentions {
         groups: ["S0OFFICERS".parse().unwrap()].into(),
@@ -234,6 +279,8 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         modals.insert(format!("deny-{name}"), deny_form(scene.request));
         modals.insert(format!("shorten-{name}"), shorten_form(scene.request));
         modals.insert(format!("outcome-{name}"), outcome_view(scene.request, None));
+        modals.insert(format!("window-{name}"), review_view(&card(scene)));
+        message(format!("card-to-open-{name}"), card_to_open(scene));
     }
     for (name, scene) in scenes
         .iter()
@@ -254,10 +301,14 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         "not-understood".to_owned(),
         not_understood(&Commands::default()),
     );
-    message(
-        "wrong".to_owned(),
-        reply(&Reply::Wrong(NASTY.repeat(100)), None),
-    );
+    for (name, said) in replies() {
+        for (about, id) in [("", None), ("-about", Some(sample::id(1)))] {
+            let said = reply(&said, id);
+            let window = answer_view(&said);
+            modals.insert(format!("answer-{name}{about}"), window);
+            message(format!("reply-{name}{about}"), said);
+        }
+    }
     let (entry, tier) = (entitlement(1), tier());
     let choice = Choice {
         entitlement: &entry,
@@ -275,12 +326,27 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
     modals.insert("sending".to_owned(), sending_view());
     let refusal = reply(&Reply::Wrong(NASTY.repeat(100)), None);
     modals.insert("refused".to_owned(), refusal_view(&refusal));
+    let channel = "C0SEC".parse().unwrap();
+    let sent = outcome_view(only[0].request, Some(&channel));
+    modals.insert("outcome-in-a-channel".to_owned(), sent);
     let many: Vec<Scene<'_>> = only.iter().copied().cycle().take(60).collect();
-    // A request stands once in each list.
-    let one_each = &many[..only.len()];
+    // Rows with a button have a block id, which stands once in a view.
+    let to_decide: Vec<AccessRequest> = (300..320)
+        .map(|number| sample::request_in(number, Status::Pending))
+        .enumerate()
+        .map(|(place, it)| if place % 2 == 0 { extreme(it) } else { it })
+        .collect();
+    let scene = |request| Scene {
+        request,
+        title: &long,
+        how_to_use: &long,
+        warning: Some(&long),
+        names: &names,
+    };
+    let to_decide: Vec<Scene<'_>> = to_decide.iter().map(scene).collect();
     let lists = Home {
-        active: one_each,
-        to_decide: &[],
+        active: &only,
+        to_decide: &to_decide,
         waiting: &many,
         recent: &many,
     };
@@ -292,10 +358,12 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         recent: &[],
     };
     homes.insert("empty".to_owned(), home(&nothing));
-    homes.insert("stranger".to_owned(), home_for_strangers(Stranger::Guest));
-    let options: Vec<Value> = (0..100)
-        .map(|number| option(&entitlement(number)))
-        .collect();
+    for stranger in STRANGERS {
+        let name = format!("stranger-{stranger:?}").to_lowercase();
+        homes.insert(name, home_for_strangers(stranger));
+    }
+    let options = (0..99).map(|number| option(&entitlement(number)));
+    let options: Vec<Value> = options.chain([more_options(402)]).collect();
     let options = BTreeMap::from([("hundred".to_owned(), json!({"options": options}))]);
     BTreeMap::from([
         ("messages", messages),

@@ -6,7 +6,7 @@ use jit_core::policy::{Effect, Right, Rule};
 use jit_core::request::Status;
 use jit_slack::{EmailMatch, Settings};
 
-use crate::world::{By, World, rule, settings};
+use crate::world::{By, World, long, rule, settings};
 
 /// Ana asks, Bob approves, the access is there until the clock takes it away, and everybody sees it.
 async fn ask_approve_expire(by: By) {
@@ -707,6 +707,34 @@ async fn b1_five_hundred_entitlements_are_searched_from_memory() {
         panic!("{sent:?}");
     };
     assert!(errors.contains_key("target"), "{errors:?}");
+}
+
+#[tokio::test]
+async fn b1_the_longest_names_are_chosen_from_the_list_like_any_other() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    ana.slash("/jit", "").in_channel("C0SEC").await;
+    let form = ana.modal().await;
+    let found = form.options("target", "memory/long-").await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    form.pick("target", found[1]["value"].as_str().unwrap())
+        .await;
+    let id = format!("memory/{}", long("b"));
+    assert_eq!(id.len(), 200);
+    let form = ana
+        .modal_where(|view| view.to_string().contains("\"policy\""))
+        .await;
+    assert!(form.view().to_string().contains(&id), "all of it is shown");
+    form.fill("reason", "the checkout is down");
+    form.submit().await;
+    let request = world.request(Status::Pending).await;
+    assert_eq!(request.parts.first().entitlement.as_str(), id);
+    // A key that stands for nothing gives nothing.
+    ana.modal().await.close().await;
+    ana.slash("/jit", "request #0123").in_channel("C0SEC").await;
+    let form = ana.modal().await;
+    assert!(!form.view().to_string().contains("\"policy\""));
+    assert_eq!(world.slack.violations(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -104,6 +104,11 @@ pub(crate) fn rule(who: &str, rights: &[Right]) -> Rule {
     }
 }
 
+/// As long as a name may be, and told from another by its end alone.
+pub(crate) fn long(end: &str) -> String {
+    format!("long-{}{end}", "x".repeat(187))
+}
+
 /// `memory/admins` needs one approval, `memory/vault` two, and there are 500 accounts beside them.
 fn catalog() -> Catalog {
     let entry = |name: String, title: &str, tier: &str| Entitlement {
@@ -119,6 +124,8 @@ fn catalog() -> Catalog {
     [
         entry("admins".to_owned(), "Administer the wiki", "one"),
         entry("vault".to_owned(), "Open the vault", "two"),
+        entry(long("a"), "Named at length", "one"),
+        entry(long("b"), "Named at length", "one"),
     ]
     .into_iter()
     .chain(accounts)
