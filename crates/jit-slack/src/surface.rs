@@ -22,8 +22,8 @@ pub(crate) use modal::{
     Choice, Form, Kept, deny_form, more_options, option, option_value, request_form, shorten_form,
 };
 pub(crate) use reply::{
-    Reply, Stranger, answer_view, help, listing, not_understood, outcome_view, refusal_view, reply,
-    review_view, sending_view,
+    Reply, Stranger, answer_view, help, listing, no_reason, not_understood, outcome_view,
+    refusal_view, reply, review_view, sending_view,
 };
 #[cfg(test)]
 pub(crate) use tests::events;

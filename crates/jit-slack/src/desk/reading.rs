@@ -12,7 +12,8 @@ use crate::input::Input;
 use crate::people::{TeamId, UserId};
 use crate::screens::Decides;
 use crate::surface::{
-    Home, Reply, help, home, home_for_strangers, listing, more_options, not_understood, option,
+    Home, Reply, help, home, home_for_strangers, listing, more_options, no_reason, not_understood,
+    option,
 };
 
 /// Options that Slack takes.
@@ -69,6 +70,7 @@ impl Desk {
     ) -> Result<Marked, Trouble> {
         match typed {
             Typed::Help => self.tell(input, &help(self.commands())).await,
+            Typed::NoReason => self.tell(input, &no_reason(self.commands())).await,
             Typed::Unknown => self.tell(input, &not_understood(self.commands())).await,
             Typed::List => {
                 let mine = self.mine(via, &[], 20).await?;

@@ -224,6 +224,11 @@ fn drawn(told: &Told) -> Vec<Value> {
     };
     all.push(message(help(&commands)));
     all.push(message(not_understood(&commands)));
+    let commands = Commands {
+        prod_access: told.typed.clone(),
+        ..Commands::default()
+    };
+    all.push(message(no_reason(&commands)));
     let lists = Home {
         active: &scenes,
         to_decide: &scenes,

@@ -134,10 +134,20 @@ pub(crate) fn help(commands: &Commands) -> Message {
     reply(&Reply::Wrong(text), None)
 }
 
+/// Production access was asked for without saying why.
+pub(crate) fn no_reason(commands: &Commands) -> Message {
+    let command = &commands.prod_access;
+    let text = format!(
+        "A reason is missing: whoever decides reads it, and it is kept in the audit. Say why, as \
+         in {command} \"the checkout is down, INC-42\"."
+    );
+    reply(&Reply::Wrong(text), None)
+}
+
 /// What was typed is no command.
 pub(crate) fn not_understood(commands: &Commands) -> Message {
     let mut message = help(commands);
-    let sentence = "That was not understood, or a reason is missing. What can be typed:";
+    let sentence = "That was not understood. What can be typed:";
     let said = json!({"type": "section", "text": plain(sentence, 3_000)});
     message.blocks.insert(0, said);
     message

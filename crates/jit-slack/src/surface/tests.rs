@@ -297,6 +297,7 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
     message("listing-empty".to_owned(), listing(&[]));
     let help_text = help(&Commands::default());
     message("help".to_owned(), help_text);
+    message("no-reason".to_owned(), no_reason(&Commands::default()));
     message(
         "not-understood".to_owned(),
         not_understood(&Commands::default()),

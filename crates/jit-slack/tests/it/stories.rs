@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use jit_core::audit::Fact;
 use jit_core::policy::{Effect, Right, Rule};
 use jit_core::request::Status;
-use jit_slack::{EmailMatch, Settings};
+use jit_slack::{EmailMatch, Route, Settings};
 
 use crate::world::{By, World, long, rule, settings};
 
@@ -34,6 +35,11 @@ async fn ask_approve_expire(by: By) {
         .await;
     assert!(given.shows("jit_done"));
     assert!(given.words().contains("Sign in again."), "how to use it");
+    // An instant that Slack shows in the time zone of whoever reads it.
+    let ends = request.grant().unwrap().expires_at.unix_micros() / 1_000_000;
+    let until = format!("is yours until <!date^{ends}^");
+    assert!(given.text.contains(&until), "{}", given.text);
+    assert!(given.blocks[0].to_string().contains(&until), "{given:?}");
     // Ten minutes, or a fifth of the whole, before the end she is warned.
     world
         .clock
@@ -102,12 +108,14 @@ async fn d2_of_two_who_click_at_once_one_decides_and_the_other_is_told_who() {
     assert!(one.acked() && other.acked());
     let request = world.request(Status::Active).await;
     assert_eq!(request.approvals.len(), 1);
+    let id = request.id.to_string();
     let told = async |who| {
         let person = world.slack.user(who);
         let messages = person.messages("C0SEC").await;
-        messages
-            .into_iter()
-            .any(|message| message.ephemeral && message.words().contains("Already"))
+        messages.into_iter().any(|message| {
+            let words = message.words();
+            message.ephemeral && words.contains("Already") && words.contains(&id)
+        })
     };
     for _ in 0..100 {
         if told("U0BOB").await || told("U0CLEO").await {
@@ -213,12 +221,15 @@ async fn nobody_decides_their_own_request_and_nobody_else_hears_that_they_tried(
     let card = world.card("U0BOB", "Pending").await;
     let bob = world.slack.user("U0BOB");
     bob.click(&card, "jit_approve").await;
-    world.told(&bob, "C0SEC", "You may not decide").await;
+    let told = world.told(&bob, "C0SEC", "You may not decide").await;
+    let id = world.request(Status::Pending).await.id.to_string();
+    assert!(told.words().contains(&id), "{}", told.words());
     // Ana may not approve at all: she is told that there is nothing for her.
     let ana = world.slack.user("U0ANA");
     let card = world.card("U0ANA", "Pending").await;
     ana.click(&card, "jit_approve").await;
-    world.told(&ana, "C0SEC", "no such request").await;
+    let told = world.told(&ana, "C0SEC", "no such request").await;
+    assert!(told.words().contains(&id), "{}", told.words());
     let cleo = world.slack.user("U0CLEO");
     let seen = cleo.messages("C0SEC").await;
     assert_eq!(seen.len(), 1, "{seen:?}");
@@ -428,7 +439,9 @@ async fn a3_a_check_mark_approves_where_the_tier_allows_it() {
     // Anybody else's reaction decides nothing, and so does any other one.
     let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
     ana.react(&card, "white_check_mark").await;
-    world.told(&ana, "C0SEC", "").await;
+    let hint = world.told(&ana, "C0SEC", "You may not decide").await;
+    let request = world.request(Status::Pending).await;
+    assert!(hint.words().contains(&request.id.to_string()));
     bob.react(&card, "eyes").await;
     world.worked_through().await;
     world.request(Status::Pending).await;
@@ -436,8 +449,39 @@ async fn a3_a_check_mark_approves_where_the_tier_allows_it() {
     let active = world.request(Status::Active).await;
     world.card("U0BOB", "active until").await;
     // Taking the reaction back takes nothing away.
-    bob.unreact(&card, "white_check_mark::skin-tone-3").await;
-    assert!(world.is_there(&active));
+    let name = "white_check_mark::skin-tone-3";
+    assert!(bob.unreact(&card, name).await.acked());
+    world.worked_through().await;
+    let still = world.request(Status::Active).await;
+    assert!(world.is_there(&active) && still.approvals.len() == 1);
+    let seen = bob.messages("C0SEC").await;
+    assert!(!seen.iter().any(|it| it.ephemeral), "{seen:#?}");
+}
+
+#[tokio::test]
+async fn a3_whoever_reacts_and_decides_nothing_gets_one_private_hint_and_no_more() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    // Ana asked for it herself, and Cleo is nobody here.
+    let alias = "slack:U0CLEO".parse().unwrap();
+    world.people.aliases.lock().unwrap().remove(&alias);
+    for who in ["U0ANA", "U0CLEO"] {
+        let person = world.slack.user(who);
+        for _ in 0..2 {
+            assert!(person.react(&card, "white_check_mark").await.acked());
+            world.told(&person, "C0SEC", "").await;
+            world.worked_through().await;
+            person.unreact(&card, "white_check_mark").await;
+        }
+        let seen = person.messages("C0SEC").await;
+        let hints: Vec<_> = seen.into_iter().filter(|it| it.ephemeral).collect();
+        assert_eq!(hints.len(), 1, "{who}: {hints:#?}");
+        let request = world.request(Status::Pending).await;
+        assert!(hints[0].words().contains(&request.id.to_string()));
+    }
+    let seen = world.slack.user("U0BOB").messages("C0SEC").await;
+    assert_eq!(seen.len(), 1, "nobody else hears of it: {seen:#?}");
 }
 
 #[tokio::test]
@@ -573,7 +617,10 @@ async fn d1_production_access_without_a_reason_is_refused_in_private_with_help()
     let world = World::new().await;
     let ana = world.slack.user("U0ANA");
     ana.slash("/prod-access", "").in_channel("C0SEC").await;
-    world.told(&ana, "C0SEC", "a reason is missing").await;
+    let told = world.told(&ana, "C0SEC", "A reason is missing").await;
+    let example = "/prod-access \"the checkout is down";
+    assert!(told.words().contains(example), "{}", told.words());
+    assert!(world.requests().await.is_empty());
     ana.slash("/prod-access", "\"the checkout is down\"")
         .in_channel("C0SEC")
         .await;
@@ -581,6 +628,18 @@ async fn d1_production_access_without_a_reason_is_refused_in_private_with_help()
     form.submit().await;
     let card = world.card("U0BOB", "the checkout is down").await;
     assert!(card.words().contains("memory/admins"));
+    // It is in the record, and in the audit.
+    let why = "the checkout is down";
+    let request = world.request(Status::Pending).await;
+    assert_eq!(request.reason.as_str(), why);
+    let bob = jit_testkit::stage::via("bob");
+    let read = world.engine.read(&bob, request.id);
+    let events = read.await.unwrap().events;
+    let kept = events.iter().any(|event| match &event.event.what {
+        Fact::Requested { reason, .. } => reason.as_str() == why,
+        _ => false,
+    });
+    assert!(kept, "{events:#?}");
 }
 
 #[tokio::test]
@@ -678,6 +737,102 @@ async fn a_typed_end_is_done_with_the_end_and_ends_nothing_that_comes_later() {
     assert!(done.acked());
     world.request(Status::Settling).await;
     assert_eq!(world.store.inputs_left(), 0, "ended, and the input is done");
+}
+
+#[tokio::test]
+async fn b2_c7_each_request_lands_with_the_owners_of_what_it_asks_for() {
+    let owners = slack_sim::Channel::public("C0VAULT", "vault")
+        .with_bot()
+        .members(&["U0ANA", "U0BOB"]);
+    let workspace = slack_sim::Workspace::example().channel(owners);
+    let slack = slack_sim::SlackSim::start(workspace).await;
+    let route = |entitlements: &str, channel: &str| Route {
+        entitlements: entitlements.parse().unwrap(),
+        channel: channel.parse().unwrap(),
+        remind: None,
+        warning: None,
+    };
+    let settings = Settings {
+        routes: vec![
+            route("memory/vault", "C0VAULT"),
+            route("memory/account-*", "C0SEC"),
+        ],
+        ..settings()
+    };
+    let store = std::sync::Arc::new(jit_testkit::store::MemoryStore::new());
+    let world = World::around(slack, store, By::Socket, settings).await;
+    let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
+    let mut said = vec![];
+    for entitlement in ["memory/vault", "memory/account-007", "memory/admins"] {
+        world.ask("U0ANA", entitlement).await;
+        let window = ana
+            .modal_where(|view| view.to_string().contains("Sent"))
+            .await;
+        said.push(window.view().to_string());
+        window.close().await;
+    }
+    assert!(said[0].contains("Sent to <#C0VAULT>"), "{}", said[0]);
+    assert!(said[1].contains("Sent to <#C0SEC>"), "{}", said[1]);
+    let mut cards = vec![];
+    assert!(
+        said[2].contains("No channel here decides it"),
+        "{}",
+        said[2]
+    );
+    for (channel, asks_for) in [("C0VAULT", "memory/vault"), ("C0SEC", "memory/account-007")] {
+        let card = world
+            .slack
+            .wait_for(&bob, channel, |message| message.words().contains("Pending"));
+        let card = card.await;
+        assert!(card.words().contains(asks_for), "{}", card.words());
+        assert_eq!(bob.messages(channel).await.len(), 1);
+        cards.push(card);
+    }
+    // Everything that comes after is said in that thread.
+    let card = &cards[0];
+    bob.click(card, "jit_approve").await;
+    let line = world.slack.wait_for(&bob, "C0VAULT", |message| {
+        message.thread_ts.as_ref() == Some(&card.ts)
+    });
+    assert!(line.await.words().contains("Approved by <@U0BOB>"));
+    // What has no channel waits for whoever decides it elsewhere, and is in their home.
+    bob.open_home().await;
+    let home = world.home("U0BOB", "memory/admins").await;
+    assert!(home.contains("jit_review"));
+    ana.click(&world.card("U0ANA", "Pending").await, "jit_withdraw")
+        .await;
+    world.home_without("U0BOB", "memory/account-007").await;
+    bob.click_home("jit_review").await;
+    let window = bob
+        .modal_where(|view| view.to_string().contains("jit_approve"))
+        .await;
+    window.click("jit_approve").await;
+    world.dm("U0ANA", "`memory/admins` is yours until").await;
+    world.home_without("U0BOB", "memory/admins").await;
+}
+
+#[tokio::test]
+async fn help_names_everything_that_can_be_typed() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    ana.slash("/jit", "help").in_channel("C0RANDOM").await;
+    let told = world.told(&ana, "C0RANDOM", "/jit help").await;
+    for line in [
+        "/jit: ask for access",
+        "/jit list: ",
+        "/jit status <id>: ",
+        "/jit done [id]: return access early",
+        "/request-admin [e-mail]: ",
+        "/prod-access \"reason\": ",
+    ] {
+        assert!(told.words().contains(line), "{line} in {}", told.words());
+    }
+    // What is not understood is answered with the same.
+    ana.slash("/jit", "halp").in_channel("C0RANDOM").await;
+    let told = world
+        .told(&ana, "C0RANDOM", "That was not understood")
+        .await;
+    assert!(told.words().contains("/jit done [id]"));
 }
 
 #[tokio::test]
