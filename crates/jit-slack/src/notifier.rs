@@ -15,6 +15,7 @@ use jit_core::principal::PrincipalId;
 use jit_core::request::{AccessRequest, Phase, Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::ADAPTER;
 use crate::deciders::{Deciders, Mentions};
@@ -26,8 +27,19 @@ use crate::settings::Settings;
 use crate::surface::{Message, Moment, Scene, card, dm, dm_moment, reminder, thread};
 use crate::web::{Web, WebError};
 
+/// The longest that telling one thing may take, however many calls that needs: whoever takes the
+/// delivery over when it is left must not find it still being told.
+const BUDGET: Duration = Duration::from_secs(12);
+
 /// The pause before what was left out is tried again.
 const UNFINISHED_PAUSE: Duration = Duration::from_secs(30);
+
+/// The conversation that calls go to, and until when they may take.
+#[derive(Debug, Clone, Copy)]
+struct To<'a> {
+    channel: &'a str,
+    until: Instant,
+}
 
 /// Where the messages about one request are, as the delivery row keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,12 +136,16 @@ impl Notifier for SlackNotifier {
         if announcement.delivery.key.target == NOWHERE {
             return Ok(Told::default());
         }
-        match announcement.delivery.key.target.strip_prefix("dm:") {
-            Some(person) => self.tell_person(&scene, person, place).await,
+        let (until, target) = (Instant::now() + BUDGET, &announcement.delivery.key.target);
+        match target.strip_prefix("dm:") {
+            Some(person) => self.tell_person(&scene, person, place, until).await,
             None => {
-                let channel = &announcement.delivery.key.target;
-                let telling = self.tell_channel(&scene, channel, place, announcement.news);
-                self.in_turn(channel, scene.request, telling).await
+                let to = To {
+                    channel: target,
+                    until,
+                };
+                let telling = self.tell_channel(&scene, to, place, announcement.news);
+                self.in_turn(to, scene.request, telling).await
             }
         }
     }
@@ -174,17 +190,15 @@ impl SlackNotifier {
     async fn tell_channel(
         &self,
         scene: &Scene<'_>,
-        channel: &str,
+        to: To<'_>,
         place: Option<Place>,
         news: &[AuditEvent],
     ) -> Result<Told, PortError> {
         let known = place.is_some();
-        let mut place = self
-            .draw(channel, place, &card(scene), scene.request)
-            .await?;
+        let mut place = self.draw(to, place, &card(scene), scene.request).await?;
         // A card that is new shows everything that came before it.
         if known && let Some(lines) = thread(scene, news) {
-            self.say(channel, Some(&place.ts), &lines).await?;
+            self.say(to, Some(&place.ts), &lines).await?;
         }
         if scene.request.stage != Stage::Pending {
             return Ok(Told {
@@ -194,8 +208,8 @@ impl SlackNotifier {
         }
         let now = self.clock.now();
         if now >= self.remind_at(scene.request, place.reminded) {
-            let lines = reminder(scene, &self.mentioned(scene).await);
-            match self.say(channel, Some(&place.ts), &lines).await {
+            let lines = reminder(scene, &self.mentioned(scene, to.until).await);
+            match self.say(to, Some(&place.ts), &lines).await {
                 Ok(_) => place.reminded = place.reminded.saturating_add(1),
                 Err(error) => return Ok(self.unfinished(&place, &error)),
             }
@@ -209,7 +223,7 @@ impl SlackNotifier {
     }
 
     /// Whom a reminder mentions: whom the operator says, else whoever may decide.
-    async fn mentioned(&self, scene: &Scene<'_>) -> Mentions {
+    async fn mentioned(&self, scene: &Scene<'_>, until: Instant) -> Mentions {
         let route = self
             .settings
             .route(&scene.request.parts.first().entitlement);
@@ -218,7 +232,11 @@ impl SlackNotifier {
                 groups: [group.clone()].into(),
                 ..Mentions::default()
             },
-            None => self.deciders.of(scene.request, scene.names).await,
+            None => {
+                let deciders = self.deciders.of(scene.request, scene.names);
+                let found = tokio::time::timeout_at(until, deciders).await;
+                found.unwrap_or_default()
+            }
         }
     }
 
@@ -251,6 +269,7 @@ impl SlackNotifier {
         scene: &Scene<'_>,
         person: &str,
         place: Option<Place>,
+        until: Instant,
     ) -> Result<Told, PortError> {
         let unchanged = |place: Option<&Place>, again_at| Told {
             message: place.and_then(Place::written),
@@ -274,10 +293,14 @@ impl SlackNotifier {
         }
         let channel = match &place {
             Some(told) => told.channel.clone(),
-            None => self.conversation(&user).await?.to_string(),
+            None => self.conversation_until(&user, until).await?.to_string(),
         };
-        let telling = self.tell_moment(scene, moment, &reader, &channel, place);
-        self.in_turn(&channel, scene.request, telling).await
+        let to = To {
+            channel: &channel,
+            until,
+        };
+        let telling = self.tell_moment(scene, moment, &reader, to, place);
+        self.in_turn(to, scene.request, telling).await
     }
 
     async fn tell_moment(
@@ -285,27 +308,27 @@ impl SlackNotifier {
         scene: &Scene<'_>,
         moment: Moment,
         reader: &PrincipalId,
-        channel: &str,
+        to: To<'_>,
         place: Option<Place>,
     ) -> Result<Told, PortError> {
         let message = dm(scene, moment, reader);
         let mut told = match moment {
             Moment::Given | Moment::Expiring => {
-                let told = self.draw(channel, place, &message, scene.request).await?;
+                let told = self.draw(to, place, &message, scene.request).await?;
                 let warning = dm(scene, Moment::Expiring, reader);
-                return self.warn(scene.request, told, &warning).await;
+                return self.warn(scene.request, to, told, &warning).await;
             }
             Moment::TakenOver | Moment::Over => place.unwrap_or_else(|| Place {
-                channel: channel.to_owned(),
+                channel: to.channel.to_owned(),
                 ..Place::default()
             }),
         };
         // The buttons of what was said before do nothing any more.
         for earlier in [&told.ts, &told.warning] {
-            self.redraw(&told.channel, earlier, &message).await?;
+            self.redraw(to, earlier, &message).await?;
         }
         if moment == Moment::Over {
-            self.say(channel, None, &message).await?;
+            self.say(to, None, &message).await?;
             told.over_at = Some(self.clock.now());
         }
         Ok(Told {
@@ -318,6 +341,7 @@ impl SlackNotifier {
     async fn warn(
         &self,
         request: &AccessRequest,
+        to: To<'_>,
         mut told: Place,
         warning: &Message,
     ) -> Result<Told, PortError> {
@@ -328,7 +352,7 @@ impl SlackNotifier {
         let warn_at = self.warn_at(request);
         let mut again_at = (is_active && told.reminded == 0).then_some(warn_at);
         if again_at.is_some_and(|at| at <= self.clock.now()) {
-            match self.say(&told.channel, None, warning).await {
+            match self.say(to, None, warning).await {
                 Ok(ts) => (told.reminded, told.warning) = (1, ts),
                 Err(error) => return Ok(self.unfinished(&told, &error)),
             }
@@ -354,36 +378,36 @@ impl SlackNotifier {
     /// Changes the message, or posts it where there is none or somebody deleted it.
     async fn draw(
         &self,
-        channel: &str,
+        to: To<'_>,
         place: Option<Place>,
         message: &Message,
         request: &AccessRequest,
     ) -> Result<Place, PortError> {
         if let Some(place) = place
-            && self.redraw(&place.channel, &place.ts, message).await?
+            && self.redraw(to, &place.ts, message).await?
         {
             return Ok(place);
         }
-        let mut body = body(channel, message);
+        let mut body = body(to.channel, message);
         let id = request.id.to_string();
         body["metadata"] = json!({"event_type": "jit_request", "event_payload": {"id": id}});
-        let said = self.post(channel, &body).await?;
+        let said = self.post(to, &body).await?;
         let posted_in = said.get("channel").and_then(Value::as_str);
         Ok(Place {
-            channel: posted_in.unwrap_or(channel).to_owned(),
+            channel: posted_in.unwrap_or(to.channel).to_owned(),
             ts: stamp(&said)?,
             ..Place::default()
         })
     }
 
     /// Changes a message; false where there is none, or somebody deleted it.
-    async fn redraw(&self, channel: &str, ts: &str, message: &Message) -> Result<bool, PortError> {
+    async fn redraw(&self, to: To<'_>, ts: &str, message: &Message) -> Result<bool, PortError> {
         if ts.is_empty() {
             return Ok(false);
         }
-        let mut body = body(channel, message);
+        let mut body = body(to.channel, message);
         body["ts"] = ts.into();
-        match self.call("chat.update", channel, &body).await {
+        match self.call("chat.update", to, &body).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_message_gone() => Ok(false),
             Err(error) => Err(error.into_port("change a message")),
@@ -393,33 +417,38 @@ impl SlackNotifier {
     /// Posts a message beside the one that is kept up to date; its time stamp.
     async fn say(
         &self,
-        channel: &str,
+        to: To<'_>,
         thread: Option<&str>,
         message: &Message,
     ) -> Result<String, PortError> {
-        let mut body = body(channel, message);
+        let mut body = body(to.channel, message);
         if let Some(thread) = thread {
             body["thread_ts"] = thread.into();
         }
-        stamp(&self.post(channel, &body).await?)
+        stamp(&self.post(to, &body).await?)
     }
 
-    async fn post(&self, channel: &str, body: &Value) -> Result<Value, PortError> {
-        let said = self.call("chat.postMessage", channel, body).await;
+    async fn post(&self, to: To<'_>, body: &Value) -> Result<Value, PortError> {
+        let said = self.call("chat.postMessage", to, body).await;
         let said = said.map_err(|error| error.into_port("post a message"))?;
-        self.pace.sent(channel, self.clock.now());
+        self.pace.sent(to.channel, self.clock.now());
         Ok(said)
     }
 
     /// Calls a method about a conversation. One in which Slack wants a pause gets no call until
     /// that is over, whatever it is about.
-    async fn call(&self, method: &str, channel: &str, body: &Value) -> Result<Value, WebError> {
-        let open = self.pace.is_open(channel, self.clock.now());
+    async fn call(&self, method: &str, to: To<'_>, body: &Value) -> Result<Value, WebError> {
+        let open = self.pace.is_open(to.channel, self.clock.now());
         open.map_err(|wait| WebError::RateLimited(Some(wait)))?;
-        let said = self.web.post(method, body).await;
+        let calling = tokio::time::timeout_at(to.until, self.web.post(method, body));
+        let said = calling.await.unwrap_or(Err(WebError::TimedOut));
         if let Err(WebError::RateLimited(pause)) = &said {
-            tracing::info!(channel, ?pause, "Slack wants a pause in a conversation");
-            self.pace.close(channel, *pause, self.clock.now());
+            tracing::info!(
+                channel = to.channel,
+                ?pause,
+                "Slack wants a pause in a conversation"
+            );
+            self.pace.close(to.channel, *pause, self.clock.now());
         }
         said
     }
@@ -428,12 +457,12 @@ impl SlackNotifier {
     /// off. Where Slack wants a pause meanwhile, the request keeps its place among those that wait.
     async fn in_turn(
         &self,
-        channel: &str,
+        to: To<'_>,
         request: &AccessRequest,
         saying: impl Future<Output = Result<Told, PortError>>,
     ) -> Result<Told, PortError> {
         let turn = || {
-            let turn = self.pace.turn(channel, request.id, self.clock.now());
+            let turn = self.pace.turn(to.channel, request.id, self.clock.now());
             let crowded = |wait| WebError::RateLimited(Some(wait)).into_port("post a message");
             turn.map_err(crowded)
         };
@@ -445,6 +474,15 @@ impl SlackNotifier {
             turn()?;
         }
         told
+    }
+
+    async fn conversation_until(
+        &self,
+        user: &UserId,
+        until: Instant,
+    ) -> Result<ChannelId, PortError> {
+        let opening = tokio::time::timeout_at(until, self.conversation(user)).await;
+        opening.unwrap_or_else(|_| Err(WebError::TimedOut.into_port("open a conversation")))
     }
 
     /// The conversation of this service with one user.

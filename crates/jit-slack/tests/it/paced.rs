@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jit_core::engine::{NewRequest, Verb};
-use jit_core::ports::Clock;
+use jit_core::ports::{Announcement, Clock};
 use jit_core::principal::{Door, Principal};
 use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_testkit::stage::id;
@@ -156,4 +156,55 @@ async fn a_channel_that_wants_a_pause_gets_no_changes_of_cards_either() {
     world.clock.advance(Duration::from_secs(7));
     let active = world.card("U0BOB", "active until").await;
     assert_eq!(active.ts, pending.ts);
+}
+
+#[tokio::test(start_paused = true)]
+async fn telling_one_thing_takes_no_longer_than_it_is_left_alone_for() {
+    let mut world = World::new().await;
+    world.clock_runs(Duration::from_millis(1));
+    let request = asks(&world, 0).await;
+    world.card("U0BOB", "Pending").await;
+    let approve = Verb::Approve {
+        ttl: None,
+        digest: request.digest().prefix(),
+    };
+    let handled = world.engine.handle(&via("bob"), request.id, approve).await;
+    handled.unwrap();
+    world.dm("U0ANA", "is yours until").await;
+    // Each call is answered just before it is given up, and the end needs three of them.
+    let request = world.request(Status::Active).await;
+    let ends = world
+        .engine
+        .handle(&via("ana"), request.id, Verb::End)
+        .await;
+    ends.unwrap();
+    let request = world.request(Status::Settling).await;
+    let rows = world.store.deliveries().into_iter();
+    let mut delivery = rows.filter(|it| it.key.target.starts_with("dm:"));
+    let mut delivery = delivery.next().unwrap();
+    delivery.message = delivery.message.map(|place| {
+        let mut place: serde_json::Value = serde_json::from_str(&place).unwrap();
+        place["warning"] = place["ts"].clone();
+        place.as_object_mut().unwrap().remove("over_at");
+        place.to_string()
+    });
+    for method in ["chat.update", "chat.postMessage"] {
+        world
+            .slack
+            .faults()
+            .fail(method, Fault::SlowMs(9_000), Times::Always);
+    }
+    let begun = tokio::time::Instant::now();
+    let notifier = world.adapter.notifier();
+    let told = notifier.announce(Announcement {
+        delivery: &delivery,
+        request: &request,
+        news: &[],
+    });
+    assert!(told.await.is_err(), "it is told later");
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begun.elapsed()
+    );
 }
