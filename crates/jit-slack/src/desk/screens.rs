@@ -15,14 +15,16 @@ use crate::screens::Screen;
 use crate::surface::{card, review_view};
 use crate::web::WebError;
 
-/// The pause between two rounds, in which what changes often is collected.
-const ROUND: Duration = Duration::from_millis(500);
+/// The pause after a round for each screen that was drawn in it: Slack publishes about two a second
+/// for long, more in a moment, and whoever opens their home must find some of that left. What
+/// changes meanwhile is collected.
+const PAUSE_EACH: Duration = Duration::from_millis(500);
 /// The pause where Slack wants one and does not say how long.
 const PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause that is believed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Slack publishes about two homes a second for long, and more in a moment.
-const HOMES_AT_ONCE: usize = 20;
+/// Screens that are drawn in a round.
+const AT_ONCE: usize = 20;
 
 /// Why a screen shows what is no longer so.
 enum NotDrawn {
@@ -52,8 +54,9 @@ impl Desk {
     pub(crate) async fn redraw_for_ever(&self) {
         loop {
             let mut stale = self.notifier.screens.stale().await.into_iter();
-            let mut pause = ROUND;
-            for screen in stale.by_ref().take(HOMES_AT_ONCE) {
+            let mut pause = Duration::ZERO;
+            for screen in stale.by_ref().take(AT_ONCE) {
+                pause += PAUSE_EACH;
                 let drawing = AssertUnwindSafe(self.redraw(&screen)).catch_unwind();
                 let drawn = drawing.await.unwrap_or(Err(NotDrawn::Never));
                 match drawn {

@@ -987,6 +987,25 @@ async fn d2_nothing_that_was_opened_to_decide_outlives_the_decision() {
 }
 
 #[tokio::test]
+async fn d2_what_is_told_because_a_window_cannot_be_shown_has_no_button_that_stays() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    ana.slash("/request-admin", "").in_channel("C0SEC").await;
+    let form = ana.modal().await;
+    form.fill("reason", "the checkout is down");
+    let faults = world.slack.faults();
+    let broken = slack_sim::Fault::Api("internal_error");
+    faults.fail("views.update", broken, slack_sim::Times::Once);
+    form.submit().await;
+    let told = world.dm("U0ANA", "the checkout is down").await;
+    assert!(told.shows("jit_review") && !told.shows("jit_withdraw"));
+    let card = world.card("U0BOB", "Pending").await;
+    world.slack.user("U0BOB").click(&card, "jit_approve").await;
+    world.card("U0BOB", "active until").await;
+    assert_eq!(world.offers("jit_approve").await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_denial_and_a_refusal_in_a_window_are_shown_there() {
     let world = World::new().await;
     world
