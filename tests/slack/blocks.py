@@ -75,7 +75,7 @@ def our_limits(name, drawing, most_blocks):
 
 def option_limits(name, option):
     assert 1 <= len(option["text"]["text"]) <= 75, f"{name}: {option}"
-    assert 1 <= len(option["value"]) <= 150, f"{name}: {option}"
+    assert 1 <= len(option["value"]) <= 75, f"{name}: {option}"
     assert len(option.get("description", {"text": ""})["text"]) <= 75, f"{name}: {option}"
 
 

@@ -1,7 +1,7 @@
 //! From a configuration to an engine: the adapters that it names are opened, wrapped in what counts
 //! and limits their calls, and put together. Everything that runs the engine begins here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use jit_core::ports::{
     Clock, CommitError, Directory, Notifier, Pager, PortError, Provisioner, Random, RequestStore,
     Row, RowChange,
 };
-use jit_core::principal::GroupName;
+use jit_core::principal::{GroupName, PrincipalId};
 use jit_groupfile::GroupFile;
 use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{OpenError, Options, SqliteStore};
@@ -27,6 +27,7 @@ use crate::csv::CsvSink;
 use crate::nudge::Nudge;
 use crate::observe::{MeteredProvisioner, MeteredStore};
 use crate::pager::{Pagers, WebhookPager};
+use crate::people::ConfiguredPeople;
 use crate::throttle::{Rate, Throttled};
 use crate::worker::{Worker, WorkerSettings};
 
@@ -136,6 +137,8 @@ impl Adapters {
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
             catalog: config.catalog.clone(),
+            policy: config.policy.clone(),
+            members: members(&config.people),
             names: workspace.names.clone(),
         })?;
         let groups = groups_of(&config.policy);
@@ -200,6 +203,18 @@ pub(crate) fn groups_of(policy: &Policy) -> impl Iterator<Item = GroupName> {
         Who::Group(group) => Some(group.clone()),
         Who::AnyPerson | Who::AnyAgent | Who::Principal(_) => None,
     })
+}
+
+/// Who is in which group, as far as the configuration says so.
+fn members(people: &ConfiguredPeople) -> BTreeMap<GroupName, BTreeSet<PrincipalId>> {
+    let mut members: BTreeMap<GroupName, BTreeSet<PrincipalId>> = BTreeMap::new();
+    for profile in people.iter().map(|known| &known.profile) {
+        for group in &profile.groups {
+            let members = members.entry(group.clone()).or_default();
+            members.insert(profile.id.clone());
+        }
+    }
+    members
 }
 
 /// The file of the store.

@@ -16,6 +16,8 @@ pub(crate) enum Typed {
     Done { id: Option<String> },
     /// What can be typed.
     Help,
+    /// Production access was asked for without saying why.
+    NoReason,
     /// What was typed is none of these.
     Unknown,
 }
@@ -62,7 +64,7 @@ impl Commands {
             let reason = text.trim_matches(['"', '“', '”', '\'']).trim();
             if reason.is_empty() {
                 return Said::Typed {
-                    typed: Typed::Unknown,
+                    typed: Typed::NoReason,
                 };
             }
             let asked = Asked {
@@ -118,7 +120,8 @@ mod tests {
         assert_eq!(asked.reason.as_deref(), Some("the checkout is down"));
         for empty in ["", "   ", "\"\"", "\"  \""] {
             let said = commands.read("/prod-access", empty);
-            assert!(matches!(said, Said::Typed { .. }), "{empty:?}");
+            let typed = Typed::NoReason;
+            assert_eq!(said, Said::Typed { typed }, "{empty:?}");
         }
     }
 

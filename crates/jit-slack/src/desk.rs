@@ -5,6 +5,7 @@ mod answering;
 mod asking;
 mod reacting;
 mod reading;
+mod screens;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -322,6 +323,9 @@ impl Desk {
             said => {
                 let via = self.via(input).await?;
                 let worked = self.work_as(&via, input, said, origin).await;
+                if let (Ok(_), Some(about)) = (&worked, about_of(said)) {
+                    self.refresh_window(input, &via, about).await;
+                }
                 // What came of it is said whether the home can be drawn anew or not.
                 if input.at_home
                     && let Err(Trouble::Failed(error)) = self.show_home(input).await
@@ -379,18 +383,20 @@ impl Desk {
             }
             Said::OpenShorten { about } => {
                 let request = self.engine.read(via, about.id).await?.request;
-                self.open_view(input, &shorten_form(&request)).await
+                let form = shorten_form(&request);
+                self.open_view(input, &form).await.map(drop)
             }
             Said::OpenDeny { about } => {
                 let request = self.engine.read(via, about.id).await?.request;
-                self.open_view(input, &deny_form(&request)).await
+                let form = deny_form(&request);
+                self.open_view(input, &form).await.map(drop)
             }
             Said::Withdraw { about } => return say(about, Verb::Withdraw).await,
             Said::Done { about } => return say(about, Verb::End).await,
             Said::Revoke { about } => return say(about, Verb::Revoke { reason: None }).await,
             Said::Review { about } => {
                 let request = self.engine.read(via, about.id).await?.request;
-                self.show(input, &request).await
+                self.review(input, via, &request).await
             }
             Said::Typed { typed } => return self.typed(input, via, typed, origin).await,
             // Worked on without knowing who it is.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::commands::{Commands, Typed};
 use crate::people::{ChannelId, TeamId, UserId};
-use crate::surface::{Kept, action};
+use crate::surface::{Kept, REVIEW_WINDOW, action};
 
 /// The longest of Slack's own marks, in bytes; theirs are shorter than 100.
 const MARK_LIMIT: usize = 255;
@@ -39,6 +39,9 @@ pub(crate) struct Input {
     /// It was done in the home, which shows what became of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) at_home: bool,
+    /// It was done in this window about one request, which shows what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) window: Option<String>,
 }
 
 /// The request and the digest that a button or a form of ours carries.
@@ -188,6 +191,7 @@ pub(crate) fn command(payload: &Value, commands: &Commands) -> Read {
         response_url: owned(payload, "/response_url"),
         trigger: Some(trigger.to_owned()),
         at_home: false,
+        window: None,
     };
     keep(format!("command/{trigger}"), input)
 }
@@ -214,6 +218,7 @@ pub(crate) fn interaction(payload: &Value) -> Read {
         response_url: owned(payload, "/response_url"),
         trigger: owned(payload, "/trigger_id"),
         at_home: text(payload, "/view/type") == Some("home"),
+        window: window(payload),
     };
     match text(payload, "/type") {
         Some("block_suggestion") => Read::Options {
@@ -238,6 +243,15 @@ pub(crate) fn interaction(payload: &Value) -> Read {
         Some(_) => Read::Ignore,
         None => Read::Unreadable,
     }
+}
+
+/// The window about one request in which this was done, or on which the form lay in which it was:
+/// nothing else of ours has a form on top of it.
+fn window(payload: &Value) -> Option<String> {
+    let view = mark(payload, "/view/id")?;
+    let root = mark(payload, "/view/root_view_id").unwrap_or(view);
+    let is_review = text(payload, "/view/callback_id") == Some(REVIEW_WINDOW);
+    (is_review || root != view).then(|| root.to_owned())
 }
 
 fn click(payload: &Value, input: impl Fn(Said) -> Input) -> Read {
@@ -353,6 +367,7 @@ pub(crate) fn event(payload: &Value) -> Read {
         response_url: None,
         trigger: None,
         at_home: false,
+        window: None,
     };
     match text(event, "/type") {
         Some("app_home_opened") if text(event, "/tab") == Some("home") => {

@@ -13,13 +13,16 @@
 
 mod check;
 mod commands;
+mod deciders;
 mod desk;
 mod groups;
 mod input;
 mod manifest;
 mod notifier;
+mod pace;
 mod people;
 mod roster;
+mod screens;
 mod settings;
 mod socket;
 mod surface;
@@ -27,7 +30,7 @@ mod text;
 mod web;
 mod webhook;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -36,8 +39,9 @@ use std::time::Duration;
 use axum::Router;
 use jit_core::Engine;
 use jit_core::catalog::Catalog;
+use jit_core::policy::Policy;
 use jit_core::ports::{Clock, Directory, Notifier, Random, RequestStore};
-use jit_core::principal::GroupName;
+use jit_core::principal::{GroupName, PrincipalId};
 use secrecy::SecretString;
 use slack_morphism::SlackApiTokenType;
 use slack_morphism::hyper_tokio::SlackHyperClient;
@@ -51,6 +55,7 @@ pub use roster::alias;
 pub use settings::{EmailMatch, Route, Settings};
 pub use web::{BadWeb, SLACK_API};
 
+use deciders::Deciders;
 use desk::Desk;
 use notifier::SlackNotifier;
 use roster::Roster;
@@ -98,6 +103,10 @@ pub struct SlackParts {
     pub random: Arc<dyn Random>,
     /// What can be asked for.
     pub catalog: Catalog,
+    /// Who may decide what, to mention them in reminders.
+    pub policy: Policy,
+    /// Who is in the groups that the configuration fills, for the same.
+    pub members: BTreeMap<GroupName, BTreeSet<PrincipalId>>,
     /// Which user each principal is, as far as the configuration says so.
     pub names: Names,
 }
@@ -149,11 +158,14 @@ impl Slack {
             parts.settings.email_match,
             parts.names,
         ));
+        let directory = Arc::clone(&parts.directory);
+        let deciders = Deciders::new(parts.policy, parts.members, directory);
         let notifier = Arc::new(SlackNotifier::new(
             web,
             Arc::clone(&roster),
             Arc::new(parts.settings),
             Arc::new(parts.catalog),
+            deciders,
             Arc::clone(&parts.clock),
         ));
         Ok(Self {
@@ -229,6 +241,7 @@ impl SlackDoor {
                 tokio::time::sleep(TAKE_OVER_EVERY).await;
             }
         };
+        let redraw = self.desk.redraw_for_ever();
         match &self.transport {
             Transport::Socket { app_token } => {
                 let socket = Socket {
@@ -241,12 +254,14 @@ impl SlackDoor {
                 tokio::select! {
                     () = socket.run(stop) => {}
                     () = take_over => {}
+                    () = redraw => {}
                 }
             }
             Transport::Http { .. } => {
                 tokio::select! {
                     () = stop => {}
                     () = take_over => {}
+                    () = redraw => {}
                 }
             }
         }

@@ -15,19 +15,31 @@ use jit_core::principal::PrincipalId;
 use jit_core::request::{AccessRequest, Phase, Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::ADAPTER;
+use crate::deciders::{Deciders, Mentions};
+use crate::pace::Pace;
 use crate::people::{ChannelId, Names, UserId};
 use crate::roster::Roster;
+use crate::screens::Screens;
 use crate::settings::Settings;
 use crate::surface::{Message, Moment, Scene, card, dm, dm_moment, reminder, thread};
 use crate::web::{Web, WebError};
 
-/// The pause after a message that a channel takes without being asked to wait.
-const CHANNEL_PAUSE: Duration = Duration::from_secs(1);
+/// The longest that telling one thing may take, however many calls that needs: whoever takes the
+/// delivery over when it is left must not find it still being told.
+const BUDGET: Duration = Duration::from_secs(12);
 
 /// The pause before what was left out is tried again.
 const UNFINISHED_PAUSE: Duration = Duration::from_secs(30);
+
+/// The conversation that calls go to, and until when they may take.
+#[derive(Debug, Clone, Copy)]
+struct To<'a> {
+    channel: &'a str,
+    until: Instant,
+}
 
 /// Where the messages about one request are, as the delivery row keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,9 +81,11 @@ pub(crate) struct SlackNotifier {
     pub(crate) roster: Arc<Roster>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) catalog: Arc<Catalog>,
+    deciders: Deciders,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Until when a conversation wants no further message.
-    closed: Mutex<HashMap<String, Timestamp>>,
+    pace: Pace,
+    /// What people look at besides messages.
+    pub(crate) screens: Screens,
     /// The conversation with each user.
     conversations: Mutex<HashMap<UserId, ChannelId>>,
 }
@@ -84,6 +98,9 @@ impl fmt::Debug for SlackNotifier {
     }
 }
 
+/// The target of what is told in no channel.
+const NOWHERE: &str = "nowhere";
+
 /// The name of this notifier in delivery rows.
 pub(crate) const NOTIFIER: &str = "slack";
 
@@ -95,7 +112,8 @@ impl Notifier for SlackNotifier {
 
     fn targets(&self, request: &AccessRequest) -> Vec<String> {
         let route = self.settings.route(&request.parts.first().entitlement);
-        let channel = route.map(|route| route.channel.to_string());
+        // What has no card is told nowhere, but whoever looks at it sees that it changed.
+        let channel = route.map_or(NOWHERE.to_owned(), |route| route.channel.to_string());
         let mut people = vec![];
         // Nothing is to be told in private of what is only asked, or under way.
         if moment_of(request).is_some() {
@@ -105,19 +123,29 @@ impl Notifier for SlackNotifier {
             }
         }
         let people = people.into_iter().map(|id| format!("dm:{id}"));
-        channel.into_iter().chain(people).collect()
+        std::iter::once(channel).chain(people).collect()
     }
 
     async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
         let names = self.roster.names();
         let scene = self.scene(announcement.request, &names);
         let place = Place::read(announcement.delivery.message.as_ref());
-        match announcement.delivery.key.target.strip_prefix("dm:") {
-            Some(person) => self.tell_person(&scene, person, place).await,
+        let now = self.clock.now();
+        self.screens
+            .changed(announcement.request, announcement.news, now);
+        if announcement.delivery.key.target == NOWHERE {
+            return Ok(Told::default());
+        }
+        let (until, target) = (Instant::now() + BUDGET, &announcement.delivery.key.target);
+        match target.strip_prefix("dm:") {
+            Some(person) => self.tell_person(&scene, person, place, until).await,
             None => {
-                let channel = &announcement.delivery.key.target;
-                self.tell_channel(&scene, channel, place, announcement.news)
-                    .await
+                let to = To {
+                    channel: target,
+                    until,
+                };
+                let telling = self.tell_channel(&scene, to, place, announcement.news);
+                self.in_turn(to, scene.request, telling).await
             }
         }
     }
@@ -129,6 +157,7 @@ impl SlackNotifier {
         roster: Arc<Roster>,
         settings: Arc<Settings>,
         catalog: Arc<Catalog>,
+        deciders: Deciders,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -136,8 +165,10 @@ impl SlackNotifier {
             roster,
             settings,
             catalog,
+            deciders,
             clock,
-            closed: Mutex::default(),
+            pace: Pace::default(),
+            screens: Screens::default(),
             conversations: Mutex::default(),
         }
     }
@@ -159,17 +190,15 @@ impl SlackNotifier {
     async fn tell_channel(
         &self,
         scene: &Scene<'_>,
-        channel: &str,
+        to: To<'_>,
         place: Option<Place>,
         news: &[AuditEvent],
     ) -> Result<Told, PortError> {
         let known = place.is_some();
-        let mut place = self
-            .draw(channel, place, &card(scene), scene.request)
-            .await?;
+        let mut place = self.draw(to, place, &card(scene), scene.request).await?;
         // A card that is new shows everything that came before it.
         if known && let Some(lines) = thread(scene, news) {
-            self.say(channel, Some(&place.ts), &lines).await?;
+            self.say(to, Some(&place.ts), &lines).await?;
         }
         if scene.request.stage != Stage::Pending {
             return Ok(Told {
@@ -179,12 +208,8 @@ impl SlackNotifier {
         }
         let now = self.clock.now();
         if now >= self.remind_at(scene.request, place.reminded) {
-            let route = self
-                .settings
-                .route(&scene.request.parts.first().entitlement);
-            let whom = route.and_then(|route| route.remind.as_ref());
-            let lines = reminder(scene, whom);
-            match self.say(channel, Some(&place.ts), &lines).await {
+            let lines = reminder(scene, &self.mentioned(scene, to.until).await);
+            match self.say(to, Some(&place.ts), &lines).await {
                 Ok(_) => place.reminded = place.reminded.saturating_add(1),
                 Err(error) => return Ok(self.unfinished(&place, &error)),
             }
@@ -197,12 +222,38 @@ impl SlackNotifier {
         })
     }
 
+    /// Whom a reminder mentions: whom the operator says, else whoever may decide.
+    async fn mentioned(&self, scene: &Scene<'_>, until: Instant) -> Mentions {
+        let route = self
+            .settings
+            .route(&scene.request.parts.first().entitlement);
+        match route.and_then(|route| route.remind.as_ref()) {
+            Some(group) => Mentions {
+                groups: [group.clone()].into(),
+                ..Mentions::default()
+            },
+            None => {
+                let deciders = self.deciders.of(scene.request, scene.names);
+                let found = tokio::time::timeout_at(until, deciders).await;
+                found.unwrap_or_default()
+            }
+        }
+    }
+
     /// The message stands and what was to follow does not: where it is must not be lost over that.
     fn unfinished(&self, place: &Place, error: &PortError) -> Told {
-        tracing::warn!(error = %error.chain(), "a reminder could not be sent and will be again");
+        let pause = match error.kind {
+            ErrorKind::RateLimited {
+                retry_after_ms: Some(wait),
+            } => Duration::from_millis(wait),
+            _ => {
+                tracing::warn!(error = %error.chain(), "a reminder could not be sent and will be");
+                UNFINISHED_PAUSE
+            }
+        };
         Told {
             message: place.written(),
-            again_at: Some(self.clock.now() + UNFINISHED_PAUSE),
+            again_at: Some(self.clock.now() + pause),
         }
     }
 
@@ -218,64 +269,99 @@ impl SlackNotifier {
         scene: &Scene<'_>,
         person: &str,
         place: Option<Place>,
+        until: Instant,
     ) -> Result<Told, PortError> {
         let unchanged = |place: Option<&Place>, again_at| Told {
             message: place.and_then(Place::written),
             again_at,
         };
-        let person: Option<PrincipalId> = person.parse().ok();
-        let user = person.and_then(|person| scene.names.user(&person).cloned());
-        let Some(user) = user else {
+        let reader: Option<PrincipalId> = person.parse().ok();
+        let user = |reader: PrincipalId| Some((scene.names.user(&reader)?.clone(), reader));
+        let Some((user, reader)) = reader.and_then(user) else {
             // They are not in this workspace, and hear of it elsewhere.
             return Ok(unchanged(place.as_ref(), None));
         };
-        let request = scene.request;
-        let warn_at = self.warn_at(request);
-        let Some(moment) = moment_of(request) else {
+        let Some(moment) = moment_of(scene.request) else {
             return Ok(unchanged(place.as_ref(), None));
         };
-        let conversation = self.conversation(&user).await?;
-        let channel = conversation.as_str();
-        match (moment, place) {
-            (Moment::Over, Some(place)) if place.over_at.is_some() => {
-                Ok(unchanged(Some(&place), None))
-            }
-            (Moment::Over, place) => {
-                let over = dm(scene, Moment::Over);
-                let mut told = place.unwrap_or_else(|| Place {
-                    channel: channel.to_owned(),
-                    ..Place::default()
-                });
-                // The buttons of what was said before do nothing any more.
-                for earlier in [&told.ts, &told.warning] {
-                    self.redraw(&told.channel, earlier, &over).await?;
-                }
-                self.say(channel, None, &over).await?;
-                told.over_at = Some(self.clock.now());
-                Ok(unchanged(Some(&told), None))
-            }
-            (Moment::Given | Moment::Expiring, place) => {
-                let given = dm(scene, Moment::Given);
-                let mut told = self.draw(channel, place, &given, request).await?;
-                let now = self.clock.now();
-                let is_active = matches!(
-                    request.grant().map(|grant| &grant.phase),
-                    Some(Phase::Active)
-                );
-                if !is_active {
-                    return Ok(unchanged(Some(&told), None));
-                }
-                if told.reminded == 0 && now >= warn_at {
-                    let warning = dm(scene, Moment::Expiring);
-                    match self.say(channel, None, &warning).await {
-                        Ok(ts) => (told.reminded, told.warning) = (1, ts),
-                        Err(error) => return Ok(self.unfinished(&told, &error)),
-                    }
-                }
-                let again_at = (told.reminded == 0).then_some(warn_at);
-                Ok(unchanged(Some(&told), again_at))
-            }
+        if place.as_ref().is_some_and(|place| place.over_at.is_some()) {
+            return Ok(unchanged(place.as_ref(), None));
         }
+        // Whoever was told nothing of it hears of the grant that took it over.
+        if moment == Moment::TakenOver && place.is_none() {
+            return Ok(unchanged(None, None));
+        }
+        let channel = match &place {
+            Some(told) => told.channel.clone(),
+            None => self.conversation_until(&user, until).await?.to_string(),
+        };
+        let to = To {
+            channel: &channel,
+            until,
+        };
+        let telling = self.tell_moment(scene, moment, &reader, to, place);
+        self.in_turn(to, scene.request, telling).await
+    }
+
+    async fn tell_moment(
+        &self,
+        scene: &Scene<'_>,
+        moment: Moment,
+        reader: &PrincipalId,
+        to: To<'_>,
+        place: Option<Place>,
+    ) -> Result<Told, PortError> {
+        let message = dm(scene, moment, reader);
+        let mut told = match moment {
+            Moment::Given | Moment::Expiring => {
+                let told = self.draw(to, place, &message, scene.request).await?;
+                let warning = dm(scene, Moment::Expiring, reader);
+                return self.warn(scene.request, to, told, &warning).await;
+            }
+            Moment::TakenOver | Moment::Over => place.unwrap_or_else(|| Place {
+                channel: to.channel.to_owned(),
+                ..Place::default()
+            }),
+        };
+        // The buttons of what was said before do nothing any more.
+        for earlier in [&told.ts, &told.warning] {
+            self.redraw(to, earlier, &message).await?;
+        }
+        if moment == Moment::Over {
+            self.say(to, None, &message).await?;
+            told.over_at = Some(self.clock.now());
+        }
+        Ok(Told {
+            message: told.written(),
+            again_at: None,
+        })
+    }
+
+    /// Warns of the end when it is time to, once.
+    async fn warn(
+        &self,
+        request: &AccessRequest,
+        to: To<'_>,
+        mut told: Place,
+        warning: &Message,
+    ) -> Result<Told, PortError> {
+        let is_active = matches!(
+            request.grant().map(|grant| &grant.phase),
+            Some(Phase::Active)
+        );
+        let warn_at = self.warn_at(request);
+        let mut again_at = (is_active && told.reminded == 0).then_some(warn_at);
+        if again_at.is_some_and(|at| at <= self.clock.now()) {
+            match self.say(to, None, warning).await {
+                Ok(ts) => (told.reminded, told.warning) = (1, ts),
+                Err(error) => return Ok(self.unfinished(&told, &error)),
+            }
+            again_at = None;
+        }
+        Ok(Told {
+            message: told.written(),
+            again_at,
+        })
     }
 
     /// The configured time before the end, but no more than a fifth of the whole.
@@ -292,86 +378,111 @@ impl SlackNotifier {
     /// Changes the message, or posts it where there is none or somebody deleted it.
     async fn draw(
         &self,
-        channel: &str,
+        to: To<'_>,
         place: Option<Place>,
         message: &Message,
         request: &AccessRequest,
     ) -> Result<Place, PortError> {
         if let Some(place) = place
-            && self.redraw(&place.channel, &place.ts, message).await?
+            && self.redraw(to, &place.ts, message).await?
         {
             return Ok(place);
         }
-        let mut body = body(channel, message);
+        let mut body = body(to.channel, message);
         let id = request.id.to_string();
         body["metadata"] = json!({"event_type": "jit_request", "event_payload": {"id": id}});
-        let said = self.post(channel, &body).await?;
+        let said = self.post(to, &body).await?;
         let posted_in = said.get("channel").and_then(Value::as_str);
         Ok(Place {
-            channel: posted_in.unwrap_or(channel).to_owned(),
+            channel: posted_in.unwrap_or(to.channel).to_owned(),
             ts: stamp(&said)?,
             ..Place::default()
         })
     }
 
     /// Changes a message; false where there is none, or somebody deleted it.
-    async fn redraw(&self, channel: &str, ts: &str, message: &Message) -> Result<bool, PortError> {
+    async fn redraw(&self, to: To<'_>, ts: &str, message: &Message) -> Result<bool, PortError> {
         if ts.is_empty() {
             return Ok(false);
         }
-        let mut body = body(channel, message);
+        let mut body = body(to.channel, message);
         body["ts"] = ts.into();
-        match self.web.post("chat.update", &body).await {
+        match self.call("chat.update", to, &body).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_message_gone() => Ok(false),
-            Err(error) => Err(self.failed(channel, error, "change a message")),
+            Err(error) => Err(error.into_port("change a message")),
         }
     }
 
     /// Posts a message beside the one that is kept up to date; its time stamp.
     async fn say(
         &self,
-        channel: &str,
+        to: To<'_>,
         thread: Option<&str>,
         message: &Message,
     ) -> Result<String, PortError> {
-        let mut body = body(channel, message);
+        let mut body = body(to.channel, message);
         if let Some(thread) = thread {
             body["thread_ts"] = thread.into();
         }
-        stamp(&self.post(channel, &body).await?)
+        stamp(&self.post(to, &body).await?)
     }
 
-    async fn post(&self, channel: &str, body: &Value) -> Result<Value, PortError> {
-        self.wait_for_room(channel)?;
-        match self.web.post("chat.postMessage", body).await {
-            Ok(said) => Ok(said),
-            Err(error) => Err(self.failed(channel, error, "post a message")),
+    async fn post(&self, to: To<'_>, body: &Value) -> Result<Value, PortError> {
+        let said = self.call("chat.postMessage", to, body).await;
+        let said = said.map_err(|error| error.into_port("post a message"))?;
+        self.pace.sent(to.channel, self.clock.now());
+        Ok(said)
+    }
+
+    /// Calls a method about a conversation. One in which Slack wants a pause gets no call until
+    /// that is over, whatever it is about.
+    async fn call(&self, method: &str, to: To<'_>, body: &Value) -> Result<Value, WebError> {
+        let open = self.pace.is_open(to.channel, self.clock.now());
+        open.map_err(|wait| WebError::RateLimited(Some(wait)))?;
+        let calling = tokio::time::timeout_at(to.until, self.web.post(method, body));
+        let said = calling.await.unwrap_or(Err(WebError::TimedOut));
+        if let Err(WebError::RateLimited(pause)) = &said {
+            tracing::info!(
+                channel = to.channel,
+                ?pause,
+                "Slack wants a pause in a conversation"
+            );
+            self.pace.close(to.channel, *pause, self.clock.now());
         }
+        said
     }
 
-    /// A conversation that asked for a pause gets none of our calls until it is over.
-    fn wait_for_room(&self, channel: &str) -> Result<(), PortError> {
-        let now = self.clock.now();
-        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        closed.retain(|_, until| now < *until);
-        let Some(until) = closed.get(channel) else {
-            return Ok(());
+    /// Says this when it is the turn of this request in this conversation; until then it is put
+    /// off. Where Slack wants a pause meanwhile, the request keeps its place among those that wait.
+    async fn in_turn(
+        &self,
+        to: To<'_>,
+        request: &AccessRequest,
+        saying: impl Future<Output = Result<Told, PortError>>,
+    ) -> Result<Told, PortError> {
+        let turn = || {
+            let turn = self.pace.turn(to.channel, request.id, self.clock.now());
+            let crowded = |wait| WebError::RateLimited(Some(wait)).into_port("post a message");
+            turn.map_err(crowded)
         };
-        let wait = u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX);
-        let kind = ErrorKind::RateLimited {
-            retry_after_ms: Some(wait),
-        };
-        Err(PortError::nothing_done(ADAPTER, "post a message", kind))
-    }
-
-    fn failed(&self, channel: &str, error: WebError, operation: &'static str) -> PortError {
-        if let WebError::RateLimited(pause) = &error {
-            let until = self.clock.now() + pause.unwrap_or(CHANNEL_PAUSE);
-            let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-            closed.insert(channel.to_owned(), until);
+        turn()?;
+        let told = saying.await;
+        if let Err(error) = &told
+            && matches!(error.kind, ErrorKind::RateLimited { .. })
+        {
+            turn()?;
         }
-        error.into_port(operation)
+        told
+    }
+
+    async fn conversation_until(
+        &self,
+        user: &UserId,
+        until: Instant,
+    ) -> Result<ChannelId, PortError> {
+        let opening = tokio::time::timeout_at(until, self.conversation(user)).await;
+        opening.unwrap_or_else(|_| Err(WebError::TimedOut.into_port("open a conversation")))
     }
 
     /// The conversation of this service with one user.

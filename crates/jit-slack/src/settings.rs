@@ -26,7 +26,7 @@ pub struct Route {
     pub entitlements: Pattern,
     /// In this channel.
     pub channel: ChannelId,
-    /// Whom a reminder mentions.
+    /// Whom a reminder mentions; whoever may decide, as far as the rules name them, where unset.
     pub remind: Option<UserGroupId>,
     /// What to beware of, shown in the form and on the card.
     pub warning: Option<String>,

@@ -15,13 +15,18 @@ use jit_core::digest::Digest;
 use jit_core::request::{AccessRequest, RequestId};
 use serde_json::{Value, json};
 
-pub(crate) use card::{card, reminder, thread};
+pub(crate) use card::{card, card_to_open, reminder, thread};
 pub(crate) use dm::{Moment, dm, dm_moment};
 pub(crate) use home::{Home, home, home_for_strangers};
-pub(crate) use modal::{Choice, Form, Kept, deny_form, option, request_form, shorten_form};
-pub(crate) use reply::{
-    Reply, Stranger, help, listing, not_understood, outcome_view, refusal_view, reply, sending_view,
+pub(crate) use modal::{
+    Choice, Form, Kept, deny_form, more_options, option, option_value, request_form, shorten_form,
 };
+pub(crate) use reply::{
+    Reply, Stranger, answer_view, help, listing, no_reason, not_understood, outcome_view,
+    refusal_view, reply, review_view, sending_view,
+};
+#[cfg(test)]
+pub(crate) use tests::events;
 
 use crate::people::Names;
 use crate::text::{Markup, plain};
@@ -63,6 +68,9 @@ pub(crate) mod action {
     pub(crate) const AGAIN: &str = "jit_again";
     pub(crate) const REVIEW: &str = "jit_review";
 }
+
+/// The windows in which requests are decided, by their `callback_id`.
+pub(crate) const REVIEW_WINDOW: &str = "jit_card";
 
 /// The end of an id that people read and type.
 pub(crate) fn short(id: RequestId) -> String {

@@ -332,6 +332,45 @@ mod tests {
     }
 
     #[test]
+    fn what_may_pass_by_itself_is_tried_again_and_what_somebody_must_mend_hardly_ever() {
+        let refused = |code: &str| WebError::Refused(code.to_owned());
+        for (error, retryable) in [
+            (WebError::RateLimited(None), true),
+            (WebError::RateLimited(Some(DEADLINE)), true),
+            (WebError::TimedOut, true),
+            (WebError::Crowded, true),
+            (WebError::Unreachable, true),
+            (WebError::Broken("an HTTP error"), true),
+            (refused("internal_error"), true),
+            (refused("fatal_error"), true),
+            (refused("service_unavailable"), true),
+            (refused("request_timeout"), true),
+            (refused("channel_not_found"), false),
+            (refused("user_not_found"), false),
+            (refused("users_not_found"), false),
+            (refused("message_not_found"), false),
+            (refused("cant_update_message"), false),
+            (refused("is_archived"), false),
+            (refused("not_in_channel"), false),
+            (refused("invalid_auth"), false),
+            (refused("not_authed"), false),
+            (refused("token_revoked"), false),
+            (refused("token_expired"), false),
+            (refused("account_inactive"), false),
+            (refused("no_permission"), false),
+            (refused("invalid_blocks"), false),
+            (refused("msg_too_long"), false),
+            (refused("a_code_of_next_year"), false),
+            (WebError::MissingScope { needed: None }, false),
+        ] {
+            assert_eq!(error.kind().is_retryable(), retryable, "{error}");
+        }
+        let limited = WebError::RateLimited(Some(Duration::from_secs(7))).kind();
+        let retry_after_ms = Some(7_000);
+        assert_eq!(limited, ErrorKind::RateLimited { retry_after_ms });
+    }
+
+    #[test]
     fn answers_go_to_slack_alone() {
         let secret = SecretString::from("xoxb-test".to_owned());
         let at = |api: &str| Web::new(client(api).unwrap(), &secret, api);

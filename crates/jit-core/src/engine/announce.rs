@@ -27,6 +27,9 @@ pub const PAGER: &str = "pager";
 /// The longest pause after a failure that trying again may mend.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// The shortest wait that is believed: whoever always says "at once" is not asked all the time.
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+
 /// A delivery that was taken is due again after this long, unless it was marked.
 const TAKEN_FOR: Duration = Duration::from_secs(30);
 
@@ -138,6 +141,23 @@ impl Notifier for Paging {
     }
 }
 
+/// How long whoever tells wants to be left alone, where they say so.
+fn put_off(error: &PortError) -> Option<Duration> {
+    match error.kind {
+        ErrorKind::RateLimited {
+            retry_after_ms: Some(wait),
+        } => Some(Duration::from_millis(wait).clamp(SHORTEST_WAIT, LONGEST_PAUSE * 10)),
+        ErrorKind::RateLimited {
+            retry_after_ms: None,
+        }
+        | ErrorKind::NotFound
+        | ErrorKind::Conflict
+        | ErrorKind::Forbidden
+        | ErrorKind::Unavailable
+        | ErrorKind::Misconfigured => None,
+    }
+}
+
 impl Engine {
     /// Announces what is due, at most `limit` deliveries of each notifier; returns the most that
     /// was found for one. No notifier waits for another: a chat that hangs delays no page.
@@ -234,10 +254,18 @@ impl Engine {
         let key = taken.delivery.key.clone();
         let announced = self.send(taken, time).await;
         announced.unwrap_or_else(|error| {
-            tracing::warn!(
-                request.id = %key.request, notifier = key.notifier, error = %error.chain(),
-                "an announcement failed and will be tried again",
-            );
+            if put_off(&error).is_some() {
+                // Where there is a crowd, waiting is what is wanted of us.
+                tracing::debug!(
+                    request.id = %key.request, notifier = key.notifier,
+                    "an announcement waits for its turn",
+                );
+            } else {
+                tracing::warn!(
+                    request.id = %key.request, notifier = key.notifier, error = %error.chain(),
+                    "an announcement failed and will be tried again",
+                );
+            }
             MoreToSay::No
         })
     }
@@ -299,15 +327,16 @@ impl Engine {
                 self.mark(told, held).await
             }
             Err(error) => {
-                // What trying again does not mend is tried all the same, in case somebody does.
-                let longest = match error.kind.is_retryable() {
-                    true => LONGEST_PAUSE,
-                    false => LONGEST_PAUSE * 10,
+                let (pause, attempts) = match put_off(&error) {
+                    // Earlier it would be refused again, and later it would be late for nothing.
+                    // Nothing was tried that failed.
+                    Some(wait) => (wait, taken.attempts.saturating_sub(1)),
+                    None => (self.backoff(&taken, &error), taken.attempts),
                 };
-                let pause = Duration::from_secs(1 << taken.attempts.min(10)) + self.jitter();
                 let failed = Delivery {
                     version,
-                    deliver_at: Some(self.now() + pause.min(longest)),
+                    attempts,
+                    deliver_at: Some(self.now() + pause),
                     taken_until: None,
                     ..taken
                 };
@@ -315,6 +344,16 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    fn backoff(&self, taken: &Delivery, error: &PortError) -> Duration {
+        // What trying again does not mend is tried all the same, in case somebody does.
+        let longest = match error.kind.is_retryable() {
+            true => LONGEST_PAUSE,
+            false => LONGEST_PAUSE * 10,
+        };
+        let pause = Duration::from_secs(1 << taken.attempts.min(10)) + self.jitter();
+        pause.min(longest)
     }
 
     /// Marks how far the message is. Where the record changed meanwhile the row is due for that and

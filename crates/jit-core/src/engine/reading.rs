@@ -1,15 +1,15 @@
 //! Reading: who may see which request, and why somebody may do what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::people::Reading;
 use super::{Engine, EngineError, read_event};
 use crate::catalog::{Entitlement, EntitlementId};
-use crate::lifecycle::{Refusal, may_ask_about};
+use crate::lifecycle::{Refusal, has_authority, may_ask_about};
 use crate::policy::{Right, Verdict};
-use crate::ports::Query;
+use crate::ports::{PortError, Query};
 use crate::principal::{Principal, PrincipalId, Profile};
-use crate::request::{AccessRequest, RequestId};
+use crate::request::{AccessRequest, Approver, RequestId, Status};
 
 impl Engine {
     /// Whether this principal may read this request: their own; one that they may decide or
@@ -72,17 +72,54 @@ impl Engine {
         if !of_others && query.principal.is_none() {
             query.principal = Some(by.profile.id.clone());
         }
-        let wanted = query.limit.clamp(1, 1_000);
+        let readable = |request: &AccessRequest| self.may_read(&by.profile, request);
+        Ok(self.pages(query, readable).await?)
+    }
+
+    /// Pending requests that wait for the caller, from the newest to the oldest: they may decide
+    /// them, and have not approved them yet. None for whoever decides nothing at all.
+    pub async fn awaiting(
+        &self,
+        via: &Principal,
+        limit: usize,
+    ) -> Result<Option<Vec<AccessRequest>>, EngineError> {
+        let by = self.caller(via).await?;
+        if !self.parts.policy.might(Right::Approve, &by.profile) {
+            return Ok(None);
+        }
+        let id = by.profile.id.clone();
+        let people = BTreeMap::from([(id.clone(), by.profile)]);
+        let (now, me) = (self.now(), Approver::Person(id.clone()));
+        let waits = |request: &AccessRequest| {
+            now < request.decide_by
+                && !request.approvals.iter().any(|approval| approval.by == me)
+                && has_authority(self.rules(), &people, &id, request)
+        };
+        let pending = Query {
+            statuses: vec![Status::Pending],
+            limit,
+            ..Query::default()
+        };
+        Ok(Some(self.pages(pending, waits).await?))
+    }
+
+    /// Those of what a query finds that are wanted, up to its limit.
+    async fn pages(
+        &self,
+        mut query: Query,
+        is_wanted: impl Fn(&AccessRequest) -> bool,
+    ) -> Result<Vec<AccessRequest>, PortError> {
+        let limit = query.limit.clamp(1, 1_000);
         query.limit = 1_000;
-        let mut readable = vec![];
+        let mut wanted = vec![];
         loop {
             let page = self.parts.store.query(&query).await?;
             let full = page.len() == query.limit;
             query.after = page.last().map(|request| request.id).or(query.after);
-            readable.extend(page.into_iter().filter(|it| self.may_read(&by.profile, it)));
-            if readable.len() >= wanted || !full {
-                readable.truncate(wanted);
-                return Ok(readable);
+            wanted.extend(page.into_iter().filter(&is_wanted));
+            if wanted.len() >= limit || !full {
+                wanted.truncate(limit);
+                return Ok(wanted);
             }
         }
     }

@@ -9,8 +9,7 @@ use jit_core::ports::{Delivery, DeliveryKey};
 use jit_core::principal::{Door, Principal};
 use jit_core::provider::{Description, Kind, NativeExpiry, Target};
 use jit_core::request::{Part, Parts, Stage, Status, Terms};
-use jit_testkit::notifier::{NotifierFixture, notifier_contract};
-use jit_testkit::provisioner::Breakage;
+use jit_testkit::notifier::{Breakage, NotifierFixture, notifier_contract};
 use tempfile::TempDir;
 
 use super::*;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jit_core::Ttl;
+use jit_core::catalog::Entitlement;
 use jit_core::engine::NewRequest;
 use jit_core::principal::{Principal, PrincipalId};
 use jit_core::request::{AccessRequest, Reason};
@@ -11,7 +12,9 @@ use serde_json::{Value, json};
 use super::{Desk, Marked, Origin, Trouble, usage};
 use crate::input::{Asked, Input, Said};
 use crate::people::ChannelId;
-use crate::surface::{Choice, Form, Reply, outcome_view, refusal_view, reply, request_form};
+use crate::surface::{
+    Choice, Form, Reply, option_value, outcome_view, refusal_view, reply, request_form,
+};
 
 /// The acknowledgement of a form changes its window as well. What became of the request is shown a
 /// little later: if it overtook the acknowledgement, it would be covered by "One moment" for good.
@@ -19,14 +22,23 @@ const WINDOW_FIRST: Duration = Duration::from_millis(250);
 
 impl Desk {
     fn choice(&self, entitlement: Option<&str>) -> Option<Choice<'_>> {
-        let id = entitlement?.parse().ok()?;
-        let entitlement = self.engine.catalog().get(&id)?;
-        let route = self.notifier.settings.route(&id);
+        let entitlement = self.entitlement(entitlement?)?;
+        let route = self.notifier.settings.route(&entitlement.id);
         Some(Choice {
             entitlement,
             tier: self.engine.policy().tier(&entitlement.tier)?,
             warning: route.and_then(|route| route.warning.as_deref()),
         })
+    }
+
+    /// The entry of the catalogue that this stands for: what comes back from Slack names one of
+    /// ours, or nothing.
+    fn entitlement(&self, text: &str) -> Option<&Entitlement> {
+        let catalog = self.engine.catalog();
+        match text.starts_with('#') {
+            true => catalog.iter().find(|entry| option_value(&entry.id) == text),
+            false => catalog.get(&text.parse().ok()?),
+        }
     }
 
     /// The choice, where the person may ask about it at all.
@@ -68,15 +80,20 @@ impl Desk {
         asked: &Asked,
     ) -> Result<(), Trouble> {
         let form = self.form(via, asked).await?;
-        self.open_view(input, &form).await
+        self.open_view(input, &form).await.map(drop)
     }
 
-    pub(super) async fn open_view(&self, input: &Input, view: &Value) -> Result<(), Trouble> {
+    /// Opens a window, on top of the one in which that was asked for; what Slack says of it.
+    pub(super) async fn open_view(&self, input: &Input, view: &Value) -> Result<Value, Trouble> {
         let late = || Trouble::Say(Reply::TooOld, None);
         let trigger = input.trigger.as_deref().ok_or_else(late)?;
         let body = json!({"trigger_id": trigger, "view": view});
-        match self.notifier.web.post("views.open", &body).await {
-            Ok(_) => Ok(()),
+        let method = match &input.window {
+            Some(_) => "views.push",
+            None => "views.open",
+        };
+        match self.notifier.web.post(method, &body).await {
+            Ok(said) => Ok(said),
             Err(error) => match error.code() {
                 Some("expired_trigger_id" | "exchanged_trigger_id" | "trigger_expired") => {
                     Err(late())
@@ -167,6 +184,8 @@ impl Desk {
         origin: Origin<'_>,
     ) -> Result<AccessRequest, Trouble> {
         let entitlement = asked.entitlement.as_deref().unwrap_or_default();
+        let known = self.entitlement(entitlement);
+        let entitlement = known.map_or(entitlement, |entry| entry.id.as_str());
         let wrong = |error: jit_core::principal::BadName| {
             Trouble::Say(Reply::Wrong(format!("{error}.")), None)
         };

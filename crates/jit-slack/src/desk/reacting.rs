@@ -35,26 +35,33 @@ impl Desk {
         let Some(request) = self.card_at(channel, message).await? else {
             return Ok(Marked::NotYet);
         };
-        let via = self.via(input).await?;
-        let tier = &request.terms.tier;
-        let judged = if self.notifier.settings.reactions.contains(tier) {
-            let verb = Verb::Approve {
-                ttl: None,
-                digest: request.digest().prefix(),
-            };
-            self.carry_out(&via, request.id, verb, origin).await
-        } else {
-            Err(usage(
-                "A reaction decides nothing in this tier; use the buttons of the card.",
-            ))
-        };
-        match judged {
+        match self.judge_reaction(input, &request, origin).await {
             Ok(marked) => Ok(marked),
-            // One hint each: whoever likes to react is not told again and again.
+            // One hint each, strangers too: whoever likes to react is not told again and again.
             Err(Trouble::Say(..)) if !self.first_hint(&input.user, message) => Ok(Marked::NotYet),
             Err(Trouble::Say(said, _)) => Err(Trouble::Say(said, Some(request.id))),
             Err(trouble) => Err(trouble),
         }
+    }
+
+    async fn judge_reaction(
+        &self,
+        input: &Input,
+        request: &AccessRequest,
+        origin: Origin<'_>,
+    ) -> Result<Marked, Trouble> {
+        let via = self.via(input).await?;
+        let tier = &request.terms.tier;
+        if !self.notifier.settings.reactions.contains(tier) {
+            return Err(usage(
+                "A reaction decides nothing in this tier; use the buttons of the card.",
+            ));
+        }
+        let verb = Verb::Approve {
+            ttl: None,
+            digest: request.digest().prefix(),
+        };
+        self.carry_out(&via, request.id, verb, origin).await
     }
 
     /// The pending request whose card this message is.

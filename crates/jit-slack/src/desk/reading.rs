@@ -10,8 +10,10 @@ use super::{Desk, Marked, Origin, Trouble, usage};
 use crate::commands::Typed;
 use crate::input::Input;
 use crate::people::{TeamId, UserId};
+use crate::screens::Decides;
 use crate::surface::{
-    Home, Reply, help, home, home_for_strangers, listing, not_understood, option,
+    Home, Reply, help, home, home_for_strangers, listing, more_options, no_reason, not_understood,
+    option,
 };
 
 /// Options that Slack takes.
@@ -54,10 +56,7 @@ impl Desk {
             .map(|(_, entry)| option(entry))
             .collect();
         if more > 0 {
-            options.push(json!({
-                "text": crate::text::plain(&format!("… and {} more; type to search", more + 1), 75),
-                "value": "-",
-            }));
+            options.push(more_options(more + 1));
         }
         Ok(options)
     }
@@ -71,6 +70,7 @@ impl Desk {
     ) -> Result<Marked, Trouble> {
         match typed {
             Typed::Help => self.tell(input, &help(self.commands())).await,
+            Typed::NoReason => self.tell(input, &no_reason(self.commands())).await,
             Typed::Unknown => self.tell(input, &not_understood(self.commands())).await,
             Typed::List => {
                 let mine = self.mine(via, &[], 20).await?;
@@ -127,7 +127,13 @@ impl Desk {
 
     pub(super) async fn show_home(&self, input: &Input) -> Result<(), Trouble> {
         let view = match self.via(input).await {
-            Ok(via) => self.home_of(&via).await?,
+            Ok(via) => {
+                let (view, decides) = self.home_of(&via).await?;
+                let now = self.engine.now();
+                let screens = &self.notifier.screens;
+                screens.home_opened(&via.id, &input.user, decides, now);
+                view
+            }
             Err(Trouble::Say(Reply::Stranger(stranger), _)) => home_for_strangers(stranger),
             Err(trouble) => return Err(trouble),
         };
@@ -138,14 +144,15 @@ impl Desk {
             .map_err(|error| Trouble::Failed(error.into_port("show the home")))
     }
 
-    async fn home_of(&self, via: &Principal) -> Result<Value, Trouble> {
+    /// The home of this person, and whether decisions of others change it.
+    pub(super) async fn home_of(&self, via: &Principal) -> Result<(Value, Decides), Trouble> {
         let mine = self.mine(via, &[], 100).await?;
-        let pending = Query {
-            statuses: vec![Status::Pending],
-            limit: 100,
-            ..Query::default()
+        let to_decide = self.engine.awaiting(via, 100).await?;
+        let decides = match &to_decide {
+            Some(_) => Decides::Something,
+            None => Decides::Nothing,
         };
-        let others = self.engine.list(via, pending).await?;
+        let to_decide = to_decide.unwrap_or_default();
         let names = self.notifier.roster.names();
         let draw = |from: &'_ [AccessRequest], keep: fn(&AccessRequest) -> bool| {
             let kept = from.iter().filter(|request| keep(request)).cloned();
@@ -159,18 +166,17 @@ impl Desk {
         let recent = draw(&mine, |it| {
             !LIVE.contains(&it.status()) && !WAITING.contains(&it.status())
         });
-        let is_mine = |it: &AccessRequest| it.requester == via.id || it.beneficiary == via.id;
         let scene = |request| self.notifier.scene(request, &names);
         let active: Vec<_> = active.iter().map(scene).collect();
         let waiting: Vec<_> = waiting.iter().map(scene).collect();
         let recent: Vec<_> = recent.iter().map(scene).collect();
-        let to_decide = others.iter().filter(|request| !is_mine(request));
-        let to_decide: Vec<_> = to_decide.map(scene).collect();
-        Ok(home(&Home {
+        let to_decide: Vec<_> = to_decide.iter().map(scene).collect();
+        let drawn = home(&Home {
             active: &active,
             to_decide: &to_decide,
             waiting: &waiting,
             recent: &recent,
-        }))
+        });
+        Ok((drawn, decides))
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jit_core::Ttl;
 use jit_core::audit::{Actor, AuditEvent, Fact};
 use jit_core::request::{
-    AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, Stage, Stuck,
+    AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, RequestId, Stage,
+    Stuck,
 };
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use super::{
     Confirm, Message, Scene, Style, action, actions, button, confirmed, header, labelled,
     reference, short, what,
 };
-use crate::people::UserGroupId;
+use crate::deciders::Mentions;
 use crate::text::{MARKUP_LIMIT, Markup, Show, plain, quote, spoken, whole};
 
 /// The card as the record is now.
@@ -55,6 +56,19 @@ pub(crate) fn card(scene: &Scene<'_>) -> Message {
         text: text.as_str().to_owned(),
         blocks,
     }
+}
+
+/// The card as an answer that nobody changes later: what can be done is behind a button that opens
+/// it as it is then, because a button of its own would stay when there is nothing to do any more.
+pub(crate) fn card_to_open(scene: &Scene<'_>) -> Message {
+    let mut message = card(scene);
+    let decide = |block: &&mut Value| block["block_id"] == "decide";
+    if let Some(block) = message.blocks.iter_mut().find(decide) {
+        let reference = reference(scene.request);
+        let open = button(action::REVIEW, "Open…", Style::Default, &reference);
+        *block = actions("open", vec![open]);
+    }
+    message
 }
 
 fn facts(scene: &Scene<'_>) -> Value {
@@ -231,9 +245,13 @@ fn granted(scene: &Scene<'_>, grant: &Grant) -> Markup {
         } => over(*cause),
         Phase::Closed {
             end: End::Superseded { by },
-        } => Markup::new(":fast_forward: Taken over by ").code(&by.to_string()),
+        } => taken_over(*by),
         Phase::Cancelled { why } => Markup::new(":no_entry: Never given: ").text(cancelled(*why)),
     }
+}
+
+fn taken_over(by: RequestId) -> Markup {
+    Markup::new(":fast_forward: Taken over by ").code(&by.to_string())
 }
 
 /// By whom and for how long.
@@ -320,12 +338,14 @@ pub(crate) fn thread(scene: &Scene<'_>, news: &[AuditEvent]) -> Option<Message> 
 }
 
 /// What the thread says of a request that nobody answers.
-pub(crate) fn reminder(scene: &Scene<'_>, whom: Option<&UserGroupId>) -> Message {
-    let line = Markup::new(":bell: ");
-    let line = match whom {
-        Some(group) => line.group(group).text(" "),
-        None => line,
-    };
+pub(crate) fn reminder(scene: &Scene<'_>, whom: &Mentions) -> Message {
+    let mut line = Markup::new(":bell: ");
+    for group in &whom.groups {
+        line = line.group(group).text(" ");
+    }
+    for user in &whom.users {
+        line = line.user(user).text(" ");
+    }
     let line = line
         .person(&scene.request.requester, scene.names)
         .text(" still waits for an answer; it lapses ")
@@ -391,12 +411,17 @@ fn line(scene: &Scene<'_>, event: &AuditEvent) -> Option<Markup> {
             Markup::new(":rotating_light: STUCK: the end is late, people were paged")
         }
         Fact::Unstuck => Markup::new(":ok: No longer stuck"),
+        Fact::Closed {
+            end: End::Superseded { by },
+        } => taken_over(*by),
         Fact::Requested { .. }
         | Fact::Granted { .. }
         | Fact::GrantIntended { .. }
         | Fact::GrantAnswered { .. }
         | Fact::RevokeIntended { .. }
         | Fact::RevokeAnswered { .. }
-        | Fact::Closed { .. } => return None,
+        | Fact::Closed {
+            end: End::Gone { .. },
+        } => return None,
     })
 }

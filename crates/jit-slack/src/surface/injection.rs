@@ -189,15 +189,17 @@ fn drawn(told: &Told) -> Vec<Value> {
     let scenes: Vec<Scene<'_>> = told.requests.iter().map(scene).collect();
     for scene in &scenes {
         all.push(message(card(scene)));
-        for moment in [Moment::Given, Moment::Expiring, Moment::Over] {
-            all.push(message(dm(scene, moment)));
+        for moment in super::tests::MOMENTS {
+            for reader in [&scene.request.requester, &scene.request.beneficiary] {
+                all.push(message(dm(scene, moment, reader)));
+            }
         }
         all.extend([deny_form(scene.request), shorten_form(scene.request)]);
         let channel = "C0SEC".parse().unwrap();
         all.push(outcome_view(scene.request, Some(&channel)));
     }
-    let group = "S0OFFICERS".parse().unwrap();
-    all.push(message(reminder(&scenes[0], Some(&group))));
+    let whom = super::tests::mentions();
+    all.push(message(reminder(&scenes[0], &whom)));
     all.extend(thread(&scenes[0], &told.news).map(message));
     all.push(message(listing(&scenes)));
     let reason = told.requests[0].reason.as_str();
@@ -222,6 +224,11 @@ fn drawn(told: &Told) -> Vec<Value> {
     };
     all.push(message(help(&commands)));
     all.push(message(not_understood(&commands)));
+    let commands = Commands {
+        prod_access: told.typed.clone(),
+        ..Commands::default()
+    };
+    all.push(message(no_reason(&commands)));
     let lists = Home {
         active: &scenes,
         to_decide: &scenes,

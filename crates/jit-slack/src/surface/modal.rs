@@ -1,7 +1,8 @@
 //! The forms: asking, denying, approving for less.
 
 use jit_core::Ttl;
-use jit_core::catalog::Entitlement;
+use jit_core::catalog::{Entitlement, EntitlementId};
+use jit_core::digest::Digest;
 use jit_core::policy::Tier;
 use jit_core::principal::PrincipalId;
 use jit_core::request::AccessRequest;
@@ -10,6 +11,9 @@ use serde_json::{Value, json};
 
 use super::{action, reference, short};
 use crate::text::{Markup, cut, plain, spoken};
+
+/// The longest text and value of an option, in characters, as Slack's own types have it.
+const OPTION_LIMIT: usize = 75;
 
 /// What a form of ours remembers between its steps. It comes back from Slack and is checked like
 /// anything that a person types.
@@ -74,6 +78,11 @@ pub(crate) fn request_form(form: &Form<'_>) -> Value {
             let text = plain(&format!("⚠ {warning}"), 3_000);
             blocks.push(json!({"type": "section", "block_id": "warning", "text": text}));
         }
+        let id = choice.entitlement.id.as_str();
+        if id.len() > OPTION_LIMIT {
+            // The list shows a part of it.
+            blocks.push(Markup::default().code(id).context());
+        }
         blocks.push(terms(choice));
     }
     let (default, ceiling) = form.choice.map_or((None, None), |choice| {
@@ -106,13 +115,40 @@ pub(crate) fn request_form(form: &Form<'_>) -> Value {
 /// One entry of the list to choose from.
 pub(crate) fn option(entitlement: &Entitlement) -> Value {
     let mut option = json!({
-        "text": plain(entitlement.id.as_str(), 75),
-        "value": entitlement.id.as_str(),
+        "text": plain(&cut_inside(entitlement.id.as_str()), OPTION_LIMIT),
+        "value": option_value(&entitlement.id),
     });
     if !entitlement.title.is_empty() {
         option["description"] = plain(&entitlement.title, 75);
     }
     option
+}
+
+/// The entry that says how many more there are. It stands for nothing.
+pub(crate) fn more_options(count: usize) -> Value {
+    let text = format!("… and {count} more; type to search");
+    json!({"text": plain(&text, OPTION_LIMIT), "value": "-"})
+}
+
+/// What stands for an entitlement in a list: its id, or a key made of it where Slack would drop the
+/// whole list over its length. No id begins with `#`.
+pub(crate) fn option_value(id: &EntitlementId) -> String {
+    match id.as_str() {
+        short if short.len() <= OPTION_LIMIT => short.to_owned(),
+        long => format!("#{}", Digest::of(long.as_bytes())),
+    }
+}
+
+/// An id that fits an option, without what is inside: long ids often differ at their end alone.
+fn cut_inside(id: &str) -> String {
+    let letters: Vec<char> = id.chars().collect();
+    if letters.len() <= OPTION_LIMIT {
+        return id.to_owned();
+    }
+    let (head, tail) = (OPTION_LIMIT / 2, OPTION_LIMIT - OPTION_LIMIT / 2 - 1);
+    let kept = letters.iter().take(head).chain([&'…']);
+    kept.chain(letters.iter().skip(letters.len() - tail))
+        .collect()
 }
 
 fn terms(choice: &Choice<'_>) -> Value {
@@ -245,6 +281,23 @@ fn modal(callback: &str, title: &str, submit: &str, kept: &Kept, blocks: Vec<Val
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_option_stands_for_its_entitlement_however_long_that_is() {
+        for (length, is_kept) in [(75, true), (76, false), (200, false)] {
+            let id = |last: char| {
+                let name = "x".repeat(length - 3);
+                format!("p/{name}{last}").parse::<EntitlementId>().unwrap()
+            };
+            let value = option_value(&id('a'));
+            assert_eq!(value == id('a').as_str(), is_kept, "{length}");
+            assert!(value.len() <= 75, "{value}");
+            assert_ne!(value, option_value(&id('b')), "{length}");
+            let shown = cut_inside(id('a').as_str());
+            assert!(shown.chars().count() <= 75, "{shown}");
+            assert_ne!(shown, cut_inside(id('b').as_str()), "{length}");
+        }
+    }
 
     #[test]
     fn a_form_offers_nothing_above_the_ceiling_and_the_ceiling_itself() {

@@ -134,10 +134,20 @@ pub(crate) fn help(commands: &Commands) -> Message {
     reply(&Reply::Wrong(text), None)
 }
 
+/// Production access was asked for without saying why.
+pub(crate) fn no_reason(commands: &Commands) -> Message {
+    let command = &commands.prod_access;
+    let text = format!(
+        "A reason is missing: whoever decides reads it, and it is kept in the audit. Say why, as \
+         in {command} \"the checkout is down, INC-42\"."
+    );
+    reply(&Reply::Wrong(text), None)
+}
+
 /// What was typed is no command.
 pub(crate) fn not_understood(commands: &Commands) -> Message {
     let mut message = help(commands);
-    let sentence = "That was not understood, or a reason is missing. What can be typed:";
+    let sentence = "That was not understood. What can be typed:";
     let said = json!({"type": "section", "text": plain(sentence, 3_000)});
     message.blocks.insert(0, said);
     message
@@ -176,6 +186,18 @@ pub(crate) fn outcome_view(request: &AccessRequest, channel: Option<&ChannelId>)
 /// What the window shows when it was not.
 pub(crate) fn refusal_view(message: &Message) -> Value {
     window("Not requested", message)
+}
+
+/// What the window about one request shows where something came to nothing.
+pub(crate) fn answer_view(message: &Message) -> Value {
+    window("Access request", message)
+}
+
+/// A request in a window of its own, in which it can be decided.
+pub(crate) fn review_view(message: &Message) -> Value {
+    let mut view = window("Access request", message);
+    view["callback_id"] = super::REVIEW_WINDOW.into();
+    view
 }
 
 fn window(title: &str, message: &Message) -> Value {

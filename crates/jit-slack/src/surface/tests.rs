@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jit_core::Refusal;
 use jit_core::Ttl;
 use jit_core::audit::{Actor, AuditEvent, Fact, RequestEvent};
 use jit_core::catalog::{Entitlement, ParameterRule};
@@ -11,13 +12,14 @@ use jit_core::policy::Tier;
 use jit_core::principal::{Door, Principal};
 use jit_core::provider::Kind;
 use jit_core::request::{
-    AccessRequest, Approver, CancelReason, Cause, Phase, Stage, Status, Stuck,
+    AccessRequest, Approver, CancelReason, Cause, End, Phase, Stage, Status, Stuck,
 };
 use jit_testkit::sample;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::commands::Commands;
+use crate::deciders::Mentions;
 use crate::people::Names;
 
 const NASTY: &str = "<!channel> <@U012AB3CD> <https://example.com|Approve> *bold* _x_ ~y~ `code` \
@@ -53,6 +55,13 @@ fn extreme(mut request: AccessRequest) -> AccessRequest {
     request
 }
 
+pub(super) const MOMENTS: [Moment; 4] = [
+    Moment::Given,
+    Moment::Expiring,
+    Moment::TakenOver,
+    Moment::Over,
+];
+
 fn requests() -> Vec<(String, AccessRequest)> {
     let mut all = vec![];
     for (number, status) in (1_u16..).zip(Status::ALL) {
@@ -72,11 +81,25 @@ fn requests() -> Vec<(String, AccessRequest)> {
         part.provider.kind = Kind::Minted;
     }
     collectable.parts = parts.try_into().unwrap();
-    all.push(("collectable".to_owned(), collectable));
+    all.push(("collectable".to_owned(), collectable.clone()));
+    let cleo = "cleo@example.com".parse().unwrap();
+    collectable.requester = cleo;
+    all.push(("collectable-for-another".to_owned(), collectable));
+    let mut for_another = sample::request_in(42, Status::Active);
+    for_another.beneficiary = "bob@example.com".parse().unwrap();
+    all.push(("for-another".to_owned(), for_another));
+    let mut taken_over = sample::request_in(43, Status::Closed);
+    if let Stage::Granted(grant) = &mut taken_over.stage {
+        let by = sample::id(44);
+        grant.phase = Phase::Closed {
+            end: End::Superseded { by },
+        };
+    }
+    all.push(("taken-over".to_owned(), taken_over));
     all
 }
 
-pub(super) fn events(request: &AccessRequest) -> Vec<AuditEvent> {
+pub(crate) fn events(request: &AccessRequest) -> Vec<AuditEvent> {
     let bob = || Principal {
         id: "bob@example.com".parse().unwrap(),
         door: Door::Slack,
@@ -140,6 +163,57 @@ pub(super) fn events(request: &AccessRequest) -> Vec<AuditEvent> {
     (1..).zip(facts).map(link).collect()
 }
 
+const STRANGERS: [Stranger; 6] = [
+    Stranger::Unmapped,
+    Stranger::Guest,
+    Stranger::Bot,
+    Stranger::Deactivated,
+    Stranger::Foreign,
+    Stranger::Ambiguous,
+];
+
+/// Everything that somebody is told in private.
+fn replies() -> Vec<(String, Reply)> {
+    let entitlement = format!("p/{}", "e".repeat(150)).parse().unwrap();
+    let right = jit_core::policy::Right::Approve;
+    let mut replies = vec![
+        ("failed".to_owned(), Reply::Failed),
+        ("too-old".to_owned(), Reply::TooOld),
+        ("usage".to_owned(), Reply::Usage("Type /jit.")),
+        ("done".to_owned(), Reply::Done("The access is ending.")),
+        ("wrong".to_owned(), Reply::Wrong(NASTY.repeat(100))),
+    ];
+    for refusal in [
+        Refusal::OwnRequest,
+        Refusal::UnknownRequest,
+        Refusal::StaleDigest,
+        Refusal::AlreadyEnding,
+        Refusal::NotAllowed { right, entitlement },
+        Refusal::Lapsed { at: sample::at(0) },
+        Refusal::AlreadyDecided {
+            status: Status::Active,
+            by: Some(Approver::Person("bob@example.com".parse().unwrap())),
+            at: sample::at(0),
+        },
+        Refusal::Superseded { by: sample::id(1) },
+    ] {
+        let name = format!("refused-{}", refusal.code());
+        replies.push((name, Reply::Refused(refusal)));
+    }
+    for stranger in STRANGERS {
+        let name = format!("stranger-{stranger:?}").to_lowercase();
+        replies.push((name, Reply::Stranger(stranger)));
+    }
+    replies
+}
+
+pub(super) fn mentions() -> Mentions {
+    Mentions {
+        groups: ["S0OFFICERS".parse().unwrap()].into(),
+        users: ["U0ANA".parse().unwrap(), "U0BOB".parse().unwrap()].into(),
+    }
+}
+
 pub(super) fn entitlement(number: usize) -> Entitlement {
     Entitlement {
         id: format!("aws/account-{number:03}/{}", "x".repeat(100))
@@ -192,15 +266,21 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         .collect();
     for (name, scene) in &scenes {
         message(format!("card-{name}"), card(scene));
-        for moment in [Moment::Given, Moment::Expiring, Moment::Over] {
-            message(
-                format!("dm-{name}-{moment:?}").to_lowercase(),
-                dm(scene, moment),
-            );
+        for moment in MOMENTS {
+            let drawn = dm(scene, moment, &scene.request.beneficiary);
+            message(format!("dm-{name}-{moment:?}").to_lowercase(), drawn);
+            // Where they are two, the other is told of it as well.
+            if scene.request.requester != scene.request.beneficiary {
+                let drawn = dm(scene, moment, &scene.request.requester);
+                let name = format!("dm-{name}-{moment:?}-requester");
+                message(name.to_lowercase(), drawn);
+            }
         }
         modals.insert(format!("deny-{name}"), deny_form(scene.request));
         modals.insert(format!("shorten-{name}"), shorten_form(scene.request));
         modals.insert(format!("outcome-{name}"), outcome_view(scene.request, None));
+        modals.insert(format!("window-{name}"), review_view(&card(scene)));
+        message(format!("card-to-open-{name}"), card_to_open(scene));
     }
     for (name, scene) in scenes
         .iter()
@@ -208,22 +288,28 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
     {
         let news = events(scene.request);
         message(format!("thread-{name}"), thread(scene, &news).unwrap());
-        let group = "S0OFFICERS".parse().unwrap();
-        message(format!("reminder-{name}"), reminder(scene, Some(&group)));
+        message(format!("reminder-{name}"), reminder(scene, &mentions()));
+        let nobody = reminder(scene, &Mentions::default());
+        message(format!("reminder-{name}-of-nobody"), nobody);
     }
     let only: Vec<Scene<'_>> = scenes.iter().map(|(_, scene)| *scene).collect();
     message("listing".to_owned(), listing(&only));
     message("listing-empty".to_owned(), listing(&[]));
     let help_text = help(&Commands::default());
     message("help".to_owned(), help_text);
+    message("no-reason".to_owned(), no_reason(&Commands::default()));
     message(
         "not-understood".to_owned(),
         not_understood(&Commands::default()),
     );
-    message(
-        "wrong".to_owned(),
-        reply(&Reply::Wrong(NASTY.repeat(100)), None),
-    );
+    for (name, said) in replies() {
+        for (about, id) in [("", None), ("-about", Some(sample::id(1)))] {
+            let said = reply(&said, id);
+            let window = answer_view(&said);
+            modals.insert(format!("answer-{name}{about}"), window);
+            message(format!("reply-{name}{about}"), said);
+        }
+    }
     let (entry, tier) = (entitlement(1), tier());
     let choice = Choice {
         entitlement: &entry,
@@ -241,12 +327,27 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
     modals.insert("sending".to_owned(), sending_view());
     let refusal = reply(&Reply::Wrong(NASTY.repeat(100)), None);
     modals.insert("refused".to_owned(), refusal_view(&refusal));
+    let channel = "C0SEC".parse().unwrap();
+    let sent = outcome_view(only[0].request, Some(&channel));
+    modals.insert("outcome-in-a-channel".to_owned(), sent);
     let many: Vec<Scene<'_>> = only.iter().copied().cycle().take(60).collect();
-    // A request stands once in each list.
-    let one_each = &many[..only.len()];
+    // Rows with a button have a block id, which stands once in a view.
+    let to_decide: Vec<AccessRequest> = (300..320)
+        .map(|number| sample::request_in(number, Status::Pending))
+        .enumerate()
+        .map(|(place, it)| if place % 2 == 0 { extreme(it) } else { it })
+        .collect();
+    let scene = |request| Scene {
+        request,
+        title: &long,
+        how_to_use: &long,
+        warning: Some(&long),
+        names: &names,
+    };
+    let to_decide: Vec<Scene<'_>> = to_decide.iter().map(scene).collect();
     let lists = Home {
-        active: one_each,
-        to_decide: &[],
+        active: &only,
+        to_decide: &to_decide,
         waiting: &many,
         recent: &many,
     };
@@ -258,10 +359,12 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         recent: &[],
     };
     homes.insert("empty".to_owned(), home(&nothing));
-    homes.insert("stranger".to_owned(), home_for_strangers(Stranger::Guest));
-    let options: Vec<Value> = (0..100)
-        .map(|number| option(&entitlement(number)))
-        .collect();
+    for stranger in STRANGERS {
+        let name = format!("stranger-{stranger:?}").to_lowercase();
+        homes.insert(name, home_for_strangers(stranger));
+    }
+    let options = (0..99).map(|number| option(&entitlement(number)));
+    let options: Vec<Value> = options.chain([more_options(402)]).collect();
     let options = BTreeMap::from([("hundred".to_owned(), json!({"options": options}))]);
     BTreeMap::from([
         ("messages", messages),

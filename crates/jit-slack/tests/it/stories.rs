@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use jit_core::audit::Fact;
+use jit_core::policy::{Effect, Right, Rule};
 use jit_core::request::Status;
-use jit_slack::{EmailMatch, Settings};
+use jit_slack::{EmailMatch, Route, Settings};
 
-use crate::world::{By, World, settings};
+use crate::world::{By, World, long, rule, settings};
 
 /// Ana asks, Bob approves, the access is there until the clock takes it away, and everybody sees it.
 async fn ask_approve_expire(by: By) {
@@ -33,6 +35,11 @@ async fn ask_approve_expire(by: By) {
         .await;
     assert!(given.shows("jit_done"));
     assert!(given.words().contains("Sign in again."), "how to use it");
+    // An instant that Slack shows in the time zone of whoever reads it.
+    let ends = request.grant().unwrap().expires_at.unix_micros() / 1_000_000;
+    let until = format!("is yours until <!date^{ends}^");
+    assert!(given.text.contains(&until), "{}", given.text);
+    assert!(given.blocks[0].to_string().contains(&until), "{given:?}");
     // Ten minutes, or a fifth of the whole, before the end she is warned.
     world
         .clock
@@ -101,12 +108,14 @@ async fn d2_of_two_who_click_at_once_one_decides_and_the_other_is_told_who() {
     assert!(one.acked() && other.acked());
     let request = world.request(Status::Active).await;
     assert_eq!(request.approvals.len(), 1);
+    let id = request.id.to_string();
     let told = async |who| {
         let person = world.slack.user(who);
         let messages = person.messages("C0SEC").await;
-        messages
-            .into_iter()
-            .any(|message| message.ephemeral && message.words().contains("Already"))
+        messages.into_iter().any(|message| {
+            let words = message.words();
+            message.ephemeral && words.contains("Already") && words.contains(&id)
+        })
     };
     for _ in 0..100 {
         if told("U0BOB").await || told("U0CLEO").await {
@@ -212,12 +221,15 @@ async fn nobody_decides_their_own_request_and_nobody_else_hears_that_they_tried(
     let card = world.card("U0BOB", "Pending").await;
     let bob = world.slack.user("U0BOB");
     bob.click(&card, "jit_approve").await;
-    world.told(&bob, "C0SEC", "You may not decide").await;
+    let told = world.told(&bob, "C0SEC", "You may not decide").await;
+    let id = world.request(Status::Pending).await.id.to_string();
+    assert!(told.words().contains(&id), "{}", told.words());
     // Ana may not approve at all: she is told that there is nothing for her.
     let ana = world.slack.user("U0ANA");
     let card = world.card("U0ANA", "Pending").await;
     ana.click(&card, "jit_approve").await;
-    world.told(&ana, "C0SEC", "no such request").await;
+    let told = world.told(&ana, "C0SEC", "no such request").await;
+    assert!(told.words().contains(&id), "{}", told.words());
     let cleo = world.slack.user("U0CLEO");
     let seen = cleo.messages("C0SEC").await;
     assert_eq!(seen.len(), 1, "{seen:?}");
@@ -225,7 +237,65 @@ async fn nobody_decides_their_own_request_and_nobody_else_hears_that_they_tried(
 }
 
 #[tokio::test]
-async fn b10_withdrawing_is_for_the_requester() {
+async fn b10_more_time_is_a_fresh_request_with_a_fresh_decision_and_no_gap() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
+    bob.click(&card, "jit_approve").await;
+    let first = world.request(Status::Active).await;
+    let expires_at = first.grant().unwrap().expires_at;
+    let given = world.dm("U0ANA", "is yours until").await;
+    world.clock.set(expires_at - Duration::from_secs(359));
+    let warning = world.dm("U0ANA", "Nothing is renewed by itself").await;
+    // The form has in it what she asked for before, and it is a request like any other.
+    ana.click(&warning, "jit_again").await;
+    let form = ana
+        .modal_where(|view| view.to_string().contains("\"policy\""))
+        .await;
+    let view = form.view().to_string();
+    assert!(
+        view.contains("memory/admins") && view.contains("the checkout is down"),
+        "{view}"
+    );
+    form.submit().await;
+    let pending = world.request(Status::Pending).await;
+    let fresh = world.card("U0BOB", "Pending").await;
+    assert_ne!(fresh.ts, card.ts, "a card of its own");
+    // Asking moves nothing.
+    let asked_again = world.load(&first).await;
+    assert_eq!(asked_again.grant().unwrap().expires_at, expires_at);
+    bob.click(&fresh, "jit_approve").await;
+    let first = world.request(Status::Closed).await;
+    let second = world.request(Status::Active).await;
+    assert_eq!(second.id, pending.id);
+    assert_eq!(first.grant().unwrap().expires_at, expires_at, "never moved");
+    assert!(second.grant().unwrap().expires_at > expires_at);
+    // Both say that the one goes on with the other, and nothing is left to click on the old one.
+    let over = world.card("U0BOB", "Taken over by").await;
+    assert_eq!(over.ts, card.ts);
+    assert!(over.words().contains(&second.id.to_string()));
+    assert!(!over.shows("jit_revoke"), "{}", over.words());
+    for told in [given, warning] {
+        let now = world.dm_at("U0ANA", &told.ts, "Taken over by").await;
+        assert!(!now.shows("jit_done") && !now.shows("jit_again"), "{now:?}");
+    }
+    let longer = world.dm("U0ANA", "is yours until").await;
+    assert!(longer.shows("jit_done"));
+    // Past the old end the access is there still, and it was there all the time.
+    world.clock.set(expires_at + Duration::from_secs(1));
+    assert!(world.is_there(&second));
+    let part = second.parts.first();
+    let slot = part.target.slot_key(&part.parameters);
+    let held = world.provider.ledger().effective_intervals(&slot);
+    assert_eq!(held.len(), 1, "without a gap: {held:?}");
+    world.clock.set(second.grant().unwrap().expires_at);
+    world.dm("U0ANA", "Ended: its time is up").await;
+    assert!(!world.is_there(&second));
+}
+
+#[tokio::test]
+async fn a_pending_request_is_withdrawn_by_its_requester_alone() {
     let world = World::new().await;
     world.ask("U0ANA", "memory/admins").await;
     let card = world.card("U0BOB", "Pending").await;
@@ -278,6 +348,65 @@ async fn b11_a_request_that_nobody_answers_is_brought_up_again_and_lapses_on_its
 }
 
 #[tokio::test]
+async fn b11_a_reminder_mentions_whoever_may_decide_and_has_not_yet() {
+    let with = |remind| {
+        let mut settings = settings();
+        settings.routes[0].remind = remind;
+        settings
+    };
+    let reminded = async |world: &World| {
+        world.clock.advance(Duration::from_secs(600));
+        let bob = world.slack.user("U0BOB");
+        let reminder = world.slack.wait_for(&bob, "C0SEC", |message| {
+            message.words().contains("still waits")
+        });
+        let text = reminder.await.text;
+        text.split(" still waits").next().unwrap().to_owned()
+    };
+    // A user group and Bob by rules of their own; Cleo and Ana by their group, but it is Ana's own.
+    let wiki = || rule("group:wiki", &[Right::Approve]);
+    let world = World::ruled(with(None), vec![wiki()]).await;
+    world.ask("U0ANA", "memory/vault").await;
+    let card = world.card("U0BOB", "Pending").await;
+    assert_eq!(
+        reminded(&world).await,
+        ":bell: <!subteam^S0OFFICERS> <@U0BOB> <@U0CLEO> <@U0ANA>",
+        "and then who waits"
+    );
+    // Whoever approved waits for others as well.
+    world.slack.user("U0BOB").click(&card, "jit_approve").await;
+    world.card("U0BOB", "1 of 2").await;
+    world.clock.advance(Duration::from_secs(1_200));
+    let bob = world.slack.user("U0BOB");
+    let second = world.slack.wait_for(&bob, "C0SEC", |message| {
+        let text = message.text.as_str();
+        text.contains("still waits") && !text.contains("<@U0BOB>")
+    });
+    assert!(second.await.text.contains("<@U0CLEO>"));
+
+    // A rule that takes the right takes the mention.
+    let never = |who| Rule {
+        effect: Effect::Deny,
+        ..rule(who, &[Right::Approve])
+    };
+    let denied = vec![
+        wiki(),
+        never("bob@example.com"),
+        never("group:slack:S0OFFICERS"),
+    ];
+    let world = World::ruled(with(None), denied).await;
+    world.ask("U0ANA", "memory/vault").await;
+    world.card("U0CLEO", "Pending").await;
+    assert_eq!(reminded(&world).await, ":bell: <@U0CLEO> <@U0ANA>");
+
+    // What the operator says comes first.
+    let world = World::ruled(with(Some("S0OTHER".parse().unwrap())), vec![wiki()]).await;
+    world.ask("U0ANA", "memory/vault").await;
+    world.card("U0BOB", "Pending").await;
+    assert_eq!(reminded(&world).await, ":bell: <!subteam^S0OTHER> <@U0ANA>");
+}
+
+#[tokio::test]
 async fn an_approval_that_races_the_lapse_counts_whole_or_not_at_all() {
     for early in [0, 1] {
         let world = World::new().await;
@@ -310,7 +439,9 @@ async fn a3_a_check_mark_approves_where_the_tier_allows_it() {
     // Anybody else's reaction decides nothing, and so does any other one.
     let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
     ana.react(&card, "white_check_mark").await;
-    world.told(&ana, "C0SEC", "").await;
+    let hint = world.told(&ana, "C0SEC", "You may not decide").await;
+    let request = world.request(Status::Pending).await;
+    assert!(hint.words().contains(&request.id.to_string()));
     bob.react(&card, "eyes").await;
     world.worked_through().await;
     world.request(Status::Pending).await;
@@ -318,8 +449,39 @@ async fn a3_a_check_mark_approves_where_the_tier_allows_it() {
     let active = world.request(Status::Active).await;
     world.card("U0BOB", "active until").await;
     // Taking the reaction back takes nothing away.
-    bob.unreact(&card, "white_check_mark::skin-tone-3").await;
-    assert!(world.is_there(&active));
+    let name = "white_check_mark::skin-tone-3";
+    assert!(bob.unreact(&card, name).await.acked());
+    world.worked_through().await;
+    let still = world.request(Status::Active).await;
+    assert!(world.is_there(&active) && still.approvals.len() == 1);
+    let seen = bob.messages("C0SEC").await;
+    assert!(!seen.iter().any(|it| it.ephemeral), "{seen:#?}");
+}
+
+#[tokio::test]
+async fn a3_whoever_reacts_and_decides_nothing_gets_one_private_hint_and_no_more() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    // Ana asked for it herself, and Cleo is nobody here.
+    let alias = "slack:U0CLEO".parse().unwrap();
+    world.people.aliases.lock().unwrap().remove(&alias);
+    for who in ["U0ANA", "U0CLEO"] {
+        let person = world.slack.user(who);
+        for _ in 0..2 {
+            assert!(person.react(&card, "white_check_mark").await.acked());
+            world.told(&person, "C0SEC", "").await;
+            world.worked_through().await;
+            person.unreact(&card, "white_check_mark").await;
+        }
+        let seen = person.messages("C0SEC").await;
+        let hints: Vec<_> = seen.into_iter().filter(|it| it.ephemeral).collect();
+        assert_eq!(hints.len(), 1, "{who}: {hints:#?}");
+        let request = world.request(Status::Pending).await;
+        assert!(hints[0].words().contains(&request.id.to_string()));
+    }
+    let seen = world.slack.user("U0BOB").messages("C0SEC").await;
+    assert_eq!(seen.len(), 1, "nobody else hears of it: {seen:#?}");
 }
 
 #[tokio::test]
@@ -367,6 +529,11 @@ async fn a3_a_check_mark_decides_nothing_in_a_tier_that_does_not_allow_it() {
 #[tokio::test]
 async fn a1_asking_for_somebody_else_needs_the_right_to_and_neither_of_the_two_decides() {
     let world = World::new().await;
+    // Both may approve, as far as the policy goes.
+    world
+        .slack
+        .edit_group("S0OFFICERS", &["U0ANA", "U0BOB", "U0CLEO"])
+        .await;
     let cleo = world.slack.user("U0CLEO");
     cleo.slash("/request-admin", "bob@example.com")
         .in_channel("C0SEC")
@@ -375,10 +542,45 @@ async fn a1_asking_for_somebody_else_needs_the_right_to_and_neither_of_the_two_d
     form.fill("reason", "the checkout is down");
     form.submit().await;
     let card = world.card("U0BOB", "Pending").await;
-    let bob = world.slack.user("U0BOB");
-    bob.click(&card, "jit_approve").await;
-    world.told(&bob, "C0SEC", "You may not decide").await;
-    // Ana has no such right, and is told so in the window.
+    assert!(card.words().contains("<@U0CLEO> for <@U0BOB>"));
+    for either in ["U0BOB", "U0CLEO"] {
+        let person = world.slack.user(either);
+        let card = world.card(either, "Pending").await;
+        person.click(&card, "jit_approve").await;
+        let told = world.told(&person, "C0SEC", "You may not decide").await;
+        let request = world.request(Status::Pending).await;
+        assert!(told.words().contains(&request.id.to_string()));
+    }
+    let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
+    let card = world.card("U0ANA", "Pending").await;
+    ana.click(&card, "jit_approve").await;
+    world.request(Status::Active).await;
+    // Each is told who has what: Bob has it, and Cleo, who asked, has nothing.
+    let his = world.dm("U0BOB", "is yours until").await;
+    assert!(his.shows("jit_done") && his.words().contains("Sign in again."));
+    let hers = world
+        .dm("U0CLEO", "<@U0BOB> has `memory/admins` until")
+        .await;
+    assert!(!hers.words().contains("yours"), "{}", hers.words());
+    assert!(
+        !hers.words().contains("Sign in again."),
+        "it is not for her"
+    );
+    // She asked for it and may return it.
+    cleo.click(&hers, "jit_done").await;
+    let over = world.dm("U0CLEO", "returned early").await;
+    assert!(over.words().contains("`memory/admins` for <@U0BOB>"));
+    let over = world.dm("U0BOB", "returned early").await;
+    assert!(!over.words().contains(" for "), "{}", over.words());
+    for person in [&bob, &cleo] {
+        let left = person.dm().await;
+        assert!(!left.iter().any(|it| it.shows("jit_done")), "{left:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a1_whoever_has_no_right_to_ask_for_somebody_else_is_told_so_in_the_window() {
+    let world = World::new().await;
     let ana = world.slack.user("U0ANA");
     ana.slash("/request-admin", "bob@example.com")
         .in_channel("C0SEC")
@@ -390,7 +592,24 @@ async fn a1_asking_for_somebody_else_needs_the_right_to_and_neither_of_the_two_d
         .modal_where(|view| view.to_string().contains("do not have the right"))
         .await;
     assert!(refused.view().to_string().contains("Not requested"));
-    assert_eq!(world.requests().await.len(), 1);
+    assert!(world.requests().await.is_empty());
+    assert!(ana.dm().await.is_empty());
+}
+
+#[tokio::test]
+async fn a1_without_an_address_administration_is_asked_for_oneself() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    ana.slash("/request-admin", "").in_channel("C0SEC").await;
+    let form = ana.modal().await;
+    assert!(form.view().to_string().contains("memory/admins"));
+    form.fill("reason", "the checkout is down");
+    form.submit().await;
+    let request = world.request(Status::Pending).await;
+    assert_eq!(request.requester, jit_testkit::stage::id("ana"));
+    assert_eq!(request.beneficiary, request.requester);
+    let card = world.card("U0BOB", "Pending").await;
+    assert!(!card.words().contains(" for <@"), "{}", card.words());
 }
 
 #[tokio::test]
@@ -398,7 +617,10 @@ async fn d1_production_access_without_a_reason_is_refused_in_private_with_help()
     let world = World::new().await;
     let ana = world.slack.user("U0ANA");
     ana.slash("/prod-access", "").in_channel("C0SEC").await;
-    world.told(&ana, "C0SEC", "a reason is missing").await;
+    let told = world.told(&ana, "C0SEC", "A reason is missing").await;
+    let example = "/prod-access \"the checkout is down";
+    assert!(told.words().contains(example), "{}", told.words());
+    assert!(world.requests().await.is_empty());
     ana.slash("/prod-access", "\"the checkout is down\"")
         .in_channel("C0SEC")
         .await;
@@ -406,6 +628,18 @@ async fn d1_production_access_without_a_reason_is_refused_in_private_with_help()
     form.submit().await;
     let card = world.card("U0BOB", "the checkout is down").await;
     assert!(card.words().contains("memory/admins"));
+    // It is in the record, and in the audit.
+    let why = "the checkout is down";
+    let request = world.request(Status::Pending).await;
+    assert_eq!(request.reason.as_str(), why);
+    let bob = jit_testkit::stage::via("bob");
+    let read = world.engine.read(&bob, request.id);
+    let events = read.await.unwrap().events;
+    let kept = events.iter().any(|event| match &event.event.what {
+        Fact::Requested { reason, .. } => reason.as_str() == why,
+        _ => false,
+    });
+    assert!(kept, "{events:#?}");
 }
 
 #[tokio::test]
@@ -506,6 +740,102 @@ async fn a_typed_end_is_done_with_the_end_and_ends_nothing_that_comes_later() {
 }
 
 #[tokio::test]
+async fn b2_c7_each_request_lands_with_the_owners_of_what_it_asks_for() {
+    let owners = slack_sim::Channel::public("C0VAULT", "vault")
+        .with_bot()
+        .members(&["U0ANA", "U0BOB"]);
+    let workspace = slack_sim::Workspace::example().channel(owners);
+    let slack = slack_sim::SlackSim::start(workspace).await;
+    let route = |entitlements: &str, channel: &str| Route {
+        entitlements: entitlements.parse().unwrap(),
+        channel: channel.parse().unwrap(),
+        remind: None,
+        warning: None,
+    };
+    let settings = Settings {
+        routes: vec![
+            route("memory/vault", "C0VAULT"),
+            route("memory/account-*", "C0SEC"),
+        ],
+        ..settings()
+    };
+    let store = std::sync::Arc::new(jit_testkit::store::MemoryStore::new());
+    let world = World::around(slack, store, By::Socket, settings).await;
+    let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
+    let mut said = vec![];
+    for entitlement in ["memory/vault", "memory/account-007", "memory/admins"] {
+        world.ask("U0ANA", entitlement).await;
+        let window = ana
+            .modal_where(|view| view.to_string().contains("Sent"))
+            .await;
+        said.push(window.view().to_string());
+        window.close().await;
+    }
+    assert!(said[0].contains("Sent to <#C0VAULT>"), "{}", said[0]);
+    assert!(said[1].contains("Sent to <#C0SEC>"), "{}", said[1]);
+    let mut cards = vec![];
+    assert!(
+        said[2].contains("No channel here decides it"),
+        "{}",
+        said[2]
+    );
+    for (channel, asks_for) in [("C0VAULT", "memory/vault"), ("C0SEC", "memory/account-007")] {
+        let card = world
+            .slack
+            .wait_for(&bob, channel, |message| message.words().contains("Pending"));
+        let card = card.await;
+        assert!(card.words().contains(asks_for), "{}", card.words());
+        assert_eq!(bob.messages(channel).await.len(), 1);
+        cards.push(card);
+    }
+    // Everything that comes after is said in that thread.
+    let card = &cards[0];
+    bob.click(card, "jit_approve").await;
+    let line = world.slack.wait_for(&bob, "C0VAULT", |message| {
+        message.thread_ts.as_ref() == Some(&card.ts)
+    });
+    assert!(line.await.words().contains("Approved by <@U0BOB>"));
+    // What has no channel waits for whoever decides it elsewhere, and is in their home.
+    bob.open_home().await;
+    let home = world.home("U0BOB", "memory/admins").await;
+    assert!(home.contains("jit_review"));
+    ana.click(&world.card("U0ANA", "Pending").await, "jit_withdraw")
+        .await;
+    world.home_without("U0BOB", "memory/account-007").await;
+    bob.click_home("jit_review").await;
+    let window = bob
+        .modal_where(|view| view.to_string().contains("jit_approve"))
+        .await;
+    window.click("jit_approve").await;
+    world.dm("U0ANA", "`memory/admins` is yours until").await;
+    world.home_without("U0BOB", "memory/admins").await;
+}
+
+#[tokio::test]
+async fn help_names_everything_that_can_be_typed() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    ana.slash("/jit", "help").in_channel("C0RANDOM").await;
+    let told = world.told(&ana, "C0RANDOM", "/jit help").await;
+    for line in [
+        "/jit: ask for access",
+        "/jit list: ",
+        "/jit status <id>: ",
+        "/jit done [id]: return access early",
+        "/request-admin [e-mail]: ",
+        "/prod-access \"reason\": ",
+    ] {
+        assert!(told.words().contains(line), "{line} in {}", told.words());
+    }
+    // What is not understood is answered with the same.
+    ana.slash("/jit", "halp").in_channel("C0RANDOM").await;
+    let told = world
+        .told(&ana, "C0RANDOM", "That was not understood")
+        .await;
+    assert!(told.words().contains("/jit done [id]"));
+}
+
+#[tokio::test]
 async fn b1_five_hundred_entitlements_are_searched_from_memory() {
     let world = World::new().await;
     let ana = world.slack.user("U0ANA");
@@ -535,6 +865,34 @@ async fn b1_five_hundred_entitlements_are_searched_from_memory() {
 }
 
 #[tokio::test]
+async fn b1_the_longest_names_are_chosen_from_the_list_like_any_other() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    ana.slash("/jit", "").in_channel("C0SEC").await;
+    let form = ana.modal().await;
+    let found = form.options("target", "memory/long-").await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    form.pick("target", found[1]["value"].as_str().unwrap())
+        .await;
+    let id = format!("memory/{}", long("b"));
+    assert_eq!(id.len(), 200);
+    let form = ana
+        .modal_where(|view| view.to_string().contains("\"policy\""))
+        .await;
+    assert!(form.view().to_string().contains(&id), "all of it is shown");
+    form.fill("reason", "the checkout is down");
+    form.submit().await;
+    let request = world.request(Status::Pending).await;
+    assert_eq!(request.parts.first().entitlement.as_str(), id);
+    // A key that stands for nothing gives nothing.
+    ana.modal().await.close().await;
+    ana.slash("/jit", "request #0123").in_channel("C0SEC").await;
+    let form = ana.modal().await;
+    assert!(!form.view().to_string().contains("\"policy\""));
+    assert_eq!(world.slack.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn the_home_shows_what_one_has_waits_for_and_must_decide() {
     let world = World::new().await;
     world.ask("U0ANA", "memory/admins").await;
@@ -542,41 +900,155 @@ async fn the_home_shows_what_one_has_waits_for_and_must_decide() {
     let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
     ana.open_home().await;
     bob.open_home().await;
-    for _ in 0..200 {
-        if ana.home().await.is_some() && bob.home().await.is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let mine = ana.home().await.unwrap().to_string();
-    assert!(
-        mine.contains("Waiting for others") && mine.contains("memory/admins"),
-        "{mine}"
-    );
-    let his = bob.home().await.unwrap().to_string();
-    assert!(his.contains("jit_review"), "{his}");
+    let mine = world.home("U0ANA", "Waiting for others").await;
+    assert!(mine.contains("memory/admins"), "{mine}");
+    assert!(!mine.contains("jit_review"), "it is her own: {mine}");
+    world.home("U0BOB", "jit_review").await;
     bob.click_home("jit_review").await;
-    let review = world
-        .slack
-        .wait_for(&bob, "dm", |message| message.shows("jit_approve"))
+    let review = bob
+        .modal_where(|view| view.to_string().contains("the checkout is down"))
         .await;
-    bob.click(&review, "jit_approve").await;
+    review.click("jit_approve").await;
     world.request(Status::Active).await;
-    ana.open_home().await;
-    let shown = async |wanted: &str| {
-        for _ in 0..200 {
-            let home = ana.home().await.unwrap().to_string();
-            if home.contains(wanted) {
-                return home;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("her home never shows {wanted}");
-    };
-    shown("jit_done").await;
+    // Nobody opened theirs again, and both see what became of it.
+    world.home("U0ANA", "jit_done").await;
+    world.home_without("U0BOB", "jit_review").await;
+    world.card("U0BOB", "active until").await;
+    bob.modal_where(|view| view.to_string().contains("active until"))
+        .await;
+    assert_eq!(world.offers("jit_approve").await, Vec::<String>::new());
+    assert_eq!(world.offers("jit_review").await, Vec::<String>::new());
     ana.click_home("jit_done").await;
     world.request(Status::Settling).await;
-    // She did not open it again.
-    let left = shown("returned early").await;
+    let left = world.home("U0ANA", "returned early").await;
     assert!(!left.contains("jit_done"), "{left}");
+    assert_eq!(world.slack.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_home_shows_only_what_its_person_can_decide_and_has_not_yet() {
+    // Cleo may see and revoke everything, and decides nothing.
+    let watcher = rule("cleo@example.com", &[Right::Audit, Right::Revoke]);
+    let world = World::ruled(settings(), vec![watcher]).await;
+    world.ask("U0ANA", "memory/vault").await;
+    let card = world.card("U0BOB", "Pending").await;
+    let (bob, cleo) = (world.slack.user("U0BOB"), world.slack.user("U0CLEO"));
+    cleo.open_home().await;
+    let hers = world.home("U0CLEO", "Waiting for you").await;
+    assert!(!hers.contains("jit_review"), "{hers}");
+    bob.open_home().await;
+    world.home("U0BOB", "jit_review").await;
+    // He is the first of two who must approve; it waits for the other, and no longer for him.
+    bob.click(&card, "jit_approve").await;
+    world.card("U0BOB", "1 of 2").await;
+    world.home_without("U0BOB", "jit_review").await;
+}
+
+#[tokio::test]
+async fn d2_nothing_that_was_opened_to_decide_outlives_the_decision() {
+    let world = World::new().await;
+    world
+        .slack
+        .edit_group("S0OFFICERS", &["U0BOB", "U0CLEO"])
+        .await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    let (ana, bob, cleo) = (
+        world.slack.user("U0ANA"),
+        world.slack.user("U0BOB"),
+        world.slack.user("U0CLEO"),
+    );
+    // Cleo has it in a window, Ana and Bob asked how far it is.
+    cleo.open_home().await;
+    world.home("U0CLEO", "jit_review").await;
+    cleo.click_home("jit_review").await;
+    cleo.modal_where(|view| view.to_string().contains("jit_approve"))
+        .await;
+    let id = world.request(Status::Pending).await.id.to_string();
+    for person in [&ana, &bob] {
+        let asked = person.slash("/jit", &format!("status {}", &id[id.len() - 6..]));
+        asked.in_channel("C0RANDOM").await;
+        let told = world.told(person, "C0RANDOM", "the checkout is down").await;
+        assert!(told.shows("jit_review"));
+    }
+    bob.click(&card, "jit_approve").await;
+    world.card("U0BOB", "active until").await;
+    cleo.modal_where(|view| view.to_string().contains("active until"))
+        .await;
+    assert_eq!(world.offers("jit_approve").await, Vec::<String>::new());
+    // What opens it opens it as it is now.
+    let told = world.told(&bob, "C0RANDOM", "the checkout is down").await;
+    bob.click(&told, "jit_review").await;
+    let window = bob
+        .modal_where(|view| view.to_string().contains("active until"))
+        .await;
+    assert!(!window.view().to_string().contains("jit_approve"));
+    assert_eq!(world.slack.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn d2_what_is_told_because_a_window_cannot_be_shown_has_no_button_that_stays() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    ana.slash("/request-admin", "").in_channel("C0SEC").await;
+    let form = ana.modal().await;
+    form.fill("reason", "the checkout is down");
+    let faults = world.slack.faults();
+    let broken = slack_sim::Fault::Api("internal_error");
+    faults.fail("views.update", broken, slack_sim::Times::Once);
+    form.submit().await;
+    let told = world.dm("U0ANA", "the checkout is down").await;
+    assert!(told.shows("jit_review") && !told.shows("jit_withdraw"));
+    let card = world.card("U0BOB", "Pending").await;
+    world.slack.user("U0BOB").click(&card, "jit_approve").await;
+    world.card("U0BOB", "active until").await;
+    assert_eq!(world.offers("jit_approve").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_denial_and_a_refusal_in_a_window_are_shown_there() {
+    let world = World::new().await;
+    world
+        .slack
+        .edit_group("S0OFFICERS", &["U0BOB", "U0CLEO"])
+        .await;
+    world.ask("U0ANA", "memory/admins").await;
+    world.card("U0BOB", "Pending").await;
+    let opened = async |who: &str| {
+        let person = world.slack.user(who);
+        person.open_home().await;
+        world.home(who, "jit_review").await;
+        person.click_home("jit_review").await;
+        person
+            .modal_where(|view| view.to_string().contains("jit_deny"))
+            .await
+    };
+    let window = opened("U0BOB").await;
+    window.click("jit_deny").await;
+    let bob = world.slack.user("U0BOB");
+    let form = bob
+        .modal_where(|view| view.to_string().contains("Reason, shown"))
+        .await;
+    form.fill("reason", "not today");
+    form.submit().await;
+    let shown = bob
+        .modal_where(|view| view.to_string().contains("Denied by"))
+        .await;
+    assert_eq!(shown.id(), window.id());
+    assert!(shown.view().to_string().contains("not today"));
+    world.card("U0BOB", "Denied by").await;
+    assert_eq!(world.offers("jit_approve").await, Vec::<String>::new());
+
+    // Only the requester withdraws, and Cleo is told so where she clicked.
+    world.slack.user("U0ANA").modal().await.close().await;
+    world.ask("U0ANA", "memory/account-001").await;
+    let window = opened("U0CLEO").await;
+    window.click("jit_withdraw").await;
+    let cleo = world.slack.user("U0CLEO");
+    let told = cleo
+        .modal_where(|view| view.to_string().contains("Only the requester"))
+        .await;
+    let request = world.request(Status::Pending).await;
+    assert!(told.view().to_string().contains(&request.id.to_string()));
+    assert!(cleo.dm().await.is_empty(), "and nowhere else");
 }

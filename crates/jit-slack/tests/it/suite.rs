@@ -6,8 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::ports::Notifier;
 use jit_core::request::AccessRequest;
-use jit_testkit::notifier::{NotifierFixture, notifier_contract};
-use jit_testkit::provisioner::Breakage;
+use jit_testkit::notifier::{Breakage, NotifierFixture, notifier_contract};
 use slack_sim::{Fault, Times};
 
 use crate::world::World;
@@ -46,12 +45,20 @@ impl NotifierFixture for Workspace {
     }
 
     fn breakages(&self) -> &'static [Breakage] {
-        &[Breakage::Outage, Breakage::Throttling, Breakage::LostReply]
+        &[
+            Breakage::Refusal,
+            Breakage::Outage,
+            Breakage::Throttling,
+            Breakage::LostReply,
+            Breakage::Hang,
+        ]
     }
 
     async fn break_calls(&mut self, how: Breakage) {
         let fault = match how {
-            Breakage::Outage | Breakage::Refusal => Fault::ServerError,
+            Breakage::Refusal => Fault::Api("is_archived"),
+            Breakage::Outage => Fault::ServerError,
+            Breakage::Hang => Fault::Hang,
             Breakage::Throttling => Fault::RateLimited { retry_after_s: 3 },
             Breakage::LostReply => Fault::InvalidJson,
         };
@@ -67,9 +74,10 @@ impl NotifierFixture for Workspace {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_notifier_keeps_the_contract() {
-    let world = World::new().await;
+    let mut world = World::new().await;
+    world.clock_runs(Duration::from_millis(1));
     let notifier = world.adapter.notifier();
     notifier_contract(&mut Workspace { world, notifier }).await;
 }

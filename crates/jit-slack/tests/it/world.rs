@@ -94,7 +94,7 @@ fn tier(name: &str, approvals: u8) -> Tier {
     }
 }
 
-fn rule(who: &str, rights: &[Right]) -> Rule {
+pub(crate) fn rule(who: &str, rights: &[Right]) -> Rule {
     Rule {
         name: who.to_owned(),
         effect: Effect::Allow,
@@ -102,6 +102,11 @@ fn rule(who: &str, rights: &[Right]) -> Rule {
         entitlements: vec!["*".parse().unwrap()],
         principals: vec![who.parse().unwrap()],
     }
+}
+
+/// As long as a name may be, and told from another by its end alone.
+pub(crate) fn long(end: &str) -> String {
+    format!("long-{}{end}", "x".repeat(187))
 }
 
 /// `memory/admins` needs one approval, `memory/vault` two, and there are 500 accounts beside them.
@@ -119,6 +124,8 @@ fn catalog() -> Catalog {
     [
         entry("admins".to_owned(), "Administer the wiki", "one"),
         entry("vault".to_owned(), "Open the vault", "two"),
+        entry(long("a"), "Named at length", "one"),
+        entry(long("b"), "Named at length", "one"),
     ]
     .into_iter()
     .chain(accounts)
@@ -156,12 +163,29 @@ impl World {
         Self::around(slack, store, by, settings).await
     }
 
+    /// With these rules beside the usual ones.
+    pub(crate) async fn ruled(settings: Settings, more: Vec<Rule>) -> Self {
+        let slack = SlackSim::start(Workspace::example()).await;
+        let store = Arc::new(MemoryStore::new());
+        Self::built(slack, store, By::Socket, settings, more).await
+    }
+
     /// A service on this workspace and this store.
     pub(crate) async fn around(
         slack: SlackSim,
         store: Arc<MemoryStore>,
         by: By,
         settings: Settings,
+    ) -> Self {
+        Self::built(slack, store, by, settings, vec![]).await
+    }
+
+    async fn built(
+        slack: SlackSim,
+        store: Arc<MemoryStore>,
+        by: By,
+        settings: Settings,
+        more: Vec<Rule>,
     ) -> Self {
         // What is signed is signed now.
         let clock = Arc::new(ManualClock::at(match by {
@@ -184,6 +208,16 @@ impl World {
                 signing_secrets: vec![secret("another"), secret(slack.signing_secret())],
             },
         };
+        let groups = ["slack:S0OFFICERS".parse().unwrap()];
+        let mut rules = vec![
+            rule("*", &[Right::Request]),
+            rule("group:slack:S0OFFICERS", &[Right::Approve]),
+            rule("bob@example.com", &[Right::Approve, Right::Revoke]),
+            rule("cleo@example.com", &[Right::OnBehalfOf]),
+        ];
+        rules.extend(more);
+        let policy = Policy::new(vec![tier("one", 1), tier("two", 2)], rules).unwrap();
+        let members = ["ana", "cleo"].into_iter().map(id).collect();
         let adapter = Slack::new(SlackParts {
             settings,
             api: slack.api_url(),
@@ -194,17 +228,12 @@ impl World {
             clock: clock.clone(),
             random: random.clone(),
             catalog: catalog(),
+            policy: policy.clone(),
+            members: BTreeMap::from([("wiki".parse().unwrap(), members)]),
             names: names(),
         })
         .unwrap();
         let handle: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock.clone()));
-        let groups = ["slack:S0OFFICERS".parse().unwrap()];
-        let rules = vec![
-            rule("*", &[Right::Request]),
-            rule("group:slack:S0OFFICERS", &[Right::Approve]),
-            rule("bob@example.com", &[Right::Approve, Right::Revoke]),
-            rule("cleo@example.com", &[Right::OnBehalfOf]),
-        ];
         let parts = EngineParts {
             store: store.clone(),
             directory: adapter.directory(groups.into()),
@@ -213,7 +242,7 @@ impl World {
             pager: Arc::new(Beeper::default()),
             clock: clock.clone(),
             random,
-            policy: Policy::new(vec![tier("one", 1), tier("two", 2)], rules).unwrap(),
+            policy,
             catalog: catalog(),
         };
         let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
@@ -354,6 +383,74 @@ impl World {
             .await;
     }
 
+    /// The record as it is now.
+    pub(crate) async fn load(&self, request: &AccessRequest) -> AccessRequest {
+        let stored = self.store.load(request.id).await.unwrap();
+        stored.expect("what was asked for stays in the store")
+    }
+
+    /// What this person is told in their own conversation, in these words among others.
+    pub(crate) async fn dm(&self, who: &str, says: &str) -> slack_sim::Message {
+        let person = self.slack.user(who);
+        let meant = |message: &slack_sim::Message| message.words().contains(says);
+        self.slack.wait_for(&person, "dm", meant).await
+    }
+
+    /// One of those messages, once it says this.
+    pub(crate) async fn dm_at(&self, who: &str, ts: &str, says: &str) -> slack_sim::Message {
+        let person = self.slack.user(who);
+        self.slack
+            .wait_for(&person, "dm", |message| {
+                message.ts == ts && message.words().contains(says)
+            })
+            .await
+    }
+
+    /// The home of this person, once it shows this; it is not opened again for that.
+    pub(crate) async fn home(&self, who: &str, shows: &str) -> String {
+        self.home_where(who, shows, |home| home.contains(shows))
+            .await
+    }
+
+    /// The same, once it shows this no more.
+    pub(crate) async fn home_without(&self, who: &str, shows: &str) -> String {
+        let what = format!("not {shows}");
+        let is_gone = |home: &str| !home.contains(shows);
+        self.home_where(who, &what, is_gone).await
+    }
+
+    async fn home_where(&self, who: &str, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let person = self.slack.user(who);
+        let mut last = None;
+        for _ in 0..500 {
+            last = person.home().await.map(|home| home.to_string());
+            match last {
+                Some(home) if is_it(&home) => return home,
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+        panic!("the home of {who} never shows {what}, but {last:?}")
+    }
+
+    /// Whether anybody anywhere in the workspace can still click this.
+    pub(crate) async fn offers(&self, action: &str) -> Vec<String> {
+        let mut offers = vec![];
+        for who in ["U0ANA", "U0BOB", "U0CLEO"] {
+            let person = self.slack.user(who);
+            let mut seen = person.messages("C0SEC").await;
+            seen.extend(person.messages("C0RANDOM").await);
+            seen.extend(person.dm().await);
+            let seen = seen.iter().filter(|it| it.shows(action));
+            offers.extend(seen.map(|it| format!("{who} in {}: {}", it.channel, it.words())));
+            let name = format!("\"{action}\"");
+            let home = person.home().await.map(|it| it.to_string());
+            let window = person.modal_now().map(|it| it.view().to_string());
+            let views = home.into_iter().chain(window);
+            offers.extend(views.filter(|it| it.contains(&name)));
+        }
+        offers
+    }
+
     /// What this person alone is told in a channel, in these words among others.
     pub(crate) async fn told(
         &self,
@@ -412,7 +509,10 @@ fn people() -> Arc<People> {
             id: id(name),
             kind: PrincipalKind::Person,
             active: true,
-            groups: Default::default(),
+            groups: match name {
+                "bob" => Default::default(),
+                _ => ["wiki".parse().unwrap()].into(),
+            },
             subjects: BTreeMap::new(),
         };
         people.profiles.lock().unwrap().insert(id(name), profile);

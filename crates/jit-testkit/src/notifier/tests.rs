@@ -26,9 +26,11 @@ enum Broken {
     PostsTwiceAfterAFailure,
     TellsOneAtATime,
     NeverReturns,
+    HangsWithTheOtherSide,
+    RefusalsAreTriedAgain,
 }
 
-const ALL: [Broken; 16] = [
+const ALL: [Broken; 18] = [
     Broken::NameIsNotPlain,
     Broken::NamesATargetTwice,
     Broken::TargetsChange,
@@ -45,6 +47,8 @@ const ALL: [Broken; 16] = [
     Broken::PostsTwiceAfterAFailure,
     Broken::TellsOneAtATime,
     Broken::NeverReturns,
+    Broken::HangsWithTheOtherSide,
+    Broken::RefusalsAreTriedAgain,
 ];
 
 #[derive(Debug, Default)]
@@ -71,6 +75,9 @@ impl Board {
     fn failure(&self, how: Breakage) -> PortError {
         let kind = match how {
             _ if self.is(Broken::FailuresAreForEver) => ErrorKind::Misconfigured,
+            Breakage::Refusal if !self.is(Broken::RefusalsAreTriedAgain) => {
+                ErrorKind::Misconfigured
+            }
             Breakage::Throttling if !self.is(Broken::ThrottlingIsAnOutage) => {
                 ErrorKind::RateLimited {
                     retry_after_ms: Some(2_000),
@@ -97,7 +104,7 @@ impl Board {
         };
         if let Some(how) = wall.failing {
             wall.failed = true;
-            if how == Breakage::LostReply || self.is(Broken::PostsThoughItFailed) {
+            if how.may_have_told() || self.is(Broken::PostsThoughItFailed) {
                 wall.messages.push((target, text));
             }
             return match self.is(Broken::FailuresAreSwallowed) {
@@ -160,7 +167,8 @@ impl Notifier for Board {
     }
 
     async fn announce(&self, said: Announcement<'_>) -> Result<Told, PortError> {
-        if self.is(Broken::NeverReturns) {
+        let hangs = self.wall.lock().unwrap().failing == Some(Breakage::Hang);
+        if self.is(Broken::NeverReturns) || hangs && self.is(Broken::HangsWithTheOtherSide) {
             std::future::pending::<()>().await;
         }
         if self.is(Broken::TellsOneAtATime) {
@@ -188,7 +196,13 @@ impl NotifierFixture for Board {
         there.map(|(_, text)| text.clone()).collect()
     }
     fn breakages(&self) -> &'static [Breakage] {
-        &[Breakage::Outage, Breakage::Throttling, Breakage::LostReply]
+        &[
+            Breakage::Refusal,
+            Breakage::Outage,
+            Breakage::Throttling,
+            Breakage::LostReply,
+            Breakage::Hang,
+        ]
     }
     async fn break_calls(&mut self, how: Breakage) {
         self.wall.lock().unwrap().failing = Some(how);
