@@ -200,3 +200,53 @@ fn check_size(bytes: &[u8]) -> Result<(), Trouble> {
     let fits = u64::try_from(bytes.len()).is_ok_and(|size| size <= FILE_BYTES_LIMIT);
     fits.then_some(()).ok_or(Trouble::TooLarge)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    type Waits<'a> = Pin<Box<dyn Future<Output = Held> + 'a>>;
+
+    fn wait<'a>(turns: &'a Turns, path: &'a str, purpose: Purpose) -> Waits<'a> {
+        Box::pin(turns.wait(Path::new(path), purpose))
+    }
+
+    fn now(waits: &mut Waits<'_>) -> Option<Held> {
+        match waits.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(held) => Some(held),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn l3_a_file_that_hangs_holds_up_no_other() {
+        let turns = Turns::default();
+        let hangs = now(&mut wait(&turns, "/slow", Purpose::TakeAway));
+        assert!(hangs.is_some());
+        assert!(now(&mut wait(&turns, "/slow", Purpose::TakeAway)).is_none());
+        assert!(now(&mut wait(&turns, "/fast", Purpose::TakeAway)).is_some());
+    }
+
+    #[test]
+    fn l3_whoever_takes_access_away_waits_for_no_crowd_that_gives() {
+        let turns = Turns::default();
+        let held = now(&mut wait(&turns, "/file", Purpose::Give));
+        let crowd = 0..3;
+        let mut crowd: Vec<_> = crowd
+            .map(|_| wait(&turns, "/file", Purpose::Give))
+            .collect();
+        let mut take = wait(&turns, "/file", Purpose::TakeAway);
+        for waits in &mut crowd {
+            assert!(now(waits).is_none());
+        }
+        assert!(now(&mut take).is_none());
+        drop(held);
+        let taken = now(&mut take);
+        assert!(taken.is_some());
+        for waits in &mut crowd {
+            assert!(now(waits).is_none(), "it has its turn alone");
+        }
+    }
+}

@@ -465,3 +465,56 @@ impl RequestStore for SqliteStore {
         answered("end an input", done.map(drop))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jit_testkit::sample;
+    use std::sync::Mutex;
+
+    /// What a revoke asks for is answered before a crowd that came first.
+    #[tokio::test]
+    async fn l3_what_a_revoke_reads_waits_for_no_crowd() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jit.db");
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        let answered = Arc::new(Mutex::new(0));
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let (runs, running) = std::sync::mpsc::channel();
+            let waits = store.shared.reader.hand_in(Haste::Usual, move |_| {
+                runs.send(()).unwrap();
+                let _ = released.recv();
+                Ok(())
+            });
+            running.recv().unwrap();
+            held.push((release, waits));
+        }
+        let mut crowd = tokio::task::JoinSet::new();
+        for _ in 0..400 {
+            let (store, answered) = (store.clone(), Arc::clone(&answered));
+            crowd.spawn(async move {
+                store.story(sample::id(1)).await.unwrap();
+                *answered.lock().unwrap() += 1;
+            });
+        }
+        tokio::task::yield_now().await;
+        let slot = sample::part("groupfile/admins").slot_key();
+        let mut revoke = std::pin::pin!(async {
+            tokio::join!(
+                async { store.due(sample::at(1), 10).await.unwrap() },
+                async { store.newest_commit().await.unwrap() },
+                async { store.load(sample::id(1)).await.unwrap() },
+                async { store.slot(&slot).await.unwrap() },
+            );
+            *answered.lock().unwrap()
+        });
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(revoke.as_mut().poll(&mut context).is_pending());
+        drop(held);
+        let before = revoke.await;
+        assert!(before < 200, "{before} of 400 were answered before");
+        crowd.join_all().await;
+    }
+}

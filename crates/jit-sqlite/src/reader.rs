@@ -138,17 +138,42 @@ mod tests {
         let (path, _writer) = schema::open(&path, Duration::from_secs(5)).unwrap();
         let reader = Reader::start(path, Duration::from_secs(5)).unwrap();
         for _ in 0..10 {
-            let panics = reader.hand_in(Haste::Usual, |_| -> Result<(), Cause> {
-                panic!("a look that panics")
-            });
-            let (fails, answers) = tokio::join!(
-                number(&reader, "SELECT no_such_column FROM slot"),
-                number(&reader, "SELECT count(*) FROM slot"),
-            );
-            assert!(panics.await.is_err(), "who asked is told");
+            let held = hold(&reader);
+            // They wait together, so the innocent share their transaction with both.
+            let count = || number(&reader, "SELECT count(*) FROM slot");
+            let panics = async {
+                let panics = reader.hand_in(Haste::Usual, |_| -> Result<(), Cause> {
+                    panic!("a look that panics")
+                });
+                panics.await
+            };
+            let fails = number(&reader, "SELECT no_such_column FROM slot");
+            let release = async { drop(held) };
+            let (one, panics, two, fails, three, four, ()) =
+                tokio::join!(count(), panics, count(), fails, count(), count(), release);
+            assert!(panics.is_err(), "who asked is told");
             assert!(matches!(fails, Err(Cause::Sqlite(_))), "{fails:?}");
-            assert_eq!(answers.unwrap(), 0);
+            for innocent in [one, two, three, four] {
+                assert_eq!(innocent.unwrap(), 0);
+            }
         }
+    }
+
+    /// Both threads have something to do until this is dropped.
+    fn hold(reader: &Reader) -> Vec<std::sync::mpsc::Sender<()>> {
+        let (runs, running) = std::sync::mpsc::channel();
+        let held = (0..THREADS).map(|_| {
+            let (release, released) = std::sync::mpsc::channel();
+            let runs = runs.clone();
+            let _waits = reader.hand_in(Haste::Usual, move |_| {
+                runs.send(()).unwrap();
+                let _ = released.recv();
+                Ok(())
+            });
+            running.recv().unwrap();
+            release
+        });
+        held.collect()
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use jit_core::catalog::Entitlement;
 use jit_core::engine::{EngineError, NewRequest, Verb};
 use jit_core::lifecycle::{DECISIONS_LIMIT, OPENED_LIMIT};
 use jit_core::policy::Right;
-use jit_core::ports::{PortError, Provisioner, Query};
+use jit_core::ports::{PortError, Provisioner, Query, RequestStore};
 use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
 use jit_core::provider::{Parameters, Target};
 use jit_core::request::{Approver, Stage as Far, Status};
@@ -42,6 +42,33 @@ async fn s5_a_request_is_decided_once() {
         )
         .await;
     assert!(matches!(denied, Refusal::AlreadyDecided { .. }));
+}
+
+#[tokio::test]
+async fn s5_an_input_is_applied_once_whoever_took_it_over() {
+    let stage = Stage::new();
+    let put = stage.store.inbox_put("done", "jit done", stage.now()).await;
+    put.unwrap();
+    let first = stage.active("30m").await;
+    let end = async |request| {
+        let ana = via("ana");
+        let ended = stage
+            .engine
+            .handle_by(&ana, request, Verb::End, Some("done"));
+        ended.await
+    };
+    end(first.id).await.unwrap();
+    stage.pass(3_600).await;
+    stage.work().await;
+    let second = stage.active("30m").await;
+    // Whoever is slower finds other access by the same words.
+    let late = end(second.id).await;
+    assert!(
+        matches!(late, Err(EngineError::Refused(Refusal::InputDone))),
+        "{late:?}"
+    );
+    assert!(stage.is_there(&second), "nothing of it was applied");
+    assert_eq!(stage.status(second.id).await, Status::Active);
 }
 
 #[tokio::test]
