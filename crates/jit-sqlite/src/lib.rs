@@ -499,7 +499,10 @@ mod tests {
                 *answered.lock().unwrap() += 1;
             });
         }
-        tokio::task::yield_now().await;
+        // Until all of them stand in line.
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
         let slot = sample::part("groupfile/admins").slot_key();
         let mut revoke = std::pin::pin!(async {
             tokio::join!(
