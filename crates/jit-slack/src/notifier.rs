@@ -224,7 +224,10 @@ impl SlackNotifier {
             again_at,
         };
         let person: Option<PrincipalId> = person.parse().ok();
-        let user = person.and_then(|person| scene.names.user(&person).cloned());
+        let user = match &person {
+            Some(person) => self.roster.user_of(person).await?,
+            None => None,
+        };
         let Some(user) = user else {
             // They are not in this workspace, and hear of it elsewhere.
             return Ok(unchanged(place.as_ref(), None));

@@ -13,6 +13,7 @@ mod faulted;
 mod faults;
 mod mangle;
 mod mangled;
+mod outage;
 mod stories;
 mod storm;
 mod suite;

@@ -58,11 +58,13 @@ impl Directory for Shaky {
 
 /// Everything at once.
 pub(crate) struct World {
-    pub(crate) slack: SlackSim,
+    pub(crate) slack: Arc<SlackSim>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) people: Arc<People>,
     pub(crate) shaky: Arc<Shaky>,
+    /// The directory that the engine asks.
+    pub(crate) directory: Arc<dyn Directory>,
     pub(crate) provider: HostileProvider,
     pub(crate) engine: Arc<Engine>,
     pub(crate) adapter: Slack,
@@ -158,11 +160,23 @@ impl World {
 
     /// A service on this workspace and this store.
     pub(crate) async fn around(
-        slack: SlackSim,
+        slack: impl Into<Arc<SlackSim>>,
         store: Arc<MemoryStore>,
         by: By,
         settings: Settings,
     ) -> Self {
+        Self::knowing(names(), slack, store, by, settings).await
+    }
+
+    /// The same, where the configuration names these users.
+    pub(crate) async fn knowing(
+        names: Names,
+        slack: impl Into<Arc<SlackSim>>,
+        store: Arc<MemoryStore>,
+        by: By,
+        settings: Settings,
+    ) -> Self {
+        let slack = slack.into();
         // What is signed is signed now.
         let clock = Arc::new(ManualClock::at(match by {
             By::Socket => jit_testkit::sample::start(),
@@ -194,7 +208,7 @@ impl World {
             clock: clock.clone(),
             random: random.clone(),
             catalog: catalog(),
-            names: names(),
+            names,
         })
         .unwrap();
         let handle: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock.clone()));
@@ -205,9 +219,10 @@ impl World {
             rule("bob@example.com", &[Right::Approve, Right::Revoke]),
             rule("cleo@example.com", &[Right::OnBehalfOf]),
         ];
+        let directory = adapter.directory(groups.into());
         let parts = EngineParts {
             store: store.clone(),
-            directory: adapter.directory(groups.into()),
+            directory: directory.clone(),
             provisioners: BTreeMap::from([("memory".parse().unwrap(), handle)]),
             notifiers: vec![adapter.notifier()],
             pager: Arc::new(Beeper::default()),
@@ -238,6 +253,7 @@ impl World {
             store,
             people,
             shaky,
+            directory,
             provider,
             engine,
             adapter,
@@ -413,6 +429,7 @@ fn people() -> Arc<People> {
             kind: PrincipalKind::Person,
             active: true,
             groups: Default::default(),
+            groups_unknown: Default::default(),
             subjects: BTreeMap::new(),
         };
         people.profiles.lock().unwrap().insert(id(name), profile);
