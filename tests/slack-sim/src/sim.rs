@@ -239,6 +239,12 @@ impl SlackSim {
             .with(|state| state.sockets.tell_all(|| Order::Tear));
     }
 
+    /// Every connection stays open and neither hears nor says anything any more.
+    pub fn freeze_sockets(&self) {
+        self.inner
+            .with(|state| state.sockets.tell_all(|| Order::Freeze));
+    }
+
     /// New WebSockets are refused with 503.
     pub fn refuse_sockets(&self, when: impl Into<Switch>) {
         self.inner.with(|state| state.sockets.refuse = when.into());

@@ -13,7 +13,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -70,6 +70,8 @@ pub(crate) enum Order {
     Cut,
     /// Cut in the middle of a frame.
     Tear,
+    /// Stay open and neither hear nor say anything any more.
+    Freeze,
 }
 
 /// Whether new envelopes go to a connection.
@@ -229,6 +231,12 @@ async fn say_nothing(upgraded: Upgraded) {
     while let Some(Ok(_)) = stream.next().await {}
 }
 
+/// Answers nothing, until the app goes.
+async fn hear_nothing(stream: &mut Stream) {
+    let mut unheard = [0; 1024];
+    while let Ok(1..) = stream.get_mut().read(&mut unheard).await {}
+}
+
 async fn run(inner: Arc<Inner>, upgraded: Upgraded) {
     let mut stream =
         WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
@@ -331,6 +339,10 @@ async fn serve(
                     }
                 }
                 Some(Order::Tear) => return End::Torn,
+                Some(Order::Freeze) => {
+                    hear_nothing(stream).await;
+                    return End::Abrupt;
+                }
                 Some(Order::Cut) | None => return End::Cut,
             },
             frame = stream.next() => match frame {

@@ -51,10 +51,12 @@ pub fn eligibility(
         else {
             return Err(Mismatch::NoLongerEligible.into());
         };
-        check_rights(rules, requester, beneficiary, &part.entitlement).map_err(|refusal| {
-            match refusal {
-                Refusal::CannotTell => Unfit::CannotTell,
-                _ => Mismatch::NoLongerEligible.into(),
+        let judged = check_rights(rules, requester, beneficiary, &part.entitlement);
+        judged.map_err(|refusal| {
+            if refusal == Refusal::CannotTell {
+                Unfit::CannotTell
+            } else {
+                Mismatch::NoLongerEligible.into()
             }
         })?;
     }

@@ -14,7 +14,9 @@ use jit_core::policy::{Effect, Policy, Right, Rule, Tier};
 use jit_core::ports::{Clock, Directory, PortError, Provisioner, Query, RequestStore};
 use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
 use jit_core::request::{AccessRequest, Status};
-use jit_slack::{Commands, EmailMatch, Names, Route, Settings, Slack, SlackParts, Transport};
+use jit_slack::{
+    Commands, Connection, EmailMatch, Names, Reached, Route, Settings, Slack, SlackParts, Transport,
+};
 use jit_testkit::hostile::{HostileProvider, memory_standing};
 use jit_testkit::stage::{Beeper, People, id, ttl};
 use jit_testkit::store::MemoryStore;
@@ -68,6 +70,7 @@ pub(crate) struct World {
     pub(crate) provider: HostileProvider,
     pub(crate) engine: Arc<Engine>,
     pub(crate) adapter: Slack,
+    pub(crate) connection: Option<Connection>,
     stop: Option<oneshot::Sender<()>>,
     door: Option<JoinHandle<()>>,
     working: Vec<JoinHandle<()>>,
@@ -233,6 +236,7 @@ impl World {
         };
         let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
         let door = adapter.door(engine.clone());
+        let connection = door.connection();
         if let Some(routes) = door.router() {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let base_url = format!("http://{}", listener.local_addr().unwrap());
@@ -257,6 +261,7 @@ impl World {
             provider,
             engine,
             adapter,
+            connection,
             stop: Some(stop),
             door: Some(door),
             working,
@@ -267,6 +272,11 @@ impl World {
                 .await;
         }
         world
+    }
+
+    /// How far Slack is reached, as whoever watches the service is told.
+    pub(crate) fn reached(&self) -> Reached {
+        self.connection.as_ref().unwrap().reached()
     }
 
     pub(crate) async fn until(&self, what: &str, is_so: impl FnMut(&SlackSim) -> bool) {
