@@ -9,8 +9,10 @@
 )]
 
 mod check;
+mod door;
 mod faulted;
 mod faults;
+mod identity;
 mod mangle;
 mod mangled;
 mod outage;

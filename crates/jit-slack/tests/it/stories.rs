@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jit_core::request::Status;
+use jit_core::request::{Approver, Status};
 use jit_slack::{EmailMatch, Settings};
 
 use crate::world::{By, World, settings};
@@ -101,12 +101,17 @@ async fn d2_of_two_who_click_at_once_one_decides_and_the_other_is_told_who() {
     assert!(one.acked() && other.acked());
     let request = world.request(Status::Active).await;
     assert_eq!(request.approvals.len(), 1);
+    let Approver::Person(winner) = &request.approvals[0].by else {
+        panic!("nobody approved");
+    };
+    let by_whom = format!("by {winner}");
     let told = async |who| {
         let person = world.slack.user(who);
         let messages = person.messages("C0SEC").await;
-        messages
-            .into_iter()
-            .any(|message| message.ephemeral && message.words().contains("Already"))
+        messages.into_iter().any(|message| {
+            let words = message.words();
+            message.ephemeral && words.contains("Already") && words.contains(&by_whom)
+        })
     };
     for _ in 0..100 {
         if told("U0BOB").await || told("U0CLEO").await {
