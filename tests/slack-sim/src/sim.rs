@@ -260,6 +260,13 @@ impl SlackSim {
         self.inner.with(|state| state.sockets.silent = when.into());
     }
 
+    /// From now on tickets are for connections to this address, such as `wss://localhost:4804`,
+    /// where somebody else takes the TLS off.
+    pub fn sockets_at(&self, base: &str) {
+        self.inner
+            .with(|state| state.sockets.address = Some(base.to_owned()));
+    }
+
     /// How many WebSockets are open.
     pub fn connections(&self) -> usize {
         self.inner.look(|state| state.sockets.live.len())

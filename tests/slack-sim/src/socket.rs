@@ -104,6 +104,8 @@ pub(crate) struct Sockets {
     pub(crate) drop: Switch,
     pub(crate) silent: Switch,
     pub(crate) link: Link,
+    /// Where tickets say that connections are opened, if not at the simulator itself.
+    pub(crate) address: Option<String>,
     tickets: BTreeSet<String>,
     count: u64,
 }
@@ -121,6 +123,7 @@ impl Sockets {
             self.count
         );
         self.tickets.insert(ticket.clone());
+        let base = self.address.as_deref().unwrap_or(base);
         Ok(json!({"url": format!("{base}/link/?ticket={ticket}&app_id=A0JITAPP1")}))
     }
 

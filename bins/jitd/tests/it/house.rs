@@ -3,7 +3,8 @@
 
 use std::fmt::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use jit_core::engine::verify_audit;
 use jit_core::ports::{Query, RequestStore};
@@ -117,7 +118,18 @@ impl House {
     /// Starts a daemon; with where its API and what watches it are.
     pub(crate) fn served(&self) -> (Process, Served) {
         let file = self.path("jit.toml").display().to_string();
+        Self::started(jitd(&["run", "--config", &file]))
+    }
+
+    /// The same for a daemon that knows this certificate authority alone.
+    pub(crate) fn served_trusting(&self, authority: &Path) -> (Process, Served) {
+        let file = self.path("jit.toml").display().to_string();
         let mut command = jitd(&["run", "--config", &file]);
+        command.env("SSL_CERT_FILE", authority);
+        Self::started(command)
+    }
+
+    fn started(mut command: Command) -> (Process, Served) {
         command.env("JIT_LOG_FORMAT", "json");
         let mut process = Process::start(command);
         let line: Value = serde_json::from_str(&process.hears("serving")).unwrap();
