@@ -116,8 +116,8 @@ pub trait Directory: Send + Sync {
     /// What is known of this principal.
     async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError>;
 
-    /// The same for whoever only looks, and changes nothing by it: what was known lately, without
-    /// waiting for anybody where anything is known.
+    /// The same where nothing is decided by a group: their groups are those that were known lately,
+    /// without waiting for anybody where anything is known. All else is as true as in `profile`.
     async fn profile_lately(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
         self.profile(id).await
     }

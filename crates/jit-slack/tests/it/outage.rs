@@ -147,6 +147,21 @@ async fn s9_who_was_taken_out_of_a_user_group_a_second_ago_decides_nothing() {
     world.request(Status::Pending).await;
 }
 
+/// Slack answers about twenty such questions in a minute.
+#[tokio::test]
+async fn for_whoever_only_looks_slack_is_asked_for_members_every_ten_seconds_at_most() {
+    let world = World::new().await;
+    let asked = || world.slack.calls("usergroups.users.list").len();
+    for _ in 0..=35 {
+        world.directory.profile_lately(&id("ana")).await.unwrap();
+        world.clock.advance(Duration::from_secs(1));
+        // What is asked behind their back is answered meanwhile.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    world.until("a second question", |_| asked() > 1).await;
+    assert!(asked() <= 4, "{} questions in 35 s", asked());
+}
+
 #[tokio::test]
 async fn s10_who_was_matched_by_address_is_told_and_in_their_groups_after_a_restart() {
     let slack = Arc::new(
