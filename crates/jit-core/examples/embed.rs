@@ -79,6 +79,7 @@ impl Directory for Everybody {
             kind: PrincipalKind::Person,
             active: true,
             groups: [group].into(),
+            groups_unknown: Default::default(),
             subjects: BTreeMap::new(),
         }))
     }

@@ -127,6 +127,14 @@ impl Who {
             Self::Principal(id) => *id == profile.id,
         }
     }
+
+    /// Whether it could not be found out if this names them.
+    fn might_name(&self, profile: &Profile) -> bool {
+        match self {
+            Self::Group(group) => profile.groups_unknown.contains(group),
+            Self::AnyPerson | Self::AnyAgent | Self::Principal(_) => false,
+        }
+    }
 }
 
 impl FromStr for Who {
@@ -200,6 +208,10 @@ pub enum Finding {
     Allows,
     /// It takes the right.
     Denies,
+    /// It would give the right, if they are in a group of which that cannot be found out now.
+    MightAllow,
+    /// It would take the right, if they are in a group of which that cannot be found out now.
+    MightDeny,
     /// It speaks of other rights.
     OtherRight,
     /// It speaks of other entitlements.
@@ -237,6 +249,8 @@ impl fmt::Display for Reason {
                 let finding = match finding {
                     Finding::Allows => "allows it",
                     Finding::Denies => "denies it, and deny wins",
+                    Finding::MightAllow => "might allow it; who is in its group is not known now",
+                    Finding::MightDeny => "might deny it; who is in its group is not known now",
                     Finding::OtherRight => "is about other rights",
                     Finding::OtherEntitlement => "is about other entitlements",
                     Finding::OtherPrincipal => "names other principals",
@@ -254,6 +268,69 @@ pub struct Verdict {
     pub allowed: bool,
     /// Every rule that was looked at, in the order of the policy.
     pub trace: Vec<Reason>,
+}
+
+impl Verdict {
+    /// The same in one word.
+    pub fn answer(&self) -> Answer {
+        let findings = self.trace.iter().filter_map(|reason| match reason {
+            Reason::Rule { finding, .. } => Some(*finding),
+            Reason::Inactive | Reason::AgentsOnlyRequest | Reason::NothingAllows => None,
+        });
+        weigh(findings)
+    }
+}
+
+/// What findings come to: default no, deny wins, and who may be in a group that is denied is denied
+/// until it is known.
+fn weigh(findings: impl Iterator<Item = Finding>) -> Answer {
+    let (mut given, mut might_be_given, mut might_be_denied) = (false, false, false);
+    for finding in findings {
+        match finding {
+            Finding::Denies => return Answer::No,
+            Finding::Allows => given = true,
+            Finding::MightAllow => might_be_given = true,
+            Finding::MightDeny => might_be_denied = true,
+            Finding::OtherRight | Finding::OtherEntitlement | Finding::OtherPrincipal => {}
+        }
+    }
+    match given {
+        true if !might_be_denied => Answer::Yes,
+        false if !might_be_given => Answer::No,
+        true | false => Answer::Unsure,
+    }
+}
+
+/// May they?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Whatever cannot be found out now.
+    Yes,
+    /// Whatever cannot be found out now.
+    No,
+    /// It depends on who is in a group, which cannot be found out now. Nothing is given on it, and
+    /// nobody is refused or loses what they have because of it.
+    Unsure,
+}
+
+impl Answer {
+    /// Both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Unsure, _) | (_, Self::Unsure) => Self::Unsure,
+            (Self::Yes, Self::Yes) => Self::Yes,
+        }
+    }
+
+    /// Either.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Yes, _) | (_, Self::Yes) => Self::Yes,
+            (Self::Unsure, _) | (_, Self::Unsure) => Self::Unsure,
+            (Self::No, Self::No) => Self::No,
+        }
+    }
 }
 
 /// A policy that contradicts itself.
@@ -375,57 +452,81 @@ impl Policy {
 
     /// [`Policy::evaluate`] without the reasons.
     pub fn allows(&self, right: Right, profile: &Profile, on: &EntitlementId) -> bool {
-        self.evaluate(right, profile, on).allowed
+        self.answer(right, profile, on) == Answer::Yes
+    }
+
+    /// [`Policy::evaluate`] in one word.
+    pub fn answer(&self, right: Right, profile: &Profile, on: &EntitlementId) -> Answer {
+        if held_back(right, profile).is_some() {
+            return Answer::No;
+        }
+        let covers = |rule: &Rule| rule.entitlements.iter().any(|entry| entry.matches(on));
+        let rules = self.rules.iter();
+        weigh(rules.map(|rule| find(rule, right, profile, &covers)))
     }
 
     fn judge(&self, right: Right, profile: &Profile, covers: impl Fn(&Rule) -> bool) -> Verdict {
-        if !profile.active {
+        if let Some(reason) = held_back(right, profile) {
             return Verdict {
                 allowed: false,
-                trace: vec![Reason::Inactive],
+                trace: vec![reason],
             };
         }
-        if profile.is_agent() && right != Right::Request {
-            return Verdict {
-                allowed: false,
-                trace: vec![Reason::AgentsOnlyRequest],
-            };
-        }
-        let findings = self.rules.iter().map(|rule| {
-            let finding = if !rule.rights.contains(&right) {
-                Finding::OtherRight
-            } else if !covers(rule) {
-                Finding::OtherEntitlement
-            } else if !rule.principals.iter().any(|who| who.names(profile)) {
-                Finding::OtherPrincipal
-            } else {
-                match rule.effect {
-                    Effect::Allow => Finding::Allows,
-                    Effect::Deny => Finding::Denies,
-                }
-            };
-            (rule.name.clone(), finding)
+        let rules = self.rules.iter();
+        let findings: Vec<(&Rule, Finding)> = rules
+            .map(|rule| (rule, find(rule, right, profile, &covers)))
+            .collect();
+        let allowed = weigh(findings.iter().map(|(_, finding)| *finding)) == Answer::Yes;
+        let nothing = findings.iter().all(|(_, finding)| match finding {
+            Finding::OtherRight | Finding::OtherEntitlement | Finding::OtherPrincipal => true,
+            Finding::Allows | Finding::Denies | Finding::MightAllow | Finding::MightDeny => false,
         });
-        let findings: Vec<(String, Finding)> = findings.collect();
-        let found = |wanted| findings.iter().any(|(_, finding)| *finding == wanted);
-        let (given, denied) = (found(Finding::Allows), found(Finding::Denies));
         let mut trace: Vec<Reason> = findings
             .into_iter()
-            .map(|(rule, finding)| Reason::Rule { rule, finding })
+            .map(|(rule, finding)| Reason::Rule {
+                rule: rule.name.clone(),
+                finding,
+            })
             .collect();
-        if !given && !denied {
+        if nothing {
             trace.push(Reason::NothingAllows);
         }
-        Verdict {
-            allowed: given && !denied,
-            trace,
-        }
+        Verdict { allowed, trace }
     }
 
     /// The digest of the terms under which this entitlement is granted: its catalogue entry and
     /// its tier. A request is invalid once they differ from those it was opened under.
     pub fn terms_digest(&self, entitlement: &Entitlement) -> Digest {
         sha256_json(&(entitlement, self.tiers.get(&entitlement.tier)))
+    }
+}
+
+/// Why no rule is looked at.
+fn held_back(right: Right, profile: &Profile) -> Option<Reason> {
+    if !profile.active {
+        return Some(Reason::Inactive);
+    }
+    (profile.is_agent() && right != Right::Request).then_some(Reason::AgentsOnlyRequest)
+}
+
+/// What one rule has to say.
+fn find(rule: &Rule, right: Right, profile: &Profile, covers: &impl Fn(&Rule) -> bool) -> Finding {
+    if !rule.rights.contains(&right) {
+        Finding::OtherRight
+    } else if !covers(rule) {
+        Finding::OtherEntitlement
+    } else if rule.principals.iter().any(|who| who.names(profile)) {
+        match rule.effect {
+            Effect::Allow => Finding::Allows,
+            Effect::Deny => Finding::Denies,
+        }
+    } else if rule.principals.iter().any(|who| who.might_name(profile)) {
+        match rule.effect {
+            Effect::Allow => Finding::MightAllow,
+            Effect::Deny => Finding::MightDeny,
+        }
+    } else {
+        Finding::OtherPrincipal
     }
 }
 
@@ -440,6 +541,7 @@ mod tests {
             kind: PrincipalKind::Person,
             active: true,
             groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
+            groups_unknown: Default::default(),
             subjects: BTreeMap::new(),
         }
     }
@@ -484,6 +586,34 @@ mod tests {
             finding: Finding::Denies,
         };
         assert_eq!(verdict.trace.last(), Some(&last));
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_found_out_allows_nothing_and_denies_until_it_is_known() {
+        let on = "aws/prod".parse().unwrap();
+        let mut ana = person("ana@example.com", &[]);
+        ana.groups_unknown.insert("slack:S1".parse().unwrap());
+        let allow = |who| rule("allow", Effect::Allow, Right::Request, "aws/*", who);
+        let deny = |who| rule("deny", Effect::Deny, Right::Request, "aws/*", who);
+        let (group, other) = ("group:slack:S1", "group:slack:S2");
+        for (rules, answer) in [
+            (vec![allow("*")], Answer::Yes),
+            (vec![allow(group), allow("*")], Answer::Yes),
+            (vec![allow("*"), deny(other)], Answer::Yes),
+            (vec![allow(group)], Answer::Unsure),
+            (vec![allow("*"), deny(group)], Answer::Unsure),
+            (vec![allow(group), deny(group)], Answer::Unsure),
+            (vec![], Answer::No),
+            (vec![allow(other)], Answer::No),
+            (vec![deny(group)], Answer::No),
+            (vec![allow(group), deny("*")], Answer::No),
+            (vec![allow("*"), deny(group), deny("*")], Answer::No),
+        ] {
+            let policy = Policy::new(vec![], rules).unwrap();
+            let verdict = policy.evaluate(Right::Request, &ana, &on);
+            assert_eq!(verdict.answer(), answer, "{verdict:?}");
+            assert_eq!(verdict.allowed, answer == Answer::Yes, "{verdict:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 mod provisioner;
 mod store;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -105,13 +107,24 @@ pub trait Random: Send + Sync {
 ///
 /// # Contract
 /// `profile` answers for any alias of a principal with the same canonical id. An id that leads to
-/// none, or to several, is `None`. The answer is live, at most 5 s old; a failure is an error and
-/// never an empty answer. A call ends within 3 s, by its own deadline.
+/// none, or to several, is `None`. The answer was true at most [`PROFILE_REMEMBERED_FOR`] before
+/// the call, whatever it is put together from; a failure is an error and never an empty answer, and
+/// a group of which it could not be found out whether they are in it is named as such. A call ends
+/// within 3 s, by its own deadline.
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// What is known of this principal.
     async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError>;
+
+    /// The same where nothing is decided by a group: their groups are those that were known lately,
+    /// without waiting for anybody where anything is known. All else is as true as in `profile`.
+    async fn profile_lately(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
+        self.profile(id).await
+    }
 }
+
+/// How long before a call of [`Directory::profile`] its answer may have been found out.
+pub const PROFILE_REMEMBERED_FOR: Duration = Duration::from_secs(1);
 
 // -------------------------------------------------------------------------------- provisioner
 

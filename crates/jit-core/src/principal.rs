@@ -183,6 +183,11 @@ pub struct Profile {
     pub active: bool,
     /// The groups that this principal is in.
     pub groups: BTreeSet<GroupName>,
+    /// Groups of which it could not be found out whether this principal is in them. They give no
+    /// right and take every right that being in them would take; what that refuses is not refused
+    /// but put off.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups_unknown: BTreeSet<GroupName>,
     /// The principal's ids inside the providers, where they differ from the canonical id.
     pub subjects: BTreeMap<ProviderName, Subject>,
 }

@@ -148,6 +148,7 @@ fn ask(person: &str, group: &str) -> Ask {
             kind: PrincipalKind::Person,
             active: true,
             groups: [].into(),
+            groups_unknown: Default::default(),
             subjects: [].into(),
         },
         entitlement: Entitlement {

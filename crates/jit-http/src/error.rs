@@ -173,7 +173,9 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         Refusal::QuotaUsed { .. } | Refusal::TooManyRequests { .. } => {
             StatusCode::TOO_MANY_REQUESTS
         }
-        Refusal::Paused | Refusal::ClockOff { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::CannotTell | Refusal::Paused | Refusal::ClockOff { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 

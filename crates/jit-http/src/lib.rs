@@ -41,6 +41,15 @@ pub struct ApiState {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) poll_every: Duration,
     pub(crate) waiting: Arc<Semaphore>,
+    pub(crate) watched: Vec<Watched>,
+}
+
+/// What else is said of a service that is ready. None of it makes the service unready: what it needs
+/// to work is its store.
+#[derive(Clone)]
+struct Watched {
+    name: &'static str,
+    look: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 impl fmt::Debug for ApiState {
@@ -59,7 +68,20 @@ impl ApiState {
             random,
             poll_every: Duration::from_millis(500),
             waiting: Arc::new(Semaphore::new(WAITING_LIMIT)),
+            watched: vec![],
         }
+    }
+
+    /// Says of this, too, how it is.
+    #[must_use]
+    pub fn watching(
+        mut self,
+        name: &'static str,
+        look: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
+        let look = Arc::new(look);
+        self.watched.push(Watched { name, look });
+        self
     }
 
     /// How often a long poll looks at the store; every half second where nobody says otherwise.

@@ -1,5 +1,6 @@
 //! What a watcher of the service asks: is it there, can it work, how is it doing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Router;
@@ -22,6 +23,16 @@ const READY_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Health {
     /// Always `ok`; whoever is not there says nothing.
     pub(crate) status: &'static str,
+}
+
+/// That the service can work.
+#[derive(Debug, Serialize)]
+struct Ready {
+    /// Always `ready`.
+    status: &'static str,
+    /// How everything else is, by name.
+    #[serde(flatten)]
+    watched: BTreeMap<&'static str, String>,
 }
 
 pub(crate) fn router(metrics: PrometheusHandle) -> Router<ApiState> {
@@ -49,11 +60,18 @@ pub(crate) async fn health() -> Response {
     axum::Json(Health { status: "ok" }).into_response()
 }
 
-/// Whether the store answers.
+/// Whether the store answers; and how everything else is.
 async fn ready(State(state): State<ApiState>) -> Result<Response, ApiError> {
     let asked = tokio::time::timeout(READY_WITHIN, state.engine.store().system_head()).await;
     match asked {
-        Ok(Ok(_)) => Ok(axum::Json(Health { status: "ready" }).into_response()),
+        Ok(Ok(_)) => {
+            let watched = state.watched.iter().map(|it| (it.name, (it.look)()));
+            let ready = Ready {
+                status: "ready",
+                watched: watched.collect(),
+            };
+            Ok(axum::Json(ready).into_response())
+        }
         Ok(Err(error)) => Err(ApiError {
             status: StatusCode::SERVICE_UNAVAILABLE,
             ..ApiError::failed(&error)

@@ -137,10 +137,14 @@ impl Daemon {
         let (tell, told) = watch::channel(Stopping::No);
         let state = ApiState::new(Arc::clone(&self.engine), Arc::clone(&self.adapters.random));
         let api = jit_http::api(state.clone());
-        let observe = jit_http::observe(state, self.metrics.clone());
         let mut services = JoinSet::new();
         let door = self.adapters.slack.as_ref();
         let door = door.map(|slack| slack.door(Arc::clone(&self.engine)));
+        let state = match door.as_ref().and_then(SlackDoor::connection) {
+            Some(slack) => state.watching("slack", move || slack.reached().to_string()),
+            None => state,
+        };
+        let observe = jit_http::observe(state, self.metrics.clone());
         let api = match door.as_ref().and_then(SlackDoor::router) {
             Some(routes) => api.merge(routes),
             None => api,

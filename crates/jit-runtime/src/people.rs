@@ -78,6 +78,7 @@ mod tests {
                 kind,
                 active: true,
                 groups: BTreeSet::new(),
+                groups_unknown: Default::default(),
                 subjects: BTreeMap::new(),
             },
             aliases: aliases.iter().map(|alias| alias.parse().unwrap()).collect(),

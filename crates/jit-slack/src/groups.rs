@@ -1,16 +1,18 @@
 //! Slack's user groups as groups of this service: `slack:S012AB3CD` in a rule means whoever is in
-//! that user group at the decision.
+//! that user group at the decision. With Slack away nobody can say who that is, and nothing else
+//! waits for it.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use jit_core::ports::{Directory, PortError};
 use jit_core::principal::{GroupName, PrincipalId, Profile};
 
 use crate::people::UserGroupId;
-use crate::roster::Roster;
+use crate::roster::{Recent, Roster};
 
 /// A directory that also knows who is in which user group of a workspace.
 pub(crate) struct WithUserGroups {
@@ -38,34 +40,63 @@ impl WithUserGroups {
         roster: Arc<Roster>,
         groups: BTreeSet<GroupName>,
     ) -> Self {
-        let groups = groups
+        let groups: Vec<_> = groups
             .into_iter()
             .filter_map(|name| user_group(&name).map(|group| (name, group)))
             .collect();
+        roster.name_groups(groups.iter().map(|(_, group)| group.clone()));
         Self {
             inner,
             roster,
             groups,
         }
     }
+
+    /// The profile with the user groups that they are in, and those of which nobody could say.
+    async fn with_groups(&self, mut profile: Profile, how: Recent) -> Profile {
+        // A program is no user of Slack's.
+        if self.groups.is_empty() || profile.is_agent() {
+            return profile;
+        }
+        let user = match self.roster.user_of(&profile.id).await {
+            Ok(Some(user)) => user,
+            // Whom Slack does not know is in none of its groups.
+            Ok(None) => return profile,
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "which Slack user somebody is cannot be read");
+                let names = self.groups.iter().map(|(name, _)| name.clone());
+                profile.groups_unknown.extend(names);
+                return profile;
+            }
+        };
+        let asked = self.groups.iter().map(|(name, group)| {
+            let user = &user;
+            async move { (name, self.roster.is_member(group, user, how).await) }
+        });
+        for (name, is_member) in join_all(asked).await {
+            match is_member {
+                Some(true) => drop(profile.groups.insert(name.clone())),
+                Some(false) => {}
+                None => drop(profile.groups_unknown.insert(name.clone())),
+            }
+        }
+        profile
+    }
 }
 
 #[async_trait]
 impl Directory for WithUserGroups {
     async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
-        let Some(mut profile) = self.inner.profile(id).await? else {
-            return Ok(None);
-        };
-        let names = self.roster.names();
-        // Whom Slack does not know is in none of its groups.
-        let Some(user) = names.user(&profile.id) else {
-            return Ok(Some(profile));
-        };
-        for (name, group) in &self.groups {
-            if self.roster.is_member(group, user).await? {
-                profile.groups.insert(name.clone());
-            }
+        match self.inner.profile(id).await? {
+            Some(profile) => Ok(Some(self.with_groups(profile, Recent::Now).await)),
+            None => Ok(None),
         }
-        Ok(Some(profile))
+    }
+
+    async fn profile_lately(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
+        match self.inner.profile_lately(id).await? {
+            Some(profile) => Ok(Some(self.with_groups(profile, Recent::Lately).await)),
+            None => Ok(None),
+        }
     }
 }

@@ -53,6 +53,7 @@ pub use manifest::{PublicUrl, Reach, manifest};
 pub use people::{BadSlackId, ChannelId, Names, TeamId, UserGroupId, UserId};
 pub use roster::alias;
 pub use settings::{EmailMatch, Route, Settings};
+pub use socket::{Connection, Reached};
 pub use web::{BadWeb, SLACK_API};
 
 use deciders::Deciders;
@@ -199,6 +200,7 @@ impl Slack {
             transport: self.transport.clone(),
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
+            connection: Connection::default(),
         }
     }
 }
@@ -211,6 +213,7 @@ pub struct SlackDoor {
     transport: Transport,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    connection: Connection,
 }
 
 impl fmt::Debug for SlackDoor {
@@ -220,6 +223,14 @@ impl fmt::Debug for SlackDoor {
 }
 
 impl SlackDoor {
+    /// Whether Slack is connected to, where this service connects.
+    pub fn connection(&self) -> Option<Connection> {
+        match &self.transport {
+            Transport::Socket { .. } => Some(self.connection.clone()),
+            Transport::Http { .. } => None,
+        }
+    }
+
     /// The routes that Slack calls, where it calls.
     pub fn router(&self) -> Option<Router> {
         match &self.transport {
@@ -250,6 +261,7 @@ impl SlackDoor {
                     desk: Arc::clone(&self.desk),
                     clock: Arc::clone(&self.clock),
                     random: Arc::clone(&self.random),
+                    connection: self.connection.clone(),
                 };
                 tokio::select! {
                     () = socket.run(stop) => {}

@@ -276,8 +276,11 @@ impl SlackNotifier {
             again_at,
         };
         let reader: Option<PrincipalId> = person.parse().ok();
-        let user = |reader: PrincipalId| Some((scene.names.user(&reader)?.clone(), reader));
-        let Some((user, reader)) = reader.and_then(user) else {
+        let user = match &reader {
+            Some(reader) => self.roster.user_of(reader).await?,
+            None => None,
+        };
+        let (Some(user), Some(reader)) = (user, reader) else {
             // They are not in this workspace, and hear of it elsewhere.
             return Ok(unchanged(place.as_ref(), None));
         };

@@ -6,6 +6,7 @@
 //! and lets small frames wait for one another (Nagle).
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use slack_morphism::SlackApiToken;
 use slack_morphism::hyper_tokio::SlackHyperClient;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::{Error as Broken, Message as Frame};
@@ -74,6 +76,66 @@ const FATAL: [&str; 9] = [
     "link_disabled",
 ];
 
+/// How far Slack is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// At least one connection is open.
+    Connected,
+    /// None is, and one is being opened.
+    NotConnected,
+    /// Slack refuses, until somebody mends the app or its token.
+    Refused,
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connected => "connected",
+            Self::NotConnected => "not connected",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+/// Whether Slack is connected to, for whoever watches the service.
+#[derive(Debug, Clone)]
+pub struct Connection(Arc<Mutex<Reached>>);
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Reached::NotConnected)))
+    }
+}
+
+impl Connection {
+    /// How far Slack is reached now.
+    pub fn reached(&self) -> Reached {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, to: impl FnOnce(Reached) -> Reached) {
+        let mut reached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *reached = to(*reached);
+    }
+
+    /// So many connections are open.
+    fn counted(&self, open: u32) {
+        self.change(|before| match (open, before) {
+            (1.., _) => Reached::Connected,
+            (0, Reached::Connected | Reached::NotConnected) => Reached::NotConnected,
+            (0, Reached::Refused) => Reached::Refused,
+        });
+    }
+
+    /// Slack says that trying again is no use. What is open still counts.
+    fn refused(&self) {
+        self.change(|before| match before {
+            Reached::Connected => Reached::Connected,
+            Reached::NotConnected | Reached::Refused => Reached::Refused,
+        });
+    }
+}
+
 /// How fast connections are opened.
 #[derive(Debug, Default)]
 struct Pace {
@@ -90,6 +152,7 @@ pub(crate) struct Listener {
     pace: Mutex<Pace>,
     /// Connections that said hello and did not end since.
     live: Mutex<BTreeSet<u64>>,
+    connection: Connection,
     /// Connections so far, to tell them apart.
     count: AtomicU64,
     /// Envelopes that are being acknowledged.
@@ -106,11 +169,12 @@ impl fmt::Debug for Listener {
 }
 
 impl Listener {
-    fn new(desk: Arc<Desk>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+    fn new(socket: &Socket) -> Self {
         Self {
-            desk,
-            clock,
-            random,
+            desk: Arc::clone(&socket.desk),
+            clock: Arc::clone(&socket.clock),
+            random: Arc::clone(&socket.random),
+            connection: socket.connection.clone(),
             pace: Mutex::default(),
             live: Mutex::default(),
             count: AtomicU64::new(0),
@@ -124,6 +188,7 @@ impl Listener {
         change(&mut live);
         let count = u32::try_from(live.len()).unwrap_or(u32::MAX);
         metrics::gauge!("jit_slack_connections").set(f64::from(count));
+        self.connection.counted(count);
     }
 
     /// How long to wait before a connection is opened again: each time longer while it happens
@@ -168,15 +233,20 @@ impl Listener {
         }
     }
 
-    /// Reads a connection and acknowledges on it, until it ends.
-    async fn serve(&self, mut stream: Stream) {
+    /// Reads a connection and acknowledges on it, until it ends. `parting` is dropped as soon as it
+    /// is to be replaced.
+    async fn serve(self: Arc<Self>, mut stream: Stream, parting: oneshot::Sender<Infallible>) {
         let id = self.count.fetch_add(1, Ordering::Relaxed);
         // However it ends.
-        let _counted = Counted { listener: self, id };
-        self.converse(id, &mut stream).await;
+        let _counted = Counted {
+            listener: &self,
+            id,
+        };
+        self.converse(id, &mut stream, parting).await;
     }
 
-    async fn converse(&self, id: u64, stream: &mut Stream) {
+    async fn converse(&self, id: u64, stream: &mut Stream, parting: oneshot::Sender<Infallible>) {
+        let mut parting = Some(parting);
         let mut acks = FuturesUnordered::new();
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -202,9 +272,10 @@ impl Listener {
                         Heard::Envelope(envelope) => acks.push(self.acknowledge(envelope)),
                         Heard::Hello => said_hello = true,
                         // Until Slack closes it, it may still send envelopes on it, and who left
-                        // first would not acknowledge them.
+                        // first would not acknowledge them. The next one is opened meanwhile.
                         Heard::Goodbye => {
                             leave_at.get_or_insert(Instant::now() + GOODBYE);
+                            drop(parting.take());
                         }
                         Heard::Nothing => {}
                     }
@@ -329,21 +400,21 @@ pub(crate) struct Socket {
     pub(crate) desk: Arc<Desk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+    pub(crate) connection: Connection,
 }
 
 impl Socket {
     /// Keeps connected until `stop` is ready, then lets acknowledgements under way leave.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
-        let (desk, clock) = (Arc::clone(&self.desk), Arc::clone(&self.clock));
-        let listener = Arc::new(Listener::new(desk, clock, Arc::clone(&self.random)));
+        let listener = Arc::new(Listener::new(&self));
         let socket = Arc::new(self);
         let mut connections = JoinSet::new();
         let keep = |connections: &mut JoinSet<()>, after: Duration| {
             let (socket, listener) = (Arc::clone(&socket), Arc::clone(&listener));
             connections.spawn(async move {
                 tokio::time::sleep(after).await;
-                socket.keep_connected(&listener).await;
+                socket.keep_connected(listener).await;
             });
         };
         for number in 0..CONNECTIONS {
@@ -362,12 +433,24 @@ impl Socket {
         connections.shutdown().await;
     }
 
-    async fn keep_connected(&self, listener: &Listener) {
+    /// Keeps one connection that stays; those to which Slack said goodbye are served beside it to
+    /// their end, so that Slack finds one open at any time, also when it renews all at once.
+    async fn keep_connected(&self, listener: Arc<Listener>) {
+        let mut served = JoinSet::new();
         loop {
             match tokio::time::timeout(OPEN_WITHIN, self.open()).await {
-                Ok(Some(stream)) => listener.serve(stream).await,
+                Ok(Some(stream)) => {
+                    let (parting, parted) = oneshot::channel();
+                    served.spawn(Arc::clone(&listener).serve(stream, parting));
+                    let _ = parted.await;
+                }
                 Ok(None) => {}
                 Err(_) => tracing::warn!("Slack does not open a connection in time"),
+            }
+            while let Some(ended) = served.try_join_next() {
+                if ended.is_err() {
+                    tracing::error!("a connection to Slack panicked and is opened again");
+                }
             }
             if listener.draining.get().is_some() {
                 // Whoever drains ends this.
@@ -382,10 +465,14 @@ impl Socket {
             Ok(said) => said.get("url")?.as_str()?.to_owned(),
             Err(error) => {
                 match error.code() {
-                    Some(code) if FATAL.contains(&code) => tracing::error!(
-                        code,
-                        "Slack refuses the app-level token; make a new one with connections:write"
-                    ),
+                    Some(code) if FATAL.contains(&code) => {
+                        self.connection.refused();
+                        tracing::error!(
+                            code,
+                            "Slack refuses to be connected to; it needs Socket Mode switched on and \
+                             an app-level token with connections:write"
+                        );
+                    }
                     _ => tracing::warn!(%error, "Slack gives no address to connect to"),
                 }
                 return None;

@@ -97,6 +97,7 @@ pub(crate) fn ask(person: &str, resource: &str) -> Ask {
             kind: PrincipalKind::Person,
             active: true,
             groups: [].into(),
+            groups_unknown: Default::default(),
             subjects: [].into(),
         },
         entitlement: Entitlement {

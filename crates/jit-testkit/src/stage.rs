@@ -231,6 +231,7 @@ impl Stage {
                     kind: PrincipalKind::Person,
                     active: true,
                     groups: [group.parse().unwrap()].into(),
+                    groups_unknown: Default::default(),
                     subjects: BTreeMap::new(),
                 },
             );

@@ -66,6 +66,7 @@ fn profile(name: &str, kind: PrincipalKind, groups: &[&str]) -> Profile {
         kind,
         active: true,
         groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
+        groups_unknown: Default::default(),
         subjects: BTreeMap::new(),
     }
 }

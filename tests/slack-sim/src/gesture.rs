@@ -442,6 +442,24 @@ pub(crate) async fn react(
     }
 }
 
+/// A person deletes a message, whoever wrote it.
+pub(crate) fn delete(
+    inner: &Arc<Inner>,
+    user: &str,
+    message: &Message,
+) -> Result<Outcome, CannotDo> {
+    let (channel, ts) = (message.channel.as_str(), message.ts.as_str());
+    inner.with(|state| {
+        active(state, user)?;
+        present(state, user, channel)?;
+        if state.messages.history(channel, ts).is_none() {
+            return cannot("only messages of the history can be deleted");
+        }
+        state.messages.remove(channel, ts);
+        Ok(Outcome::quiet())
+    })
+}
+
 fn bot_in(state: &State, channel: &str) -> bool {
     let channel = state.workspace.channels.get(channel);
     channel.is_some_and(|it| it.members.contains(&state.workspace.bot_user))

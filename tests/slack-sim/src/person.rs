@@ -181,6 +181,11 @@ impl Person {
         done(gesture::react(&self.inner, &self.id, message, (name, Reaction::Off)).await)
     }
 
+    /// Deletes a message, which its author and the admins of a workspace may. The app hears nothing.
+    pub async fn delete(&self, message: &Message) -> Outcome {
+        done(gesture::delete(&self.inner, &self.id, message))
+    }
+
     /// Writes a message.
     pub async fn say(&self, place: impl Into<Place>, text: &str) -> Outcome {
         let channel = place.into().channel(&self.id);

@@ -239,6 +239,12 @@ impl SlackSim {
             .with(|state| state.sockets.tell_all(|| Order::Tear));
     }
 
+    /// Every connection stays open and neither hears nor says anything any more.
+    pub fn freeze_sockets(&self) {
+        self.inner
+            .with(|state| state.sockets.tell_all(|| Order::Freeze));
+    }
+
     /// New WebSockets are refused with 503.
     pub fn refuse_sockets(&self, when: impl Into<Switch>) {
         self.inner.with(|state| state.sockets.refuse = when.into());
@@ -252,6 +258,13 @@ impl SlackSim {
     /// New WebSockets are accepted and answer pings, and never say `hello`.
     pub fn silence_sockets(&self, when: impl Into<Switch>) {
         self.inner.with(|state| state.sockets.silent = when.into());
+    }
+
+    /// From now on tickets are for connections to this address, such as `wss://localhost:4804`,
+    /// where somebody else takes the TLS off.
+    pub fn sockets_at(&self, base: &str) {
+        self.inner
+            .with(|state| state.sockets.address = Some(base.to_owned()));
     }
 
     /// How many WebSockets are open.

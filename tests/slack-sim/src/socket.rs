@@ -13,7 +13,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -70,6 +70,8 @@ pub(crate) enum Order {
     Cut,
     /// Cut in the middle of a frame.
     Tear,
+    /// Stay open and neither hear nor say anything any more.
+    Freeze,
 }
 
 /// Whether new envelopes go to a connection.
@@ -102,6 +104,8 @@ pub(crate) struct Sockets {
     pub(crate) drop: Switch,
     pub(crate) silent: Switch,
     pub(crate) link: Link,
+    /// Where tickets say that connections are opened, if not at the simulator itself.
+    pub(crate) address: Option<String>,
     tickets: BTreeSet<String>,
     count: u64,
 }
@@ -119,6 +123,7 @@ impl Sockets {
             self.count
         );
         self.tickets.insert(ticket.clone());
+        let base = self.address.as_deref().unwrap_or(base);
         Ok(json!({"url": format!("{base}/link/?ticket={ticket}&app_id=A0JITAPP1")}))
     }
 
@@ -229,6 +234,12 @@ async fn say_nothing(upgraded: Upgraded) {
     while let Some(Ok(_)) = stream.next().await {}
 }
 
+/// Answers nothing, until the app goes.
+async fn hear_nothing(stream: &mut Stream) {
+    let mut unheard = [0; 1024];
+    while let Ok(1..) = stream.get_mut().read(&mut unheard).await {}
+}
+
 async fn run(inner: Arc<Inner>, upgraded: Upgraded) {
     let mut stream =
         WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
@@ -331,6 +342,10 @@ async fn serve(
                     }
                 }
                 Some(Order::Tear) => return End::Torn,
+                Some(Order::Freeze) => {
+                    hear_nothing(stream).await;
+                    return End::Abrupt;
+                }
                 Some(Order::Cut) | None => return End::Cut,
             },
             frame = stream.next() => match frame {

@@ -3,14 +3,15 @@
 
 use std::fmt::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use jit_core::engine::verify_audit;
 use jit_core::ports::{Query, RequestStore};
 use jit_core::request::AccessRequest;
 use jit_runtime::build::open_store;
 use jit_runtime::config::{Config, Environment};
-use serde_json::json;
+use serde_json::{Value, json};
 use slack_sim::{Channel, Message, SlackSim, User, Workspace};
 use tempfile::TempDir;
 
@@ -38,6 +39,12 @@ pub(crate) struct House {
     pub(crate) slack: SlackSim,
     store: Box<dyn RequestStore>,
     groups_before: String,
+}
+
+/// Where a daemon is.
+pub(crate) struct Served {
+    pub(crate) api: String,
+    pub(crate) observe: String,
 }
 
 /// The group that a request of this number is for.
@@ -81,9 +88,10 @@ impl House {
             .open(env)
             .unwrap();
         let tokens = format!(
-            "JIT_SLACK_BOT_TOKEN='{}'\nJIT_SLACK_APP_TOKEN='{}'\n",
+            "JIT_SLACK_BOT_TOKEN='{}'\nJIT_SLACK_APP_TOKEN='{}'\nJIT_SLACK_SIGNING_SECRET='{}'\n",
             slack.bot_token(),
-            slack.app_token()
+            slack.app_token(),
+            slack.signing_secret()
         );
         std::io::Write::write_all(&mut env, tokens.as_bytes()).unwrap();
         let read = Config::read(&folder.path().join("jit.toml"), &Environment::default()).unwrap();
@@ -98,6 +106,36 @@ impl House {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// From now on daemons are called by Slack, at an address that is theirs.
+    pub(crate) fn is_called(&self) {
+        let file = self.path("jit.toml");
+        let config = read(&file).replace("transport = \"socket\"", "transport = \"http\"");
+        std::fs::write(file, config).unwrap();
+    }
+
+    /// Starts a daemon; with where its API and what watches it are.
+    pub(crate) fn served(&self) -> (Process, Served) {
+        let file = self.path("jit.toml").display().to_string();
+        Self::started(jitd(&["run", "--config", &file]))
+    }
+
+    /// The same for a daemon that knows this certificate authority alone.
+    pub(crate) fn served_trusting(&self, authority: &Path) -> (Process, Served) {
+        let file = self.path("jit.toml").display().to_string();
+        let mut command = jitd(&["run", "--config", &file]);
+        command.env("SSL_CERT_FILE", authority);
+        Self::started(command)
+    }
+
+    fn started(mut command: Command) -> (Process, Served) {
+        command.env("JIT_LOG_FORMAT", "json");
+        let mut process = Process::start(command);
+        let line: Value = serde_json::from_str(&process.hears("serving")).unwrap();
+        let address = |name: &str| format!("http://{}", line["fields"][name].as_str().unwrap());
+        let (api, observe) = (address("api"), address("observe"));
+        (process, Served { api, observe })
     }
 
     /// Starts a daemon, and waits until the workspace has a connection to it.

@@ -10,3 +10,4 @@ mod process;
 mod refusals;
 mod served;
 mod slack;
+mod tls;

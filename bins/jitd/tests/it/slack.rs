@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use jit_runtime::config::TEMPLATE;
-use serde_json::Value;
-use slack_sim::{SlackSim, Workspace};
+use serde_json::{Value, json};
+use slack_sim::{Mode, Signature, SlackSim, Workspace};
 use tempfile::TempDir;
 
-use crate::process::{jitd, ran, text};
+use crate::house::{ANA, CHANNEL, House};
+use crate::process::{fetch, jitd, ran, text, until};
 
 /// A folder with a configuration that has a workspace: people, a rule for a user group, a route.
 fn house(api: &str, channel: &str) -> (TempDir, PathBuf) {
@@ -142,4 +143,55 @@ async fn what_is_wrong_is_said_with_the_fix_and_exit_code_1() {
     for secret in ["xoxb-of-another-life", workspace.app_token()] {
         assert!(!told.contains(secret), "{told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a2_a_daemon_that_slack_calls_acknowledges_what_slack_signed_and_nothing_else() {
+    let house = House::new(1).await;
+    house.is_called();
+    let (_process, served) = house.served();
+    let base_url = served.api;
+    house.slack.mode(Mode::Http { base_url });
+    let ana = house.slack.user(ANA);
+    let typed = ana.slash("/jit", "list").in_channel(CHANNEL);
+    assert!(typed.await.acked(), "{:?}", house.slack.seen_errors());
+    let told = |it: &slack_sim::Message| it.ephemeral && it.words().contains("asked for nothing");
+    house.slack.wait_for(&ana, CHANNEL, told).await;
+    let payload = json!({
+        "command": "/jit", "text": "list", "user_id": ANA, "team_id": house.slack.team(),
+        "channel_id": CHANNEL, "trigger_id": "1.2.3",
+    });
+    let post = house.slack.post_of("slash_commands", payload);
+    for bad in [Signature::Forged, Signature::Missing] {
+        let reply = house.slack.post(&post, bad).await.unwrap();
+        assert_eq!(reply.status, 401, "{bad:?}");
+    }
+    // There is no connection to say anything of.
+    let (status, ready) = fetch("GET", &format!("{}/ready", served.observe), "");
+    assert_eq!((status, ready.as_str()), (200, r#"{"status":"ready"}"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_watches_a_daemon_sees_whether_slack_is_connected_to() {
+    let house = House::new(1).await;
+    let (_process, served) = house.served();
+    let ready = || {
+        let url = format!("{}/ready", served.observe);
+        let asked = tokio::task::spawn_blocking(move || fetch("GET", &url, ""));
+        async move {
+            let (status, said) = asked.await.unwrap();
+            assert_eq!(status, 200, "what it needs to work is there: {said}");
+            said
+        }
+    };
+    until("it is connected", async || {
+        ready().await == r#"{"status":"ready","slack":"connected"}"#
+    })
+    .await;
+    house.slack.refuse_sockets(slack_sim::Switch::On);
+    house.slack.cut_sockets();
+    until("it is not connected", async || {
+        ready().await == r#"{"status":"ready","slack":"not connected"}"#
+    })
+    .await;
 }

@@ -101,9 +101,11 @@ impl Engine {
     ) -> Result<(AccessRequest, u32), EngineError> {
         for _ in 0..TRIES {
             let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
-            if !self.may_read(&by.profile, &request) {
-                self.note_missing(by, Some(id), Right::Request).await;
-                return Err(Refusal::UnknownRequest.into());
+            if let Err(refusal) = self.check_reads(&by.profile, &request) {
+                if refusal == Refusal::UnknownRequest {
+                    self.note_missing(by, Some(id), Right::Request).await;
+                }
+                return Err(refusal.into());
             }
             let (facts, looked_up_at) = self.lease_facts(&request).await?;
             let collect = Command::Collect {

@@ -13,7 +13,8 @@ use crate::provider::{Kind, Presence, SlotKey, Target};
 use crate::request::{AccessRequest, Approver, Phase, Status};
 use crate::time::Timestamp;
 
-/// People, and when the earliest of the answers arrived.
+/// People, and when the first of them was asked about: the answers are at least as old, however
+/// long they took.
 pub(super) struct People {
     pub(super) known: BTreeMap<PrincipalId, Profile>,
     pub(super) looked_up_at: Timestamp,
@@ -26,16 +27,15 @@ impl Engine {
         ids: impl IntoIterator<Item = PrincipalId>,
     ) -> Result<People, PortError> {
         let ids: BTreeSet<PrincipalId> = ids.into_iter().collect();
-        let answers = join_all(ids.into_iter().map(|id| async move {
-            let answer = self.parts.directory.profile(&id).await;
-            (id, answer, self.parts.clock.now())
-        }));
         let mut people = People {
             known: BTreeMap::new(),
-            looked_up_at: Timestamp::MAX,
+            looked_up_at: self.parts.clock.now(),
         };
-        for (id, answer, arrived_at) in answers.await {
-            people.looked_up_at = people.looked_up_at.min(arrived_at);
+        let answers = join_all(ids.into_iter().map(|id| async move {
+            let answer = self.parts.directory.profile(&id).await;
+            (id, answer)
+        }));
+        for (id, answer) in answers.await {
             if let Some(profile) = answer? {
                 people.known.insert(id, profile);
             }
@@ -58,7 +58,15 @@ impl Engine {
 
     /// Who the caller is. Somebody the directory does not know, or who is not active, is refused.
     pub(super) async fn caller(&self, via: &Principal) -> Result<By, EngineError> {
-        let profile = self.parts.directory.profile(&via.id).await?;
+        Self::known(via, self.parts.directory.profile(&via.id).await?)
+    }
+
+    /// The same for a caller who only looks.
+    pub(super) async fn reader(&self, via: &Principal) -> Result<By, EngineError> {
+        Self::known(via, self.parts.directory.profile_lately(&via.id).await?)
+    }
+
+    fn known(via: &Principal, profile: Option<Profile>) -> Result<By, EngineError> {
         let unknown = || Refusal::UnknownPrincipal { id: via.id.clone() };
         let profile = profile.ok_or_else(unknown)?;
         if !profile.active {
@@ -130,7 +138,9 @@ impl Engine {
         let Some(entitlement) = self.parts.catalog.get(&part.entitlement) else {
             return Ok(None);
         };
-        let Some(beneficiary) = self.parts.directory.profile(&request.beneficiary).await? else {
+        // Only what the provider calls them matters.
+        let directory = &self.parts.directory;
+        let Some(beneficiary) = directory.profile_lately(&request.beneficiary).await? else {
             return Ok(None);
         };
         let provisioner = self.provisioner_of(request)?;

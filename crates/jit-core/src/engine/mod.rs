@@ -26,15 +26,19 @@ use crate::catalog::{Catalog, ProviderName};
 use crate::lifecycle::{CLOCKS_DIFFER, Readiness, Refusal, Rules, Transition};
 use crate::policy::Policy;
 use crate::ports::{
-    Clock, Commit, CommitError, Counter, Directory, Due, ErrorKind, Idempotency, Notifier, Pager,
-    PortError, Provisioner, Random, RequestStore, RowChange, SystemAppend, Touch,
+    Clock, Commit, CommitError, Counter, Directory, Due, ErrorKind, Idempotency, Notifier,
+    PROFILE_REMEMBERED_FOR, Pager, PortError, Provisioner, Random, RequestStore, RowChange,
+    SystemAppend, Touch,
 };
 use crate::provider::BadDescription;
 use crate::request::{AccessRequest, RequestId};
 use crate::time::Timestamp;
 
 /// Facts about people may be this old when a decision on them is committed.
-pub const FACTS_FRESH_FOR: Duration = Duration::from_secs(5);
+pub const FACTS_OLDEST: Duration = Duration::from_secs(5);
+/// How long after a directory was first asked its answers may be committed on. They may have been a
+/// little old when it was asked.
+const FACTS_FRESH_FOR: Duration = FACTS_OLDEST.saturating_sub(PROFILE_REMEMBERED_FOR);
 /// How often facts that grew too old are looked up again.
 const LOOK_UPS: u32 = 3;
 /// How often a command is judged again after another change came first.

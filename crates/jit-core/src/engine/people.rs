@@ -13,7 +13,7 @@ use crate::lifecycle::{
     Automatic, By, Command, OPENED, OPENED_LIMIT, OpenFacts, Opening, Readiness, Refusal,
     Transition, decide, open,
 };
-use crate::policy::Right;
+use crate::policy::{Answer, Right};
 use crate::ports::{
     CommitError, Counter, Credential, ErrorKind, Idempotency, PortError, Row, RowChange,
 };
@@ -334,13 +334,15 @@ impl Engine {
         let mut stale = 0;
         let mut conflicts = 0;
         while stale < LOOK_UPS && conflicts < TRIES {
-            let by = self.caller(via).await?;
             let known_at = self.parts.clock.now();
+            let by = self.caller(via).await?;
             let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
             // Whoever may not see it learns nothing from the refusal either.
-            if !self.may_read(&by.profile, &request) {
-                self.note_missing(&by, Some(id), verb.right()).await;
-                return Err(Refusal::UnknownRequest.into());
+            if let Err(refusal) = self.check_reads(&by.profile, &request) {
+                if refusal == Refusal::UnknownRequest {
+                    self.note_missing(&by, Some(id), verb.right()).await;
+                }
+                return Err(refusal.into());
             }
             let (command, looked_up_at) = self.command(&by, known_at, &request, &verb).await?;
             let judged = decide(self.rules(), &request, &command, self.now());
@@ -473,9 +475,10 @@ impl Engine {
         let by = self.caller(via).await?;
         let right = Right::Operate;
         let verdict = self.parts.policy.evaluate_anywhere(right, &by.profile);
-        let judged = match verdict.allowed {
-            true => Ok(()),
-            false => Err(Refusal::NotAllowedAnywhere { right }.into()),
+        let judged = match verdict.answer() {
+            Answer::Yes => Ok(()),
+            Answer::Unsure => Err(Refusal::CannotTell.into()),
+            Answer::No => Err(Refusal::NotAllowedAnywhere { right }.into()),
         };
         self.note_refusal(&by, None, judged).await?;
         let before = self.parts.store.row(FLAGS, PAUSED).await?;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::people::Reading;
 use super::{Engine, EngineError, read_event};
 use crate::catalog::{Entitlement, EntitlementId};
-use crate::lifecycle::{Refusal, has_authority, may_ask_about};
-use crate::policy::{Right, Verdict};
+use crate::lifecycle::{Refusal, authority, may_ask_about};
+use crate::policy::{Answer, Right, Verdict};
 use crate::ports::{PortError, Query};
 use crate::principal::{Principal, PrincipalId, Profile};
 use crate::request::{AccessRequest, Approver, RequestId, Status};
@@ -15,38 +15,66 @@ impl Engine {
     /// Whether this principal may read this request: their own; one that they may decide or
     /// revoke; every one with the right to audit; a stuck one with the right to operate.
     pub fn may_read(&self, profile: &Profile, request: &AccessRequest) -> bool {
+        self.reads(profile, request) == Answer::Yes
+    }
+
+    /// Refuses whoever may not read it, and notes nothing: they are told that it is not there. Where
+    /// that cannot be found out they are told so, as they may have the right.
+    pub(super) fn check_reads(
+        &self,
+        profile: &Profile,
+        request: &AccessRequest,
+    ) -> Result<(), Refusal> {
+        match self.reads(profile, request) {
+            Answer::Yes => Ok(()),
+            Answer::Unsure => Err(Refusal::CannotTell),
+            Answer::No => Err(Refusal::UnknownRequest),
+        }
+    }
+
+    fn reads(&self, profile: &Profile, request: &AccessRequest) -> Answer {
         if !profile.active {
-            return false;
+            return Answer::No;
         }
         if profile.id == request.requester {
-            return true;
+            return Answer::Yes;
         }
         // An agent sees only what it filed itself.
         if profile.is_agent() {
-            return false;
+            return Answer::No;
+        }
+        if profile.id == request.beneficiary {
+            return Answer::Yes;
         }
         let policy = &self.parts.policy;
         let over = |right| {
-            let mut parts = request.parts.iter();
-            parts.any(|part| policy.allows(right, profile, &part.entitlement))
+            let parts = request.parts.iter();
+            parts
+                .map(|part| policy.answer(right, profile, &part.entitlement))
+                .fold(Answer::No, Answer::or)
         };
         let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());
-        profile.id == request.beneficiary
-            || over(Right::Approve)
-            || over(Right::Revoke)
-            || over(Right::Audit)
-            || (stuck && policy.evaluate_anywhere(Right::Operate, profile).allowed)
+        let operates = match stuck {
+            true => policy.evaluate_anywhere(Right::Operate, profile).answer(),
+            false => Answer::No,
+        };
+        let mut answer = operates;
+        for right in [Right::Approve, Right::Revoke, Right::Audit] {
+            if answer == Answer::Yes {
+                break;
+            }
+            answer = answer.or(over(right));
+        }
+        answer
     }
 
     /// One request with its audit. One that may not be read is answered like one that is not
     /// there.
     pub async fn read(&self, via: &Principal, id: RequestId) -> Result<Reading, EngineError> {
-        let by = self.caller(via).await?;
+        let by = self.reader(via).await?;
         let story = self.story(id).await?;
         let (request, events) = story.ok_or(Refusal::UnknownRequest)?;
-        if !self.may_read(&by.profile, &request) {
-            return Err(Refusal::UnknownRequest.into());
-        }
+        self.check_reads(&by.profile, &request)?;
         let events = events
             .iter()
             .map(read_event)
@@ -60,9 +88,9 @@ impl Engine {
         via: &Principal,
         mut query: Query,
     ) -> Result<Vec<AccessRequest>, EngineError> {
-        let by = self.caller(via).await?;
+        let by = self.reader(via).await?;
         if let Some(principal) = &query.principal {
-            let profile = self.parts.directory.profile(principal).await?;
+            let profile = self.parts.directory.profile_lately(principal).await?;
             query.principal = Some(profile.map_or(principal.clone(), |profile| profile.id));
         }
         // Most people may read nothing but their own; they do not make the store read everything.
@@ -93,7 +121,7 @@ impl Engine {
         let waits = |request: &AccessRequest| {
             now < request.decide_by
                 && !request.approvals.iter().any(|approval| approval.by == me)
-                && has_authority(self.rules(), &people, &id, request)
+                && authority(self.rules(), &people, &id, request) == Answer::Yes
         };
         let pending = Query {
             statuses: vec![Status::Pending],
@@ -126,26 +154,30 @@ impl Engine {
 
     /// The entitlements that the caller may request.
     pub async fn requestable(&self, via: &Principal) -> Result<Vec<Entitlement>, EngineError> {
-        let by = self.caller(via).await?;
+        let by = self.reader(via).await?;
         let mine = |entry: &&Entitlement| may_ask_about(self.rules(), &by.profile, &entry.id);
         Ok(self.parts.catalog.iter().filter(mine).cloned().collect())
     }
 
     /// The one id that ends in these characters, of those that the caller may read.
     pub async fn find(&self, via: &Principal, suffix: &str) -> Result<RequestId, EngineError> {
-        let by = self.caller(via).await?;
+        let by = self.reader(via).await?;
         let suffix = suffix.to_ascii_lowercase();
         let found = self.parts.store.by_suffix(&suffix).await?;
-        let mut readable = BTreeSet::new();
+        let (mut readable, mut why) = (BTreeSet::new(), Refusal::UnknownRequest);
         for id in found {
-            let request = self.load(id).await?;
-            if request.is_some_and(|request| self.may_read(&by.profile, &request)) {
-                readable.insert(id);
+            let Some(request) = self.load(id).await? else {
+                continue;
+            };
+            match self.check_reads(&by.profile, &request) {
+                Ok(()) => drop(readable.insert(id)),
+                Err(Refusal::CannotTell) => why = Refusal::CannotTell,
+                Err(_) => {}
             }
         }
         match readable.into_iter().collect::<Vec<_>>().as_slice() {
             [id] => Ok(*id),
-            _ => Err(Refusal::UnknownRequest.into()),
+            _ => Err(why.into()),
         }
     }
 
@@ -158,22 +190,22 @@ impl Engine {
         right: Right,
         entitlement: &EntitlementId,
     ) -> Result<Verdict, EngineError> {
-        let by = self.caller(via).await?;
+        let by = self.reader(via).await?;
         let unknown = || Refusal::UnknownPrincipal { id: about.clone() };
-        let profile = self.parts.directory.profile(about).await?;
-        let auditor = self
-            .parts
-            .policy
-            .allows(Right::Audit, &by.profile, entitlement);
-        if profile
+        let profile = self.parts.directory.profile_lately(about).await?;
+        let policy = &self.parts.policy;
+        let auditor = policy.answer(Right::Audit, &by.profile, entitlement);
+        let oneself = profile
             .as_ref()
-            .is_none_or(|profile| profile.id != by.profile.id)
-            && !auditor
-        {
-            return Err(Refusal::NotAllowedAnywhere {
-                right: Right::Audit,
+            .is_some_and(|profile| profile.id == by.profile.id);
+        match auditor {
+            _ if oneself => {}
+            Answer::Yes => {}
+            Answer::Unsure => return Err(Refusal::CannotTell.into()),
+            Answer::No => {
+                let right = Right::Audit;
+                return Err(Refusal::NotAllowedAnywhere { right }.into());
             }
-            .into());
         }
         Ok(self
             .parts

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::opening::{check_rights, enter_approved};
 use super::{By, Facts, Refusal, Rules, Transition, change, grant};
 use crate::audit::{Actor, Fact};
-use crate::policy::Right;
+use crate::policy::{Answer, Right};
 use crate::principal::{PrincipalId, Profile};
 use crate::request::{
     AccessRequest, Approval, Approver, CancelReason, Cause, End, Mismatch, Phase, Reason, Stage,
@@ -15,29 +15,50 @@ use crate::time::{Timestamp, Ttl};
 /// No approval is taken once a pending request has this many events: somebody goes back and forth.
 pub const DECISIONS_LIMIT: u64 = 64;
 
+/// Why what was asked for is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// It may not be.
+    Mismatch(Mismatch),
+    /// Whether it may be cannot be found out now.
+    CannotTell,
+}
+
+impl From<Mismatch> for Unfit {
+    fn from(mismatch: Mismatch) -> Self {
+        Self::Mismatch(mismatch)
+    }
+}
+
 /// Whether what was asked for may still be given: the same terms, and people who may still have
 /// it (S11).
 pub fn eligibility(
     rules: Rules<'_>,
     people: &BTreeMap<PrincipalId, Profile>,
     request: &AccessRequest,
-) -> Result<(), Mismatch> {
+) -> Result<(), Unfit> {
     for part in request.parts.iter() {
         let entitlement = rules
             .catalog
             .get(&part.entitlement)
             .ok_or(Mismatch::PolicyChanged)?;
         if rules.policy.terms_digest(entitlement) != request.terms.policy {
-            return Err(Mismatch::PolicyChanged);
+            return Err(Mismatch::PolicyChanged.into());
         }
         let known = |id| people.get(id).filter(|profile| profile.active);
         let (Some(requester), Some(beneficiary)) =
             (known(&request.requester), known(&request.beneficiary))
         else {
-            return Err(Mismatch::NoLongerEligible);
+            return Err(Mismatch::NoLongerEligible.into());
         };
-        check_rights(rules, requester, beneficiary, &part.entitlement)
-            .map_err(|_| Mismatch::NoLongerEligible)?;
+        let judged = check_rights(rules, requester, beneficiary, &part.entitlement);
+        judged.map_err(|refusal| {
+            if refusal == Refusal::CannotTell {
+                Unfit::CannotTell
+            } else {
+                Mismatch::NoLongerEligible.into()
+            }
+        })?;
     }
     Ok(())
 }
@@ -45,22 +66,22 @@ pub fn eligibility(
 /// Whether the principal with this canonical id may decide this request: an active person with the
 /// right, who neither made it nor gets it (S9). Requester, beneficiary and approvers are compared
 /// by what the directory calls them now, not by what it called them then.
-pub fn has_authority(
+pub fn authority(
     rules: Rules<'_>,
     people: &BTreeMap<PrincipalId, Profile>,
     id: &PrincipalId,
     request: &AccessRequest,
-) -> bool {
-    let Some(profile) = people.get(id) else {
-        return false;
+) -> Answer {
+    let known = people.get(id).filter(|profile| profile.id == *id);
+    let Some(profile) = known.filter(|_| !is_own(people, id, request)) else {
+        return Answer::No;
     };
-    profile.id == *id
-        && !is_own(people, id, request)
-        && request.parts.iter().all(|part| {
-            rules
-                .policy
-                .allows(Right::Approve, profile, &part.entitlement)
-        })
+    let over = |entitlement| rules.policy.answer(Right::Approve, profile, entitlement);
+    request
+        .parts
+        .iter()
+        .map(|part| over(&part.entitlement))
+        .fold(Answer::Yes, Answer::and)
 }
 
 /// Whether this person made the request or gets the access, under whichever name.
@@ -96,12 +117,16 @@ fn check_decidable(
     }
     let mut decider = BTreeMap::from([(id.clone(), by.profile.clone())]);
     decider.extend(people.clone());
-    if !has_authority(rules, &decider, id, request) {
-        let entitlement = request.parts.first().entitlement.clone();
-        return Err(Refusal::NotAllowed {
-            right: Right::Approve,
-            entitlement,
-        });
+    match authority(rules, &decider, id, request) {
+        Answer::Yes => {}
+        Answer::Unsure => return Err(Refusal::CannotTell),
+        Answer::No => {
+            let entitlement = request.parts.first().entitlement.clone();
+            return Err(Refusal::NotAllowed {
+                right: Right::Approve,
+                entitlement,
+            });
+        }
     }
     match &request.stage {
         Stage::Pending => {}
@@ -152,8 +177,12 @@ pub(super) fn approve(
 ) -> Result<Transition, Refusal> {
     check_decidable(rules, request, by, digest, &facts.people, now)?;
     facts.readiness.check()?;
-    if let Err(why) = eligibility(rules, &facts.people, request) {
-        return Ok(invalidate(request, &Actor::System, why, None, now));
+    match eligibility(rules, &facts.people, request) {
+        Ok(()) => {}
+        Err(Unfit::CannotTell) => return Err(Refusal::CannotTell),
+        Err(Unfit::Mismatch(why)) => {
+            return Ok(invalidate(request, &Actor::System, why, None, now));
+        }
     }
     if let Some(chosen) = ttl.filter(|chosen| *chosen > request.ttl) {
         return Err(Refusal::TtlAboveAsked {
@@ -185,7 +214,7 @@ pub(super) fn approve(
 
     let mut said = vec![];
     if after.approvals.len() >= usize::from(needed) {
-        said = drop_without_authority(rules, &mut after, facts, id);
+        said = drop_without_authority(rules, &mut after, facts, id)?;
     }
     let count = u8::try_from(after.approvals.len()).unwrap_or(u8::MAX);
     said.push(Fact::Approved {
@@ -217,19 +246,27 @@ pub(super) fn approve(
     )))
 }
 
-/// At the commit of the last needed approval every earlier one is checked again (S5).
+/// At the commit of the last needed approval every earlier one is checked again (S5). Nobody's is
+/// dropped because it cannot be found out whether it counts.
 fn drop_without_authority(
     rules: Rules<'_>,
     request: &mut AccessRequest,
     facts: &Facts,
     newest: &PrincipalId,
-) -> Vec<Fact> {
+) -> Result<Vec<Fact>, Refusal> {
     let counts = |approval: &Approval| match &approval.by {
-        Approver::Person(id) if id == newest => true,
-        Approver::Person(id) => has_authority(rules, &facts.people, id, request),
-        Approver::Automatic => true,
+        Approver::Person(id) if id == newest => Answer::Yes,
+        Approver::Person(id) => authority(rules, &facts.people, id, request),
+        Approver::Automatic => Answer::Yes,
     };
-    let (kept, dropped): (Vec<_>, Vec<_>) = request.approvals.iter().cloned().partition(counts);
+    let (mut kept, mut dropped) = (vec![], vec![]);
+    for approval in &request.approvals {
+        match counts(approval) {
+            Answer::Yes => kept.push(approval.clone()),
+            Answer::No => dropped.push(approval.clone()),
+            Answer::Unsure => return Err(Refusal::CannotTell),
+        }
+    }
     request.approvals = kept;
     let said = dropped
         .into_iter()
@@ -237,7 +274,7 @@ fn drop_without_authority(
             Approver::Person(by) => Some(Fact::ApprovalDropped { by }),
             Approver::Automatic => None,
         });
-    said.collect()
+    Ok(said.collect())
 }
 
 pub(super) fn deny(
@@ -250,7 +287,8 @@ pub(super) fn deny(
     now: Timestamp,
 ) -> Result<Transition, Refusal> {
     check_decidable(rules, request, by, digest, &facts.people, now)?;
-    if let Err(why) = eligibility(rules, &facts.people, request) {
+    // Whether the requester may still have it need not be found out to say no.
+    if let Err(Unfit::Mismatch(why)) = eligibility(rules, &facts.people, request) {
         return Ok(invalidate(request, &Actor::System, why, None, now));
     }
     let mut after = request.clone();
@@ -379,15 +417,19 @@ pub(super) fn revoke(
     now: Timestamp,
 ) -> Result<Transition, Refusal> {
     for part in request.parts.iter() {
-        if !rules
+        match rules
             .policy
-            .allows(Right::Revoke, &by.profile, &part.entitlement)
+            .answer(Right::Revoke, &by.profile, &part.entitlement)
         {
-            let entitlement = part.entitlement.clone();
-            return Err(Refusal::NotAllowed {
-                right: Right::Revoke,
-                entitlement,
-            });
+            Answer::Yes => {}
+            Answer::Unsure => return Err(Refusal::CannotTell),
+            Answer::No => {
+                let entitlement = part.entitlement.clone();
+                return Err(Refusal::NotAllowed {
+                    right: Right::Revoke,
+                    entitlement,
+                });
+            }
         }
     }
     if request.stage == Stage::Pending {

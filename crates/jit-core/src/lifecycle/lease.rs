@@ -1,43 +1,57 @@
 //! The lease of an approved request: authority judged again, the slot taken, taken over or waited
 //! for, and the intent of the grant call.
 
-use super::decision::{eligibility, has_authority};
+use super::decision::{Unfit, authority, eligibility};
 use super::duty::{Duty, owed};
 use super::grant::{Work, begin_ending, cancel, due_elsewhere, wait};
 use super::{Failure, LeaseFacts, Readiness, Rules, SEND_WITHIN, Transition, WAIT_AGAIN};
 use crate::audit::Fact;
 use crate::change::SlotChange;
+use crate::policy::Answer;
 use crate::provider::{Description, Kind, NativeExpiry, Presence};
 use crate::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, Sent, Slot,
 };
 use crate::time::Timestamp;
 
+/// Why a request that was approved is not granted.
+pub(super) enum NotGood {
+    /// It may not be any more.
+    Cancel(CancelReason),
+    /// Whether it may be cannot be found out now.
+    CannotTell,
+}
+
 /// Whether the request may still be granted, judged again right before the call (S11).
 pub(super) fn still_good(
     rules: Rules<'_>,
     request: &AccessRequest,
     facts: &LeaseFacts,
-) -> Result<(), CancelReason> {
-    eligibility(rules, &facts.facts.people, request).map_err(|mismatch| match mismatch {
-        Mismatch::PolicyChanged | Mismatch::Revoked => CancelReason::PolicyChanged,
-        Mismatch::NoLongerEligible => CancelReason::NoLongerEligible,
+) -> Result<(), NotGood> {
+    eligibility(rules, &facts.facts.people, request).map_err(|unfit| match unfit {
+        Unfit::Mismatch(Mismatch::PolicyChanged | Mismatch::Revoked) => {
+            NotGood::Cancel(CancelReason::PolicyChanged)
+        }
+        Unfit::Mismatch(Mismatch::NoLongerEligible) => {
+            NotGood::Cancel(CancelReason::NoLongerEligible)
+        }
+        Unfit::CannotTell => NotGood::CannotTell,
     })?;
     if facts.resolved.as_ref() != Some(&request.parts.first().target) {
-        return Err(CancelReason::PolicyChanged);
+        return Err(NotGood::Cancel(CancelReason::PolicyChanged));
     }
     let counts = |approver: &Approver| match approver {
-        Approver::Automatic => true,
-        Approver::Person(id) => has_authority(rules, &facts.facts.people, id, request),
+        Approver::Automatic => Answer::Yes,
+        Approver::Person(id) => authority(rules, &facts.facts.people, id, request),
     };
-    if request
-        .approvals
-        .iter()
-        .all(|approval| counts(&approval.by))
+    let all = request.approvals.iter();
+    match all
+        .map(|approval| counts(&approval.by))
+        .fold(Answer::Yes, Answer::and)
     {
-        Ok(())
-    } else {
-        Err(CancelReason::PolicyChanged)
+        Answer::Yes => Ok(()),
+        Answer::Unsure => Err(NotGood::CannotTell),
+        Answer::No => Err(NotGood::Cancel(CancelReason::PolicyChanged)),
     }
 }
 
@@ -60,13 +74,21 @@ pub(super) fn lease(
     }
     let verdict = still_good(rules, request, facts);
     match (&grant.phase, verdict) {
-        (Phase::Approved, Err(why)) => cancel(work, why).done(),
+        // It waits until that can be found out, at most until `provision_by`.
+        (
+            Phase::Approved
+            | Phase::Provisioning {
+                sent: Sent::Nothing | Sent::Absent,
+            },
+            Err(NotGood::CannotTell),
+        ) => wait(work),
+        (Phase::Approved, Err(NotGood::Cancel(why))) => cancel(work, why).done(),
         (Phase::Approved, Ok(())) => lease_first(work, facts),
         (
             Phase::Provisioning {
                 sent: Sent::Nothing | Sent::Absent,
             },
-            Err(why),
+            Err(NotGood::Cancel(why)),
         ) => {
             let cause = match why {
                 CancelReason::NoLongerEligible => Cause::Revoked,

@@ -3,7 +3,7 @@
 use super::grant::{
     Work, begin_ending, cancel, due_elsewhere, enter_active, enter_revoking, said_of,
 };
-use super::lease::{send, still_good};
+use super::lease::{NotGood, send, still_good};
 use super::{By, Failure, LeaseFacts, MintedAs, Refusal, Rules, Secret, Transition};
 use crate::audit::Fact;
 use crate::provider::{Answer, Effect, Kind};
@@ -55,8 +55,9 @@ pub(super) fn collect(
         (Ok(()), _) => Ok(work
             .with(|grant, said| send(grant, request, None, said, now))
             .done()),
-        (Err(why), Phase::Approved) => Ok(cancel(work, why).done()),
-        (Err(_), _) => Ok(begin_ending(work, Cause::Failed).done()),
+        (Err(NotGood::CannotTell), _) => Err(Refusal::CannotTell),
+        (Err(NotGood::Cancel(why)), Phase::Approved) => Ok(cancel(work, why).done()),
+        (Err(NotGood::Cancel(_)), _) => Ok(begin_ending(work, Cause::Failed).done()),
     }
 }
 

@@ -17,7 +17,7 @@ mod revoking;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use decision::{DECISIONS_LIMIT, eligibility, has_authority};
+pub use decision::{DECISIONS_LIMIT, Unfit, authority, eligibility};
 pub use duty::{Duty, STUCK_AFTER, owed, wake};
 pub use lease::sends_after_lease;
 pub(crate) use minted::ends_at;

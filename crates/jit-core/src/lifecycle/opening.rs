@@ -7,7 +7,7 @@ use super::{By, PARAMETERS_DEPTH, PARAMETERS_LIMIT, Readiness, Refusal, Rules, T
 use crate::audit::{self, Actor, ChainHead, Fact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::change::{Change, Counter};
-use crate::policy::{Right, Tier};
+use crate::policy::{Answer, Right, Tier};
 use crate::principal::{PrincipalId, PrincipalKind, Profile};
 use crate::provider::{Description, Kind, Parameters, Presence, Target};
 use crate::request::{
@@ -105,8 +105,10 @@ impl Opening {
         let unknown = || Refusal::UnknownEntitlement {
             entitlement: id.clone(),
         };
-        if !may_ask_about(rules, requester, id) {
-            return Err(unknown());
+        match asks_about(rules, requester, id) {
+            Answer::Yes => {}
+            Answer::Unsure => return Err(Refusal::CannotTell),
+            Answer::No => return Err(unknown()),
         }
         let entitlement = rules.catalog.get(id).ok_or_else(unknown)?;
         let tier = rules.policy.tier(&entitlement.tier).ok_or_else(unknown)?;
@@ -175,9 +177,14 @@ fn depth(value: &serde_json::Value) -> usize {
 
 /// Whether somebody has any right by which they may know of an entitlement that can be asked for.
 pub fn may_ask_about(rules: Rules<'_>, asker: &Profile, id: &EntitlementId) -> bool {
+    asks_about(rules, asker, id) == Answer::Yes
+}
+
+fn asks_about(rules: Rules<'_>, asker: &Profile, id: &EntitlementId) -> Answer {
     [Right::Request, Right::OnBehalfOf, Right::Approve]
         .into_iter()
-        .any(|right| rules.policy.allows(right, asker, id))
+        .map(|right| rules.policy.answer(right, asker, id))
+        .fold(Answer::No, Answer::or)
 }
 
 /// Whether this requester may have this for this person.
@@ -208,13 +215,14 @@ fn check_requester(
         PrincipalKind::Person if !oneself => Right::OnBehalfOf,
         PrincipalKind::Agent { .. } | PrincipalKind::Person => Right::Request,
     };
-    if rules.policy.allows(right, requester, entitlement) {
-        return Ok(());
+    match rules.policy.answer(right, requester, entitlement) {
+        Answer::Yes => Ok(()),
+        Answer::Unsure => Err(Refusal::CannotTell),
+        Answer::No => Err(Refusal::NotAllowed {
+            right,
+            entitlement: entitlement.clone(),
+        }),
     }
-    Err(Refusal::NotAllowed {
-        right,
-        entitlement: entitlement.clone(),
-    })
 }
 
 /// Whether this person may hold it: nobody gets through another what they could not ask for
@@ -231,16 +239,17 @@ fn check_beneficiary(
     if !beneficiary.active {
         return Err(Refusal::InactivePrincipal { id: id() });
     }
-    if !rules
+    match rules
         .policy
-        .allows(Right::Request, beneficiary, entitlement)
+        .answer(Right::Request, beneficiary, entitlement)
     {
-        return Err(Refusal::BeneficiaryNotAllowed {
+        Answer::Yes => Ok(()),
+        Answer::Unsure => Err(Refusal::CannotTell),
+        Answer::No => Err(Refusal::BeneficiaryNotAllowed {
             beneficiary: id(),
             entitlement: entitlement.clone(),
-        });
+        }),
     }
-    Ok(())
 }
 
 /// Makes a request: Pending, or Approved at once where the tier's quota allows it.

@@ -134,6 +134,8 @@ pub enum Refusal {
     },
 
     // The service itself.
+    #[error("who is in a group that matters here cannot be found out now; try again in a minute")]
+    CannotTell,
     #[error("new access is paused by an operator; access that was given still ends on time")]
     Paused,
     #[error("the clock of this service is off by {} s; it grants nothing until that is mended", .off_by.as_secs())]
@@ -203,6 +205,7 @@ impl Refusal {
             Self::NotCollectable { .. } => "not_collectable",
             Self::AlreadyCollected => "already_collected",
             Self::CredentialOutlives { .. } => "credential_outlives",
+            Self::CannotTell => "cannot_tell",
             Self::Paused => "paused",
             Self::ClockOff { .. } => "clock_off",
         }

@@ -11,5 +11,6 @@
 
 mod deciding;
 mod granting;
+mod knowing;
 mod proving;
 mod revoking;

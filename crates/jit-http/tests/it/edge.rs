@@ -427,6 +427,15 @@ async fn a_service_without_its_store_is_alive_and_not_ready() {
 }
 
 #[tokio::test]
+async fn who_watches_is_told_of_everything_else_which_makes_nothing_unready() {
+    let mut world = World::new();
+    world.state = world.state.watching("chat", || "not connected".to_owned());
+    let (status, text) = observed(&world, "/ready").await;
+    assert_eq!(status, 200);
+    assert_eq!(text, r#"{"status":"ready","chat":"not connected"}"#);
+}
+
+#[tokio::test]
 async fn requests_and_decisions_that_come_to_nothing_are_counted() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();

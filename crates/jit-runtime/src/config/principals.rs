@@ -143,6 +143,7 @@ impl Check<'_, '_> {
                 kind: PrincipalKind::Person,
                 active: table.active,
                 groups: table.groups.iter().map(|it| it.value.clone()).collect(),
+                groups_unknown: Default::default(),
                 subjects,
             },
             aliases: table
@@ -167,6 +168,7 @@ impl Check<'_, '_> {
                 },
                 active: table.active,
                 groups: BTreeSet::new(),
+                groups_unknown: Default::default(),
                 subjects: BTreeMap::new(),
             },
             aliases: BTreeSet::new(),

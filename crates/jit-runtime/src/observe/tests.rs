@@ -197,6 +197,7 @@ async fn call_everything(provider: &MeteredProvisioner) -> bool {
         kind: jit_core::principal::PrincipalKind::Person,
         active: true,
         groups: [].into(),
+        groups_unknown: Default::default(),
         subjects: [].into(),
     };
     let entitlement = Entitlement {

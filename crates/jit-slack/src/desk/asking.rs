@@ -79,6 +79,8 @@ impl Desk {
         via: &Principal,
         asked: &Asked,
     ) -> Result<(), Trouble> {
+        // What they can choose from is listed as soon as they look.
+        self.notifier.roster.look_ahead();
         let form = self.form(via, asked).await?;
         self.open_view(input, &form).await.map(drop)
     }

@@ -1,5 +1,8 @@
 //! What people look at: lists to choose from, their requests, their home.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jit_core::engine::Verb;
 use jit_core::ports::Query;
 use jit_core::principal::{Door, Principal};
@@ -18,19 +21,41 @@ use crate::surface::{
 
 /// Options that Slack takes.
 const OPTIONS: usize = 100;
+/// The longest that options may take to come.
+const OPTIONS_WITHIN: Duration = Duration::from_millis(80);
 /// Access that is there, or about to be.
 const LIVE: [Status; 2] = [Status::Provisioning, Status::Active];
 /// What is still for others, or for the clock, to decide.
 const WAITING: [Status; 2] = [Status::Pending, Status::Approved];
 
 impl Desk {
+    /// What can be chosen. Slack waits for it while somebody types, so that it comes from what was
+    /// known lately. Where nothing is known yet there is nothing to choose from, and by the next
+    /// letter that is typed it is known.
     pub(super) async fn options(
+        self: &Arc<Self>,
+        user: &UserId,
+        team: Option<&TeamId>,
+        query: &str,
+    ) -> Result<Vec<Value>, Trouble> {
+        let (desk, user, team) = (Arc::clone(self), user.clone(), team.cloned());
+        let query = query.to_owned();
+        // What it has to ask for is asked for to its end, whether somebody waits or not.
+        let found = tokio::spawn(async move { desk.choices(&user, team.as_ref(), &query).await });
+        match tokio::time::timeout(OPTIONS_WITHIN, found).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(ended)) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            Ok(Err(_)) | Err(_) => Ok(vec![]),
+        }
+    }
+
+    async fn choices(
         &self,
         user: &UserId,
         team: Option<&TeamId>,
         query: &str,
     ) -> Result<Vec<Value>, Trouble> {
-        let id = self.notifier.roster.person(user, team).await?;
+        let id = self.notifier.roster.person_lately(user, team).await?;
         let via = Principal {
             id,
             door: Door::Slack,

@@ -128,6 +128,20 @@ async fn a_card_that_somebody_deleted_is_posted_again() {
 }
 
 #[tokio::test]
+async fn a_card_that_a_person_deletes_is_posted_anew_when_there_is_news() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    world.slack.user("U0BOB").delete(&card).await;
+    assert_eq!(cards(&world).await.len(), 0);
+    let request = world.request(Status::Pending).await;
+    approve(&world, &request).await;
+    let anew = world.card("U0BOB", "active until").await;
+    assert_ne!(anew.ts, card.ts);
+    assert_eq!(cards(&world).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_channel_that_takes_no_card_holds_up_neither_the_decision_nor_the_end() {
     for channel in ["C0OLD", "C0RANDOM", "C0NOWHERE"] {
         let mut settings = settings();
@@ -389,12 +403,15 @@ async fn what_is_under_way_at_the_end_is_acknowledged() {
             tokio::spawn(async move { ana.slash("/jit", "help").in_channel("C0SEC").await })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    world
+        .until("an answer", |slack| !slack.calls("*").is_empty())
+        .await;
     world.stop().await;
     let mut acked = 0;
     for typed in typed {
         acked += usize::from(typed.await.unwrap().acked());
     }
+    assert!(acked > 0, "nothing was under way");
     // What came after the end found no connection; what was sent before was acknowledged.
     let errors = world.slack.seen_errors();
     let lost = errors.iter().filter(|it| !it.contains("no connection"));

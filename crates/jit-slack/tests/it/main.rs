@@ -9,10 +9,13 @@
 )]
 
 mod check;
+mod door;
 mod faulted;
 mod faults;
+mod identity;
 mod mangle;
 mod mangled;
+mod outage;
 mod paced;
 mod stories;
 mod storm;

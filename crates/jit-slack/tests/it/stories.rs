@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jit_core::audit::Fact;
 use jit_core::policy::{Effect, Right, Rule};
-use jit_core::request::Status;
+use jit_core::request::{Approver, Status};
 use jit_slack::{EmailMatch, Route, Settings};
 
 use crate::world::{By, World, long, rule, settings};
@@ -109,12 +109,17 @@ async fn d2_of_two_who_click_at_once_one_decides_and_the_other_is_told_who() {
     let request = world.request(Status::Active).await;
     assert_eq!(request.approvals.len(), 1);
     let id = request.id.to_string();
+    let Approver::Person(winner) = &request.approvals[0].by else {
+        panic!("nobody approved");
+    };
+    let by_whom = format!("by {winner}");
     let told = async |who| {
         let person = world.slack.user(who);
         let messages = person.messages("C0SEC").await;
         messages.into_iter().any(|message| {
             let words = message.words();
-            message.ephemeral && words.contains("Already") && words.contains(&id)
+            let says = |what: &str| words.contains(what);
+            message.ephemeral && says("Already") && says(&by_whom) && says(&id)
         })
     };
     for _ in 0..100 {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jit_slack::Reached;
 use jit_testkit::time::SeededRandom;
 use serde_json::{Value, json};
 use slack_sim::{Disconnect, Fault, SlackSim, Switch, Times};
@@ -129,10 +130,20 @@ async fn send(slack: &SlackSim, number: usize, kind: Kind) -> bool {
     }
 }
 
+/// What happened to the connections in a burst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// Slack cut all of them without a word: for a moment there are none.
+    AllCut,
+    /// At any time there is one, whatever became of the others.
+    SomeLeft,
+}
+
 /// Something goes wrong among the envelopes of a burst.
-async fn trouble(slack: &SlackSim, dice: &SeededRandom) {
+async fn trouble(slack: &SlackSim, dice: &SeededRandom) -> Trouble {
     tokio::time::sleep(Duration::from_millis(below(dice, 40))).await;
-    match below(dice, 6) {
+    let drawn = below(dice, 6);
+    match drawn {
         0 => slack.disconnect_one(Disconnect::RefreshRequested),
         1 => slack.disconnect_one(Disconnect::Warning),
         2 => slack.cut_one(),
@@ -141,6 +152,10 @@ async fn trouble(slack: &SlackSim, dice: &SeededRandom) {
         _ => {}
     }
     slack.deliver_twice(u32::try_from(below(dice, 40)).unwrap());
+    match drawn {
+        4 => Trouble::AllCut,
+        _ => Trouble::SomeLeft,
+    }
 }
 
 #[derive(Debug, Default)]
@@ -152,6 +167,8 @@ struct Tally {
     homes_drawn: usize,
     /// How often a form was opened for each command that was acknowledged or not.
     forms: HashMap<String, usize>,
+    /// Envelopes that were not acknowledged though Slack did not cut their connection.
+    lost: Vec<String>,
 }
 
 impl Tally {
@@ -184,7 +201,14 @@ async fn burst(
             (number, kind, send(&world.slack, number, kind).await)
         }
     });
-    let (sent, ()) = tokio::join!(join_all(sending), trouble(&world.slack, dice));
+    let before = world.slack.seen_errors().len();
+    let (sent, trouble) = tokio::join!(join_all(sending), trouble(&world.slack, dice));
+    let errors = world.slack.seen_errors().split_off(before);
+    let excused = |why: &String| {
+        why.ends_with("its connection was cut")
+            || trouble == Trouble::AllCut && why.ends_with("no connection to the app")
+    };
+    tally.lost = errors.into_iter().filter(|why| !excused(why)).collect();
     for (number, kind, acked) in sent {
         tally.acknowledged += usize::from(acked);
         match (kind, acked) {
@@ -218,6 +242,7 @@ async fn of_many_envelopes_no_acknowledgement_is_lost_and_none_counts_twice() {
         tally.homes_acknowledged += seen.homes_acknowledged;
         tally.requests.extend(seen.requests);
         tally.forms.extend(seen.forms);
+        tally.lost.extend(seen.lost);
         world.slack.deliver_twice(0);
         // Renewals that are long past count no more, and inputs that are done are forgotten.
         let connected = |slack: &SlackSim| slack.connections() > 1;
@@ -234,17 +259,13 @@ async fn of_many_envelopes_no_acknowledgement_is_lost_and_none_counts_twice() {
         tally.count(&world.slack);
     }
     let errors = world.slack.seen_errors();
-    let cut = |why: &&String| {
-        why.ends_with("its connection was cut") || why.ends_with("no connection to the app")
-    };
-    let lost: Vec<&String> = errors.iter().filter(|why| !cut(why)).collect();
     println!(
-        "{all} envelopes: {} acknowledged, {} on connections that were cut or none, {} lost",
+        "{all} envelopes: {} acknowledged, {} on connections that were cut, {} lost",
         tally.acknowledged,
-        errors.len() - lost.len(),
-        lost.len(),
+        errors.len() - tally.lost.len(),
+        tally.lost.len(),
     );
-    assert_eq!(lost, Vec::<&String>::new());
+    assert_eq!(tally.lost, Vec::<String>::new());
     assert!(tally.acknowledged > all * 3 / 4, "too few to mean anything");
     assert_eq!(world.slack.violations(), Vec::<String>::new());
     let not_once = |(_, times): &(&String, &usize)| **times != 1;
@@ -266,6 +287,30 @@ async fn of_many_envelopes_no_acknowledgement_is_lost_and_none_counts_twice() {
     assert!(opened.values().all(|times| *times == 1), "{opened:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn when_all_connections_are_renewed_at_once_one_is_open_at_any_time() {
+    for why in [Disconnect::RefreshRequested, Disconnect::Warning] {
+        let mut world = World::new().await;
+        world.clock_runs(Duration::from_millis(4));
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let ana = world.slack.user("U0ANA");
+        assert_eq!(world.slack.connections(), 3);
+        let before = world.slack.opens().len();
+        world.slack.disconnect(why);
+        for number in 0..200 {
+            let sent = world.slack.raw(Some(&ana), "slash_commands", typed(number));
+            assert!(
+                sent.await.acked(),
+                "{why:?}: {:?}",
+                world.slack.seen_errors()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(world.slack.connections(), 3, "{why:?}");
+        assert_eq!(world.slack.opens().len() - before, 3, "{why:?}");
+    }
+}
+
 /// How a connection fails, always.
 #[derive(Debug, Clone, Copy)]
 enum Failing {
@@ -273,6 +318,9 @@ enum Failing {
     Silent,
     Refused,
     NoTicket,
+    /// Slack says that trying again is no use.
+    BadToken,
+    SwitchedOff,
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,6 +330,8 @@ async fn connections_that_never_hold_are_opened_ten_times_a_minute_at_most() {
         Failing::Silent,
         Failing::Refused,
         Failing::NoTicket,
+        Failing::BadToken,
+        Failing::SwitchedOff,
     ] {
         let mut world = World::new().await;
         world.clock_runs(Duration::ZERO);
@@ -295,10 +345,24 @@ async fn connections_that_never_hold_are_opened_ten_times_a_minute_at_most() {
                 let faults = slack.faults();
                 faults.fail("apps.connections.open", Fault::ServerError, Times::Always);
             }
+            Failing::BadToken => {
+                let fault = Fault::Api("invalid_auth");
+                slack
+                    .faults()
+                    .fail("apps.connections.open", fault, Times::Always);
+            }
+            Failing::SwitchedOff => slack.disconnect(Disconnect::LinkDisabled),
         }
         let before = slack.opens().len();
         slack.cut_sockets();
         tokio::time::sleep(Duration::from_secs(300)).await;
+        let told = match failing {
+            Failing::BadToken | Failing::SwitchedOff => Reached::Refused,
+            Failing::Dropped | Failing::Silent | Failing::Refused | Failing::NoTicket => {
+                Reached::NotConnected
+            }
+        };
+        assert_eq!(world.reached(), told, "{failing:?}");
         let opens = slack.opens();
         let opens = opens.get(before..).unwrap_or_default();
         let opens: Vec<u64> = opens.iter().map(|at| (*at - opens[0]).as_secs()).collect();
@@ -321,12 +385,43 @@ async fn connections_that_never_hold_are_opened_ten_times_a_minute_at_most() {
         slack.accept_then_drop(Switch::Off);
         slack.silence_sockets(Switch::Off);
         slack.refuse_sockets(Switch::Off);
+        slack.enable_link();
         slack.faults().clear();
         let mut waited = 0;
-        while slack.connections() == 0 {
+        while world.reached() != Reached::Connected {
             waited += 1;
             assert!(waited < 90, "{failing:?}: it does not come back");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
+}
+
+/// As when a router on the way forgets a connection: no byte comes, and nobody says so.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_for_75_seconds_is_given_up_and_opened_again() {
+    let mut world = World::new().await;
+    world.clock_runs(Duration::ZERO);
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(world.reached(), Reached::Connected);
+    let before = world.slack.opens().len();
+    world.slack.freeze_sockets();
+    tokio::time::sleep(Duration::from_secs(74)).await;
+    assert_eq!(
+        world.slack.opens().len(),
+        before,
+        "it was given up too soon"
+    );
+    // It is looked at every fifteen seconds.
+    tokio::time::sleep(Duration::from_secs(2 + 15)).await;
+    assert!(world.slack.opens().len() > before, "it was not given up");
+    let mut waited = 0;
+    while world.slack.connections() < 3 {
+        waited += 1;
+        assert!(waited < 90, "it does not come back");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(world.reached(), Reached::Connected);
+    let ana = world.slack.user("U0ANA");
+    let sent = world.slack.raw(Some(&ana), "slash_commands", typed(0));
+    assert!(sent.await.acked(), "{:?}", world.slack.seen_errors());
 }

@@ -14,7 +14,9 @@ use jit_core::policy::{Effect, Policy, Right, Rule, Tier};
 use jit_core::ports::{Clock, Directory, PortError, Provisioner, Query, RequestStore};
 use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
 use jit_core::request::{AccessRequest, Status};
-use jit_slack::{Commands, EmailMatch, Names, Route, Settings, Slack, SlackParts, Transport};
+use jit_slack::{
+    Commands, Connection, EmailMatch, Names, Reached, Route, Settings, Slack, SlackParts, Transport,
+};
 use jit_testkit::hostile::{HostileProvider, memory_standing};
 use jit_testkit::stage::{Beeper, People, id, ttl};
 use jit_testkit::store::MemoryStore;
@@ -58,14 +60,17 @@ impl Directory for Shaky {
 
 /// Everything at once.
 pub(crate) struct World {
-    pub(crate) slack: SlackSim,
+    pub(crate) slack: Arc<SlackSim>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) people: Arc<People>,
     pub(crate) shaky: Arc<Shaky>,
+    /// The directory that the engine asks.
+    pub(crate) directory: Arc<dyn Directory>,
     pub(crate) provider: HostileProvider,
     pub(crate) engine: Arc<Engine>,
     pub(crate) adapter: Slack,
+    pub(crate) connection: Option<Connection>,
     stop: Option<oneshot::Sender<()>>,
     door: Option<JoinHandle<()>>,
     working: Vec<JoinHandle<()>>,
@@ -167,26 +172,38 @@ impl World {
     pub(crate) async fn ruled(settings: Settings, more: Vec<Rule>) -> Self {
         let slack = SlackSim::start(Workspace::example()).await;
         let store = Arc::new(MemoryStore::new());
-        Self::built(slack, store, By::Socket, settings, more).await
+        Self::built((names(), more), slack, store, By::Socket, settings).await
     }
 
     /// A service on this workspace and this store.
     pub(crate) async fn around(
-        slack: SlackSim,
+        slack: impl Into<Arc<SlackSim>>,
         store: Arc<MemoryStore>,
         by: By,
         settings: Settings,
     ) -> Self {
-        Self::built(slack, store, by, settings, vec![]).await
+        Self::built((names(), vec![]), slack, store, by, settings).await
+    }
+
+    /// The same, where the configuration names these users.
+    pub(crate) async fn knowing(
+        names: Names,
+        slack: impl Into<Arc<SlackSim>>,
+        store: Arc<MemoryStore>,
+        by: By,
+        settings: Settings,
+    ) -> Self {
+        Self::built((names, vec![]), slack, store, by, settings).await
     }
 
     async fn built(
-        slack: SlackSim,
+        (names, more): (Names, Vec<Rule>),
+        slack: impl Into<Arc<SlackSim>>,
         store: Arc<MemoryStore>,
         by: By,
         settings: Settings,
-        more: Vec<Rule>,
     ) -> Self {
+        let slack = slack.into();
         // What is signed is signed now.
         let clock = Arc::new(ManualClock::at(match by {
             By::Socket => jit_testkit::sample::start(),
@@ -230,13 +247,14 @@ impl World {
             catalog: catalog(),
             policy: policy.clone(),
             members: BTreeMap::from([("wiki".parse().unwrap(), members)]),
-            names: names(),
+            names,
         })
         .unwrap();
         let handle: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock.clone()));
+        let directory = adapter.directory(groups.into());
         let parts = EngineParts {
             store: store.clone(),
-            directory: adapter.directory(groups.into()),
+            directory: directory.clone(),
             provisioners: BTreeMap::from([("memory".parse().unwrap(), handle)]),
             notifiers: vec![adapter.notifier()],
             pager: Arc::new(Beeper::default()),
@@ -247,6 +265,7 @@ impl World {
         };
         let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
         let door = adapter.door(engine.clone());
+        let connection = door.connection();
         if let Some(routes) = door.router() {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let base_url = format!("http://{}", listener.local_addr().unwrap());
@@ -267,9 +286,11 @@ impl World {
             store,
             people,
             shaky,
+            directory,
             provider,
             engine,
             adapter,
+            connection,
             stop: Some(stop),
             door: Some(door),
             working,
@@ -280,6 +301,11 @@ impl World {
                 .await;
         }
         world
+    }
+
+    /// How far Slack is reached, as whoever watches the service is told.
+    pub(crate) fn reached(&self) -> Reached {
+        self.connection.as_ref().unwrap().reached()
     }
 
     pub(crate) async fn until(&self, what: &str, is_so: impl FnMut(&SlackSim) -> bool) {
@@ -513,6 +539,7 @@ fn people() -> Arc<People> {
                 "bob" => Default::default(),
                 _ => ["wiki".parse().unwrap()].into(),
             },
+            groups_unknown: Default::default(),
             subjects: BTreeMap::new(),
         };
         people.profiles.lock().unwrap().insert(id(name), profile);

@@ -77,6 +77,10 @@ pub(super) async fn act(
             };
             gesture::react(&inner, user, &message, (&deed.name, way)).await?
         }
+        "delete" => {
+            let message = message(&inner, user, &channel, &deed.ts)?;
+            gesture::delete(&inner, user, &message)?
+        }
         "say" => {
             let what = (deed.text.as_str(), deed.thread_ts.as_deref());
             gesture::say(&inner, user, &channel, what).await?

@@ -205,6 +205,7 @@ impl People {
             kind: PrincipalKind::Person,
             active: true,
             groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
+            groups_unknown: Default::default(),
             subjects: BTreeMap::new(),
         };
         let ana = person("ana", &["engineers", "leads"]);
