@@ -28,8 +28,6 @@ struct Waiting<J> {
     revokes: VecDeque<J>,
     urgent: VecDeque<J>,
     jobs: VecDeque<J>,
-    /// The last that was taken was urgent: now it is the turn of the usual, if there are any.
-    was_urgent: bool,
     /// Threads that have nothing to do. One that is at work is not woken: it asks by itself.
     idle: usize,
     closed: bool,
@@ -47,20 +45,6 @@ impl<J> Waiting<J> {
     fn is_empty(&self) -> bool {
         self.revokes.is_empty() && self.urgent.is_empty() && self.jobs.is_empty()
     }
-
-    /// Whose turn it is of those that are no revokes. Where both wait they take turns: nothing waits
-    /// for more than what is taken before it at once.
-    fn turn(&mut self) -> Haste {
-        let is_urgent = match (self.urgent.is_empty(), self.jobs.is_empty()) {
-            (false, false) => !self.was_urgent,
-            (is_empty, _) => !is_empty,
-        };
-        self.was_urgent = is_urgent;
-        match is_urgent {
-            true => Haste::Urgent,
-            false => Haste::Usual,
-        }
-    }
 }
 
 impl<J> Queue<J> {
@@ -71,7 +55,6 @@ impl<J> Queue<J> {
                 revokes: VecDeque::new(),
                 urgent: VecDeque::new(),
                 jobs: VecDeque::new(),
-                was_urgent: false,
                 idle: 0,
                 closed: false,
             }),
@@ -99,8 +82,8 @@ impl<J> Queue<J> {
         self.arrived.notify_all();
     }
 
-    /// Waits for jobs, and takes so many; none once it is closed and everything is done. Revokes come
-    /// first, and leave a quarter of the places to those of one other haste that wait.
+    /// Waits for jobs, and takes so many; none once it is closed and everything is done. The hastier
+    /// ones come first, and leave a quarter of the places to the others.
     pub(crate) fn next(&self, limit: usize) -> Option<Vec<J>> {
         let mut waiting = self.lock();
         while waiting.is_empty() && !waiting.closed {
@@ -110,13 +93,20 @@ impl<J> Queue<J> {
             waiting.idle -= 1;
         }
         // The other threads have their part of what waits.
-        let part = |length: usize| length.div_ceil(self.threads);
-        let turn = waiting.turn();
-        let others = part(waiting.line(turn).len()).min(limit);
-        let revokes = part(waiting.revokes.len()).min(limit - others.min(limit / 4));
-        let mut jobs: Vec<J> = waiting.revokes.drain(..revokes).collect();
-        let others = others.min(limit - revokes);
-        jobs.extend(waiting.line(turn).drain(..others));
+        let part = |line: &VecDeque<J>| line.len().div_ceil(self.threads);
+        let (urgent, usual) = (part(&waiting.urgent), part(&waiting.jobs));
+        let mut jobs = Vec::new();
+        for (haste, behind) in [
+            (Haste::Revoke, urgent + usual),
+            (Haste::Urgent, usual),
+            (Haste::Usual, 0),
+        ] {
+            let places = limit - jobs.len();
+            let places = places - behind.min(places / 4);
+            let line = waiting.line(haste);
+            let count = part(line).min(places);
+            jobs.extend(line.drain(..count));
+        }
         (!jobs.is_empty()).then_some(jobs)
     }
 }
@@ -131,50 +121,43 @@ impl<J> fmt::Debug for Queue<J> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn urgent_jobs_go_first_and_take_turns_with_the_others() {
+    fn queue_of(kinds: &[(Haste, &'static str, u32)]) -> Queue<(&'static str, u32)> {
         let queue = Queue::shared_by(1);
-        for number in 0..3 {
-            queue.push(Haste::Usual, ("usual", number));
+        for (haste, name, count) in kinds {
+            (0..*count).for_each(|number| queue.push(*haste, (*name, number)));
         }
-        for number in 0..5 {
-            queue.push(Haste::Urgent, ("urgent", number));
-        }
-        let taken = || queue.next(2).unwrap();
-        assert_eq!(taken(), [("urgent", 0), ("urgent", 1)]);
-        assert_eq!(taken(), [("usual", 0), ("usual", 1)]);
-        assert_eq!(taken(), [("urgent", 2), ("urgent", 3)]);
-        assert_eq!(taken(), [("usual", 2)]);
-        assert_eq!(taken(), [("urgent", 4)]);
-        queue.push(Haste::Urgent, ("urgent", 5));
-        assert_eq!(taken(), [("urgent", 5)], "nobody else waits");
+        queue
+    }
+
+    #[test]
+    fn urgent_jobs_go_first_and_leave_a_quarter_to_the_others() {
+        let queue = queue_of(&[(Haste::Usual, "usual", 3), (Haste::Urgent, "urgent", 7)]);
+        let urgent = |first| [0_u32, 1, 2].map(|it| ("urgent", first + it));
+        let taken = || queue.next(4).unwrap();
+        assert_eq!(taken(), [&urgent(0)[..], &[("usual", 0)]].concat());
+        assert_eq!(taken(), [&urgent(3)[..], &[("usual", 1)]].concat());
+        assert_eq!(taken(), [("urgent", 6), ("usual", 2)], "whatever is left");
+        queue.push(Haste::Urgent, ("urgent", 7));
+        assert_eq!(taken(), [("urgent", 7)], "nobody else waits");
     }
 
     #[test]
     fn l3_revokes_go_first_and_leave_a_quarter_to_the_others() {
-        let queue = Queue::shared_by(1);
-        for number in 0..4 {
-            queue.push(Haste::Usual, ("usual", number));
-        }
-        for number in 0..9 {
-            queue.push(Haste::Revoke, ("revoke", number));
-        }
+        let queue = queue_of(&[
+            (Haste::Usual, "usual", 4),
+            (Haste::Urgent, "urgent", 1),
+            (Haste::Revoke, "revoke", 13),
+        ]);
+        let three = |first| [0_u32, 1, 2].map(|it| ("revoke", first + it));
         let taken = || queue.next(4).unwrap();
-        let three = |first| [0, 1, 2].map(|it| ("revoke", first + it));
-        assert_eq!(taken(), [&three(0)[..], &[("usual", 0)]].concat());
-        assert_eq!(taken(), [&three(3)[..], &[("usual", 1)]].concat());
-        queue.push(Haste::Urgent, ("urgent", 0));
-        assert_eq!(taken(), [&three(6)[..], &[("urgent", 0)]].concat());
-        for number in 9..15 {
-            queue.push(Haste::Revoke, ("revoke", number));
+        assert_eq!(taken(), [&three(0)[..], &[("urgent", 0)]].concat());
+        for number in 0..3 {
+            let first = 3 + 3 * number;
+            assert_eq!(taken(), [&three(first)[..], &[("usual", number)]].concat());
         }
-        assert_eq!(taken(), [&three(9)[..], &[("usual", 2)]].concat());
-        assert_eq!(taken(), [&three(12)[..], &[("usual", 3)]].concat());
-        for number in 15..20 {
-            queue.push(Haste::Revoke, ("revoke", number));
-        }
-        assert_eq!(taken(), [15, 16, 17, 18].map(|it| ("revoke", it)));
-        assert_eq!(taken(), [("revoke", 19)]);
+        assert_eq!(taken(), [("revoke", 12), ("usual", 3)]);
+        let queue = queue_of(&[(Haste::Revoke, "revoke", 5)]);
+        assert_eq!(queue.next(4).unwrap().len(), 4, "nobody else waits");
     }
 
     #[test]
