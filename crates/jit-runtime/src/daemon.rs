@@ -152,7 +152,7 @@ impl Daemon {
         if let Some(door) = door {
             let told = told.clone();
             services.spawn(async move {
-                let serve = || door.clone().run_apart(stopped(told.clone()));
+                let serve = || door.clone().run(stopped(told.clone()));
                 kept_running("the door to Slack", serve).await;
                 Ok(())
             });

@@ -10,7 +10,7 @@ mod screens;
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -21,9 +21,7 @@ use jit_core::ports::{Inbox, InboxItem, PortError};
 use jit_core::principal::{Door, Principal};
 use jit_core::request::RequestId;
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::JoinHandle;
 
 use self::asking::{obvious_errors, reason_of, seconds};
 use crate::input::{About, Asked, Forget, Input, Read, Said};
@@ -74,8 +72,6 @@ enum Marked {
 pub(crate) struct Desk {
     engine: Arc<Engine>,
     notifier: Arc<SlackNotifier>,
-    /// Where inputs are worked on, if not where they come in.
-    workplace: OnceLock<Handle>,
     room: Semaphore,
     room_to_end: Semaphore,
     room_for_others: Semaphore,
@@ -146,27 +142,11 @@ impl Desk {
         Self {
             engine,
             notifier,
-            workplace: OnceLock::new(),
             room: Semaphore::new(AT_ONCE),
             room_to_end: Semaphore::new(AT_ONCE),
             room_for_others: Semaphore::new(OTHERS_AT_ONCE),
             under_way: Mutex::default(),
             hinted: Mutex::default(),
-        }
-    }
-
-    /// Works where this is called, also on what comes in elsewhere.
-    pub(crate) fn work_here(&self) {
-        let _set_before = self.workplace.set(Handle::current());
-    }
-
-    fn spawn<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        match self.workplace.get() {
-            Some(workplace) => workplace.spawn(work),
-            None => tokio::spawn(work),
         }
     }
 
@@ -216,7 +196,7 @@ impl Desk {
         match self.engine.store().inbox_put(&key, &text, now).await {
             Ok(Inbox::New) => {
                 let desk = Arc::clone(self);
-                self.spawn(async move { desk.work_on(&key, now, input).await });
+                tokio::spawn(async move { desk.work_on(&key, now, input).await });
                 ack
             }
             // Slack sent it again; whoever took it first works on it.

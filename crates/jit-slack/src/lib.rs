@@ -31,7 +31,6 @@ mod web;
 mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -46,7 +45,6 @@ use jit_core::principal::{GroupName, PrincipalId};
 use secrecy::SecretString;
 use slack_morphism::SlackApiTokenType;
 use slack_morphism::hyper_tokio::SlackHyperClient;
-use tokio::sync::oneshot;
 
 pub use check::{CheckParts, Finding, check};
 pub use commands::Commands;
@@ -246,40 +244,6 @@ impl SlackDoor {
 
     /// Serves until `stop` is ready, then lets acknowledgements under way leave.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        match self.socket() {
-            Some(socket) => self.beside(socket.run(stop)).await,
-            None => self.beside(stop).await,
-        }
-    }
-
-    /// The same, with a thread of their own for the sockets: what somebody waits for in Slack waits
-    /// for nothing else that this process does. What it leads to is worked on here.
-    pub async fn run_apart(self, stop: impl Future<Output = ()> + Send + 'static) {
-        match self.socket() {
-            Some(socket) => {
-                self.desk.work_here();
-                self.beside(apart(socket.run(stop))).await;
-            }
-            None => self.beside(stop).await,
-        }
-    }
-
-    fn socket(&self) -> Option<Socket> {
-        let Transport::Socket { app_token } = &self.transport else {
-            return None;
-        };
-        Some(Socket {
-            client: Arc::clone(&self.client),
-            token: web::token(app_token, SlackApiTokenType::App),
-            desk: Arc::clone(&self.desk),
-            clock: Arc::clone(&self.clock),
-            random: Arc::clone(&self.random),
-            connection: self.connection.clone(),
-        })
-    }
-
-    /// Serves, and does beside it what nobody waits for.
-    async fn beside(&self, serving: impl Future<Output = ()>) {
         let take_over = async {
             loop {
                 if let Err(error) = self.desk.take_over().await {
@@ -288,33 +252,30 @@ impl SlackDoor {
                 tokio::time::sleep(TAKE_OVER_EVERY).await;
             }
         };
-        tokio::select! {
-            () = serving => {}
-            () = take_over => {}
-            () = self.desk.redraw_for_ever() => {}
+        let redraw = self.desk.redraw_for_ever();
+        match &self.transport {
+            Transport::Socket { app_token } => {
+                let socket = Socket {
+                    client: Arc::clone(&self.client),
+                    token: web::token(app_token, SlackApiTokenType::App),
+                    desk: Arc::clone(&self.desk),
+                    clock: Arc::clone(&self.clock),
+                    random: Arc::clone(&self.random),
+                    connection: self.connection.clone(),
+                };
+                tokio::select! {
+                    () = socket.run(stop) => {}
+                    () = take_over => {}
+                    () = redraw => {}
+                }
+            }
+            Transport::Http { .. } => {
+                tokio::select! {
+                    () = stop => {}
+                    () = take_over => {}
+                    () = redraw => {}
+                }
+            }
         }
     }
-}
-
-/// Runs this on a thread of its own. It is dropped there when this is dropped here.
-///
-/// # Panics
-/// Where there can be no such thread, or it panicked.
-async fn apart(serving: impl Future<Output = ()> + Send + 'static) {
-    let (_here, gone) = oneshot::channel::<Infallible>();
-    let (tell, told) = oneshot::channel();
-    let serve = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().build();
-        runtime.expect("a runtime of one thread").block_on(async {
-            tokio::select! {
-                () = serving => {}
-                _ = gone => {}
-            }
-        });
-        let _gone = tell.send(());
-    };
-    let thread = std::thread::Builder::new().name("jit-slack".to_owned());
-    thread.spawn(serve).expect("a thread for the connections");
-    told.await.expect("the thread of the connections ended");
 }

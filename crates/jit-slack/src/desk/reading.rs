@@ -41,7 +41,7 @@ impl Desk {
         let (desk, user, team) = (Arc::clone(self), user.clone(), team.cloned());
         let query = query.to_owned();
         // What it has to ask for is asked for to its end, whether somebody waits or not.
-        let found = self.spawn(async move { desk.choices(&user, team.as_ref(), &query).await });
+        let found = tokio::spawn(async move { desk.choices(&user, team.as_ref(), &query).await });
         match tokio::time::timeout(OPTIONS_WITHIN, found).await {
             Ok(Ok(found)) => found,
             Ok(Err(ended)) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
