@@ -92,16 +92,6 @@ impl<J> Queue<J> {
             waiting = woken.unwrap_or_else(PoisonError::into_inner);
             waiting.idle -= 1;
         }
-        let jobs = self.some_of(&mut waiting, limit);
-        (!jobs.is_empty()).then_some(jobs)
-    }
-
-    /// What waits by now, and so many of it.
-    pub(crate) fn more(&self, limit: usize) -> Vec<J> {
-        self.some_of(&mut self.lock(), limit)
-    }
-
-    fn some_of(&self, waiting: &mut Waiting<J>, limit: usize) -> Vec<J> {
         // The other threads have their part of what waits.
         let part = |line: &VecDeque<J>| line.len().div_ceil(self.threads);
         let (urgent, usual) = (part(&waiting.urgent), part(&waiting.jobs));
@@ -117,7 +107,7 @@ impl<J> Queue<J> {
             let count = part(line).min(places);
             jobs.extend(line.drain(..count));
         }
-        jobs
+        (!jobs.is_empty()).then_some(jobs)
     }
 }
 
@@ -168,8 +158,6 @@ mod tests {
         assert_eq!(taken(), [("revoke", 12), ("usual", 3)]);
         let queue = queue_of(&[(Haste::Revoke, "revoke", 5)]);
         assert_eq!(queue.next(4).unwrap().len(), 4, "nobody else waits");
-        assert_eq!(queue.more(4), [("revoke", 4)]);
-        assert_eq!(queue.more(4), [], "without waiting");
     }
 
     #[test]

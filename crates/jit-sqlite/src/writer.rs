@@ -1,10 +1,7 @@
 //! The one thread that writes. Jobs that arrive while a transaction runs are applied together in
 //! the next, each under a savepoint of its own, so that one that conflicts is taken back alone. A
-//! job is answered after the transaction that holds it is on the disk. A transaction takes jobs for
-//! as long as the disk took to keep the last one: where the disk is fast nobody waits for many
-//! others, and where it is slow many share a wait.
+//! job is answered after the transaction that holds it is on the disk.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,15 +10,14 @@ use std::time::Duration;
 use jit_core::ports::Effect;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::error::{Cause, Fault};
 use crate::queue::{Haste, Queue};
 use crate::schema;
 
-/// The most jobs that share one transaction, and how many of them are taken at once.
-const BATCH_LIMIT: usize = 64;
-const FEW: usize = 4;
+/// The most jobs that share one transaction. More of them would wait less often for the disk, and
+/// who comes meanwhile would wait for all of them.
+const BATCH_LIMIT: usize = 16;
 
 /// Where calls hand in what they want written.
 #[derive(Debug)]
@@ -160,11 +156,9 @@ where
 // ------------------------------------------------------------------------------------- the thread
 
 fn serve(connection: &Connection, queue: &Queue<Box<dyn Job>>) {
-    let mut disk_takes = Duration::ZERO;
-    while let Some(jobs) = queue.next(FEW) {
+    while let Some(jobs) = queue.next(BATCH_LIMIT) {
         // A panic ends one batch, whose callers see their answer go away, and not the thread.
-        let settle = || settle(connection, queue, jobs, &mut disk_takes);
-        let run = catch_unwind(AssertUnwindSafe(settle));
+        let run = catch_unwind(AssertUnwindSafe(|| settle(connection, jobs)));
         if run.is_err() {
             tracing::error!("a write panicked and was taken back");
         }
@@ -176,41 +170,30 @@ fn serve(connection: &Connection, queue: &Queue<Box<dyn Job>>) {
     }
 }
 
-/// Applies these jobs in one transaction, and those that arrive while there is time.
-fn settle(
-    connection: &Connection,
-    queue: &Queue<Box<dyn Job>>,
-    jobs: Vec<Box<dyn Job>>,
-    disk_takes: &mut Duration,
-) {
+/// Applies these jobs in one transaction.
+fn settle(connection: &Connection, jobs: Vec<Box<dyn Job>>) {
     if let Err(cause) = begin(connection) {
         return fail_all(jobs, Effect::None, &cause);
     }
     let (mut done, mut end) = (Vec::new(), "ROLLBACK");
-    let mut waiting = VecDeque::from(jobs);
-    let began_at = Instant::now();
-    while let Some(mut job) = waiting.pop_front() {
-        if job.claim() {
-            let applied = apply(connection, job.as_mut());
-            done.push(job);
-            match applied {
-                Ok(Kept::All) => end = "COMMIT",
-                Ok(Kept::Nothing) => {}
-                Err(cause) => {
-                    // Nothing of the transaction is left, or nothing that can be relied on.
-                    done.extend(waiting);
-                    return fail_all(done, Effect::None, &cause);
-                }
+    let mut jobs = jobs.into_iter();
+    for mut job in jobs.by_ref() {
+        if !job.claim() {
+            continue;
+        }
+        let applied = apply(connection, job.as_mut());
+        done.push(job);
+        match applied {
+            Ok(Kept::All) => end = "COMMIT",
+            Ok(Kept::Nothing) => {}
+            Err(cause) => {
+                // Nothing of the transaction is left, or nothing that can be relied on.
+                done.extend(jobs);
+                return fail_all(done, Effect::None, &cause);
             }
         }
-        if waiting.is_empty() && done.len() < BATCH_LIMIT && began_at.elapsed() < *disk_takes {
-            waiting.extend(queue.more(FEW));
-        }
     }
-    let applied_at = Instant::now();
-    let ended = run(connection, end);
-    *disk_takes = applied_at.elapsed();
-    match ended {
+    match run(connection, end) {
         Ok(()) => done.into_iter().for_each(|job| job.answer()),
         Err(cause) => {
             // The disk may hold the end of the transaction although it did not say so.
