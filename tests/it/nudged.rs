@@ -21,6 +21,7 @@ use jit_runtime::worker::{Worker, WorkerSettings};
 use jit_testkit::hostile::{HostileProvider, memory_standing};
 use jit_testkit::stage::{Stage, catalog, rules, secs, tier, via};
 use jit_testkit::time::SeededRandom;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -36,6 +37,8 @@ struct Chat {
     down: AtomicBool,
     /// The next message takes ten seconds.
     slow: AtomicBool,
+    /// How long every message takes.
+    takes: Mutex<Duration>,
     tries: AtomicU32,
 }
 
@@ -56,6 +59,8 @@ impl Notifier for Chat {
         if self.slow.swap(false, Ordering::Relaxed) {
             tokio::time::sleep(SLOW).await;
         }
+        let takes = *self.takes.lock().unwrap();
+        tokio::time::sleep(takes).await;
         let status = announcement.request.status();
         self.told.lock().unwrap().push((Instant::now(), status));
         Ok(Told::default())
@@ -98,6 +103,7 @@ struct Process {
     provider: HostileProvider,
     chat: Arc<Chat>,
     looks: Arc<Looks>,
+    stop: Option<oneshot::Sender<()>>,
     working: JoinHandle<()>,
 }
 
@@ -142,14 +148,26 @@ impl Process {
             ..WorkerSettings::default()
         };
         let worker = Worker::new(engine.clone(), random, settings).woken_by(&nudge);
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async move {
+            let _ = stopped.await;
+        };
         Self {
             stage,
             engine,
             provider,
             chat,
             looks,
-            working: tokio::spawn(worker.run(std::future::pending())),
+            stop: Some(stop),
+            working: tokio::spawn(worker.run(stopped)),
         }
+    }
+
+    /// Stops as at a SIGTERM.
+    async fn stopped(mut self) -> Self {
+        drop(self.stop.take());
+        (&mut self.working).await.unwrap();
+        self
     }
 
     /// Asks for a slot of its own.
@@ -201,6 +219,84 @@ async fn what_is_committed_is_tended_and_announced_at_once() {
     let (_, status) = *process.chat.told.lock().unwrap().last().unwrap();
     assert_eq!(status, process.stage.status(request.id).await);
     assert_ne!(status, Status::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_process_commits_it_tells_without_asking_the_store() {
+    let process = Process::ticking(secs(3_600));
+    tokio::time::sleep(AT_ONCE).await;
+    let looks = || process.looks.deliveries.load(Ordering::Relaxed);
+    let before = looks();
+    for number in 0..20 {
+        process.asked("50m", number).await;
+        tokio::time::sleep(AT_ONCE).await;
+    }
+    assert_eq!(process.chat.told.lock().unwrap().len(), 20);
+    assert_eq!(looks(), before);
+    let due = { process.stage.store.deliveries() }.into_iter();
+    let due: Vec<_> = due.filter(|it| it.deliver_at.is_some()).collect();
+    assert_eq!(due, [], "and marks what it told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_can_be_sent_at_once_is_told_whole_and_once() {
+    let process = Process::ticking(secs(1));
+    tokio::time::sleep(AT_ONCE).await;
+    *process.chat.takes.lock().unwrap() = SLOW;
+    for number in 0..400 {
+        process.asked("50m", number).await;
+    }
+    let taken = { process.stage.store.deliveries() }.into_iter();
+    let taken = taken.filter(|it| it.taken_until.is_some()).count();
+    // What is sent, what waits to be sent, and no more: the rest is for whoever has room.
+    assert!((256..=310).contains(&taken), "{taken} taken");
+    tokio::time::sleep(SLOW * 20).await;
+    let told = process.chat.told.lock().unwrap().len();
+    assert_eq!(told, 400, "each once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waited_until_another_may_have_it_is_not_sent() {
+    let process = Process::ticking(secs(1));
+    tokio::time::sleep(AT_ONCE).await;
+    // Fifty are on their way for longer than the others are ours.
+    *process.chat.takes.lock().unwrap() = secs(3_600);
+    for number in 0..60 {
+        process.asked("50m", number).await;
+    }
+    tokio::time::sleep(secs(24)).await;
+    *process.chat.takes.lock().unwrap() = Duration::ZERO;
+    let tries = || process.chat.tries.load(Ordering::Relaxed);
+    assert_eq!(tries(), 50);
+    // The fifty are given up with their time, and the ten are taken anew before they are sent.
+    tokio::time::sleep(secs(300)).await;
+    let told = process.chat.told.lock().unwrap().len();
+    assert_eq!(told, 60, "each once");
+    assert_eq!(tries(), 110, "and none but these was tried again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_on_its_way_at_the_stop_is_sent_and_marked_and_the_rest_is_left() {
+    let process = Process::ticking(secs(3_600));
+    tokio::time::sleep(AT_ONCE).await;
+    *process.chat.takes.lock().unwrap() = SLOW;
+    for number in 0..10 {
+        process.asked("50m", number).await;
+    }
+    tokio::time::sleep(AT_ONCE).await;
+    let began = Instant::now();
+    let process = process.stopped().await;
+    assert!(began.elapsed() < secs(14));
+    assert_eq!(process.chat.told.lock().unwrap().len(), 10);
+    let due = { process.stage.store.deliveries() }.into_iter();
+    let due: Vec<_> = due.filter(|it| it.deliver_at.is_some()).collect();
+    assert_eq!(due, [], "nobody sends them again");
+    // Nothing is taken any more by whoever has no loop to send it.
+    process.asked("50m", 11).await;
+    let left = { process.stage.store.deliveries() }.into_iter();
+    let left: Vec<_> = left.filter(|it| it.deliver_at.is_some()).collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].taken_until, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,9 +7,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use jit_core::catalog::ProviderName;
 use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay, Taken};
 use jit_core::ports::{Delivery, Due, PortError, Random, Urgency};
@@ -51,6 +51,10 @@ const LONGEST_LOOK: usize = 50_000;
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(30);
 /// The time that is left for marking a message that was sent.
 const TO_MARK: Duration = Duration::from_secs(5);
+/// How long records under way, and messages, may take at the stop. A message has longer than any
+/// notifier of ours takes for one, so that none is sent and not marked.
+const TEND_AT_STOP: Duration = Duration::from_secs(10);
+const TELL_AT_STOP: Duration = Duration::from_secs(13);
 /// How many messages of one notifier are sent at once.
 const ANNOUNCEMENTS: usize = 50;
 
@@ -126,18 +130,23 @@ impl Worker {
             () = &mut announcing => {}
             () = checkpoints => {}
         }
-        let drain = async {
-            while self.running.join_next().await.is_some() {}
-            // What was tended is told as well.
-            drop(stopping);
-            announcing.await;
+        // Nothing more is taken; what was taken is sent, and marked, while records are tended.
+        drop(stopping);
+        let tending = async {
+            let rest = async { while self.running.join_next().await.is_some() {} };
+            if tokio::time::timeout(TEND_AT_STOP, rest).await.is_err() {
+                tracing::warn!("some records were tended at the end; others will go on");
+            }
         };
-        if tokio::time::timeout(Duration::from_secs(10), drain)
-            .await
-            .is_err()
-        {
-            tracing::warn!("some records were still being tended at the end; others will go on");
-        }
+        let telling = async {
+            if tokio::time::timeout(TELL_AT_STOP, announcing)
+                .await
+                .is_err()
+            {
+                tracing::warn!("something was being told at the end; it may be told again");
+            }
+        };
+        join(tending, telling).await;
         checkpoint(&self.engine).await;
     }
 
@@ -416,16 +425,23 @@ async fn announce_through(
 ) {
     let mut handed_over = engine.hand_over(notifier);
     let mut under_way = FuturesUnordered::new();
-    let send = |taken: Taken| {
-        let time = tokio::time::sleep(time_for(engine, &taken.delivery));
-        engine.announce(taken, time)
-    };
-    loop {
+    let send = |taken: Taken| send(engine, taken);
+    // Told by the end of whoever tells.
+    while stop.has_changed().is_ok() {
         while under_way.len() >= ANNOUNCEMENTS {
             under_way.next().await;
         }
-        let mut again = false;
+        // What is ours already goes before what anybody may take.
+        while under_way.len() < ANNOUNCEMENTS
+            && let Some(Some(taken)) = handed_over.next().now_or_never()
+        {
+            under_way.push(send(taken));
+        }
         let room = ANNOUNCEMENTS - under_way.len();
+        if room == 0 {
+            continue;
+        }
+        let mut again = false;
         let take = engine.take_announcements(notifier, room);
         tokio::pin!(take);
         let taken = loop {
@@ -459,14 +475,7 @@ async fn announce_through(
             let is_full = under_way.len() >= ANNOUNCEMENTS;
             tokio::select! {
                 biased;
-                _ = stop.changed() => {
-                    handed_over.close();
-                    while let Some(taken) = handed_over.next().await {
-                        under_way.push(send(taken));
-                    }
-                    while under_way.next().await.is_some() {}
-                    return;
-                }
+                _ = stop.changed() => break,
                 () = &mut next, if !is_full => break,
                 Some(taken) = handed_over.next(), if !is_full => under_way.push(send(taken)),
                 Some(more) = under_way.next(), if !under_way.is_empty() => {
@@ -476,6 +485,20 @@ async fn announce_through(
             }
         }
     }
+    handed_over.close();
+    while let Some(taken) = handed_over.next().await {
+        under_way.push(send(taken));
+    }
+    while under_way.next().await.is_some() {}
+}
+
+async fn send(engine: &Engine, taken: Taken) -> MoreToSay {
+    let time = time_for(engine, &taken.delivery);
+    // It waited for so long that somebody else may have it.
+    if time.is_zero() {
+        return MoreToSay::Yes;
+    }
+    engine.announce(taken, tokio::time::sleep(time)).await
 }
 
 /// How long sending this may take: it is over before somebody else takes it.

@@ -76,7 +76,9 @@ pub struct SqliteStore {
     reads: Places,
 }
 
-/// Calls that are let in, those of each haste apart: no revoke waits for a place behind others.
+/// Calls that are let in, those of each haste apart: no revoke waits for a place behind others. Reads
+/// of one row that a revoke needs as well go with it, whoever asks: a crowd of them takes no longer
+/// than one listing.
 #[derive(Debug, Clone)]
 struct Places {
     revokes: Arc<Semaphore>,

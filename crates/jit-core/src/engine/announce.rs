@@ -158,6 +158,13 @@ fn put_off(error: &PortError) -> Option<Duration> {
     }
 }
 
+/// What came of telling.
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    Told,
+    Failed,
+}
+
 impl Engine {
     /// Announces what is due, at most `limit` deliveries of each notifier; returns the most that
     /// was found for one. No notifier waits for another: a chat that hangs delays no page.
@@ -324,7 +331,7 @@ impl Engine {
                     taken_until: None,
                     ..taken
                 };
-                self.mark(told, held).await
+                self.mark(told, Outcome::Told, held).await
             }
             Err(error) => {
                 let (pause, attempts) = match put_off(&error) {
@@ -340,7 +347,7 @@ impl Engine {
                     taken_until: None,
                     ..taken
                 };
-                self.mark(failed, held).await?;
+                self.mark(failed, Outcome::Failed, held).await?;
                 Err(error)
             }
         }
@@ -358,7 +365,12 @@ impl Engine {
 
     /// Marks how far the message is. Where the record changed meanwhile the row is due for that and
     /// stays so, but it keeps what was told and where: else that would be told twice.
-    async fn mark(&self, told: Delivery, held: Option<Timestamp>) -> Result<MoreToSay, PortError> {
+    async fn mark(
+        &self,
+        told: Delivery,
+        outcome: Outcome,
+        held: Option<Timestamp>,
+    ) -> Result<MoreToSay, PortError> {
         let mut mark = told.clone();
         let mut more = MoreToSay::No;
         for _ in 0..TRIES {
@@ -370,8 +382,14 @@ impl Engine {
             let Some(row) = rows.into_iter().find(|row| row.key == told.key) else {
                 return Ok(MoreToSay::No);
             };
+            let message = match outcome {
+                Outcome::Told => told.message.clone(),
+                // Who took it after us may have told it.
+                Outcome::Failed => row.message,
+            };
             mark = Delivery {
                 version: row.version + 1,
+                message,
                 deliver_at: row.deliver_at,
                 shown_seq: row.shown_seq.max(told.shown_seq),
                 // Who took it after us has it still.
