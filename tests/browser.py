@@ -171,10 +171,14 @@ class Person:
         self.until(f"{text!r} in {within}", lambda: text in self.browser.ask(look))
 
     def is_now(self, name):
-        self.clicks(name, within="#people")
         pressed = "document.querySelector('#people [aria-pressed=true]')?.innerText"
-        self.until(f"{name} as the one at the screen",
-                   lambda: self.browser.ask(pressed) == name)
+
+        def clicked():
+            # The page may be drawn anew between the look and the click.
+            self.clicks(name, within="#people")
+            return self.browser.ask(pressed) == name
+
+        self.until(f"{name} as the one at the screen", clicked)
 
     def goes_to(self, place):
         self.clicks(place, within="#places")
