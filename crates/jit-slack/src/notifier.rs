@@ -41,6 +41,15 @@ struct To<'a> {
     until: Instant,
 }
 
+/// How a message came to show what it shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drawn {
+    /// It was there, and was changed.
+    Changed,
+    /// It is new.
+    Posted,
+}
+
 /// Where the messages about one request are, as the delivery row keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -194,10 +203,12 @@ impl SlackNotifier {
         place: Option<Place>,
         news: &[AuditEvent],
     ) -> Result<Told, PortError> {
-        let known = place.is_some();
-        let mut place = self.draw(to, place, &card(scene), scene.request).await?;
-        // A card that is new shows everything that came before it.
-        if known && let Some(lines) = thread(scene, news) {
+        let (mut place, drawn) = self.draw(to, place, &card(scene), scene.request).await?;
+        // A card that is new shows everything that came before it. Where it is must not be lost
+        // over a line of its thread either: whoever came again would post yet another.
+        if drawn == Drawn::Changed
+            && let Some(lines) = thread(scene, news)
+        {
             self.say(to, Some(&place.ts), &lines).await?;
         }
         if scene.request.stage != Stage::Pending {
@@ -317,7 +328,7 @@ impl SlackNotifier {
         let message = dm(scene, moment, reader);
         let mut told = match moment {
             Moment::Given | Moment::Expiring => {
-                let told = self.draw(to, place, &message, scene.request).await?;
+                let (told, _) = self.draw(to, place, &message, scene.request).await?;
                 let warning = dm(scene, Moment::Expiring, reader);
                 return self.warn(scene.request, to, told, &warning).await;
             }
@@ -385,22 +396,23 @@ impl SlackNotifier {
         place: Option<Place>,
         message: &Message,
         request: &AccessRequest,
-    ) -> Result<Place, PortError> {
-        if let Some(place) = place
-            && self.redraw(to, &place.ts, message).await?
-        {
-            return Ok(place);
+    ) -> Result<(Place, Drawn), PortError> {
+        let place = place.unwrap_or_default();
+        if self.redraw(to, &place.ts, message).await? {
+            return Ok((place, Drawn::Changed));
         }
         let mut body = body(to.channel, message);
         let id = request.id.to_string();
         body["metadata"] = json!({"event_type": "jit_request", "event_payload": {"id": id}});
         let said = self.post(to, &body).await?;
         let posted_in = said.get("channel").and_then(Value::as_str);
-        Ok(Place {
+        let posted = Place {
             channel: posted_in.unwrap_or(to.channel).to_owned(),
             ts: stamp(&said)?,
-            ..Place::default()
-        })
+            // Whoever was reminded or warned is not again because the message had to be posted anew.
+            ..place
+        };
+        Ok((posted, Drawn::Posted))
     }
 
     /// Changes a message; false where there is none, or somebody deleted it.
