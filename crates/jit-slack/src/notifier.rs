@@ -15,6 +15,7 @@ use jit_core::principal::PrincipalId;
 use jit_core::request::{AccessRequest, Phase, Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::ADAPTER;
@@ -97,6 +98,8 @@ pub(crate) struct SlackNotifier {
     pub(crate) screens: Screens,
     /// The conversation with each user.
     conversations: Mutex<HashMap<UserId, ChannelId>>,
+    /// The user as whom this service writes, where Slack says one.
+    writes_as: OnceCell<Option<UserId>>,
 }
 
 impl fmt::Debug for SlackNotifier {
@@ -179,6 +182,7 @@ impl SlackNotifier {
             pace: Pace::default(),
             screens: Screens::default(),
             conversations: Mutex::default(),
+            writes_as: OnceCell::new(),
         }
     }
 
@@ -489,6 +493,17 @@ impl SlackNotifier {
             turn()?;
         }
         told
+    }
+
+    /// The user as whom this service writes, where that can be found out; asked once.
+    pub(crate) async fn writes_as(&self) -> Option<&UserId> {
+        let asking = || async {
+            let said = self.web.post("auth.test", &json!({})).await?;
+            let user = said.get("user_id").and_then(Value::as_str);
+            Ok::<_, WebError>(user.and_then(|user| user.parse().ok()))
+        };
+        let known = self.writes_as.get_or_try_init(asking).await;
+        known.ok().and_then(Option::as_ref)
     }
 
     async fn conversation_until(

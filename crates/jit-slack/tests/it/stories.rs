@@ -6,6 +6,7 @@ use jit_core::audit::Fact;
 use jit_core::policy::{Effect, Right, Rule};
 use jit_core::request::{Approver, Status};
 use jit_slack::{EmailMatch, Route, Settings};
+use serde_json::json;
 
 use crate::world::{By, World, long, rule, settings};
 
@@ -487,6 +488,43 @@ async fn a3_whoever_reacts_and_decides_nothing_gets_one_private_hint_and_no_more
     }
     let seen = world.slack.user("U0BOB").messages("C0SEC").await;
     assert_eq!(seen.len(), 1, "nobody else hears of it: {seen:#?}");
+}
+
+#[tokio::test]
+async fn a3_a_check_mark_counts_on_the_oldest_card_however_much_is_pending() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    for number in 1..=2_500 {
+        let another = jit_testkit::sample::request(number);
+        let stored = serde_json::to_string(&another).unwrap();
+        world.store.put_stored(another.id, &stored);
+    }
+    let bob = world.slack.user("U0BOB");
+    bob.react(&card, "white_check_mark").await;
+    world.card("U0BOB", "active until").await;
+}
+
+#[tokio::test]
+async fn a3_a_check_mark_on_what_somebody_else_wrote_decides_nothing() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    for (number, author) in ["U0ANA", "U0JITBOT"].into_iter().enumerate() {
+        let event = json!({
+            "type": "event_callback", "team_id": world.slack.team(),
+            "event_id": format!("Ev{number}"),
+            "event": {
+                "type": "reaction_added", "user": "U0BOB", "reaction": "white_check_mark",
+                "item_user": author,
+                "item": {"type": "message", "channel": "C0SEC", "ts": card.ts},
+            },
+        });
+        world.request(Status::Pending).await;
+        assert!(world.slack.raw(None, "events_api", event).await.acked());
+        world.worked_through().await;
+    }
+    world.request(Status::Active).await;
 }
 
 #[tokio::test]
