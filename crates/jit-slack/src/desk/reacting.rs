@@ -62,7 +62,9 @@ impl Desk {
         match self.judge_reaction(input, &request, origin).await {
             Ok(marked) => Ok(marked),
             // One hint each, strangers too: whoever likes to react is not told again and again.
-            Err(Trouble::Say(..)) if !self.first_hint(&input.user, on.message) => Ok(Marked::NotYet),
+            Err(Trouble::Say(..)) if !self.first_hint(&input.user, on.message) => {
+                Ok(Marked::NotYet)
+            }
             Err(Trouble::Say(said, _)) => Err(Trouble::Say(said, Some(request.id))),
             Err(trouble) => Err(trouble),
         }

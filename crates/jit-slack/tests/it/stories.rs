@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use jit_core::audit::Fact;
+use jit_core::engine::Verb;
 use jit_core::policy::{Effect, Right, Rule};
+use jit_core::principal::{Door, Principal};
 use jit_core::request::{Approver, Status};
 use jit_slack::{EmailMatch, Route, Settings};
 use serde_json::json;
@@ -966,6 +968,44 @@ async fn the_home_shows_what_one_has_waits_for_and_must_decide() {
     let left = world.home("U0ANA", "returned early").await;
     assert!(!left.contains("jit_done"), "{left}");
     assert_eq!(world.slack.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_home_and_a_window_follow_what_another_process_changed() {
+    let mut world = World::new().await;
+    world.clock_runs(Duration::from_millis(1));
+    world.ask("U0ANA", "memory/admins").await;
+    world.card("U0BOB", "Pending").await;
+    let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
+    ana.open_home().await;
+    bob.open_home().await;
+    world.home("U0ANA", "Waiting for others").await;
+    world.home("U0BOB", "jit_review").await;
+    bob.click_home("jit_review").await;
+    bob.modal_where(|view| view.to_string().contains("jit_approve"))
+        .await;
+    world.announced_elsewhere();
+    let request = world.request(Status::Pending).await;
+    let by = |name: &str| Principal {
+        id: jit_testkit::stage::id(name),
+        door: Door::Http,
+    };
+    let approve = Verb::Approve {
+        ttl: None,
+        digest: request.digest().prefix(),
+    };
+    let done = world.engine.handle(&by("bob"), request.id, approve).await;
+    done.unwrap();
+    world.request(Status::Active).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    world.home("U0ANA", "jit_done").await;
+    world.home_without("U0BOB", "jit_review").await;
+    bob.modal_where(|view| view.to_string().contains("active until"))
+        .await;
+    let ended = world.engine.handle(&by("ana"), request.id, Verb::End).await;
+    ended.unwrap();
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    world.home("U0ANA", "returned early").await;
 }
 
 #[tokio::test]
