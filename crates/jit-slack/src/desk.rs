@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::asking::{obvious_errors, reason_of, seconds};
+use self::reacting::Marking;
 use crate::input::{About, Asked, Forget, Input, Read, Said};
 use crate::notifier::SlackNotifier;
 use crate::people::UserId;
@@ -315,10 +316,16 @@ impl Desk {
             Said::Reaction {
                 channel,
                 message,
+                author,
                 name,
             } => {
-                let to = (channel, message.as_str());
-                self.reacted(input, to, name, origin).await
+                let on = Marking {
+                    channel,
+                    message,
+                    author: author.as_ref(),
+                    name,
+                };
+                self.reacted(input, on, origin).await
             }
             said => {
                 let via = self.via(input).await?;

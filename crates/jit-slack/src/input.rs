@@ -115,6 +115,9 @@ pub(crate) enum Said {
     Reaction {
         channel: ChannelId,
         message: String,
+        /// Who wrote it, where Slack says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        author: Option<UserId>,
         name: String,
     },
 }
@@ -381,6 +384,7 @@ pub(crate) fn event(payload: &Value) -> Read {
                 let said = Said::Reaction {
                     channel: id(event, "/item/channel")?,
                     message: owned(event, "/item/ts")?,
+                    author: id(event, "/item_user"),
                     name: owned(event, "/reaction")?,
                 };
                 Some(keep(key, input(id(event, "/user")?, said)))

@@ -253,6 +253,7 @@ impl SlackDoor {
             }
         };
         let redraw = self.desk.redraw_for_ever();
+        let look = self.desk.look_for_ever();
         match &self.transport {
             Transport::Socket { app_token } => {
                 let socket = Socket {
@@ -267,6 +268,7 @@ impl SlackDoor {
                     () = socket.run(stop) => {}
                     () = take_over => {}
                     () = redraw => {}
+                    () = look => {}
                 }
             }
             Transport::Http { .. } => {
@@ -274,6 +276,7 @@ impl SlackDoor {
                     () = stop => {}
                     () = take_over => {}
                     () = redraw => {}
+                    () = look => {}
                 }
             }
         }

@@ -15,6 +15,7 @@ use jit_core::principal::PrincipalId;
 use jit_core::request::{AccessRequest, Phase, Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::ADAPTER;
@@ -39,6 +40,15 @@ const UNFINISHED_PAUSE: Duration = Duration::from_secs(30);
 struct To<'a> {
     channel: &'a str,
     until: Instant,
+}
+
+/// How a message came to show what it shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drawn {
+    /// It was there, and was changed.
+    Changed,
+    /// It is new.
+    Posted,
 }
 
 /// Where the messages about one request are, as the delivery row keeps it.
@@ -88,6 +98,8 @@ pub(crate) struct SlackNotifier {
     pub(crate) screens: Screens,
     /// The conversation with each user.
     conversations: Mutex<HashMap<UserId, ChannelId>>,
+    /// The user as whom this service writes, where Slack says one.
+    writes_as: OnceCell<Option<UserId>>,
 }
 
 impl fmt::Debug for SlackNotifier {
@@ -170,6 +182,7 @@ impl SlackNotifier {
             pace: Pace::default(),
             screens: Screens::default(),
             conversations: Mutex::default(),
+            writes_as: OnceCell::new(),
         }
     }
 
@@ -194,10 +207,12 @@ impl SlackNotifier {
         place: Option<Place>,
         news: &[AuditEvent],
     ) -> Result<Told, PortError> {
-        let known = place.is_some();
-        let mut place = self.draw(to, place, &card(scene), scene.request).await?;
-        // A card that is new shows everything that came before it.
-        if known && let Some(lines) = thread(scene, news) {
+        let (mut place, drawn) = self.draw(to, place, &card(scene), scene.request).await?;
+        // A card that is new shows everything that came before it. Where it is must not be lost
+        // over a line of its thread either: whoever came again would post yet another.
+        if drawn == Drawn::Changed
+            && let Some(lines) = thread(scene, news)
+        {
             self.say(to, Some(&place.ts), &lines).await?;
         }
         if scene.request.stage != Stage::Pending {
@@ -317,7 +332,7 @@ impl SlackNotifier {
         let message = dm(scene, moment, reader);
         let mut told = match moment {
             Moment::Given | Moment::Expiring => {
-                let told = self.draw(to, place, &message, scene.request).await?;
+                let (told, _) = self.draw(to, place, &message, scene.request).await?;
                 let warning = dm(scene, Moment::Expiring, reader);
                 return self.warn(scene.request, to, told, &warning).await;
             }
@@ -385,22 +400,23 @@ impl SlackNotifier {
         place: Option<Place>,
         message: &Message,
         request: &AccessRequest,
-    ) -> Result<Place, PortError> {
-        if let Some(place) = place
-            && self.redraw(to, &place.ts, message).await?
-        {
-            return Ok(place);
+    ) -> Result<(Place, Drawn), PortError> {
+        let place = place.unwrap_or_default();
+        if self.redraw(to, &place.ts, message).await? {
+            return Ok((place, Drawn::Changed));
         }
         let mut body = body(to.channel, message);
         let id = request.id.to_string();
         body["metadata"] = json!({"event_type": "jit_request", "event_payload": {"id": id}});
         let said = self.post(to, &body).await?;
         let posted_in = said.get("channel").and_then(Value::as_str);
-        Ok(Place {
+        let posted = Place {
             channel: posted_in.unwrap_or(to.channel).to_owned(),
             ts: stamp(&said)?,
-            ..Place::default()
-        })
+            // Whoever was reminded or warned is not again because the message had to be posted anew.
+            ..place
+        };
+        Ok((posted, Drawn::Posted))
     }
 
     /// Changes a message; false where there is none, or somebody deleted it.
@@ -477,6 +493,17 @@ impl SlackNotifier {
             turn()?;
         }
         told
+    }
+
+    /// The user as whom this service writes, where that can be found out; asked once.
+    pub(crate) async fn writes_as(&self) -> Option<&UserId> {
+        let asking = || async {
+            let said = self.web.post("auth.test", &json!({})).await?;
+            let user = said.get("user_id").and_then(Value::as_str);
+            Ok::<_, WebError>(user.and_then(|user| user.parse().ok()))
+        };
+        let known = self.writes_as.get_or_try_init(asking).await;
+        known.ok().and_then(Option::as_ref)
     }
 
     async fn conversation_until(

@@ -1,15 +1,17 @@
 //! What people look at besides messages: homes and windows. It remembers who opened what lately, in
-//! this process alone, and which of it shows what is no longer so. It draws nothing: whoever opens
-//! a home sees the truth in any case, so that what is forgotten here is only seen later.
+//! this process alone, and which of it shows what is no longer so: what this process announces at
+//! once, what others do when the store is looked at next. It draws nothing: whoever opens a home
+//! sees the truth in any case, so that what is forgotten here is only seen later.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jit_core::Timestamp;
 use jit_core::audit::{AuditEvent, Fact};
 use jit_core::principal::PrincipalId;
-use jit_core::request::{AccessRequest, RequestId};
+use jit_core::request::{AccessRequest, RequestId, Stage};
 use tokio::sync::Notify;
 
 use crate::people::UserId;
@@ -18,8 +20,11 @@ use crate::people::UserId;
 const HOME_KEPT: Duration = Duration::from_secs(86_400);
 /// The same of a window: nobody leaves one open for long.
 const WINDOW_KEPT: Duration = Duration::from_secs(3_600);
-/// Homes, and windows, that are remembered at most.
+/// Homes, and windows, that are remembered at most: past that the one that was opened first is
+/// forgotten.
 const REMEMBERED: usize = 1_000;
+/// Requests of which is remembered what was shown of them.
+const NOTED: usize = 10_000;
 
 /// Whether somebody decides anything at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +34,7 @@ pub(crate) enum Decides {
 }
 
 /// One of them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Screen {
     /// The home of this person.
     Home(PrincipalId, UserId),
@@ -51,11 +56,84 @@ struct Window {
     opened_at: Timestamp,
 }
 
+/// Screens that wait to be drawn, the longest stale first, each once.
+#[derive(Debug, Default)]
+struct Queue {
+    order: VecDeque<Screen>,
+    waiting: HashSet<Screen>,
+}
+
+impl Queue {
+    fn push(&mut self, screen: Screen) {
+        if self.waiting.insert(screen.clone()) {
+            self.order.push_back(screen);
+        }
+    }
+
+    fn put_back(&mut self, screen: Screen) {
+        if self.waiting.insert(screen.clone()) {
+            self.order.push_front(screen);
+        }
+    }
+
+    fn take(&mut self, at_most: usize) -> Vec<Screen> {
+        let taken = self.order.drain(..at_most.min(self.order.len()));
+        let taken: Vec<Screen> = taken.collect();
+        for screen in &taken {
+            self.waiting.remove(screen);
+        }
+        taken
+    }
+}
+
+/// How a request was when its screens were last said to be stale.
+#[derive(Debug, Clone, Copy)]
+struct Noted {
+    version: u64,
+    pending: bool,
+}
+
 #[derive(Debug, Default)]
 struct Open {
     homes: HashMap<PrincipalId, Home>,
     windows: HashMap<String, Window>,
-    stale: BTreeSet<Screen>,
+    /// Somebody has a window before their eyes, and decides by what it shows.
+    stale_windows: Queue,
+    stale_homes: Queue,
+    noted: HashMap<RequestId, Noted>,
+}
+
+impl Open {
+    /// Remembers that this is known here, and gives what was known before.
+    fn note(&mut self, request: &AccessRequest) -> Option<Noted> {
+        let before = self.noted.get(&request.id).copied();
+        if before.is_some_and(|before| before.version >= request.version) {
+            return before;
+        }
+        if self.noted.len() >= NOTED {
+            self.noted.clear();
+        }
+        let now = Noted {
+            version: request.version,
+            pending: request.stage == Stage::Pending,
+        };
+        self.noted.insert(request.id, now);
+        before
+    }
+}
+
+/// Makes room for one more, where there is none.
+fn forget_oldest<K: Clone + Eq + Hash, V>(
+    all: &mut HashMap<K, V>,
+    opened_at: impl Fn(&V) -> Timestamp,
+) {
+    if all.len() < REMEMBERED {
+        return;
+    }
+    let oldest = all.iter().min_by_key(|(_, one)| opened_at(one));
+    if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+        all.remove(&oldest);
+    }
 }
 
 /// Everything that is open.
@@ -80,9 +158,8 @@ impl Screens {
     ) {
         let homes = &mut self.open().homes;
         homes.retain(|_, home| now.since(home.opened_at) < HOME_KEPT);
-        if homes.len() >= REMEMBERED && !homes.contains_key(reader) {
-            return;
-        }
+        homes.remove(reader);
+        forget_oldest(homes, |home| home.opened_at);
         let home = Home {
             user: user.clone(),
             decides,
@@ -101,9 +178,7 @@ impl Screens {
     ) {
         let windows = &mut self.open().windows;
         windows.retain(|_, window| now.since(window.opened_at) < WINDOW_KEPT);
-        if windows.len() >= REMEMBERED {
-            return;
-        }
+        forget_oldest(windows, |window| window.opened_at);
         let window = Window {
             reader: reader.clone(),
             request,
@@ -117,18 +192,50 @@ impl Screens {
         self.open().windows.remove(view);
     }
 
-    /// What shows this request shows what is no longer so.
+    /// Whether there is anything to keep up to date.
+    pub(crate) fn is_any_open(&self) -> bool {
+        let open = self.open();
+        !open.homes.is_empty() || !open.windows.is_empty()
+    }
+
+    /// What shows this request shows what is no longer so: this process announces why.
     pub(crate) fn changed(&self, request: &AccessRequest, news: &[AuditEvent], now: Timestamp) {
+        // What waits for somebody's decision changes with decisions alone.
+        let is_decision = news.iter().any(|event| is_of_deciders(&event.event.what));
+        let deciders = match is_decision {
+            true => Decides::Something,
+            false => Decides::Nothing,
+        };
         let mut open = self.open();
+        open.note(request);
+        self.mark(&mut open, request, deciders, now);
+    }
+
+    /// The same, where the store shows a change of which nothing was heard here yet.
+    pub(crate) fn changed_elsewhere(&self, request: &AccessRequest, now: Timestamp) {
+        let mut open = self.open();
+        let before = open.note(request);
+        if before.is_some_and(|before| before.version >= request.version) {
+            return;
+        }
+        // What is no more pending, and was not either, concerns nobody who decides.
+        let was_pending = before.is_none_or(|before| before.pending);
+        let deciders = match was_pending || request.stage == Stage::Pending {
+            true => Decides::Something,
+            false => Decides::Nothing,
+        };
+        self.mark(&mut open, request, deciders, now);
+    }
+
+    /// Screens of this request are stale; those of deciders too, where these decide something.
+    fn mark(&self, open: &mut Open, request: &AccessRequest, concerns: Decides, now: Timestamp) {
         if open.homes.is_empty() && open.windows.is_empty() {
             return;
         }
-        // What waits for somebody's decision changes with decisions alone.
-        let is_decision = news.iter().any(|event| is_of_deciders(&event.event.what));
         let concerned = |reader: &PrincipalId, home: &Home| {
             *reader == request.requester
                 || *reader == request.beneficiary
-                || (is_decision && home.decides == Decides::Something)
+                || (concerns == Decides::Something && home.decides == Decides::Something)
         };
         let homes = open.homes.iter().filter(|(reader, home)| {
             now.since(home.opened_at) < HOME_KEPT && concerned(reader, home)
@@ -139,18 +246,28 @@ impl Screens {
         let windows = windows.map(|(view, window)| {
             Screen::Window(view.clone(), window.reader.clone(), window.request)
         });
-        let stale: Vec<Screen> = homes.chain(windows).collect();
-        if !stale.is_empty() {
-            open.stale.extend(stale);
-            self.changed.notify_one();
+        let (homes, windows): (Vec<_>, Vec<_>) = (homes.collect(), windows.collect());
+        if homes.is_empty() && windows.is_empty() {
+            return;
         }
+        homes.into_iter().for_each(|it| open.stale_homes.push(it));
+        windows
+            .into_iter()
+            .for_each(|it| open.stale_windows.push(it));
+        self.changed.notify_one();
     }
 
-    /// Waits until something is stale, and takes it. However often it changed since, it is drawn
-    /// once.
-    pub(crate) async fn stale(&self) -> BTreeSet<Screen> {
+    /// Waits until something is stale, and takes it: windows, then homes, the longest stale first.
+    /// However often it changed since, it is drawn once.
+    pub(crate) async fn stale(&self, at_most: usize) -> Vec<Screen> {
         loop {
-            let stale = std::mem::take(&mut self.open().stale);
+            let stale = {
+                let mut open = self.open();
+                let mut stale = open.stale_windows.take(at_most);
+                let room = at_most.saturating_sub(stale.len());
+                stale.extend(open.stale_homes.take(room));
+                stale
+            };
             if !stale.is_empty() {
                 return stale;
             }
@@ -158,9 +275,15 @@ impl Screens {
         }
     }
 
-    /// These could not be drawn yet.
-    pub(crate) fn put_back(&self, left: impl IntoIterator<Item = Screen>) {
-        self.open().stale.extend(left);
+    /// These could not be drawn yet, and are the next.
+    pub(crate) fn put_back(&self, left: impl DoubleEndedIterator<Item = Screen>) {
+        let mut open = self.open();
+        for screen in left.rev() {
+            match screen {
+                Screen::Home(..) => open.stale_homes.put_back(screen),
+                Screen::Window(..) => open.stale_windows.put_back(screen),
+            }
+        }
     }
 }
 
@@ -196,7 +319,13 @@ mod tests {
     }
 
     fn readers(screens: &Screens) -> Vec<String> {
-        let stale = screens.stale().now_or_never().unwrap_or_default();
+        let mut readers = next(screens, usize::MAX);
+        readers.sort();
+        readers
+    }
+
+    fn next(screens: &Screens, at_most: usize) -> Vec<String> {
+        let stale = screens.stale(at_most).now_or_never().unwrap_or_default();
         let reader = |screen: Screen| match screen {
             Screen::Home(reader, _) => reader.to_string(),
             Screen::Window(view, ..) => view,
@@ -224,7 +353,7 @@ mod tests {
         }
         assert_eq!(
             readers(&screens),
-            ["ana@example.com", "bob@example.com", "V1"]
+            ["V1", "ana@example.com", "bob@example.com"]
         );
         assert!(readers(&screens).is_empty());
         // What is no decision changes nothing for those who decide.
@@ -245,5 +374,92 @@ mod tests {
         let request = sample::request_in(1, Status::Pending);
         screens.changed(&request, &events(&request), sample::at(0));
         assert_eq!(readers(&screens).len(), REMEMBERED);
+    }
+
+    #[test]
+    fn a_window_is_drawn_before_homes_and_nobody_waits_for_who_changes_more_often() {
+        let screens = Screens::default();
+        let request = sample::request_in(1, Status::Pending);
+        let names = ["zoe", "cleo", "bob"];
+        for name in names {
+            let reader = id(name);
+            screens.home_opened(&reader, &user(name), Decides::Nothing, sample::at(0));
+        }
+        let changes = |name: &str| {
+            let (requester, beneficiary) = (id(name), id(name));
+            let request = AccessRequest {
+                requester,
+                beneficiary,
+                ..request.clone()
+            };
+            screens.changed(&request, &[], sample::at(1));
+        };
+        names.into_iter().for_each(changes);
+        screens.window_opened("V1", &id("bob"), request.id, sample::at(0));
+        changes("bob");
+        assert_eq!(next(&screens, 2), ["V1", "zoe@example.com"]);
+        // What is drawn and changes again goes behind those that wait.
+        changes("zoe");
+        let mut drawn = next(&screens, 2);
+        assert_eq!(drawn.remove(0), "V1", "it shows the request that changed");
+        assert_eq!(drawn, ["cleo@example.com"]);
+        assert_eq!(next(&screens, 1), ["bob@example.com"]);
+        assert_eq!(next(&screens, 1), ["zoe@example.com"]);
+    }
+
+    #[test]
+    fn what_could_not_be_drawn_is_the_next_and_in_the_same_order() {
+        let screens = Screens::default();
+        let request = sample::request_in(1, Status::Pending);
+        let decisions = events(&request);
+        for number in 0..5 {
+            let reader = id(&format!("p{number}"));
+            screens.home_opened(&reader, &user("ana"), Decides::Something, sample::at(0));
+        }
+        screens.changed(&request, &decisions, sample::at(0));
+        let taken = screens.stale(3).now_or_never().unwrap();
+        screens.put_back(taken.clone().into_iter());
+        assert_eq!(screens.stale(3).now_or_never().unwrap(), taken);
+    }
+
+    #[test]
+    fn the_window_that_was_opened_last_is_kept_up_to_date_however_many_there_are() {
+        let screens = Screens::default();
+        let request = sample::request_in(1, Status::Pending);
+        for number in 0..=REMEMBERED {
+            let at = sample::at(u64::try_from(number).unwrap());
+            screens.window_opened(&format!("V{number}"), &id("bob"), request.id, at);
+        }
+        screens.changed(&request, &[], sample::at(2_000));
+        let windows = readers(&screens);
+        assert_eq!(windows.len(), REMEMBERED);
+        assert!(windows.contains(&format!("V{REMEMBERED}")));
+        assert!(!windows.contains(&"V0".to_owned()));
+    }
+
+    #[test]
+    fn what_another_process_changed_is_stale_once_and_for_deciders_while_they_decide() {
+        let screens = Screens::default();
+        for (name, decides) in [("ana", Decides::Nothing), ("bob", Decides::Something)] {
+            screens.home_opened(&id(name), &user(name), decides, sample::at(0));
+        }
+        let mut request = sample::request_in(1, Status::Pending);
+        let elsewhere = |request: &AccessRequest| {
+            screens.changed_elsewhere(request, sample::at(1));
+            readers(&screens)
+        };
+        let both = ["ana@example.com", "bob@example.com"];
+        screens.changed(&request, &events(&request), sample::at(1));
+        assert_eq!(readers(&screens), both);
+        assert!(elsewhere(&request).is_empty(), "it was announced here");
+        for (status, seen) in [(Status::Active, &both[..]), (Status::Closed, &both[..1])] {
+            let version = request.version + 1;
+            request = AccessRequest {
+                version,
+                ..sample::request_in(1, status)
+            };
+            assert_eq!(elsewhere(&request), seen, "{status}");
+            assert!(elsewhere(&request).is_empty(), "{status}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jit_core::engine::verify_audit;
-use jit_core::ports::{Query, RequestStore};
+use jit_core::ports::{Delivery, Query, RequestStore};
 use jit_core::request::AccessRequest;
 use jit_runtime::build::open_store;
 use jit_runtime::config::{Config, Environment};
@@ -195,6 +195,18 @@ impl House {
         let mut seen = self.slack.user(BOB).messages(CHANNEL).await;
         seen.retain(|it| it.thread_ts.is_none() && !it.ephemeral && it.words().contains(&wanted));
         seen
+    }
+
+    /// Whether the daemons know where the card of every request is, so that none will post another.
+    pub(crate) async fn knows_every_card(&self) -> bool {
+        for request in self.requests().await {
+            let deliveries = self.store.deliveries(request.id).await.unwrap();
+            let known = |it: &Delivery| it.key.target == CHANNEL && it.message.is_some();
+            if !deliveries.iter().any(known) {
+                return false;
+            }
+        }
+        true
     }
 
     /// A card of this number on which Bob can approve, waited for.

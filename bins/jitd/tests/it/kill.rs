@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jit_core::request::Status;
 use jit_testkit::time::SeededRandom;
-use slack_sim::{Fault, Times};
+use slack_sim::{Fault, Switch, Times};
 
 use crate::house::{BOB, CHANNEL, House, rounds};
 use crate::process::until;
@@ -66,6 +66,46 @@ async fn what_was_sent_before_a_sigterm_is_acknowledged_and_happens_once() {
         assert_eq!(request.approvals.len(), 1);
     }
     assert_eq!(given_back(&house).await, 0);
+}
+
+/// Each request is announced by the daemon itself, in a channel that takes a message a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_card_is_posted_once_though_a_sigterm_comes_while_they_wait_for_their_turn() {
+    let all = 20;
+    let house = House::new(all).await;
+    house.slack.pace_channels(Switch::On);
+    // A card stands in the channel for a while before the daemon hears so.
+    let faults = house.slack.faults();
+    faults.fail("chat.postMessage", Fault::SlowMs(300), Times::Always);
+    let mut process = house.daemon().await;
+    let asked = join_all((0..all).map(|number| house.ask(number, 60))).await;
+    assert!(asked.iter().all(|acked| *acked), "{:#?}", process.heard);
+    until("all of it is asked for", async || {
+        house.requests().await.len() == all
+    })
+    .await;
+    let posted = async || {
+        let seen = house.slack.user(BOB).messages(CHANNEL).await;
+        seen.iter().filter(|it| it.metadata.is_some()).count()
+    };
+    let before = posted().await;
+    until("a card is on its way", async || {
+        posted().await > before.max(2)
+    })
+    .await;
+    process.signal("TERM");
+    assert_eq!(process.ends(), Some(0), "{:#?}", process.heard);
+    assert!(posted().await < all, "the signal came after everything");
+    let _again = house.daemon().await;
+    until("every card is posted", async || {
+        house.knows_every_card().await
+    })
+    .await;
+    for number in 0..all {
+        let cards = house.cards(number).await;
+        assert_eq!(cards.len(), 1, "of {number}: {cards:#?}");
+    }
+    assert_eq!(posted().await, all);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use jit_core::ports::Query;
 use jit_core::principal::{Door, Principal, PrincipalId};
 use jit_core::request::RequestId;
 use serde_json::json;
@@ -25,6 +26,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Screens that are drawn in a round.
 const AT_ONCE: usize = 20;
+/// How often other processes' changes are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Their clocks may be so far behind ours, and their commits under way for so long.
+const OVERLAP: Duration = Duration::from_secs(60);
 
 /// Why a screen shows what is no longer so.
 enum NotDrawn {
@@ -53,24 +58,56 @@ impl Desk {
     /// Draws anew what people look at whenever it is no longer so.
     pub(crate) async fn redraw_for_ever(&self) {
         loop {
-            let mut stale = self.notifier.screens.stale().await.into_iter();
+            let mut stale = self.notifier.screens.stale(AT_ONCE).await.into_iter();
             let mut pause = Duration::ZERO;
-            for screen in stale.by_ref().take(AT_ONCE) {
+            while let Some(screen) = stale.next() {
                 pause += PAUSE_EACH;
                 let drawing = AssertUnwindSafe(self.redraw(&screen)).catch_unwind();
                 let drawn = drawing.await.unwrap_or(Err(NotDrawn::Never));
                 match drawn {
                     Ok(()) => {}
                     Err(NotDrawn::Later(wait)) => {
-                        self.notifier.screens.put_back([screen]);
+                        let left = std::iter::once(screen).chain(stale);
+                        self.notifier.screens.put_back(left);
                         pause = pause.max(wait);
                         break;
                     }
                     Err(NotDrawn::Never) => tracing::debug!("a screen could not be drawn anew"),
                 }
             }
-            self.notifier.screens.put_back(stale);
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Looks for what other processes changed, as long as somebody looks at anything here: what
+    /// they announce is not heard of in this one.
+    pub(crate) async fn look_for_ever(&self) {
+        let screens = &self.notifier.screens;
+        let mut looked_at = self.engine.now();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = self.engine.now();
+            if !screens.is_any_open() {
+                looked_at = now;
+                continue;
+            }
+            // What changes more than that in a moment is seen when it is opened again.
+            let changed = Query {
+                updated_since: Some(looked_at - OVERLAP),
+                limit: 1_000,
+                ..Query::default()
+            };
+            match self.engine.store().query(&changed).await {
+                Ok(changed) => {
+                    for request in &changed {
+                        screens.changed_elsewhere(request, now);
+                    }
+                    looked_at = now;
+                }
+                Err(error) => {
+                    tracing::debug!(error = %error.chain(), "what others changed cannot be read");
+                }
+            }
         }
     }
 

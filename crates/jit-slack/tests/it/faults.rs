@@ -142,6 +142,27 @@ async fn a_card_that_a_person_deletes_is_posted_anew_when_there_is_news() {
 }
 
 #[tokio::test]
+async fn a_card_that_a_person_deletes_is_posted_once_whatever_slack_takes_after_it() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/vault").await;
+    let card = world.card("U0BOB", "Pending").await;
+    world.slack.user("U0BOB").delete(&card).await;
+    // The card is taken, and nothing else is.
+    let faults = world.slack.faults();
+    faults.fail("chat.postMessage", Fault::SlowMs(1), Times::Once);
+    faults.fail("chat.postMessage", Fault::ServerError, Times::N(6));
+    let request = world.request(Status::Pending).await;
+    approve(&world, &request).await;
+    world.card("U0BOB", "1 of 2").await;
+    for _ in 0..4 {
+        a_minute(&world).await;
+    }
+    faults.clear();
+    a_minute(&world).await;
+    assert_eq!(cards(&world).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_channel_that_takes_no_card_holds_up_neither_the_decision_nor_the_end() {
     for channel in ["C0OLD", "C0RANDOM", "C0NOWHERE"] {
         let mut settings = settings();

@@ -159,6 +159,26 @@ async fn a_channel_that_wants_a_pause_gets_no_changes_of_cards_either() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_card_that_a_person_deletes_is_posted_once_where_one_message_a_second_is_taken() {
+    let mut world = World::new().await;
+    world.clock_runs(Duration::from_millis(1));
+    world.slack.pace_channels(Switch::On);
+    let request = asks(&world, 0).await;
+    let card = world.card("U0BOB", "Pending").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.slack.user("U0BOB").delete(&card).await;
+    let approve = Verb::Approve {
+        ttl: None,
+        digest: request.digest().prefix(),
+    };
+    let handled = world.engine.handle(&via("bob"), request.id, approve).await;
+    handled.unwrap();
+    world.card("U0BOB", "active until").await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(cards(&world).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn telling_one_thing_takes_no_longer_than_it_is_left_alone_for() {
     let mut world = World::new().await;
     world.clock_runs(Duration::from_millis(1));

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use jit_core::audit::Fact;
+use jit_core::engine::Verb;
 use jit_core::policy::{Effect, Right, Rule};
+use jit_core::principal::{Door, Principal};
 use jit_core::request::{Approver, Status};
 use jit_slack::{EmailMatch, Route, Settings};
+use serde_json::json;
 
 use crate::world::{By, World, long, rule, settings};
 
@@ -490,6 +493,43 @@ async fn a3_whoever_reacts_and_decides_nothing_gets_one_private_hint_and_no_more
 }
 
 #[tokio::test]
+async fn a3_a_check_mark_counts_on_the_oldest_card_however_much_is_pending() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    for number in 1..=2_500 {
+        let another = jit_testkit::sample::request(number);
+        let stored = serde_json::to_string(&another).unwrap();
+        world.store.put_stored(another.id, &stored);
+    }
+    let bob = world.slack.user("U0BOB");
+    bob.react(&card, "white_check_mark").await;
+    world.card("U0BOB", "active until").await;
+}
+
+#[tokio::test]
+async fn a3_a_check_mark_on_what_somebody_else_wrote_decides_nothing() {
+    let world = World::new().await;
+    world.ask("U0ANA", "memory/admins").await;
+    let card = world.card("U0BOB", "Pending").await;
+    for (number, author) in ["U0ANA", "U0JITBOT"].into_iter().enumerate() {
+        let event = json!({
+            "type": "event_callback", "team_id": world.slack.team(),
+            "event_id": format!("Ev{number}"),
+            "event": {
+                "type": "reaction_added", "user": "U0BOB", "reaction": "white_check_mark",
+                "item_user": author,
+                "item": {"type": "message", "channel": "C0SEC", "ts": card.ts},
+            },
+        });
+        world.request(Status::Pending).await;
+        assert!(world.slack.raw(None, "events_api", event).await.acked());
+        world.worked_through().await;
+    }
+    world.request(Status::Active).await;
+}
+
+#[tokio::test]
 async fn a_reaction_that_means_nothing_is_answered_by_nothing_whoever_makes_it() {
     let world = World::new().await;
     world.ask("U0ANA", "memory/admins").await;
@@ -928,6 +968,44 @@ async fn the_home_shows_what_one_has_waits_for_and_must_decide() {
     let left = world.home("U0ANA", "returned early").await;
     assert!(!left.contains("jit_done"), "{left}");
     assert_eq!(world.slack.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_home_and_a_window_follow_what_another_process_changed() {
+    let mut world = World::new().await;
+    world.clock_runs(Duration::from_millis(1));
+    world.ask("U0ANA", "memory/admins").await;
+    world.card("U0BOB", "Pending").await;
+    let (ana, bob) = (world.slack.user("U0ANA"), world.slack.user("U0BOB"));
+    ana.open_home().await;
+    bob.open_home().await;
+    world.home("U0ANA", "Waiting for others").await;
+    world.home("U0BOB", "jit_review").await;
+    bob.click_home("jit_review").await;
+    bob.modal_where(|view| view.to_string().contains("jit_approve"))
+        .await;
+    world.announced_elsewhere();
+    let request = world.request(Status::Pending).await;
+    let by = |name: &str| Principal {
+        id: jit_testkit::stage::id(name),
+        door: Door::Http,
+    };
+    let approve = Verb::Approve {
+        ttl: None,
+        digest: request.digest().prefix(),
+    };
+    let done = world.engine.handle(&by("bob"), request.id, approve).await;
+    done.unwrap();
+    world.request(Status::Active).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    world.home("U0ANA", "jit_done").await;
+    world.home_without("U0BOB", "jit_review").await;
+    bob.modal_where(|view| view.to_string().contains("active until"))
+        .await;
+    let ended = world.engine.handle(&by("ana"), request.id, Verb::End).await;
+    ended.unwrap();
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    world.home("U0ANA", "returned early").await;
 }
 
 #[tokio::test]

@@ -338,6 +338,11 @@ impl World {
         ];
     }
 
+    /// From now on another process on the same store announces everything.
+    pub(crate) fn announced_elsewhere(&mut self) {
+        self.working.remove(1).abort();
+    }
+
     /// The door of another process on the same store, which takes over what was left.
     pub(crate) fn another_door(&self) -> JoinHandle<()> {
         let door = self.adapter.door(self.engine.clone());
