@@ -20,7 +20,7 @@ use slack_sim::{Disconnect, Fault, Times};
 
 use crate::world::World;
 
-const GROUPS: &str = "usergroups.users.list";
+const GROUPS: &str = "usergroups.list";
 const OPEN: &str = "apps.connections.open";
 const POST: &str = "chat.postMessage";
 const RESPONSE: &str = "response_url";
