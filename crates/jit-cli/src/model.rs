@@ -65,6 +65,9 @@ pub(crate) struct Approval {
 pub(crate) struct RequestList {
     pub(crate) requests: Vec<Request>,
     pub(crate) next: Option<Inert>,
+    /// Whether we may have a right to more cannot be found out now.
+    #[serde(default)]
+    pub(crate) perhaps_more: bool,
 }
 
 /// What can be asked for.

@@ -18,6 +18,9 @@ use crate::wait::wait;
 
 /// What can still be revoked, in the words of the API.
 const REVOCABLE: &str = "pending,approved,provisioning,active";
+/// Where the service cannot say whether that is all.
+const PERHAPS_MORE: &str =
+    "there may be more: whether you are in a group cannot be found out now; try again in a minute";
 /// How many requests one page of a mass revoke has, and how many pages are asked for.
 const PAGE: u32 = 500;
 const PAGES_MAX: u32 = 100;
@@ -102,7 +105,11 @@ impl Verbs<'_> {
                 .next
                 .as_ref()
                 .map(|next| format!("\nmore: --after {next}"));
-            listed(&list.requests) + &more.unwrap_or_default()
+            let unsure = match list.perhaps_more {
+                true => format!("\n{PERHAPS_MORE}"),
+                false => String::new(),
+            };
+            listed(&list.requests) + &unsure + &more.unwrap_or_default()
         })
     }
 
@@ -241,7 +248,17 @@ impl Verbs<'_> {
             self.verb(id, "revoke", body).await?;
             return Ok(Exit::Done);
         }
-        let fitting = self.fitting(args).await?;
+        let Fitting {
+            requests: fitting,
+            perhaps_more,
+        } = self.fitting(args).await?;
+        // What is silently left out is access that stays; what is certain is revoked all the same.
+        let rest = || CliError::Failed {
+            message: PERHAPS_MORE.to_owned(),
+        };
+        if fitting.is_empty() && perhaps_more {
+            return Err(rest());
+        }
         if fitting.is_empty() {
             if self.form != Form::Json {
                 writeln!(self.out, "nothing fits, so nothing was revoked")?;
@@ -256,6 +273,9 @@ impl Verbs<'_> {
                     self.out,
                     "nothing was done; add --yes to revoke these {count}"
                 )?;
+            }
+            if perhaps_more {
+                return Err(rest());
             }
             return Ok(Exit::NotDone);
         }
@@ -289,13 +309,16 @@ impl Verbs<'_> {
         if self.form != Form::Json {
             writeln!(self.out, "{done} revoked")?;
         }
+        if perhaps_more {
+            return Err(rest());
+        }
         Ok(Exit::Done)
     }
 
     /// Everything that fits and can still be revoked. Without --yes it is also shown as JSON, a
     /// line for each, as the answers are with it.
-    async fn fitting(&mut self, args: &RevokeArgs) -> Result<Vec<Request>, CliError> {
-        let mut fitting = vec![];
+    async fn fitting(&mut self, args: &RevokeArgs) -> Result<Fitting, CliError> {
+        let mut fitting = Fitting::default();
         let mut after = None;
         for _ in 0..PAGES_MAX {
             let call = Call::get(&["v1", "requests"]).with(vec![
@@ -313,7 +336,8 @@ impl Verbs<'_> {
                 }
             }
             let page: RequestList = reply.read()?;
-            fitting.extend(page.requests);
+            fitting.requests.extend(page.requests);
+            fitting.perhaps_more |= page.perhaps_more;
             match page.next {
                 Some(next) => after = Some(next.to_string()),
                 None => return Ok(fitting),
@@ -354,6 +378,13 @@ impl Verbs<'_> {
         };
         Ok(writeln!(self.out, "{}", text.trim_end())?)
     }
+}
+
+/// What fits what is to be revoked.
+#[derive(Debug, Default)]
+struct Fitting {
+    requests: Vec<Request>,
+    perhaps_more: bool,
 }
 
 /// A page of requests as the API gave them.

@@ -450,6 +450,27 @@ impl Policy {
             .allowed
     }
 
+    /// Whether a group of which it cannot be found out now whether they are in it might change over
+    /// what this principal has this right.
+    pub fn is_unsure(&self, right: Right, profile: &Profile) -> bool {
+        if held_back(right, profile).is_some() {
+            return false;
+        }
+        let (mut given, mut might_be_given, mut might_be_denied) = (false, false, false);
+        for rule in &self.rules {
+            match find(rule, right, profile, &|_| true) {
+                Finding::Allows => given = true,
+                Finding::MightAllow => might_be_given = true,
+                Finding::MightDeny => might_be_denied = true,
+                Finding::Denies
+                | Finding::OtherRight
+                | Finding::OtherEntitlement
+                | Finding::OtherPrincipal => {}
+            }
+        }
+        might_be_given || (given && might_be_denied)
+    }
+
     /// [`Policy::evaluate`] without the reasons.
     pub fn allows(&self, right: Right, profile: &Profile, on: &EntitlementId) -> bool {
         self.answer(right, profile, on) == Answer::Yes

@@ -123,8 +123,9 @@ pub trait Directory: Send + Sync {
     }
 }
 
-/// How long before a call of [`Directory::profile`] its answer may have been found out.
-pub const PROFILE_REMEMBERED_FOR: Duration = Duration::from_secs(1);
+/// How long before a call of [`Directory::profile`] its answer may have been found out. Services
+/// that know groups answer about twenty questions in a minute, one in three seconds.
+pub const PROFILE_REMEMBERED_FOR: Duration = Duration::from_secs(3);
 
 // -------------------------------------------------------------------------------- provisioner
 

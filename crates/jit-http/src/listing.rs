@@ -20,6 +20,10 @@ pub(crate) struct RequestList {
     /// The value of `after` that gives the next page; left out on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<String>,
+    /// Whether the caller is in a group cannot be found out now, and so they may have a right to
+    /// read more than this. Left out where this is all.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) perhaps_more: bool,
 }
 
 /// What can be asked for.

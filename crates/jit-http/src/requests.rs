@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use jit_core::catalog::EntitlementId;
-use jit_core::engine::{EngineError, NewRequest, Verb};
+use jit_core::engine::{EngineError, Extent, NewRequest, Verb};
 use jit_core::ports::Query;
 use jit_core::principal::PrincipalId;
 use jit_core::provider::Parameters;
@@ -152,12 +152,14 @@ pub(crate) async fn list(
         limit,
         ..Query::default()
     };
-    let found = caller.told(state.engine.list(&caller.via, query).await)?;
+    let listed = caller.told(state.engine.list(&caller.via, query).await)?;
+    let found = listed.requests;
     let full = found.len() == limit;
     let last = found.last().filter(|_| full);
     let catalog = state.engine.catalog();
     Ok(axum::Json(RequestList {
         next: last.map(|request| request.id.to_string()),
+        perhaps_more: listed.extent == Extent::PerhapsMore,
         requests: found
             .iter()
             .map(|it| RequestView::of(it, catalog))

@@ -40,7 +40,7 @@ const TOO_OLD: Duration = Duration::from_secs(120);
 const AT_ONCE: usize = 32;
 /// Everything else that is worked on at once: forms, homes, answers, reactions.
 const OTHERS_AT_ONCE: usize = 128;
-/// Inputs taken over at once from whoever left them.
+/// Inputs taken over in one look from whoever left them.
 const LEFT_OVER: usize = 50;
 
 /// How an envelope is acknowledged.
@@ -209,7 +209,8 @@ impl Desk {
         }
     }
 
-    /// Works on what other processes took and did not finish.
+    /// Works on what other processes took and did not finish, side by side: one that waits for
+    /// Slack must not keep the others until it is too late for them.
     pub(crate) async fn take_over(self: &Arc<Self>) -> Result<usize, PortError> {
         let now = self.engine.now();
         let left = self.engine.store().inbox_take(now, LEFT_OVER).await?;
@@ -228,14 +229,25 @@ impl Desk {
                 // Another release wrote it, or it is not ours.
                 continue;
             };
-            if now.since(received_at) > TOO_OLD {
-                self.answer(&input, &Reply::TooOld, None).await;
-                self.done(&key).await;
-            } else {
-                self.work_on(&key, received_at, input).await;
-            }
+            let desk = Arc::clone(self);
+            tokio::spawn(async move {
+                if now.since(received_at) > TOO_OLD {
+                    desk.turn_away(&key, &input).await;
+                } else {
+                    desk.work_on(&key, received_at, input).await;
+                }
+            });
         }
         Ok(found)
+    }
+
+    /// Says that it came too late, when there is room for it.
+    async fn turn_away(&self, key: &str, input: &Input) {
+        self.works_on().insert(key.to_owned());
+        let _under_way = UnderWay { desk: self, key };
+        let _room = self.room_for_others.acquire().await.ok();
+        self.answer(input, &Reply::TooOld, None).await;
+        self.done(key).await;
     }
 
     fn works_on(&self) -> MutexGuard<'_, HashSet<String>> {

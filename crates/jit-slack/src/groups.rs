@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use jit_core::policy::{Effect, Policy, Who};
 use jit_core::ports::{Directory, PortError};
 use jit_core::principal::{GroupName, PrincipalId, Profile};
 
@@ -19,6 +19,8 @@ pub(crate) struct WithUserGroups {
     inner: Arc<dyn Directory>,
     roster: Arc<Roster>,
     groups: Vec<(GroupName, UserGroupId)>,
+    /// Those from which a rule takes something.
+    denied: BTreeSet<GroupName>,
 }
 
 impl fmt::Debug for WithUserGroups {
@@ -27,6 +29,19 @@ impl fmt::Debug for WithUserGroups {
             .field("groups", &self.groups)
             .finish_non_exhaustive()
     }
+}
+
+/// The groups from which a rule takes something.
+pub(crate) fn denied(policy: &Policy) -> BTreeSet<GroupName> {
+    let rules = policy.rules().iter();
+    let taking = rules.filter(|rule| rule.effect == Effect::Deny);
+    let named = taking.flat_map(|rule| &rule.principals);
+    named
+        .filter_map(|who| match who {
+            Who::Group(group) => Some(group.clone()),
+            Who::AnyPerson | Who::AnyAgent | Who::Principal(_) => None,
+        })
+        .collect()
 }
 
 /// The user group that a group of the policy names, if it names one.
@@ -39,6 +54,7 @@ impl WithUserGroups {
         inner: Arc<dyn Directory>,
         roster: Arc<Roster>,
         groups: BTreeSet<GroupName>,
+        denied: BTreeSet<GroupName>,
     ) -> Self {
         let groups: Vec<_> = groups
             .into_iter()
@@ -49,6 +65,7 @@ impl WithUserGroups {
             inner,
             roster,
             groups,
+            denied,
         }
     }
 
@@ -60,8 +77,13 @@ impl WithUserGroups {
         }
         let user = match self.roster.user_of(&profile.id).await {
             Ok(Some(user)) => user,
-            // Whom Slack does not know is in none of its groups.
-            Ok(None) => return profile,
+            // Who they are in Slack is not known here, so that no group of Slack's gives them
+            // anything; they may be in one all the same, and then what it takes is taken.
+            Ok(None) => {
+                let denied = self.groups.iter().filter(|it| self.denied.contains(&it.0));
+                profile.groups_unknown.extend(denied.map(|it| it.0.clone()));
+                return profile;
+            }
             Err(error) => {
                 tracing::warn!(error = %error.chain(), "which Slack user somebody is cannot be read");
                 let names = self.groups.iter().map(|(name, _)| name.clone());
@@ -69,12 +91,9 @@ impl WithUserGroups {
                 return profile;
             }
         };
-        let asked = self.groups.iter().map(|(name, group)| {
-            let user = &user;
-            async move { (name, self.roster.is_member(group, user, how).await) }
-        });
-        for (name, is_member) in join_all(asked).await {
-            match is_member {
+        let members = self.roster.members(how).await;
+        for (name, group) in &self.groups {
+            match members.as_ref().and_then(|it| it.has(group, &user)) {
                 Some(true) => drop(profile.groups.insert(name.clone())),
                 Some(false) => {}
                 None => drop(profile.groups_unknown.insert(name.clone())),

@@ -127,6 +127,8 @@ pub struct Slack {
     notifier: Arc<SlackNotifier>,
     roster: Arc<Roster>,
     directory: Arc<dyn Directory>,
+    /// The groups from which a rule takes something.
+    denied: BTreeSet<GroupName>,
     transport: Transport,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -159,6 +161,7 @@ impl Slack {
             parts.settings.email_match,
             parts.names,
         ));
+        let denied = groups::denied(&parts.policy);
         let directory = Arc::clone(&parts.directory);
         let deciders = Deciders::new(parts.policy, parts.members, directory);
         let notifier = Arc::new(SlackNotifier::new(
@@ -174,6 +177,7 @@ impl Slack {
             notifier,
             roster,
             directory: parts.directory,
+            denied,
             transport: parts.transport,
             clock: parts.clock,
             random: parts.random,
@@ -188,7 +192,8 @@ impl Slack {
     /// The directory, which knows these user groups as well.
     pub fn directory(&self, groups: BTreeSet<GroupName>) -> Arc<dyn Directory> {
         let (inner, roster) = (Arc::clone(&self.directory), Arc::clone(&self.roster));
-        Arc::new(groups::WithUserGroups::new(inner, roster, groups))
+        let denied = self.denied.clone();
+        Arc::new(groups::WithUserGroups::new(inner, roster, groups, denied))
     }
 
     /// The door, in front of this engine.

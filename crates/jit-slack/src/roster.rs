@@ -1,6 +1,6 @@
 //! Who a Slack user is, and whether they may be anybody here (S10).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -28,8 +28,9 @@ const MET: &str = "slack_person";
 const BELIEVED_FOR: Duration = Duration::from_secs(300);
 /// For how long whoever only looks may see what was known then, while it is found out again.
 const LATELY: Duration = Duration::from_secs(3_600);
-/// How old the members of a user group may be before they are found out again for whoever only
-/// looks. Slack answers about twenty such questions in a minute.
+/// How old the members of user groups may be before they are found out again for whoever only
+/// looks. Slack answers about twenty such questions in a minute, which is one in three seconds:
+/// as long as a decision may remember the answer.
 const LOOKED_AT_FOR: Duration = Duration::from_secs(10);
 /// The longest that somebody waits to hear who is in a user group.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
@@ -74,28 +75,54 @@ pub(crate) enum Recent {
     Lately,
 }
 
-/// A user group.
+/// Who is in which user group. One that Slack does not name, as it is deleted or disabled, is not
+/// here, and nobody can say who is in it: were it empty, a rule that denies it would fail open.
 #[derive(Debug, Default)]
-struct Group {
+pub(crate) struct Members(HashMap<UserGroupId, HashSet<UserId>>);
+
+impl Members {
+    /// Whether this user is in this group; none where Slack does not say who is.
+    pub(crate) fn has(&self, group: &UserGroupId, user: &UserId) -> Option<bool> {
+        self.0.get(group).map(|users| users.contains(user))
+    }
+
+    /// From an answer to `usergroups.list` with the users; none where it is no such answer.
+    fn read(said: &Value) -> Option<Self> {
+        let group = |group: &Value| {
+            let id = group.get("id")?.as_str()?.parse().ok()?;
+            let users = group.get("users")?.as_array()?.iter();
+            let users = users.filter_map(|user| user.as_str()?.parse().ok());
+            Some((id, users.collect()))
+        };
+        let groups = said.get("usergroups")?.as_array()?;
+        Some(Self(groups.iter().filter_map(group).collect()))
+    }
+}
+
+/// All user groups: they are asked for in one call, whoever asks for which.
+#[derive(Debug, Default)]
+struct Groups {
     known: Mutex<Known>,
     /// Held by whoever asks Slack, so that everybody else waits for that answer.
     asking: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What Slack said of a user group.
+/// What Slack said of the user groups.
 #[derive(Debug, Default)]
 struct Known {
-    /// Who is in it, and when that was asked.
-    members: Option<(Vec<UserId>, Timestamp)>,
-    /// It is not asked again before this.
+    /// Who is in them, and when that was asked.
+    members: Option<(Arc<Members>, Timestamp)>,
+    /// Slack is not asked again before this.
     not_before: Timestamp,
+    /// How often it was heard that somebody came or went.
+    changes: u64,
 }
 
 impl Known {
-    /// Whether this user is in it, by an answer to what was asked since then.
-    fn says(&self, user: &UserId, since: Timestamp) -> Option<bool> {
-        let (users, asked_at) = self.members.as_ref()?;
-        (*asked_at >= since).then(|| users.contains(user))
+    /// What was answered to what was asked since then.
+    fn since(&self, since: Timestamp) -> Option<Arc<Members>> {
+        let (members, asked_at) = self.members.as_ref()?;
+        (*asked_at >= since).then(|| Arc::clone(members))
     }
 }
 
@@ -110,7 +137,7 @@ pub(crate) struct Roster {
     accounts: Mutex<HashMap<UserId, Account>>,
     pinned: Mutex<HashMap<UserId, PrincipalId>>,
     names: Mutex<Arc<Names>>,
-    groups: Mutex<HashMap<UserGroupId, Arc<Group>>>,
+    groups: Groups,
     /// The user groups that the policy names.
     named: OnceLock<Vec<UserGroupId>>,
 }
@@ -146,7 +173,7 @@ impl Roster {
             accounts: Mutex::default(),
             pinned: Mutex::default(),
             names: Mutex::new(Arc::new(names)),
-            groups: Mutex::default(),
+            groups: Groups::default(),
             named: OnceLock::new(),
         }
     }
@@ -178,42 +205,38 @@ impl Roster {
         locked(&self.accounts).remove(user);
     }
 
-    /// Who is in which user group may have changed.
+    /// Who is in which user group may have changed. A pause that Slack wanted goes on.
     pub(crate) fn forget_groups(&self) {
-        locked(&self.groups).clear();
+        let mut known = locked(&self.groups.known);
+        known.members = None;
+        known.changes += 1;
     }
 
-    /// Whether this user is in this user group; none where that cannot be found out.
-    pub(crate) async fn is_member(
-        self: &Arc<Self>,
-        id: &UserGroupId,
-        user: &UserId,
-        how: Recent,
-    ) -> Option<bool> {
-        let group = self.group(id);
+    /// Who is in which user group; none where that cannot be found out.
+    pub(crate) async fn members(self: &Arc<Self>, how: Recent) -> Option<Arc<Members>> {
         // However long it takes, it counts from here.
         let called_at = self.clock.now();
-        let known = |at_most| locked(&group.known).says(user, called_at - at_most);
+        let known = |at_most| locked(&self.groups.known).since(called_at - at_most);
         if how == Recent::Lately
-            && let Some(is_member) = known(LATELY)
+            && let Some(members) = known(LATELY)
         {
             if known(LOOKED_AT_FOR).is_none() {
-                self.ask_behind(id, &group);
+                self.ask_behind();
             }
-            return Some(is_member);
+            return Some(members);
         }
-        if let Some(is_member) = known(PROFILE_REMEMBERED_FOR) {
-            return Some(is_member);
+        if let Some(members) = known(PROFILE_REMEMBERED_FOR) {
+            return Some(members);
         }
         let asked = async {
-            let _asking = group.asking.lock().await;
+            let _asking = self.groups.asking.lock().await;
             // Whoever asked meanwhile asked for everybody.
             if known(PROFILE_REMEMBERED_FOR).is_none() {
-                self.ask(id, &group).await;
+                self.ask().await;
             }
         };
         if tokio::time::timeout(ASK_WITHIN, asked).await.is_err() {
-            leave_alone(&group, self.clock.now() + LEFT_ALONE);
+            self.leave_alone(LEFT_ALONE);
         }
         known(PROFILE_REMEMBERED_FOR)
     }
@@ -227,64 +250,87 @@ impl Roster {
     /// nothing is known, so that they need not wait.
     pub(crate) fn look_ahead(self: &Arc<Self>) {
         let since = self.clock.now() - LATELY;
-        for id in self.named.get().into_iter().flatten() {
-            let group = self.group(id);
-            let asked_at = locked(&group.known).members.as_ref().map(|(_, at)| *at);
-            if asked_at.is_none_or(|at| at < since) {
-                self.ask_behind(id, &group);
-            }
+        let matters = self.named.get().is_some_and(|named| !named.is_empty());
+        if matters && locked(&self.groups.known).since(since).is_none() {
+            self.ask_behind();
         }
     }
 
-    fn group(&self, id: &UserGroupId) -> Arc<Group> {
-        Arc::clone(locked(&self.groups).entry(id.clone()).or_default())
-    }
-
-    /// Asks who is in a user group, while nobody waits for it; once at a time.
-    fn ask_behind(self: &Arc<Self>, id: &UserGroupId, group: &Arc<Group>) {
-        let Ok(asking) = Arc::clone(&group.asking).try_lock_owned() else {
+    /// Asks who is in the user groups, while nobody waits for it; once at a time.
+    fn ask_behind(self: &Arc<Self>) {
+        let Ok(asking) = Arc::clone(&self.groups.asking).try_lock_owned() else {
             return;
         };
-        let (roster, id, group) = (Arc::clone(self), id.clone(), Arc::clone(group));
+        let roster = Arc::clone(self);
         tokio::spawn(async move {
             let _asking = asking;
-            roster.ask(&id, &group).await;
+            roster.ask().await;
         });
     }
 
-    /// Asks Slack who is in a user group, unless it is to be left alone.
-    async fn ask(&self, id: &UserGroupId, group: &Group) {
-        let now = self.clock.now();
-        if now < locked(&group.known).not_before {
-            return;
-        }
-        let arguments = [("usergroup", id.as_str())];
-        let said = self.web.get("usergroups.users.list", &arguments).await;
-        let users = said
-            .map_err(|error| error.into_port("list a user group"))
-            .and_then(|said| {
-                let users = said.get("users").and_then(Value::as_array).cloned();
-                users.ok_or_else(|| {
-                    PortError::nothing_done(ADAPTER, "list a user group", ErrorKind::Unavailable)
-                })
-            });
-        match users {
-            Ok(users) => {
-                let ids = users.iter().filter_map(|user| user.as_str()?.parse().ok());
-                locked(&group.known).members = Some((ids.collect(), now));
+    /// Asks Slack who is in the user groups, unless it is to be left alone. What changed while it
+    /// was asked is asked for again, once.
+    async fn ask(&self) {
+        for _ in 0..2 {
+            let (not_before, changes) = {
+                let known = locked(&self.groups.known);
+                (known.not_before, known.changes)
+            };
+            let now = self.clock.now();
+            if now < not_before {
+                return;
             }
-            Err(error) => {
-                tracing::warn!(error = %error.chain(), "who is in a user group is not known now");
-                let pause = match error.kind {
-                    ErrorKind::RateLimited { retry_after_ms } => {
-                        retry_after_ms.map_or(LEFT_ALONE, Duration::from_millis)
+            match self.list_groups().await {
+                Ok(members) => {
+                    self.miss(&members);
+                    let mut known = locked(&self.groups.known);
+                    known.members = Some((Arc::new(members), now));
+                    if known.changes == changes {
+                        return;
                     }
-                    _ => LEFT_ALONE,
-                };
-                let pause = pause.clamp(LEFT_ALONE, LEFT_ALONE_MAX);
-                leave_alone(group, self.clock.now() + pause);
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error.chain(), "who is in a user group is not known now");
+                    let pause = match error.kind {
+                        ErrorKind::RateLimited { retry_after_ms } => {
+                            retry_after_ms.map_or(LEFT_ALONE, Duration::from_millis)
+                        }
+                        _ => LEFT_ALONE,
+                    };
+                    self.leave_alone(pause.clamp(LEFT_ALONE, LEFT_ALONE_MAX));
+                    return;
+                }
             }
         }
+    }
+
+    /// One call for all of them: Slack takes about twenty in a minute, however much is asked for.
+    async fn list_groups(&self) -> Result<Members, PortError> {
+        let what = "list the user groups";
+        let arguments = [("include_users", "true"), ("include_disabled", "false")];
+        let said = self.web.get("usergroups.list", &arguments).await;
+        let said = said.map_err(|error| error.into_port(what))?;
+        let unreadable = || PortError::nothing_done(ADAPTER, what, ErrorKind::Unavailable);
+        Members::read(&said).ok_or_else(unreadable)
+    }
+
+    /// Says so where Slack does not name a group that matters.
+    fn miss(&self, members: &Members) {
+        let named = self.named.get().into_iter().flatten();
+        for group in named.filter(|group| !members.0.contains_key(group)) {
+            tracing::warn!(
+                %group,
+                "Slack names no such user group, or it is disabled: who is in it cannot be found \
+                 out"
+            );
+        }
+    }
+
+    /// Slack is not asked about user groups again for so long.
+    fn leave_alone(&self, pause: Duration) {
+        let until = self.clock.now() + pause;
+        let mut known = locked(&self.groups.known);
+        known.not_before = known.not_before.max(until);
     }
 
     /// The person that this user is.
@@ -475,12 +521,6 @@ impl Roster {
         accounts.insert(user.clone(), account.clone());
         Ok(account)
     }
-}
-
-/// Slack is not asked about this user group again before then.
-fn leave_alone(group: &Group, until: Timestamp) {
-    let mut known = locked(&group.known);
-    known.not_before = known.not_before.max(until);
 }
 
 /// The name by which the directory knows a Slack user.

@@ -1,6 +1,10 @@
 //! What goes wrong on demand: Web API faults by method, and switches for the sockets.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::state::Inner;
 
@@ -107,6 +111,66 @@ impl FaultTable {
     }
 }
 
+/// Over which calls are counted.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// How many calls of a method a workspace may make in a minute: by the tier that the page of each
+/// method names, at <https://docs.slack.dev/apis/web-api/rate-limits>. Slack takes some more in a
+/// short burst, and we do not count on it. None where Slack counts otherwise: messages have their
+/// own pace, and `auth.test` takes hundreds.
+fn per_minute(method: &str) -> Option<usize> {
+    Some(match method {
+        "usergroups.list" | "usergroups.users.list" | "users.list" | "conversations.list" => 20,
+        "chat.update"
+        | "chat.delete"
+        | "conversations.open"
+        | "conversations.info"
+        | "users.lookupByEmail"
+        | "reactions.get" => 50,
+        "users.info"
+        | "views.open"
+        | "views.push"
+        | "views.update"
+        | "views.publish"
+        | "chat.postEphemeral"
+        | "conversations.members" => 100,
+        _ => return None,
+    })
+}
+
+/// Calls that were taken lately, by method.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) when: Switch,
+    taken: HashMap<String, VecDeque<Instant>>,
+}
+
+impl Limits {
+    /// Counts a call; where that is one too many, in how many seconds the next is taken.
+    pub(crate) fn take(&mut self, method: &str, now: Instant) -> Result<(), u64> {
+        let Some(most) = per_minute(method) else {
+            return Ok(());
+        };
+        if !self.when.take() {
+            return Ok(());
+        }
+        let taken = self.taken.entry(method.to_owned()).or_default();
+        while taken.front().is_some_and(|at| now - *at >= WINDOW) {
+            taken.pop_front();
+        }
+        match taken.front() {
+            Some(first) if taken.len() >= most => {
+                let left = WINDOW.saturating_sub(now - *first);
+                Err(left.as_secs() + 1)
+            }
+            _ => {
+                taken.push_back(now);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Sets and clears Web API faults.
 #[derive(Debug, Clone)]
 pub struct Faults {
@@ -129,5 +193,32 @@ impl Faults {
     /// Everything works again.
     pub fn clear(&self) {
         self.inner.with(|state| state.faults.clear());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_method_takes_so_many_calls_in_a_minute_and_says_when_the_next_is_taken() {
+        let mut limits = Limits::default();
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        for _ in 0..100 {
+            assert_eq!(limits.take("usergroups.list", at(0)), Ok(()), "it is off");
+        }
+        limits.when = Switch::On;
+        for number in 0..20 {
+            assert_eq!(limits.take("usergroups.list", at(number)), Ok(()));
+        }
+        assert_eq!(limits.take("usergroups.list", at(30)), Err(31));
+        assert_eq!(
+            limits.take("users.info", at(30)),
+            Ok(()),
+            "each has its own"
+        );
+        assert_eq!(limits.take("usergroups.list", at(60)), Ok(()));
+        assert_eq!(limits.take("usergroups.list", at(60)), Err(2));
     }
 }

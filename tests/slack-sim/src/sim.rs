@@ -287,6 +287,11 @@ impl SlackSim {
         self.inner.with(|state| state.pace = when.into());
     }
 
+    /// Whether each method takes only so many calls in a minute.
+    pub fn limit_methods(&self, when: impl Into<Switch>) {
+        self.inner.with(|state| state.limits.when = when.into());
+    }
+
     /// Takes a scope from the installed app.
     pub fn revoke_scope(&self, scope: &str) {
         self.inner

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::faults::{FaultTable, Switch};
+use crate::faults::{FaultTable, Limits, Switch};
 use crate::messages::Messages;
 use crate::socket::Sockets;
 use crate::views::Views;
@@ -113,6 +113,7 @@ pub(crate) struct State {
     pub(crate) twice: u32,
     pub(crate) last_post: Option<(Post, Vec<(String, String)>)>,
     pub(crate) pace: Switch,
+    pub(crate) limits: Limits,
     pub(crate) posted_at: BTreeMap<String, Instant>,
     pub(crate) seen_errors: Vec<String>,
     pub(crate) violations: Vec<String>,
@@ -141,6 +142,7 @@ impl State {
             twice: 0,
             last_post: None,
             pace: Switch::Off,
+            limits: Limits::default(),
             posted_at: BTreeMap::new(),
             seen_errors: vec![],
             violations: vec![],

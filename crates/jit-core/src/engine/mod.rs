@@ -19,6 +19,7 @@ use futures_util::future::try_join;
 pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
 pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
+pub use reading::{Extent, Listed};
 pub use tend::LEFT_ALONE;
 
 use crate::audit::{Actor, AuditEvent, ChainHead, Sealed, SystemFact};

@@ -11,6 +11,24 @@ use crate::ports::{PortError, Query};
 use crate::principal::{Principal, PrincipalId, Profile};
 use crate::request::{AccessRequest, Approver, RequestId, Status};
 
+/// What of some requests somebody may read, from the newest to the oldest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The requests that they may read, whatever cannot be found out now.
+    pub requests: Vec<AccessRequest>,
+    /// Whether these are all.
+    pub extent: Extent,
+}
+
+/// Whether a list has all that belongs there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// It has.
+    Whole,
+    /// Whether they are in a group cannot be found out now: they may have a right to more.
+    PerhapsMore,
+}
+
 impl Engine {
     /// Whether this principal may read this request: their own; one that they may decide or
     /// revoke; every one with the right to audit; a stuck one with the right to operate.
@@ -83,25 +101,37 @@ impl Engine {
     }
 
     /// Requests that the caller may read, from the newest to the oldest.
-    pub async fn list(
-        &self,
-        via: &Principal,
-        mut query: Query,
-    ) -> Result<Vec<AccessRequest>, EngineError> {
+    pub async fn list(&self, via: &Principal, mut query: Query) -> Result<Listed, EngineError> {
         let by = self.reader(via).await?;
         if let Some(principal) = &query.principal {
             let profile = self.parts.directory.profile_lately(principal).await?;
             query.principal = Some(profile.map_or(principal.clone(), |profile| profile.id));
         }
         // Most people may read nothing but their own; they do not make the store read everything.
-        let of_others = [Right::Approve, Right::Revoke, Right::Audit, Right::Operate]
+        let rights = [Right::Approve, Right::Revoke, Right::Audit, Right::Operate];
+        let of_others = rights
             .into_iter()
             .any(|right| self.parts.policy.might(right, &by.profile));
+        let extent = match &query.principal {
+            // Everybody may read what is their own.
+            Some(principal) if *principal == by.profile.id => Extent::Whole,
+            Some(_) | None => self.extent(&rights, &by.profile),
+        };
         if !of_others && query.principal.is_none() {
             query.principal = Some(by.profile.id.clone());
         }
         let readable = |request: &AccessRequest| self.may_read(&by.profile, request);
-        Ok(self.pages(query, readable).await?)
+        let requests = self.pages(query, readable).await?;
+        Ok(Listed { requests, extent })
+    }
+
+    /// Whether what these rights let this principal read is known.
+    fn extent(&self, rights: &[Right], profile: &Profile) -> Extent {
+        let policy = &self.parts.policy;
+        match rights.iter().any(|right| policy.is_unsure(*right, profile)) {
+            true => Extent::PerhapsMore,
+            false => Extent::Whole,
+        }
     }
 
     /// Pending requests that wait for the caller, from the newest to the oldest: they may decide
@@ -110,9 +140,11 @@ impl Engine {
         &self,
         via: &Principal,
         limit: usize,
-    ) -> Result<Option<Vec<AccessRequest>>, EngineError> {
+    ) -> Result<Option<Listed>, EngineError> {
         let by = self.caller(via).await?;
-        if !self.parts.policy.might(Right::Approve, &by.profile) {
+        let extent = self.extent(&[Right::Approve], &by.profile);
+        let decides = self.parts.policy.might(Right::Approve, &by.profile);
+        if !decides && extent == Extent::Whole {
             return Ok(None);
         }
         let id = by.profile.id.clone();
@@ -128,7 +160,8 @@ impl Engine {
             limit,
             ..Query::default()
         };
-        Ok(Some(self.pages(pending, waits).await?))
+        let requests = self.pages(pending, waits).await?;
+        Ok(Some(Listed { requests, extent }))
     }
 
     /// Those of what a query finds that are wanted, up to its limit.

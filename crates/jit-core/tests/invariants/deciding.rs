@@ -703,7 +703,11 @@ async fn who_may_read_only_their_own_has_only_their_own_read() {
             ..Query::default()
         };
         let listed = stage.engine.list(&via(who), everything).await.unwrap();
-        listed.into_iter().map(|it| it.id).collect::<Vec<_>>()
+        listed
+            .requests
+            .into_iter()
+            .map(|it| it.id)
+            .collect::<Vec<_>>()
     };
     assert_eq!(list("ana").await, [own.id]);
     assert_eq!(list("bob").await.len(), 2);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::engine::Verb;
+use jit_core::engine::{Extent, Listed, Verb};
 use jit_core::ports::Query;
 use jit_core::principal::{Door, Principal};
 use jit_core::request::{AccessRequest, RequestId, Status};
@@ -147,7 +147,7 @@ impl Desk {
             limit,
             ..Query::default()
         };
-        Ok(self.engine.list(via, query).await?)
+        Ok(self.engine.list(via, query).await?.requests)
     }
 
     pub(super) async fn show_home(&self, input: &Input) -> Result<(), Trouble> {
@@ -177,7 +177,13 @@ impl Desk {
             Some(_) => Decides::Something,
             None => Decides::Nothing,
         };
-        let to_decide = to_decide.unwrap_or_default();
+        let Listed {
+            requests: to_decide,
+            extent,
+        } = to_decide.unwrap_or(Listed {
+            requests: vec![],
+            extent: Extent::Whole,
+        });
         let names = self.notifier.roster.names();
         let draw = |from: &'_ [AccessRequest], keep: fn(&AccessRequest) -> bool| {
             let kept = from.iter().filter(|request| keep(request)).cloned();
@@ -199,6 +205,7 @@ impl Desk {
         let drawn = home(&Home {
             active: &active,
             to_decide: &to_decide,
+            extent,
             waiting: &waiting,
             recent: &recent,
         });

@@ -1,5 +1,6 @@
 //! The App Home: what one person has, waits for and must decide.
 
+use jit_core::engine::Extent;
 use jit_core::request::AccessRequest;
 use serde_json::{Value, json};
 
@@ -16,6 +17,8 @@ const ROWS: usize = 12;
 pub(crate) struct Home<'a> {
     pub(crate) active: &'a [Scene<'a>],
     pub(crate) to_decide: &'a [Scene<'a>],
+    /// Whether that is all that waits for them.
+    pub(crate) extent: Extent,
     pub(crate) waiting: &'a [Scene<'a>],
     pub(crate) recent: &'a [Scene<'a>],
 }
@@ -31,6 +34,11 @@ pub(crate) fn home(lists: &Home<'_>) -> Value {
         lists.to_decide,
         deciding_row,
     );
+    if lists.extent == Extent::PerhapsMore {
+        let more = "There may be more: whether you are in a group cannot be found out now. Open \
+                    this page again in a minute.";
+        blocks.push(Markup::new(more).context());
+    }
     list(&mut blocks, "Waiting for others", lists.waiting, plain_row);
     list(&mut blocks, "Recent", lists.recent, plain_row);
     blocks.push(Markup::new("Times are shown in your time zone.").context());

@@ -232,6 +232,7 @@ fn drawn(told: &Told) -> Vec<Value> {
     let lists = Home {
         active: &scenes,
         to_decide: &scenes,
+        extent: jit_core::engine::Extent::PerhapsMore,
         waiting: &scenes,
         recent: &scenes,
     };

@@ -8,6 +8,7 @@ use jit_core::Ttl;
 use jit_core::audit::{Actor, AuditEvent, Fact, RequestEvent};
 use jit_core::catalog::{Entitlement, ParameterRule};
 use jit_core::digest::Digest;
+use jit_core::engine::Extent;
 use jit_core::policy::Tier;
 use jit_core::principal::{Door, Principal};
 use jit_core::provider::Kind;
@@ -348,6 +349,7 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
     let lists = Home {
         active: &only,
         to_decide: &to_decide,
+        extent: Extent::Whole,
         waiting: &many,
         recent: &many,
     };
@@ -355,10 +357,16 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
     let nothing = Home {
         active: &[],
         to_decide: &[],
+        extent: Extent::Whole,
         waiting: &[],
         recent: &[],
     };
     homes.insert("empty".to_owned(), home(&nothing));
+    let unsure = Home {
+        extent: Extent::PerhapsMore,
+        ..nothing
+    };
+    homes.insert("unsure".to_owned(), home(&unsure));
     for stranger in STRANGERS {
         let name = format!("stranger-{stranger:?}").to_lowercase();
         homes.insert(name, home_for_strangers(stranger));

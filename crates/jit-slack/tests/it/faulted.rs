@@ -11,14 +11,16 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use jit_core::engine::{NewRequest, Verb};
+use jit_core::ports::RequestStore;
 use jit_core::principal::{Door, Principal};
 use jit_core::request::{AccessRequest, Status};
 use jit_testkit::stage::id;
+use serde_json::json;
 use slack_sim::{Disconnect, Fault, Times};
 
 use crate::world::World;
 
-const GROUPS: &str = "usergroups.users.list";
+const GROUPS: &str = "usergroups.list";
 const OPEN: &str = "apps.connections.open";
 const POST: &str = "chat.postMessage";
 const RESPONSE: &str = "response_url";
@@ -351,4 +353,65 @@ async fn what_takes_long_is_not_taken_over_by_who_works_on_it() {
     assert!(comes(LATER_SECS, done).await, "it is given up");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.slack.calls("views.open").len(), 1);
+}
+
+/// What another process left is worked on side by side: the first of them waits for Slack, which
+/// answers nothing about its person.
+#[tokio::test(start_paused = true)]
+async fn one_left_input_that_hangs_holds_up_none_of_the_others() {
+    let mut world = World::new().await;
+    world.clock_runs(Duration::from_millis(1));
+    world.slack.time_scale(10.0);
+    let via = |name: &str| Principal {
+        id: id(name),
+        door: Door::Http,
+    };
+    let mut opened = vec![];
+    for number in 0..5 {
+        let new = NewRequest {
+            beneficiary: None,
+            parts: vec![(
+                format!("memory/account-{number:03}").parse().unwrap(),
+                Default::default(),
+            )],
+            ttl: None,
+            reason: "the disk is full".parse().unwrap(),
+            idempotency_key: None,
+        };
+        opened.push(world.engine.open(&via("ana"), new).await.unwrap());
+    }
+    // Bob is known already.
+    let bob = world.slack.user("U0BOB");
+    bob.slash("/jit", "list").in_channel("C0SEC").await;
+    let listed = async || was_told(&world, "U0BOB", "asked for nothing").await;
+    assert!(comes(SOON_SECS, listed).await, "the list does not come");
+    let faults = world.slack.faults();
+    faults.fail("users.info", Fault::Silence, Times::Always);
+    let now = jit_core::ports::Clock::now(&*world.clock);
+    let left = async |key: String, user: &str, request: &AccessRequest, ago: u64| {
+        let click = json!({
+            "user": user, "team": "T0EXAMPLE1", "channel": "C0SEC",
+            "said": {"said": "approve", "about": {
+                "id": request.id.to_string(), "digest": request.digest().prefix(),
+            }},
+        });
+        let at = now - Duration::from_secs(ago);
+        let text = click.to_string();
+        world.store.inbox_put(&key, &text, at).await.unwrap();
+    };
+    // The oldest comes first.
+    for number in 0..10 {
+        left(format!("click/a{number}"), "U0CLEO", &opened[0], 60).await;
+    }
+    for request in &opened {
+        left(format!("click/b{}", request.id), "U0BOB", request, 31).await;
+    }
+    let again = world.another_door();
+    let approved = async || {
+        let all = world.requests().await;
+        all.iter().all(|it| it.status() != Status::Pending)
+    };
+    let in_time = comes(AT_ONCE_SECS, approved).await;
+    assert!(in_time, "they wait for the one that hangs");
+    again.abort();
 }

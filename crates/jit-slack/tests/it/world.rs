@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use jit_core::Timestamp;
 use jit_core::catalog::{Catalog, Entitlement, ParameterRule};
 use jit_core::engine::{ClockTrust, Engine, EngineParts};
-use jit_core::policy::{Effect, Policy, Right, Rule, Tier};
+use jit_core::policy::{Effect, Policy, Right, Rule, Tier, Who};
 use jit_core::ports::{Clock, Directory, PortError, Provisioner, Query, RequestStore};
 use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
 use jit_core::request::{AccessRequest, Status};
@@ -196,7 +196,7 @@ impl World {
         Self::built((names, vec![]), slack, store, by, settings).await
     }
 
-    async fn built(
+    pub(crate) async fn built(
         (names, more): (Names, Vec<Rule>),
         slack: impl Into<Arc<SlackSim>>,
         store: Arc<MemoryStore>,
@@ -225,7 +225,6 @@ impl World {
                 signing_secrets: vec![secret("another"), secret(slack.signing_secret())],
             },
         };
-        let groups = ["slack:S0OFFICERS".parse().unwrap()];
         let mut rules = vec![
             rule("*", &[Right::Request]),
             rule("group:slack:S0OFFICERS", &[Right::Approve]),
@@ -233,6 +232,12 @@ impl World {
             rule("cleo@example.com", &[Right::OnBehalfOf]),
         ];
         rules.extend(more);
+        let named = rules.iter().flat_map(|rule| &rule.principals);
+        let groups = named.filter_map(|who| match who {
+            Who::Group(group) => Some(group.clone()),
+            Who::AnyPerson | Who::AnyAgent | Who::Principal(_) => None,
+        });
+        let groups = groups.collect();
         let policy = Policy::new(vec![tier("one", 1), tier("two", 2)], rules).unwrap();
         let members = ["ana", "cleo"].into_iter().map(id).collect();
         let adapter = Slack::new(SlackParts {
@@ -251,7 +256,7 @@ impl World {
         })
         .unwrap();
         let handle: Arc<dyn Provisioner> = Arc::new(provider.as_seen_by(clock.clone()));
-        let directory = adapter.directory(groups.into());
+        let directory = adapter.directory(groups);
         let parts = EngineParts {
             store: store.clone(),
             directory: directory.clone(),

@@ -107,7 +107,7 @@ pub(crate) async fn onlooker(world: Arc<World>, replicas: Replicas) {
                         ..Query::default()
                     };
                     let listed = engine.list(&olga, query).await.ok()?;
-                    let id = listed.first()?.id.to_string();
+                    let id = listed.requests.first()?.id.to_string();
                     engine.find(&olga, &id[id.len() - 8..]).await.ok()?;
                 }
                 1 => {

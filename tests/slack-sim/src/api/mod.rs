@@ -177,7 +177,7 @@ pub(crate) async fn call(
         token: token.clone(),
         answer: Value::Null,
     };
-    let (fault, latency, place) = inner.with(|state| {
+    let (fault, latency, place, limited) = inner.with(|state| {
         if ignored_json {
             state
                 .violations
@@ -186,14 +186,19 @@ pub(crate) async fn call(
         if method == "apps.connections.open" {
             state.sockets.opens.push(call.at);
         }
+        let limited = state.limits.take(&method, call.at);
         state.calls.push(call);
         (
             state.faults.take(&method),
             state.latency,
             state.calls.len() - 1,
+            limited,
         )
     });
     tokio::time::sleep(latency).await;
+    if let Err(seconds) = limited {
+        return rate_limited(seconds);
+    }
     match fault {
         Some(Fault::RateLimited { retry_after_s }) => return rate_limited(retry_after_s),
         Some(Fault::ServerError) => {
