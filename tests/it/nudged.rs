@@ -270,7 +270,11 @@ async fn what_waited_until_another_may_have_it_is_not_sent() {
     assert_eq!(tries(), 50);
     // The fifty are given up with their time, and the ten are taken anew before they are sent.
     tokio::time::sleep(secs(2)).await;
-    assert_eq!(tries(), 50, "there is room for the ten, and they are not ours");
+    assert_eq!(
+        tries(),
+        50,
+        "there is room for the ten, and they are not ours"
+    );
     tokio::time::sleep(secs(300)).await;
     let told = process.chat.told.lock().unwrap().len();
     assert_eq!(told, 60, "each once");

@@ -272,7 +272,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// The same in one word.
-    pub fn answer(&self) -> Answer {
+    pub fn answer(&self) -> Authority {
         let findings = self.trace.iter().filter_map(|reason| match reason {
             Reason::Rule { finding, .. } => Some(*finding),
             Reason::Inactive | Reason::AgentsOnlyRequest | Reason::NothingAllows => None,
@@ -283,11 +283,11 @@ impl Verdict {
 
 /// What findings come to: default no, deny wins, and who may be in a group that is denied is denied
 /// until it is known.
-fn weigh(findings: impl Iterator<Item = Finding>) -> Answer {
+fn weigh(findings: impl Iterator<Item = Finding>) -> Authority {
     let (mut given, mut might_be_given, mut might_be_denied) = (false, false, false);
     for finding in findings {
         match finding {
-            Finding::Denies => return Answer::No,
+            Finding::Denies => return Authority::No,
             Finding::Allows => given = true,
             Finding::MightAllow => might_be_given = true,
             Finding::MightDeny => might_be_denied = true,
@@ -295,15 +295,15 @@ fn weigh(findings: impl Iterator<Item = Finding>) -> Answer {
         }
     }
     match given {
-        true if !might_be_denied => Answer::Yes,
-        false if !might_be_given => Answer::No,
-        true | false => Answer::Unsure,
+        true if !might_be_denied => Authority::Yes,
+        false if !might_be_given => Authority::No,
+        true | false => Authority::Unsure,
     }
 }
 
 /// May they?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum Authority {
     /// Whatever cannot be found out now.
     Yes,
     /// Whatever cannot be found out now.
@@ -313,7 +313,7 @@ pub enum Answer {
     Unsure,
 }
 
-impl Answer {
+impl Authority {
     /// Both.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -473,13 +473,13 @@ impl Policy {
 
     /// [`Policy::evaluate`] without the reasons.
     pub fn allows(&self, right: Right, profile: &Profile, on: &EntitlementId) -> bool {
-        self.answer(right, profile, on) == Answer::Yes
+        self.answer(right, profile, on) == Authority::Yes
     }
 
     /// [`Policy::evaluate`] in one word.
-    pub fn answer(&self, right: Right, profile: &Profile, on: &EntitlementId) -> Answer {
+    pub fn answer(&self, right: Right, profile: &Profile, on: &EntitlementId) -> Authority {
         if held_back(right, profile).is_some() {
-            return Answer::No;
+            return Authority::No;
         }
         let covers = |rule: &Rule| rule.entitlements.iter().any(|entry| entry.matches(on));
         let rules = self.rules.iter();
@@ -497,7 +497,7 @@ impl Policy {
         let findings: Vec<(&Rule, Finding)> = rules
             .map(|rule| (rule, find(rule, right, profile, &covers)))
             .collect();
-        let allowed = weigh(findings.iter().map(|(_, finding)| *finding)) == Answer::Yes;
+        let allowed = weigh(findings.iter().map(|(_, finding)| *finding)) == Authority::Yes;
         let nothing = findings.iter().all(|(_, finding)| match finding {
             Finding::OtherRight | Finding::OtherEntitlement | Finding::OtherPrincipal => true,
             Finding::Allows | Finding::Denies | Finding::MightAllow | Finding::MightDeny => false,
@@ -618,22 +618,22 @@ mod tests {
         let deny = |who| rule("deny", Effect::Deny, Right::Request, "aws/*", who);
         let (group, other) = ("group:slack:S1", "group:slack:S2");
         for (rules, answer) in [
-            (vec![allow("*")], Answer::Yes),
-            (vec![allow(group), allow("*")], Answer::Yes),
-            (vec![allow("*"), deny(other)], Answer::Yes),
-            (vec![allow(group)], Answer::Unsure),
-            (vec![allow("*"), deny(group)], Answer::Unsure),
-            (vec![allow(group), deny(group)], Answer::Unsure),
-            (vec![], Answer::No),
-            (vec![allow(other)], Answer::No),
-            (vec![deny(group)], Answer::No),
-            (vec![allow(group), deny("*")], Answer::No),
-            (vec![allow("*"), deny(group), deny("*")], Answer::No),
+            (vec![allow("*")], Authority::Yes),
+            (vec![allow(group), allow("*")], Authority::Yes),
+            (vec![allow("*"), deny(other)], Authority::Yes),
+            (vec![allow(group)], Authority::Unsure),
+            (vec![allow("*"), deny(group)], Authority::Unsure),
+            (vec![allow(group), deny(group)], Authority::Unsure),
+            (vec![], Authority::No),
+            (vec![allow(other)], Authority::No),
+            (vec![deny(group)], Authority::No),
+            (vec![allow(group), deny("*")], Authority::No),
+            (vec![allow("*"), deny(group), deny("*")], Authority::No),
         ] {
             let policy = Policy::new(vec![], rules).unwrap();
             let verdict = policy.evaluate(Right::Request, &ana, &on);
             assert_eq!(verdict.answer(), answer, "{verdict:?}");
-            assert_eq!(verdict.allowed, answer == Answer::Yes, "{verdict:?}");
+            assert_eq!(verdict.allowed, answer == Authority::Yes, "{verdict:?}");
         }
     }
 

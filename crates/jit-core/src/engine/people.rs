@@ -13,7 +13,7 @@ use crate::lifecycle::{
     Automatic, By, Command, OPENED, OPENED_LIMIT, OpenFacts, Opening, Readiness, Refusal,
     Transition, decide, open,
 };
-use crate::policy::{Answer, Right};
+use crate::policy::{Authority, Right};
 use crate::ports::{
     CommitError, Counter, Credential, ErrorKind, Idempotency, PortError, Row, RowChange,
 };
@@ -476,9 +476,9 @@ impl Engine {
         let right = Right::Operate;
         let verdict = self.parts.policy.evaluate_anywhere(right, &by.profile);
         let judged = match verdict.answer() {
-            Answer::Yes => Ok(()),
-            Answer::Unsure => Err(Refusal::CannotTell.into()),
-            Answer::No => Err(Refusal::NotAllowedAnywhere { right }.into()),
+            Authority::Yes => Ok(()),
+            Authority::Unsure => Err(Refusal::CannotTell.into()),
+            Authority::No => Err(Refusal::NotAllowedAnywhere { right }.into()),
         };
         self.note_refusal(&by, None, judged).await?;
         let before = self.parts.store.row(FLAGS, PAUSED).await?;

@@ -6,7 +6,7 @@ use super::people::Reading;
 use super::{Engine, EngineError, read_event};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::lifecycle::{Refusal, authority, may_ask_about};
-use crate::policy::{Answer, Right, Verdict};
+use crate::policy::{Authority, Right, Verdict};
 use crate::ports::{PortError, Query};
 use crate::principal::{Principal, PrincipalId, Profile};
 use crate::request::{AccessRequest, Approver, RequestId, Status};
@@ -33,7 +33,7 @@ impl Engine {
     /// Whether this principal may read this request: their own; one that they may decide or
     /// revoke; every one with the right to audit; a stuck one with the right to operate.
     pub fn may_read(&self, profile: &Profile, request: &AccessRequest) -> bool {
-        self.reads(profile, request) == Answer::Yes
+        self.reads(profile, request) == Authority::Yes
     }
 
     /// Refuses whoever may not read it, and notes nothing: they are told that it is not there. Where
@@ -44,41 +44,41 @@ impl Engine {
         request: &AccessRequest,
     ) -> Result<(), Refusal> {
         match self.reads(profile, request) {
-            Answer::Yes => Ok(()),
-            Answer::Unsure => Err(Refusal::CannotTell),
-            Answer::No => Err(Refusal::UnknownRequest),
+            Authority::Yes => Ok(()),
+            Authority::Unsure => Err(Refusal::CannotTell),
+            Authority::No => Err(Refusal::UnknownRequest),
         }
     }
 
-    fn reads(&self, profile: &Profile, request: &AccessRequest) -> Answer {
+    fn reads(&self, profile: &Profile, request: &AccessRequest) -> Authority {
         if !profile.active {
-            return Answer::No;
+            return Authority::No;
         }
         if profile.id == request.requester {
-            return Answer::Yes;
+            return Authority::Yes;
         }
         // An agent sees only what it filed itself.
         if profile.is_agent() {
-            return Answer::No;
+            return Authority::No;
         }
         if profile.id == request.beneficiary {
-            return Answer::Yes;
+            return Authority::Yes;
         }
         let policy = &self.parts.policy;
         let over = |right| {
             let parts = request.parts.iter();
             parts
                 .map(|part| policy.answer(right, profile, &part.entitlement))
-                .fold(Answer::No, Answer::or)
+                .fold(Authority::No, Authority::or)
         };
         let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());
         let operates = match stuck {
             true => policy.evaluate_anywhere(Right::Operate, profile).answer(),
-            false => Answer::No,
+            false => Authority::No,
         };
         let mut answer = operates;
         for right in [Right::Approve, Right::Revoke, Right::Audit] {
-            if answer == Answer::Yes {
+            if answer == Authority::Yes {
                 break;
             }
             answer = answer.or(over(right));
@@ -153,7 +153,7 @@ impl Engine {
         let waits = |request: &AccessRequest| {
             now < request.decide_by
                 && !request.approvals.iter().any(|approval| approval.by == me)
-                && authority(self.rules(), &people, &id, request) == Answer::Yes
+                && authority(self.rules(), &people, &id, request) == Authority::Yes
         };
         let pending = Query {
             statuses: vec![Status::Pending],
@@ -233,9 +233,9 @@ impl Engine {
             .is_some_and(|profile| profile.id == by.profile.id);
         match auditor {
             _ if oneself => {}
-            Answer::Yes => {}
-            Answer::Unsure => return Err(Refusal::CannotTell.into()),
-            Answer::No => {
+            Authority::Yes => {}
+            Authority::Unsure => return Err(Refusal::CannotTell.into()),
+            Authority::No => {
                 let right = Right::Audit;
                 return Err(Refusal::NotAllowedAnywhere { right }.into());
             }

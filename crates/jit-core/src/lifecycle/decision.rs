@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::opening::{check_rights, enter_approved};
 use super::{By, Facts, Refusal, Rules, Transition, change, grant};
 use crate::audit::{Actor, Fact};
-use crate::policy::{Answer, Right};
+use crate::policy::{Authority, Right};
 use crate::principal::{PrincipalId, Profile};
 use crate::request::{
     AccessRequest, Approval, Approver, CancelReason, Cause, End, Mismatch, Phase, Reason, Stage,
@@ -71,17 +71,17 @@ pub fn authority(
     people: &BTreeMap<PrincipalId, Profile>,
     id: &PrincipalId,
     request: &AccessRequest,
-) -> Answer {
+) -> Authority {
     let known = people.get(id).filter(|profile| profile.id == *id);
     let Some(profile) = known.filter(|_| !is_own(people, id, request)) else {
-        return Answer::No;
+        return Authority::No;
     };
     let over = |entitlement| rules.policy.answer(Right::Approve, profile, entitlement);
     request
         .parts
         .iter()
         .map(|part| over(&part.entitlement))
-        .fold(Answer::Yes, Answer::and)
+        .fold(Authority::Yes, Authority::and)
 }
 
 /// Whether this person made the request or gets the access, under whichever name.
@@ -118,9 +118,9 @@ fn check_decidable(
     let mut decider = BTreeMap::from([(id.clone(), by.profile.clone())]);
     decider.extend(people.clone());
     match authority(rules, &decider, id, request) {
-        Answer::Yes => {}
-        Answer::Unsure => return Err(Refusal::CannotTell),
-        Answer::No => {
+        Authority::Yes => {}
+        Authority::Unsure => return Err(Refusal::CannotTell),
+        Authority::No => {
             let entitlement = request.parts.first().entitlement.clone();
             return Err(Refusal::NotAllowed {
                 right: Right::Approve,
@@ -255,16 +255,16 @@ fn drop_without_authority(
     newest: &PrincipalId,
 ) -> Result<Vec<Fact>, Refusal> {
     let counts = |approval: &Approval| match &approval.by {
-        Approver::Person(id) if id == newest => Answer::Yes,
+        Approver::Person(id) if id == newest => Authority::Yes,
         Approver::Person(id) => authority(rules, &facts.people, id, request),
-        Approver::Automatic => Answer::Yes,
+        Approver::Automatic => Authority::Yes,
     };
     let (mut kept, mut dropped) = (vec![], vec![]);
     for approval in &request.approvals {
         match counts(approval) {
-            Answer::Yes => kept.push(approval.clone()),
-            Answer::No => dropped.push(approval.clone()),
-            Answer::Unsure => return Err(Refusal::CannotTell),
+            Authority::Yes => kept.push(approval.clone()),
+            Authority::No => dropped.push(approval.clone()),
+            Authority::Unsure => return Err(Refusal::CannotTell),
         }
     }
     request.approvals = kept;
@@ -421,9 +421,9 @@ pub(super) fn revoke(
             .policy
             .answer(Right::Revoke, &by.profile, &part.entitlement)
         {
-            Answer::Yes => {}
-            Answer::Unsure => return Err(Refusal::CannotTell),
-            Answer::No => {
+            Authority::Yes => {}
+            Authority::Unsure => return Err(Refusal::CannotTell),
+            Authority::No => {
                 let entitlement = part.entitlement.clone();
                 return Err(Refusal::NotAllowed {
                     right: Right::Revoke,

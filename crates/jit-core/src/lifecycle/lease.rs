@@ -7,7 +7,7 @@ use super::grant::{Work, begin_ending, cancel, due_elsewhere, wait};
 use super::{Failure, LeaseFacts, Readiness, Rules, SEND_WITHIN, Transition, WAIT_AGAIN};
 use crate::audit::Fact;
 use crate::change::SlotChange;
-use crate::policy::Answer;
+use crate::policy::Authority;
 use crate::provider::{Description, Kind, NativeExpiry, Presence};
 use crate::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, Sent, Slot,
@@ -41,17 +41,17 @@ pub(super) fn still_good(
         return Err(NotGood::Cancel(CancelReason::PolicyChanged));
     }
     let counts = |approver: &Approver| match approver {
-        Approver::Automatic => Answer::Yes,
+        Approver::Automatic => Authority::Yes,
         Approver::Person(id) => authority(rules, &facts.facts.people, id, request),
     };
     let all = request.approvals.iter();
     match all
         .map(|approval| counts(&approval.by))
-        .fold(Answer::Yes, Answer::and)
+        .fold(Authority::Yes, Authority::and)
     {
-        Answer::Yes => Ok(()),
-        Answer::Unsure => Err(NotGood::CannotTell),
-        Answer::No => Err(NotGood::Cancel(CancelReason::PolicyChanged)),
+        Authority::Yes => Ok(()),
+        Authority::Unsure => Err(NotGood::CannotTell),
+        Authority::No => Err(NotGood::Cancel(CancelReason::PolicyChanged)),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{By, PARAMETERS_DEPTH, PARAMETERS_LIMIT, Readiness, Refusal, Rules, T
 use crate::audit::{self, Actor, ChainHead, Fact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::change::{Change, Counter};
-use crate::policy::{Answer, Right, Tier};
+use crate::policy::{Authority, Right, Tier};
 use crate::principal::{PrincipalId, PrincipalKind, Profile};
 use crate::provider::{Description, Kind, Parameters, Presence, Target};
 use crate::request::{
@@ -106,9 +106,9 @@ impl Opening {
             entitlement: id.clone(),
         };
         match asks_about(rules, requester, id) {
-            Answer::Yes => {}
-            Answer::Unsure => return Err(Refusal::CannotTell),
-            Answer::No => return Err(unknown()),
+            Authority::Yes => {}
+            Authority::Unsure => return Err(Refusal::CannotTell),
+            Authority::No => return Err(unknown()),
         }
         let entitlement = rules.catalog.get(id).ok_or_else(unknown)?;
         let tier = rules.policy.tier(&entitlement.tier).ok_or_else(unknown)?;
@@ -177,14 +177,14 @@ fn depth(value: &serde_json::Value) -> usize {
 
 /// Whether somebody has any right by which they may know of an entitlement that can be asked for.
 pub fn may_ask_about(rules: Rules<'_>, asker: &Profile, id: &EntitlementId) -> bool {
-    asks_about(rules, asker, id) == Answer::Yes
+    asks_about(rules, asker, id) == Authority::Yes
 }
 
-fn asks_about(rules: Rules<'_>, asker: &Profile, id: &EntitlementId) -> Answer {
+fn asks_about(rules: Rules<'_>, asker: &Profile, id: &EntitlementId) -> Authority {
     [Right::Request, Right::OnBehalfOf, Right::Approve]
         .into_iter()
         .map(|right| rules.policy.answer(right, asker, id))
-        .fold(Answer::No, Answer::or)
+        .fold(Authority::No, Authority::or)
 }
 
 /// Whether this requester may have this for this person.
@@ -216,9 +216,9 @@ fn check_requester(
         PrincipalKind::Agent { .. } | PrincipalKind::Person => Right::Request,
     };
     match rules.policy.answer(right, requester, entitlement) {
-        Answer::Yes => Ok(()),
-        Answer::Unsure => Err(Refusal::CannotTell),
-        Answer::No => Err(Refusal::NotAllowed {
+        Authority::Yes => Ok(()),
+        Authority::Unsure => Err(Refusal::CannotTell),
+        Authority::No => Err(Refusal::NotAllowed {
             right,
             entitlement: entitlement.clone(),
         }),
@@ -243,9 +243,9 @@ fn check_beneficiary(
         .policy
         .answer(Right::Request, beneficiary, entitlement)
     {
-        Answer::Yes => Ok(()),
-        Answer::Unsure => Err(Refusal::CannotTell),
-        Answer::No => Err(Refusal::BeneficiaryNotAllowed {
+        Authority::Yes => Ok(()),
+        Authority::Unsure => Err(Refusal::CannotTell),
+        Authority::No => Err(Refusal::BeneficiaryNotAllowed {
             beneficiary: id(),
             entitlement: entitlement.clone(),
         }),
