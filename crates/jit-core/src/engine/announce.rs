@@ -179,7 +179,7 @@ impl Engine {
         Ok(most)
     }
 
-    /// The notifiers, the pager among them, by the names that [`Engine::announce_through`] takes.
+    /// The notifiers, the pager among them, by the names that [`Engine::take_announcements`] takes.
     pub fn notifiers(&self) -> impl Iterator<Item = &'static str> {
         self.parts.notifiers.iter().map(|notifier| notifier.name())
     }
