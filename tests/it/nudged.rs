@@ -12,7 +12,8 @@ use jit_core::Timestamp;
 use jit_core::engine::{ClockTrust, Engine, EngineParts, Verb};
 use jit_core::policy::Policy;
 use jit_core::ports::{
-    Announcement, Clock, ErrorKind, Notifier, PortError, Provisioner, Random, RequestStore, Told,
+    Announcement, Clock, Delivery, ErrorKind, Notifier, PortError, Provisioner, Random,
+    RequestStore, Told,
 };
 use jit_core::request::{AccessRequest, Status};
 use jit_runtime::nudge::Nudge;
@@ -279,6 +280,30 @@ async fn what_waited_until_another_may_have_it_is_not_sent() {
     let told = process.chat.told.lock().unwrap().len();
     assert_eq!(told, 60, "each once");
     assert_eq!(tries(), 110, "and none but these was tried again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_comes_late_forgets_nothing_that_another_told_meanwhile() {
+    let process = Process::ticking(secs(3_600)).stopped().await;
+    let request = process.asked("50m", 0).await;
+    let engine = &process.engine;
+    let mut taken = engine.take_announcements("chat", 1).await.unwrap();
+    let taken = taken.pop().unwrap();
+    // Another took it over, and the card is there.
+    let told = Delivery {
+        version: taken.delivery.version + 1,
+        message: Some("C1/17".to_owned()),
+        deliver_at: None,
+        taken_until: None,
+        ..taken.delivery.clone()
+    };
+    process.stage.store.delivery_update(told).await.unwrap();
+    process.chat.down.store(true, Ordering::Relaxed);
+    engine.announce(taken, std::future::pending()).await;
+    assert_eq!(process.chat.tries.load(Ordering::Relaxed), 1);
+    let rows = { process.stage.store.deliveries() }.into_iter();
+    let rows: Vec<_> = rows.filter(|it| it.key.request == request.id).collect();
+    assert_eq!(rows[0].message.as_deref(), Some("C1/17"));
 }
 
 #[tokio::test(start_paused = true)]

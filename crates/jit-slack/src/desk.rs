@@ -433,8 +433,11 @@ impl Desk {
     ) -> Result<Marked, Trouble> {
         let room = match &verb {
             Verb::Approve { .. } => &self.room,
-            Verb::Deny { .. } | Verb::Retract | Verb::Withdraw | Verb::End => &self.room_to_end,
-            Verb::Revoke { .. } => &self.room_to_end,
+            Verb::Deny { .. }
+            | Verb::Retract
+            | Verb::Withdraw
+            | Verb::End
+            | Verb::Revoke { .. } => &self.room_to_end,
         };
         let _room = self.turn(room, origin).await?;
         let said = self.engine.handle_by(via, id, verb, Some(origin.key));
