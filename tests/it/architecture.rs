@@ -8,11 +8,13 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
+    ("jit-dynamodb", &["jit-core"]),
     ("jit-groupfile", &["jit-core"]),
+    ("jit-identity-center", &["jit-core"]),
     ("jit-http", &["jit-core"]),
     ("jit-slack", &["jit-core"]),
     ("jit-cli", &[]),
@@ -20,8 +22,10 @@ const EDGES: [(&str, &[&str]); 13] = [
         "jit-runtime",
         &[
             "jit-core",
+            "jit-dynamodb",
             "jit-groupfile",
             "jit-http",
+            "jit-identity-center",
             "jit-slack",
             "jit-sqlite",
         ],
@@ -31,6 +35,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("jit-sweeper", &["jit-core", "jit-runtime"]),
     ("jit", &["jit-cli", "jit-core", "jit-runtime"]),
     ("jit-tests", &[]),
+    ("aws-sim", &[]),
     ("slack-sim", &[]),
 ];
 

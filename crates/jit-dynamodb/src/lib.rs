@@ -1,0 +1,1 @@
+//! Remembers in a DynamoDB table that any number of hosts share.

@@ -1,0 +1,1 @@
+//! Gives access by account assignments of AWS IAM Identity Center.

@@ -1,0 +1,1 @@
+//! A simulated AWS organization on loopback, hostile on demand.
