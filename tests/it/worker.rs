@@ -17,7 +17,7 @@ use jit_core::ports::{
     RequestStore, RevokeCall, Told,
 };
 use jit_core::principal::{PrincipalId, Profile};
-use jit_core::provider::{Answer, Parameters, Presence, Target};
+use jit_core::provider::{Answer, Parameters, Presence, Resolved};
 use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_runtime::worker::{Swept, Worker, WorkerSettings};
 use jit_testkit::front::{Front, Meddle};
@@ -314,7 +314,7 @@ impl Meddle for SlowToResolve {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         self.resolved.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(self.time).await;
         self.inner

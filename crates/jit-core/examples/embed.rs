@@ -19,7 +19,7 @@ use jit_core::ports::{
     RevokeCall,
 };
 use jit_core::principal::{Door, Principal, PrincipalId, PrincipalKind, Profile, Subject};
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::provider::{Answer, Description, Parameters, Presence, Resolved, Target};
 use jit_core::request::Status;
 use jit_testkit::store::MemoryStore;
 use jit_testkit::time::{ManualClock, SeededRandom};
@@ -45,9 +45,9 @@ impl Provisioner for Crane {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         _: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         let (subject, resource) = (beneficiary.id.to_subject(), &entitlement.resource);
-        Ok(Target::new("crane", subject, resource))
+        Ok(Target::new("crane", subject, resource).into())
     }
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {

@@ -90,6 +90,7 @@ pub mod policy;
 pub mod ports;
 pub mod principal;
 pub mod provider;
+pub mod quota;
 pub mod request;
 pub mod time;
 

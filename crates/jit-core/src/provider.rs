@@ -185,6 +185,35 @@ impl Target {
     }
 }
 
+/// What a person and an entitlement are at the provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The provider's own ids.
+    pub target: Target,
+    /// The longest that sessions of this very access may outlive its end, where it is not what
+    /// [`Description::residual`] says of all.
+    pub residual: Option<Duration>,
+}
+
+impl Resolved {
+    /// What the provider declares, with what was found out about this very access.
+    pub fn described(&self, provider: Description) -> Description {
+        Description {
+            residual: self.residual.unwrap_or(provider.residual),
+            ..provider
+        }
+    }
+}
+
+impl From<Target> for Resolved {
+    fn from(target: Target) -> Self {
+        Self {
+            target,
+            residual: None,
+        }
+    }
+}
+
 /// What was asked for beside the entitlement, as a JSON object.
 pub type Parameters = Map<String, Value>;
 

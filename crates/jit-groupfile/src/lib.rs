@@ -26,7 +26,9 @@ use jit_core::ports::{
     RevokeCall, Standing,
 };
 use jit_core::principal::{Profile, Subject};
-use jit_core::provider::{Answer, Description, Kind, NativeExpiry, Parameters, Presence, Target};
+use jit_core::provider::{
+    Answer, Description, Kind, NativeExpiry, Parameters, Presence, Resolved, Target,
+};
 
 use disk::{Turns, on_disk, read, under_lock};
 
@@ -88,7 +90,7 @@ impl Provisioner for GroupFile {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         let subject = beneficiary.subjects.get(&self.provider);
         let subject = subject.map_or(beneficiary.id.as_str(), Subject::as_str);
         let group = entitlement.resource.clone();
@@ -112,7 +114,8 @@ impl Provisioner for GroupFile {
                 realm: REALM.to_owned(),
                 subject,
                 resource: resource.await?,
-            })
+            }
+            .into())
         };
         target
             .await

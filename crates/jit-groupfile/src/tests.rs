@@ -164,9 +164,8 @@ fn ask(person: &str, group: &str) -> Ask {
 }
 
 async fn resolve(adapter: &GroupFile, ask: &Ask) -> Result<Target, PortError> {
-    adapter
-        .resolve(&ask.beneficiary, &ask.entitlement, &ask.parameters)
-        .await
+    let resolved = adapter.resolve(&ask.beneficiary, &ask.entitlement, &ask.parameters);
+    resolved.await.map(|resolved| resolved.target)
 }
 
 /// The whole chain of causes as one text.

@@ -17,6 +17,7 @@ use jit_core::ports::{
     Row, RowChange,
 };
 use jit_core::principal::{GroupName, PrincipalId};
+use jit_core::quota::Rate;
 use jit_groupfile::GroupFile;
 use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{OpenError, Options, SqliteStore};
@@ -28,7 +29,7 @@ use crate::nudge::Nudge;
 use crate::observe::{MeteredProvisioner, MeteredStore};
 use crate::pager::{Pagers, WebhookPager};
 use crate::people::ConfiguredPeople;
-use crate::throttle::{Rate, Throttled};
+use crate::throttle::Throttled;
 use crate::worker::{Worker, WorkerSettings};
 
 /// How long one record may be tended in one go.

@@ -12,7 +12,7 @@ use jit_core::ports::{
     GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall, Standing,
 };
 use jit_core::principal::Profile;
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::provider::{Answer, Description, Parameters, Presence, Resolved};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::Instant;
 
@@ -296,7 +296,7 @@ impl Provisioner for MeteredProvisioner {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         let call = self.inner.resolve(beneficiary, entitlement, parameters);
         self.measured("resolve", call).await
     }

@@ -1,8 +1,7 @@
-//! A quota in front of a provider: a token bucket over the `Clock` port that obeys the provider's
-//! Retry-After. Whatever gives access may use the top quarter of the bucket only, so that revokes
-//! own at least three quarters of it.
+//! A quota in front of a provider that keeps none of its own, one draw a call; it obeys the
+//! provider's Retry-After.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,89 +11,20 @@ use jit_core::ports::{
     RevokeCall, Standing,
 };
 use jit_core::principal::Profile;
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
-use jit_core::time::Timestamp;
-
-/// How fast a provider may be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// Calls per second in the long run; at least one.
-    pub per_second: u32,
-    /// Calls at once after a pause; at least four.
-    pub burst: u32,
-}
-
-impl Default for Rate {
-    fn default() -> Self {
-        Self {
-            per_second: 50,
-            burst: 100,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Bucket {
-    rate: Rate,
-    /// In thousandths of a call.
-    level: u64,
-    filled_at: Timestamp,
-    closed_until: Timestamp,
-}
-
-impl Bucket {
-    fn new(rate: Rate, now: Timestamp) -> Self {
-        let rate = Rate {
-            per_second: rate.per_second.max(1),
-            burst: rate.burst.max(4),
-        };
-        let level = u64::from(rate.burst) * 1_000;
-        Self {
-            rate,
-            level,
-            filled_at: now,
-            closed_until: Timestamp::MIN,
-        }
-    }
-
-    /// Takes one call out, or says how long to wait.
-    fn draw(&mut self, purpose: Purpose, now: Timestamp) -> Result<(), Duration> {
-        if now < self.closed_until {
-            return Err(self.closed_until.since(now));
-        }
-        let full = u64::from(self.rate.burst) * 1_000;
-        let micros = u64::try_from(now.since(self.filled_at).as_micros()).unwrap_or(u64::MAX);
-        let gained = micros.saturating_mul(u64::from(self.rate.per_second)) / 1_000;
-        if gained > 0 {
-            self.level = self.level.saturating_add(gained).min(full);
-            self.filled_at = now;
-        }
-        let floor = match purpose {
-            Purpose::Give => full / 4 * 3,
-            Purpose::TakeAway => 0,
-        };
-        let needed = floor + 1_000;
-        if self.level < needed {
-            let missing = needed - self.level;
-            let millis = missing.div_ceil(u64::from(self.rate.per_second));
-            return Err(Duration::from_millis(millis.max(1)));
-        }
-        self.level -= 1_000;
-        Ok(())
-    }
-}
+use jit_core::provider::{Answer, Description, Parameters, Presence, Resolved};
+use jit_core::quota::{Quota, Rate};
 
 /// A provisioner that is never called faster than its quota.
 pub struct Throttled {
     inner: Arc<dyn Provisioner>,
     clock: Arc<dyn Clock>,
-    bucket: Mutex<Bucket>,
+    quota: Quota,
 }
 
 impl std::fmt::Debug for Throttled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Throttled")
-            .field("bucket", &self.bucket)
+            .field("quota", &self.quota)
             .finish_non_exhaustive()
     }
 }
@@ -102,18 +32,16 @@ impl std::fmt::Debug for Throttled {
 impl Throttled {
     /// Puts a quota in front of this provisioner.
     pub fn new(inner: Arc<dyn Provisioner>, clock: Arc<dyn Clock>, rate: Rate) -> Self {
-        let bucket = Mutex::new(Bucket::new(rate, clock.now()));
+        let quota = Quota::new(rate, clock.now());
         Self {
             inner,
             clock,
-            bucket,
+            quota,
         }
     }
 
     fn draw(&self, purpose: Purpose, operation: &'static str) -> Result<(), PortError> {
-        let now = self.clock.now();
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        bucket.draw(purpose, now).map_err(|wait| {
+        self.quota.draw(purpose, self.clock.now()).map_err(|wait| {
             let retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
             PortError::nothing_done(
                 "quota",
@@ -130,11 +58,8 @@ impl Throttled {
                 retry_after_ms: Some(millis),
             } = error.kind
         {
-            // A provider that asks for more than a minute is asked again after a minute.
-            let wait = Duration::from_millis(millis).min(Duration::from_secs(60));
-            let closed_until = self.clock.now() + wait;
-            let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-            bucket.closed_until = bucket.closed_until.max(closed_until);
+            self.quota
+                .pause(Duration::from_millis(millis), self.clock.now());
         }
         answer
     }
@@ -151,7 +76,7 @@ impl Provisioner for Throttled {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         self.draw(Purpose::Give, "resolve")?;
         self.heed(
             self.inner
@@ -195,7 +120,9 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll, Waker};
 
+    use jit_core::provider::Target;
     use jit_core::request::RequestId;
+    use jit_core::time::Timestamp;
 
     use super::*;
     use jit_testkit::hostile::memory_standing;
@@ -204,26 +131,6 @@ mod tests {
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_unix_micros(1_000_000_000_000 + millis * 1_000)
-    }
-
-    #[test]
-    fn giving_uses_the_top_quarter_and_revoking_all_of_it() {
-        let mut bucket = Bucket::new(
-            Rate {
-                per_second: 1,
-                burst: 100,
-            },
-            at(0),
-        );
-        let given = (0..100)
-            .filter(|_| bucket.draw(Purpose::Give, at(0)).is_ok())
-            .count();
-        assert_eq!(given, 25);
-        let taken = (0..100)
-            .filter(|_| bucket.draw(Purpose::TakeAway, at(0)).is_ok())
-            .count();
-        assert_eq!(taken, 75);
-        assert!(bucket.draw(Purpose::TakeAway, at(0)).is_err());
     }
 
     #[tokio::test]
@@ -286,7 +193,7 @@ mod tests {
             _: &Profile,
             _: &Entitlement,
             _: &Parameters,
-        ) -> Result<Target, PortError> {
+        ) -> Result<Resolved, PortError> {
             self.call().await
         }
         async fn revoke(&self, _: RevokeCall<'_>) -> Result<Answer, PortError> {
@@ -334,22 +241,5 @@ mod tests {
             }
         }
         assert_eq!((slow.0.load(Ordering::Relaxed), held_back), (4, 6));
-    }
-
-    #[test]
-    fn the_bucket_fills_at_its_rate_and_says_how_long_to_wait() {
-        let mut bucket = Bucket::new(
-            Rate {
-                per_second: 10,
-                burst: 4,
-            },
-            at(0),
-        );
-        while bucket.draw(Purpose::TakeAway, at(0)).is_ok() {}
-        let wait = bucket.draw(Purpose::TakeAway, at(0)).unwrap_err();
-        assert_eq!(wait, Duration::from_millis(100));
-        assert!(bucket.draw(Purpose::TakeAway, at(99)).is_err());
-        assert!(bucket.draw(Purpose::TakeAway, at(100)).is_ok());
-        assert!(bucket.draw(Purpose::TakeAway, at(100)).is_err());
     }
 }

@@ -6,7 +6,7 @@ use jit_core::ports::{
     GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall, Standing,
 };
 use jit_core::principal::Profile;
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::provider::{Answer, Description, Parameters, Presence, Resolved};
 
 /// What a test does at some calls. Each method's default hands the call to the one behind.
 #[async_trait]
@@ -25,7 +25,7 @@ pub trait Meddle: Send + Sync {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         let behind = self.behind();
         behind.resolve(beneficiary, entitlement, parameters).await
     }
@@ -65,7 +65,7 @@ impl<M: Meddle> Provisioner for Front<M> {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         self.0.resolve(beneficiary, entitlement, parameters).await
     }
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {

@@ -15,7 +15,9 @@ use jit_core::ports::{
     Effect, ErrorKind, GrantCall, InspectCall, Minted, PortError, Provisioner, RevokeCall,
 };
 use jit_core::principal::Profile;
-use jit_core::provider::{Answer, Description, Handle, Kind, Parameters, Presence, Target};
+use jit_core::provider::{
+    Answer, Description, Handle, Kind, Parameters, Presence, Resolved, Target,
+};
 use jit_core::request::RequestId;
 
 /// The longest that any call may take.
@@ -229,10 +231,10 @@ async fn resolving_is_stable_and_refuses_the_unknown(
             .expect("the alias resolves");
         assert_eq!(other, target, "two names for one thing give equal targets");
     }
-    target
+    target.target
 }
 
-async fn resolve(adapter: &dyn Provisioner, ask: &Ask) -> Result<Target, PortError> {
+async fn resolve(adapter: &dyn Provisioner, ask: &Ask) -> Result<Resolved, PortError> {
     in_time(adapter.resolve(&ask.beneficiary, &ask.entitlement, &ask.parameters)).await
 }
 

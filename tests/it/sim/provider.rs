@@ -10,7 +10,7 @@ use jit_core::ports::{
     Clock, GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall, Standing,
 };
 use jit_core::principal::Profile;
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::provider::{Answer, Description, Parameters, Presence, Resolved};
 use jit_core::request::RequestId;
 
 use super::chaos::Chaos;
@@ -82,7 +82,7 @@ impl Provisioner for ChaosProvisioner {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         let call = self.inner.resolve(beneficiary, entitlement, parameters);
         self.guarded("resolve", call).await
     }

@@ -16,7 +16,7 @@ use jit_core::ports::{
     RevokeCall, Standing,
 };
 use jit_core::principal::{PrincipalId, Profile};
-use jit_core::provider::{Answer, Description, Parameters, Presence, Target};
+use jit_core::provider::{Answer, Description, Parameters, Presence, Resolved, Target};
 use jit_core::request::RequestId;
 
 use super::chaos::OffsetClock;
@@ -197,15 +197,16 @@ impl Provisioner for Liar {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
-        let mut target = self
+    ) -> Result<Resolved, PortError> {
+        let mut resolved = self
             .inner
             .resolve(beneficiary, entitlement, parameters)
             .await?;
-        if self.saboteur == Saboteur::TwoRecordsForOneSlot && target.realm == REALM {
-            target.realm = entitlement.id.to_string();
+        let realm = &mut resolved.target.realm;
+        if self.saboteur == Saboteur::TwoRecordsForOneSlot && *realm == REALM {
+            *realm = entitlement.id.to_string();
         }
-        Ok(target)
+        Ok(resolved)
     }
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {

@@ -9,7 +9,7 @@ use super::{Engine, EngineError, FACTS_FRESH_FOR};
 use crate::lifecycle::{By, Facts, LeaseFacts, Owned, Refusal};
 use crate::ports::{ErrorKind, InspectCall, PortError, Purpose};
 use crate::principal::{Principal, PrincipalId, Profile};
-use crate::provider::{Kind, Presence, SlotKey, Target};
+use crate::provider::{Kind, Presence, Resolved, SlotKey};
 use crate::request::{AccessRequest, Approver, Phase, Status};
 use crate::time::Timestamp;
 
@@ -133,7 +133,7 @@ impl Engine {
     }
 
     /// What the request resolves to now; none where the provider no longer knows it.
-    async fn resolve_again(&self, request: &AccessRequest) -> Result<Option<Target>, PortError> {
+    async fn resolve_again(&self, request: &AccessRequest) -> Result<Option<Resolved>, PortError> {
         let part = request.parts.first();
         let Some(entitlement) = self.parts.catalog.get(&part.entitlement) else {
             return Ok(None);
@@ -148,7 +148,7 @@ impl Engine {
             .resolve(&beneficiary, entitlement, &part.parameters)
             .await;
         match resolved {
-            Ok(target) => Ok(Some(target)),
+            Ok(resolved) => Ok(Some(resolved)),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -284,7 +284,10 @@ impl Engine {
             .resolve(beneficiary, entitlement, parameters)
             .await
         {
-            Ok(target) => facts.target = Some(target),
+            Ok(resolved) => {
+                facts.provider = resolved.described(facts.provider);
+                facts.target = Some(resolved.target);
+            }
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(facts),
             Err(error) => return Err(error.into()),
         }

@@ -8,7 +8,7 @@ use super::{Failure, LeaseFacts, Readiness, Rules, SEND_WITHIN, Transition, WAIT
 use crate::audit::Fact;
 use crate::change::SlotChange;
 use crate::policy::Authority;
-use crate::provider::{Description, Kind, NativeExpiry, Presence};
+use crate::provider::{Description, Kind, NativeExpiry, Presence, Resolved};
 use crate::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, Sent, Slot,
 };
@@ -37,7 +37,12 @@ pub(super) fn still_good(
         }
         Unfit::CannotTell => NotGood::CannotTell,
     })?;
-    if facts.resolved.as_ref() != Some(&request.parts.first().target) {
+    let part = request.parts.first();
+    let as_asked = |now: &Resolved| {
+        let longest = part.provider.residual;
+        now.target == part.target && now.residual.is_none_or(|residual| residual <= longest)
+    };
+    if !facts.resolved.as_ref().is_some_and(as_asked) {
         return Err(NotGood::Cancel(CancelReason::PolicyChanged));
     }
     let counts = |approver: &Approver| match approver {

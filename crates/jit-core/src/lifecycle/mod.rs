@@ -30,7 +30,7 @@ use crate::catalog::Catalog;
 use crate::change::{Change, Counter, SlotChange};
 use crate::policy::Policy;
 use crate::principal::{Principal, PrincipalId, Profile};
-use crate::provider::{Answer, Effect, ErrorKind, Handle, Presence, Target};
+use crate::provider::{Answer, Effect, ErrorKind, Handle, Presence, Resolved};
 use crate::request::{AccessRequest, Reason, RequestId, Slot};
 use crate::time::{Timestamp, Ttl};
 
@@ -130,7 +130,7 @@ pub struct LeaseFacts {
     /// People and readiness.
     pub facts: Facts,
     /// What the parts resolve to now; none where the provider no longer knows it.
-    pub resolved: Option<Target>,
+    pub resolved: Option<Resolved>,
     /// Who owns the slot; none for a slot that was never owned, and for minted access.
     pub owned: Option<Owned>,
     /// What the provider shows, where no live grant owns the slot.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{ErrorKind, PortError};
 use crate::catalog::Entitlement;
 use crate::principal::Profile;
-use crate::provider::{Answer, Description, Handle, Parameters, Presence, Target};
+use crate::provider::{Answer, Description, Handle, Parameters, Presence, Resolved, Target};
 use crate::request::RequestId;
 use crate::time::Timestamp;
 
@@ -127,6 +127,17 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// One thing that a provider can give, found by asking the provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// What stands behind the provider's name and a slash in the entitlement's id.
+    pub name: String,
+    /// The resource of the entitlement.
+    pub resource: String,
+    /// One line for people.
+    pub title: String,
+}
+
 /// Gives access and takes it away, in one system.
 ///
 /// # Contract
@@ -159,7 +170,7 @@ pub trait Provisioner: Send + Sync {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError>;
+    ) -> Result<Resolved, PortError>;
 
     /// Gives standing access. A provider of the other kind leaves this out.
     async fn grant(&self, _call: GrantCall<'_>) -> Result<Answer, PortError> {
@@ -185,6 +196,12 @@ pub trait Provisioner: Send + Sync {
         _page: Option<&str>,
     ) -> Result<Page<Standing>, PortError> {
         Err(not_of_this_kind("list"))
+    }
+
+    /// Everything that it can give, where it can tell; a provider whose entitlements are written
+    /// down by people leaves this out. May take minutes; each call behind it has its own deadline.
+    async fn offers(&self) -> Result<Vec<Offer>, PortError> {
+        Err(not_of_this_kind("list what it offers"))
     }
 }
 

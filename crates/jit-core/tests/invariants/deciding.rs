@@ -12,7 +12,7 @@ use jit_core::lifecycle::{DECISIONS_LIMIT, OPENED_LIMIT};
 use jit_core::policy::Right;
 use jit_core::ports::{PortError, Provisioner, Query, RequestStore};
 use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
-use jit_core::provider::{Parameters, Target};
+use jit_core::provider::{Parameters, Resolved};
 use jit_core::request::{Approver, Stage as Far, Status};
 use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::HostileHandle;
@@ -302,7 +302,7 @@ impl<F: Fn() + Send + Sync> Meddle for SlowToResolve<F> {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         (self.meanwhile)();
         self.inner
             .resolve(beneficiary, entitlement, parameters)

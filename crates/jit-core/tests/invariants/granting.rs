@@ -1,5 +1,6 @@
 //! S1, S4, S11, S15 and the minted kind: how access comes to be.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use jit_core::catalog::Entitlement;
 use jit_core::engine::{EngineError, Verb};
 use jit_core::ports::{ErrorKind, GrantCall, Minted, PortError, Provisioner, RequestStore};
 use jit_core::principal::Profile;
-use jit_core::provider::{Answer, NativeExpiry, Parameters, Target};
+use jit_core::provider::{Answer, NativeExpiry, Parameters, Resolved, Target};
 use jit_core::request::{CancelReason, Phase, Status};
 use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::{Fault, HostileHandle};
@@ -393,7 +394,7 @@ impl Meddle for Silent {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         if !self.knows {
             return Err(PortError::nothing_done(
                 "silent",
@@ -450,6 +451,64 @@ async fn s15_what_may_outlive_its_end_by_more_than_the_tier_allows_is_not_opened
         let stage = Stage::with(nature, 1);
         let opened = stage.engine.open(&via("ana"), stage.ask("10m")).await;
         assert_eq!(opened.is_ok(), fits, "{residual}: {opened:?}");
+    }
+}
+
+/// A provider that finds out for each access how long its sessions live on.
+struct Measured {
+    inner: HostileHandle,
+    residual: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl Meddle for Measured {
+    fn behind(&self) -> &dyn Provisioner {
+        &self.inner
+    }
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Resolved, PortError> {
+        let inner = &self.inner;
+        let resolved = inner.resolve(beneficiary, entitlement, parameters).await?;
+        Ok(Resolved {
+            residual: Some(secs(self.residual.load(Ordering::Relaxed))),
+            ..resolved
+        })
+    }
+}
+
+fn measured(residual: &Arc<AtomicU64>) -> Stage {
+    let stage = Stage::new();
+    let inner = stage.provider.as_seen_by(stage.clock.clone());
+    let residual = residual.clone();
+    stage.around(Arc::new(Front(Measured { inner, residual })))
+}
+
+#[tokio::test]
+async fn f2_the_residual_of_this_very_access_is_recorded_and_capped_by_the_tier() {
+    for (residual, fits) in [(60, true), (61, false)] {
+        let stage = measured(&Arc::new(AtomicU64::new(residual)));
+        let opened = stage.engine.open(&via("ana"), stage.ask("10m")).await;
+        assert_eq!(opened.is_ok(), fits, "{residual}: {opened:?}");
+        if let Ok(request) = opened {
+            assert_eq!(request.parts.first().provider.residual, secs(residual));
+        }
+    }
+}
+
+#[tokio::test]
+async fn f2_sessions_that_would_live_on_longer_than_was_approved_are_not_granted() {
+    for (later, status) in [(30, Status::Active), (31, Status::Cancelled)] {
+        let residual = Arc::new(AtomicU64::new(30));
+        let stage = measured(&residual);
+        let request = stage.open("ana", "10m").await;
+        stage.approve("bob", &request).await;
+        residual.store(later, Ordering::Relaxed);
+        stage.work().await;
+        assert_eq!(stage.status(request.id).await, status, "{later}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jit_core::ports::ErrorKind;
-use jit_core::provider::{Kind, NativeExpiry};
+use jit_core::provider::{Kind, NativeExpiry, Resolved, Target};
 use metrics::{Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Unit};
 
 use super::*;
@@ -131,8 +131,8 @@ impl Provisioner for Slow {
         _: &Profile,
         _: &Entitlement,
         _: &Parameters,
-    ) -> Result<Target, PortError> {
-        self.end(target()).await
+    ) -> Result<Resolved, PortError> {
+        self.end(target().into()).await
     }
     async fn grant(&self, _: GrantCall<'_>) -> Result<Answer, PortError> {
         self.end(Answer::Accepted).await
@@ -214,7 +214,7 @@ async fn call_everything(provider: &MeteredProvisioner) -> bool {
     let revoked = provider.revoke(revoke).await;
     let inspected = provider.inspect(inspect).await;
     let standing = provider.standing("admins", None).await;
-    resolved.is_ok_and(|resolved| resolved == target)
+    resolved.is_ok_and(|resolved| resolved == target.into())
         && granted.is_ok_and(|answer| answer == Answer::Accepted)
         && minted.is_ok_and(|minted| minted.secret.expose() == "x")
         && revoked.is_ok_and(|answer| answer == Answer::Applied)

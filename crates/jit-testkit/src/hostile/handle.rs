@@ -11,7 +11,7 @@ use jit_core::ports::{
     Provisioner, RevokeCall, Standing,
 };
 use jit_core::principal::{Profile, Subject};
-use jit_core::provider::{Answer, Description, Kind, Parameters, Presence, Target};
+use jit_core::provider::{Answer, Description, Kind, Parameters, Presence, Resolved, Target};
 
 use super::ledger::{Fate, Operation};
 use super::world::{Look, Order};
@@ -147,7 +147,7 @@ impl Provisioner for HostileHandle {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         _parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         let find = |state: &mut State| state.names.get(&entitlement.resource).cloned();
         let unknown = || failure("resolve", Effect::None, ErrorKind::NotFound);
         let resource = self.provider.read("resolve", None, find).await?;
@@ -158,7 +158,8 @@ impl Provisioner for HostileHandle {
             realm: self.provider.shared.nature.realm.clone(),
             subject,
             resource: resource.ok_or_else(unknown)?,
-        })
+        }
+        .into())
     }
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {

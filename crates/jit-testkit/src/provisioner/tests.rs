@@ -126,7 +126,7 @@ impl Provisioner for Saboteur {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         parameters: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         let resolved = self
             .inner
             .resolve(beneficiary, entitlement, parameters)
@@ -134,10 +134,12 @@ impl Provisioner for Saboteur {
         let count = self
             .calls
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let target = |resource: String| Target {
-            realm: "sim".to_owned(),
-            subject: "ana@example.com".parse().unwrap(),
-            resource,
+        let target = |resource: String| {
+            Resolved::from(Target {
+                realm: "sim".to_owned(),
+                subject: "ana@example.com".parse().unwrap(),
+                resource,
+            })
         };
         match self.broken {
             Broken::ResolveIsUnstable => Ok(target(format!("group-{count}"))),

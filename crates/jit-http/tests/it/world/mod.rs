@@ -20,7 +20,7 @@ use jit_core::ports::{
 };
 use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
 use jit_core::provider::{
-    Answer, Description, Handle, Kind, NativeExpiry, Parameters, Presence, Target,
+    Answer, Description, Handle, Kind, NativeExpiry, Parameters, Presence, Resolved, Target,
 };
 use jit_http::token::{self, NewToken};
 use jit_http::{ApiState, api};
@@ -319,9 +319,9 @@ impl Provisioner for Groups {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         _: &Parameters,
-    ) -> Result<Target, PortError> {
+    ) -> Result<Resolved, PortError> {
         self.check()?;
-        Ok(target("groups", beneficiary, entitlement))
+        Ok(target("groups", beneficiary, entitlement).into())
     }
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
@@ -378,8 +378,8 @@ impl Provisioner for Secrets {
         beneficiary: &Profile,
         entitlement: &Entitlement,
         _: &Parameters,
-    ) -> Result<Target, PortError> {
-        Ok(target("vault", beneficiary, entitlement))
+    ) -> Result<Resolved, PortError> {
+        Ok(target("vault", beneficiary, entitlement).into())
     }
 
     async fn grant(&self, _: GrantCall<'_>) -> Result<Answer, PortError> {
