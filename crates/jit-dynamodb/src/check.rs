@@ -28,7 +28,7 @@ pub struct Difference {
 /// all chains, which outlives the records.
 fn is_list(pk: &str) -> bool {
     let lanes = ["due#revoke#", "due#other#", "updated#", "by#", "suffix#"];
-    pk == keys::OPEN || lanes.iter().any(|lane| pk.starts_with(lane))
+    pk == keys::OPEN || pk == keys::KNOWN || lanes.iter().any(|lane| pk.starts_with(lane))
 }
 
 /// The request that a row of a list names.

@@ -245,6 +245,11 @@ impl Plan {
             if version_of(seen.get(&key))? != Some(*expected) {
                 return Err(Fault::Conflict);
             }
+            // Whoever changes a record, or names it before, says so already.
+            let is_change = commit.changes.iter().any(|change| change.record.id == *id);
+            if is_change || self.writes.iter().any(|write| write.key == key) {
+                continue;
+            }
             let unchanged = Condition::when(version, [(":version", item::number(expected))]);
             let op = Op::Check;
             let check = Write {
@@ -266,10 +271,11 @@ impl Plan {
                 Some(expected) => Condition::when(version, [(":version", item::number(expected))]),
             };
             self.mark.get_or_insert_with(|| key.clone());
-            let record = item::record(change, token);
-            self.push(Write::put(key, record).if_so(as_expected, Grip::Firm));
-            let now = Front::of(change).listed();
             let before = before.map(Front::read).transpose()?;
+            let front = Front::of(change, before.as_ref());
+            let record = item::record(change, &front, token);
+            self.push(Write::put(key, record).if_so(as_expected, Grip::Firm));
+            let now = front.listed();
             let before = before.map(|front| front.listed()).unwrap_or_default();
             for gone in before.keys().filter(|key| !now.contains_key(key)) {
                 self.push(Write::delete(gone.clone()));

@@ -93,6 +93,11 @@ impl<'a> Read<'a> {
         Ok(self.number_if(name)?.map(Timestamp::from_unix_micros))
     }
 
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Cause> {
+        let value = self.item.get(name).and_then(|value| value.as_bool().ok());
+        value.copied().ok_or_else(|| self.damaged())
+    }
+
     fn texts(&self, name: &str) -> Result<Vec<String>, Cause> {
         let list = self.item.get(name).and_then(|value| value.as_l().ok());
         let list = list.ok_or_else(|| self.damaged())?.iter();
@@ -122,6 +127,8 @@ pub(crate) struct Front {
     pub(crate) version: u64,
     pub(crate) shape: u32,
     is_over: bool,
+    /// Whether there are events of it.
+    has_chain: bool,
     people: Vec<String>,
     entitlements: Vec<String>,
     pub(crate) updated_at: Timestamp,
@@ -129,7 +136,8 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    pub(crate) fn of(change: &Change) -> Self {
+    /// Of a record as it is to be, over the one that is stored.
+    pub(crate) fn of(change: &Change, before: Option<&Self>) -> Self {
         let record = &change.record;
         let people = [record.requester.as_str(), record.beneficiary.as_str()];
         let things = record.parts.iter().map(|part| part.entitlement.as_str());
@@ -138,6 +146,7 @@ impl Front {
             version: record.version,
             shape: record.shape,
             is_over: record.status().is_over(),
+            has_chain: !change.events.is_empty() || before.is_some_and(|it| it.has_chain),
             people: people.map(str::to_owned).to_vec(),
             entitlements: things.map(str::to_owned).collect(),
             updated_at: record.updated_at,
@@ -160,6 +169,7 @@ impl Front {
             version: read.number("version")?,
             shape: read.number("shape")?,
             is_over: read.parsed::<Status>("status")?.is_over(),
+            has_chain: read.flag("has_chain")?,
             people: vec![
                 read.text("requester")?.to_owned(),
                 read.text("beneficiary")?.to_owned(),
@@ -174,7 +184,7 @@ impl Front {
     pub(crate) fn listed(&self) -> HashMap<Key, Item> {
         let id = self.id.to_string();
         let mut keys = vec![
-            keys::chain(self.id),
+            keys::known(self.id),
             keys::updated(self.updated_at, self.id),
             keys::suffix(&id),
         ];
@@ -184,6 +194,9 @@ impl Front {
         keys.extend(things.map(|thing| Key::new(keys::things_partition(thing), &id)));
         if !self.is_over {
             keys.push(keys::open(self.id));
+        }
+        if self.has_chain {
+            keys.push(keys::chain(self.id));
         }
         let mut rows: HashMap<Key, Item> = HashMap::new();
         rows.extend(keys.into_iter().map(|key| {
@@ -219,7 +232,7 @@ impl Front {
 }
 
 /// The row of a record.
-pub(crate) fn record(change: &Change, token: &str) -> Item {
+pub(crate) fn record(change: &Change, front: &Front, token: &str) -> Item {
     let AccessRequest {
         id,
         version,
@@ -243,6 +256,7 @@ pub(crate) fn record(change: &Change, token: &str) -> Item {
             ("beneficiary", text(beneficiary.as_str())),
             ("entitlements", AttributeValue::L(things.collect())),
             ("updated_at", micros(*updated_at)),
+            ("has_chain", AttributeValue::Bool(front.has_chain)),
             ("body", text(change.record.to_stored())),
             (COMMIT, text(token)),
         ],
@@ -483,13 +497,12 @@ pub(crate) fn input_waits(key: &str, received_at: Timestamp) -> Item {
 
 pub(crate) fn input(item: &Item) -> Result<Input, Cause> {
     let read = Read::new(item, "input");
-    let is_done = item.get("is_done").and_then(|value| value.as_bool().ok());
     Ok(Input {
         key: read.text("name")?.to_owned(),
         text: read.text("content")?.to_owned(),
         received_at: read.instant("received_at")?,
         taken_at: read.instant("taken_at")?,
-        is_done: *is_done.ok_or(Cause::Damaged { what: "input" })?,
+        is_done: read.flag("is_done")?,
     })
 }
 

@@ -65,6 +65,7 @@ const EVENT: &str = "event#";
 const DELIVERY: &str = "delivery#";
 pub(crate) const INPUTS: &str = "inbox";
 pub(crate) const OPEN: &str = "open";
+pub(crate) const KNOWN: &str = "known";
 pub(crate) const CHAINS: &str = "chains";
 pub(crate) const SYSTEM: &str = "system";
 
@@ -189,7 +190,12 @@ pub(crate) fn open(id: RequestId) -> Key {
     Key::new(OPEN, id.to_string())
 }
 
-/// Everything that ever had a chain.
+/// Every record.
+pub(crate) fn known(id: RequestId) -> Key {
+    Key::new(KNOWN, id.to_string())
+}
+
+/// Everything that ever had a chain; these rows outlive the records.
 pub(crate) fn chain(id: RequestId) -> Key {
     Key::new(CHAINS, id.to_string())
 }

@@ -239,7 +239,7 @@ fn listing(query: &Query) -> Listing {
     }
     match query.updated_since {
         Some(since) => Listing::Updated(since),
-        None => Listing::Partition(keys::CHAINS.to_owned()),
+        None => Listing::Partition(keys::KNOWN.to_owned()),
     }
 }
 

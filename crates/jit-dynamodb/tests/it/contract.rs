@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jit_testkit::store::{Handles, store_contract};
+use jit_testkit::store::{Handles, agrees_with_memory, store_contract};
 
 use crate::world::World;
 
@@ -17,4 +17,10 @@ async fn the_store_in_a_table_keeps_the_contract() {
         }
     })
     .await;
+}
+
+#[test]
+fn the_table_and_the_memory_agree_after_any_sequence_of_commands() {
+    let world = World::new();
+    agrees_with_memory(24, async || world.store().await);
 }
