@@ -25,6 +25,7 @@
 mod api;
 mod assignment;
 mod clock;
+mod control;
 mod error;
 mod hostile;
 mod people;
