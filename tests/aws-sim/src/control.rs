@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::hostile::{Away, Hostility, Rule};
 use crate::people::iso_duration;
-use crate::setup::{AccessKey, Orphans, Seat, Setup, Signatures};
+use crate::setup::{AccessKey, Notices, Orphans, Seat, Setup, Signatures};
 use crate::state::State;
 use crate::world::World;
 
@@ -323,6 +323,7 @@ struct Settings {
     seat: Option<String>,
     signatures: Option<String>,
     orphans: Option<String>,
+    notices: Option<String>,
 }
 
 async fn settings(Shared(world): Shared<World>, Json(new): Json<Settings>) -> Answer {
@@ -347,6 +348,12 @@ async fn settings(Shared(world): Shared<World>, Json(new): Json<Settings>) -> An
         Some("stuck") => Some(Orphans::Stuck),
         Some(other) => return Err(unknown("orphans", other)),
     };
+    let notices = match new.notices.as_deref() {
+        None => None,
+        Some("later") => Some(Notices::Later),
+        Some("at_once") => Some(Notices::AtOnce),
+        Some(other) => return Err(unknown("notices", other)),
+    };
     world.configure(|setup| {
         setup.apply_min = (new.apply_min_ms).map_or(setup.apply_min, Duration::from_millis);
         setup.apply_max = (new.apply_max_ms).map_or(setup.apply_max, Duration::from_millis);
@@ -355,6 +362,7 @@ async fn settings(Shared(world): Shared<World>, Json(new): Json<Settings>) -> An
         setup.seat = seat.unwrap_or(setup.seat);
         setup.signatures = signatures.unwrap_or(setup.signatures);
         setup.orphans = orphans.unwrap_or(setup.orphans);
+        setup.notices = notices.unwrap_or(setup.notices);
         if let Some(rate) = new.calls_per_second {
             setup.calls_per_second = (rate > 0).then_some(rate);
         }

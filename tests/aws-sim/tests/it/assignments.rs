@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sim::{By, Orphans, Setup, What};
+use aws_sim::{By, Notices, Orphans, Setup, What};
 use serde_json::json;
 
 use crate::client::{ACCOUNT, START, Stage};
@@ -20,7 +20,7 @@ fn a_creation_is_in_progress_until_it_is_true() {
     assert_eq!(status["TargetId"], ACCOUNT);
     assert_eq!(status["CreatedDate"], 1_795_670_272.0);
     assert!(stage.is_assigned());
-    assert_eq!(stage.listed(), [stage.user.clone()]);
+    assert_eq!(stage.listed(), std::slice::from_ref(&stage.user));
 }
 
 #[test]
@@ -199,6 +199,22 @@ fn what_a_deleted_user_had_is_cleared_left_or_stuck() {
         let request = stage.delete();
         assert_eq!(stage.deletion(&request)["Status"], then, "{orphans:?}");
     }
+}
+
+#[test]
+fn what_does_not_exist_may_be_noticed_at_once() {
+    let setup = Setup {
+        notices: Notices::AtOnce,
+        ..Setup::default()
+    };
+    let stage = Stage::with(setup.manual(START));
+    let reply = stage.sso("DeleteAccountAssignment", stage.wanted());
+    assert_eq!(reply.error(), "ResourceNotFoundException");
+    let nobody = stage.wanted_of(ACCOUNT, "a1b2c3d4-1234-4abc-8def-0123456789ab");
+    let reply = stage.sso("CreateAccountAssignment", nobody);
+    assert_eq!(reply.error(), "ResourceNotFoundException");
+    assert_eq!(stage.sim.world().in_progress(), 0);
+    stage.create();
 }
 
 #[test]

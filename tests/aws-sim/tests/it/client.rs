@@ -11,26 +11,26 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// 2026-11-26, 05:17:52 UTC.
-pub const START: i64 = 1_795_670_272_000_000;
+pub(crate) const START: i64 = 1_795_670_272_000_000;
 
-pub const ACCOUNT: &str = "222222222222";
+pub(crate) const ACCOUNT: &str = "222222222222";
 
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: Value,
-    pub text: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Value,
+    pub(crate) text: String,
 }
 
 impl Reply {
     /// The name of the error, without its namespace.
-    pub fn error(&self) -> &str {
+    pub(crate) fn error(&self) -> &str {
         let named = self.body["__type"].as_str().unwrap_or_default();
         named.rsplit_once('#').map_or(named, |(_, name)| name)
     }
 
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         let message = self.body["Message"].as_str();
         message
             .or(self.body["message"].as_str())
@@ -39,7 +39,12 @@ impl Reply {
 }
 
 /// One connection: a request, and the answer until it closes.
-pub fn exchange(address: &str, head: &str, body: &str, patience: Duration) -> io::Result<Reply> {
+pub(crate) fn exchange(
+    address: &str,
+    head: &str,
+    body: &str,
+    patience: Duration,
+) -> io::Result<Reply> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(patience))?;
     let length = body.len();
@@ -61,16 +66,16 @@ pub fn exchange(address: &str, head: &str, body: &str, patience: Duration) -> io
 
 /// How a call is signed, and with what deviation.
 #[derive(Debug, Clone)]
-pub struct Signer {
-    pub key: AccessKey,
-    pub region: String,
-    pub service: Option<String>,
-    pub skew: i64,
-    pub body: Option<String>,
+pub(crate) struct Signer {
+    pub(crate) key: AccessKey,
+    pub(crate) region: String,
+    pub(crate) service: Option<String>,
+    pub(crate) skew: i64,
+    pub(crate) body: Option<String>,
 }
 
 impl Signer {
-    pub fn new(key: AccessKey) -> Self {
+    pub(crate) fn new(key: AccessKey) -> Self {
         Self {
             key,
             region: "eu-central-1".to_owned(),
@@ -143,20 +148,20 @@ fn date(micros: i64) -> String {
 
 /// An organization with an account, a permission set and a user, whose time stands still, where
 /// everything takes ten seconds.
-pub struct Stage {
-    pub sim: Sim,
-    pub signer: Signer,
-    pub set: String,
-    pub user: String,
+pub(crate) struct Stage {
+    pub(crate) sim: Sim,
+    pub(crate) signer: Signer,
+    pub(crate) set: String,
+    pub(crate) user: String,
 }
 
 impl Stage {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let setup = Setup::default().manual(START);
         Self::with(setup.applying_in(Duration::from_secs(10)))
     }
 
-    pub fn with(setup: Setup) -> Self {
+    pub(crate) fn with(setup: Setup) -> Self {
         let sim = Sim::start(setup).unwrap();
         let world = sim.world();
         world.add_account(ACCOUNT, "production");
@@ -170,12 +175,17 @@ impl Stage {
         }
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.sim.url().trim_start_matches("http://").to_owned()
     }
 
     /// A call whose connection may be lost.
-    pub fn attempt(&self, target: &str, body: &Value, patience: Duration) -> io::Result<Reply> {
+    pub(crate) fn attempt(
+        &self,
+        target: &str,
+        body: &Value,
+        patience: Duration,
+    ) -> io::Result<Reply> {
         let (address, body) = (self.address(), body.to_string());
         let head = self
             .signer
@@ -183,31 +193,31 @@ impl Stage {
         exchange(&address, &head, &body, patience)
     }
 
-    pub fn raw(&self, target: &str, body: &Value) -> Reply {
+    pub(crate) fn raw(&self, target: &str, body: &Value) -> Reply {
         self.attempt(target, body, Duration::from_secs(20)).unwrap()
     }
 
     /// Calls `sso-admin`, with the instance.
-    pub fn sso(&self, operation: &str, mut body: Value) -> Reply {
+    pub(crate) fn sso(&self, operation: &str, mut body: Value) -> Reply {
         body["InstanceArn"] = json!(self.sim.world().instance_arn());
         self.raw(&format!("SWBExternalService.{operation}"), &body)
     }
 
-    pub fn store(&self, operation: &str, mut body: Value) -> Reply {
+    pub(crate) fn store(&self, operation: &str, mut body: Value) -> Reply {
         body["IdentityStoreId"] = json!(self.sim.world().identity_store_id());
         self.raw(&format!("AWSIdentityStore.{operation}"), &body)
     }
 
-    pub fn organizations(&self, operation: &str, body: Value) -> Reply {
+    pub(crate) fn organizations(&self, operation: &str, body: Value) -> Reply {
         self.raw(&format!("AWSOrganizationsV20161128.{operation}"), &body)
     }
 
     /// What creations and deletions are about here.
-    pub fn wanted(&self) -> Value {
+    pub(crate) fn wanted(&self) -> Value {
         self.wanted_of(ACCOUNT, &self.user)
     }
 
-    pub fn wanted_of(&self, account: &str, user: &str) -> Value {
+    pub(crate) fn wanted_of(&self, account: &str, user: &str) -> Value {
         json!({
             "InstanceArn": self.sim.world().instance_arn(), "TargetId": account,
             "TargetType": "AWS_ACCOUNT", "PermissionSetArn": self.set, "PrincipalType": "USER",
@@ -216,7 +226,7 @@ impl Stage {
     }
 
     /// Begins a creation and returns its request id.
-    pub fn create(&self) -> String {
+    pub(crate) fn create(&self) -> String {
         let reply = self.sso("CreateAccountAssignment", self.wanted());
         let status = &reply.body["AccountAssignmentCreationStatus"];
         assert_eq!(status["Status"], "IN_PROGRESS", "{}", reply.text);
@@ -224,27 +234,27 @@ impl Stage {
     }
 
     /// Begins a deletion and returns its request id.
-    pub fn delete(&self) -> String {
+    pub(crate) fn delete(&self) -> String {
         let reply = self.sso("DeleteAccountAssignment", self.wanted());
         let status = &reply.body["AccountAssignmentDeletionStatus"];
         assert_eq!(status["Status"], "IN_PROGRESS", "{}", reply.text);
         status["RequestId"].as_str().unwrap().to_owned()
     }
 
-    pub fn creation(&self, request_id: &str) -> Value {
+    pub(crate) fn creation(&self, request_id: &str) -> Value {
         let asked = json!({"AccountAssignmentCreationRequestId": request_id});
         let reply = self.sso("DescribeAccountAssignmentCreationStatus", asked);
         reply.body["AccountAssignmentCreationStatus"].clone()
     }
 
-    pub fn deletion(&self, request_id: &str) -> Value {
+    pub(crate) fn deletion(&self, request_id: &str) -> Value {
         let asked = json!({"AccountAssignmentDeletionRequestId": request_id});
         let reply = self.sso("DescribeAccountAssignmentDeletionStatus", asked);
         reply.body["AccountAssignmentDeletionStatus"].clone()
     }
 
     /// Who has the set in the account, as the API lists it.
-    pub fn listed(&self) -> Vec<String> {
+    pub(crate) fn listed(&self) -> Vec<String> {
         let asked = json!({"AccountId": ACCOUNT, "PermissionSetArn": self.set});
         let reply = self.sso("ListAccountAssignments", asked);
         let listed = reply.body["AccountAssignments"].as_array().unwrap();
@@ -253,11 +263,11 @@ impl Stage {
             .collect()
     }
 
-    pub fn is_assigned(&self) -> bool {
+    pub(crate) fn is_assigned(&self) -> bool {
         self.sim.world().is_assigned(ACCOUNT, &self.set, &self.user)
     }
 
-    pub fn advance(&self, seconds: u64) {
+    pub(crate) fn advance(&self, seconds: u64) {
         self.sim.world().advance(Duration::from_secs(seconds));
     }
 }
