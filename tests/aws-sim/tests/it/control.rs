@@ -192,6 +192,7 @@ fn everything_that_goes_wrong_has_a_word() {
         json!({"do": "vanish"}),
         json!({"do": "fail"}),
         json!({"do": "stale"}),
+        json!({"do": "throttle", "operation": "ListEverything"}),
     ] {
         assert_eq!(send(&at, "POST", "hostility", &wrong).status, 400);
     }
