@@ -134,8 +134,11 @@ pub struct ListArgs {
     #[arg(long, value_name = "ID")]
     pub after: Option<String>,
     /// List what can be asked for instead
-    #[arg(long, conflicts_with_all = ["principal", "entitlement", "status", "from", "until", "limit", "after"])]
+    #[arg(long, conflicts_with_all = ["principal", "entitlement", "status", "from", "until", "after"])]
     pub entitlements: bool,
+    /// With --entitlements: only those that have this in their id or title
+    #[arg(long, value_name = "TEXT", requires = "entitlements")]
+    pub search: Option<String>,
 }
 
 /// What to approve.

@@ -74,6 +74,11 @@ pub(crate) struct RequestList {
 #[derive(Debug, Deserialize)]
 pub(crate) struct EntitlementList {
     pub(crate) entitlements: Vec<Entitlement>,
+    /// How many more there are.
+    #[serde(default)]
+    pub(crate) more: usize,
+    /// When providers were asked what they have.
+    pub(crate) as_of: Option<Inert>,
 }
 
 /// One thing that can be asked for.

@@ -35,7 +35,7 @@ impl Verbs<'_> {
     pub(crate) async fn run(&mut self, command: &Command) -> Result<Exit, CliError> {
         match command {
             Command::Request(args) => return self.request(args).await,
-            Command::List(args) if args.entitlements => self.entitlements().await?,
+            Command::List(args) if args.entitlements => self.entitlements(args).await?,
             Command::List(args) => self.list(args).await?,
             Command::Show(args) => self.show(&args.id).await?,
             Command::Approve(args) => self.approve(args).await?,
@@ -113,20 +113,25 @@ impl Verbs<'_> {
         })
     }
 
-    async fn entitlements(&mut self) -> Result<(), CliError> {
-        let reply = self
-            .session
-            .call(Call::get(&["v1", "entitlements"]))
-            .await?;
+    async fn entitlements(&mut self, args: &ListArgs) -> Result<(), CliError> {
+        let call = Call::get(&["v1", "entitlements"]).with(vec![
+            ("search", args.search.clone()),
+            ("limit", args.limit.map(|limit| limit.to_string())),
+        ]);
+        let reply = self.session.call(call).await?;
         let list: EntitlementList = reply.read()?;
         self.tell(&reply, |_| {
             if list.entitlements.is_empty() {
                 return "there is nothing that you can ask for".to_owned();
             }
-            table(
-                &Entitlement::HEADINGS,
-                list.entitlements.iter().map(Entitlement::row),
-            )
+            let more = match list.more {
+                0 => String::new(),
+                more => format!("\n{more} more: --search TEXT finds them"),
+            };
+            let as_of = list.as_of.as_ref();
+            let as_of = as_of.map(|at| format!("\nproviders were asked what they have at {at}"));
+            let rows = list.entitlements.iter().map(Entitlement::row);
+            table(&Entitlement::HEADINGS, rows) + &more + &as_of.unwrap_or_default()
         })
     }
 

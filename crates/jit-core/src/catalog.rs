@@ -46,6 +46,11 @@ impl EntitlementId {
         Ok(text.to_owned())
     }
 
+    /// What stands behind the provider's name and the slash.
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, name)| name)
+    }
+
     /// The provider that gives it.
     pub fn provider(&self) -> ProviderName {
         let provider = self
@@ -120,21 +125,69 @@ pub struct Entitlement {
     pub parameters: ParameterRule,
 }
 
+/// Everything of a provider whose id fits a pattern: too many things to write down one by one, or
+/// things that come and go. Whether there is such a thing is for the provider to say when it is
+/// asked for; what it may cost to have it is said here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Family {
+    /// Which ids. The provider's name and its slash stand in front of the first `*`.
+    pub pattern: Pattern,
+    /// One line for people; the name of the thing follows it in brackets.
+    pub title: String,
+    /// What the person does with it once they have it.
+    pub how_to_use: String,
+    /// Its risk class.
+    pub tier: TierName,
+}
+
+impl Family {
+    /// The member with this id. Its resource is its name, for the provider to understand.
+    fn member(&self, id: &EntitlementId) -> Entitlement {
+        let name = id.name();
+        Entitlement {
+            id: id.clone(),
+            resource: name.to_owned(),
+            title: format!("{} ({name})", self.title),
+            how_to_use: self.how_to_use.clone(),
+            tier: self.tier.clone(),
+            parameters: ParameterRule::Refused,
+        }
+    }
+}
+
 /// Everything that can be asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Catalog {
     entries: BTreeMap<EntitlementId, Entitlement>,
+    families: Vec<Family>,
 }
 
 impl Catalog {
-    /// The entry with this id.
-    pub fn get(&self, id: &EntitlementId) -> Option<&Entitlement> {
-        self.entries.get(id)
+    /// The same with these families behind those that are there.
+    #[must_use]
+    pub fn with_families(mut self, families: impl IntoIterator<Item = Family>) -> Self {
+        self.families.extend(families);
+        self
     }
 
-    /// Every entry, in the order of the ids.
+    /// The entry with this id: the one that is written down, or else the member of the first family
+    /// that it fits.
+    pub fn get(&self, id: &EntitlementId) -> Option<Cow<'_, Entitlement>> {
+        if let Some(entry) = self.entries.get(id) {
+            return Some(Cow::Borrowed(entry));
+        }
+        let family = self.families.iter().find(|it| it.pattern.matches(id))?;
+        Some(Cow::Owned(family.member(id)))
+    }
+
+    /// Every entry that is written down, in the order of the ids.
     pub fn iter(&self) -> impl Iterator<Item = &Entitlement> {
         self.entries.values()
+    }
+
+    /// Every family, in the order in which they are tried.
+    pub fn families(&self) -> &[Family] {
+        &self.families
     }
 }
 
@@ -145,6 +198,7 @@ impl FromIterator<Entitlement> for Catalog {
                 .into_iter()
                 .map(|entry| (entry.id.clone(), entry))
                 .collect(),
+            families: Vec::new(),
         }
     }
 }
@@ -152,6 +206,41 @@ impl FromIterator<Entitlement> for Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_down_comes_before_the_first_family_that_fits() {
+        let entry = |id: &str, tier: &str| Entitlement {
+            id: id.parse().unwrap(),
+            resource: "r".to_owned(),
+            title: "t".to_owned(),
+            how_to_use: String::new(),
+            tier: tier.parse().unwrap(),
+            parameters: ParameterRule::Refused,
+        };
+        let family = |pattern: &str, tier: &str| Family {
+            pattern: pattern.parse().unwrap(),
+            title: "Access".to_owned(),
+            how_to_use: "Sign in.".to_owned(),
+            tier: tier.parse().unwrap(),
+        };
+        let catalog: Catalog = [entry("aws/prod-a/Admin", "own")].into_iter().collect();
+        let catalog = catalog.with_families([
+            family("aws/prod-*/ReadOnly*", "reading"),
+            family("aws/prod-*", "prod"),
+        ]);
+        let get = |id: &str| catalog.get(&id.parse().unwrap()).map(Cow::into_owned);
+        let tier = |id: &str| get(id).map(|entry| entry.tier.to_string());
+        assert_eq!(tier("aws/prod-a/Admin").as_deref(), Some("own"));
+        assert_eq!(
+            tier("aws/prod-a/ReadOnlyAccess").as_deref(),
+            Some("reading")
+        );
+        assert_eq!(tier("aws/prod-a/Write").as_deref(), Some("prod"));
+        assert_eq!(tier("aws/dev-a/Write"), None);
+        let member = get("aws/prod-b/ReadOnlyAccess").unwrap();
+        assert_eq!(member.resource, "prod-b/ReadOnlyAccess");
+        assert_eq!(member.title, "Access (prod-b/ReadOnlyAccess)");
+    }
 
     #[test]
     fn patterns_match_whole_ids() {

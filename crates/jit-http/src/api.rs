@@ -64,6 +64,9 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
+/// The most entitlements that one answer has.
+const SEARCH_MAX: usize = 1_000;
+
 /// What a handler answers.
 pub(crate) type Answer<T> = Result<axum::Json<T>, ApiError>;
 
@@ -112,20 +115,47 @@ async fn me(State(state): State<ApiState>, caller: Caller) -> Answer<Me> {
 
 /// The engine judges every caller; this asks it to, for the answers that need nothing else of it.
 async fn check_account(state: &ApiState, caller: &Caller) -> Result<(), ApiError> {
-    let asked = state.engine.requestable(&caller.via).await;
+    let asked = state.engine.search(&caller.via, "", 1).await;
     caller.told(asked).map(drop)
 }
 
+/// Which entitlements.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SearchQuery {
+    /// Part of an id or of a title; all of them where unset.
+    #[param(example = "prod")]
+    search: Option<String>,
+    /// At most so many, from 1 to 1000; 1000 where unset.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
 /// What the caller may ask for or decide.
-#[utoipa::path(get, path = "/v1/entitlements", tag = "oneself", responses(
-    (status = 200, description = "The entitlements, by id.", body = EntitlementList), Failures,
+#[utoipa::path(get, path = "/v1/entitlements", tag = "oneself", params(SearchQuery), responses(
+    (status = 200, description = "The entitlements.", body = EntitlementList), Failures,
 ))]
-async fn entitlements(State(state): State<ApiState>, caller: Caller) -> Answer<EntitlementList> {
-    let found = caller.told(state.engine.requestable(&caller.via).await)?;
+async fn entitlements(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Params(query): Params<SearchQuery>,
+) -> Answer<EntitlementList> {
+    let limit = query.limit.unwrap_or(SEARCH_MAX);
+    if !(1..=SEARCH_MAX).contains(&limit) {
+        let rule = format!("limit is a number from 1 to {SEARCH_MAX}");
+        return Err(ApiError::bad_value(rule));
+    }
+    let text = query.search.as_deref().unwrap_or_default();
+    let found = caller.told(state.engine.search(&caller.via, text, limit).await)?;
     let policy = state.engine.policy();
-    let entitlements = found.iter().map(|entry| EntitlementView::of(entry, policy));
+    let entries = found.entries.iter();
     Ok(axum::Json(EntitlementList {
-        entitlements: entitlements.collect(),
+        entitlements: entries
+            .map(|entry| EntitlementView::of(entry, policy))
+            .collect(),
+        more: found.more,
+        as_of: found.as_of.map(|at| at.to_string()),
     }))
 }
 

@@ -26,11 +26,24 @@ pub(crate) struct RequestList {
     pub(crate) perhaps_more: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// What can be asked for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EntitlementList {
-    /// By id.
+    /// Those whose ids begin with what is searched for before those that have it inside; by id
+    /// within.
     pub(crate) entitlements: Vec<EntitlementView>,
+    /// How many more there are, counted up to 1000.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) more: usize,
+    /// When the oldest listing of a provider that is shown was made; absent where all of them are
+    /// written in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) as_of: Option<String>,
 }
 
 /// One thing that can be asked for, with the terms of its tier.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use jit_core::catalog::{Entitlement, ProviderName};
 use jit_core::ports::{
-    GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall, Standing,
+    GrantCall, InspectCall, Minted, Offer, Page, PortError, Provisioner, RevokeCall, Standing,
 };
 use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Description, Parameters, Presence, Resolved};
@@ -324,6 +324,10 @@ impl Provisioner for MeteredProvisioner {
     ) -> Result<Page<Standing>, PortError> {
         self.measured("standing", self.inner.standing(resource, page))
             .await
+    }
+
+    async fn offers(&self) -> Result<Vec<Offer>, PortError> {
+        self.measured("offers", self.inner.offers()).await
     }
 }
 

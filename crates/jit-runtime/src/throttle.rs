@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::catalog::Entitlement;
 use jit_core::ports::{
-    Clock, ErrorKind, GrantCall, InspectCall, Minted, Page, PortError, Provisioner, Purpose,
+    Clock, ErrorKind, GrantCall, InspectCall, Minted, Offer, Page, PortError, Provisioner, Purpose,
     RevokeCall, Standing,
 };
 use jit_core::principal::Profile;
@@ -112,6 +112,11 @@ impl Provisioner for Throttled {
     ) -> Result<Page<Standing>, PortError> {
         self.draw(Purpose::Give, "list")?;
         self.heed(self.inner.standing(resource, page).await)
+    }
+
+    async fn offers(&self) -> Result<Vec<Offer>, PortError> {
+        self.draw(Purpose::Give, "list what it offers")?;
+        self.heed(self.inner.offers().await)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Telling people what happened: the card and its thread in the channel, and the person's own
 //! messages. A card is drawn from the record, so it is right after any number of failures.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -189,12 +190,14 @@ impl SlackNotifier {
     /// What the surfaces of this request are drawn from.
     pub(crate) fn scene<'a>(&'a self, request: &'a AccessRequest, names: &'a Names) -> Scene<'a> {
         let id = &request.parts.first().entitlement;
-        let entry = self.catalog.get(id);
+        let entry = self.catalog.get(id).map(Cow::into_owned);
+        let known = entry.map(|entry| (Cow::Owned(entry.title), Cow::Owned(entry.how_to_use)));
+        let (title, how_to_use) = known.unwrap_or((Cow::Borrowed(id.as_str()), Cow::Borrowed("")));
         let route = self.settings.route(id);
         Scene {
             request,
-            title: entry.map_or(id.as_str(), |entry| entry.title.as_str()),
-            how_to_use: entry.map_or("", |entry| entry.how_to_use.as_str()),
+            title,
+            how_to_use,
             warning: route.and_then(|route| route.warning.as_deref()),
             names,
         }

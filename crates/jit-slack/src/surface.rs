@@ -13,6 +13,8 @@ mod tests;
 
 use jit_core::digest::Digest;
 use jit_core::request::{AccessRequest, RequestId};
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 pub(crate) use card::{card, card_to_open, reminder, thread};
@@ -32,14 +34,14 @@ use crate::people::Names;
 use crate::text::{Markup, plain};
 
 /// What a surface of one request is drawn from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Scene<'a> {
     /// The record as it is.
     pub(crate) request: &'a AccessRequest,
     /// What the catalogue says of it to people; its id where the catalogue knows it no more.
-    pub(crate) title: &'a str,
+    pub(crate) title: Cow<'a, str>,
     /// What the person does with it.
-    pub(crate) how_to_use: &'a str,
+    pub(crate) how_to_use: Cow<'a, str>,
     /// What to beware of, if anything.
     pub(crate) warning: Option<&'a str>,
     /// Who is who.

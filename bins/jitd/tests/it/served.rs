@@ -95,6 +95,7 @@ async fn a_killed_daemon_that_is_started_again_goes_on() {
         limit: None,
         after: None,
         entitlements: false,
+        search: None,
     });
     until("the record says so", async || {
         let ended = jit(&stage, Person::Carol, &server, list.clone()).await;

@@ -145,7 +145,7 @@ impl Engine {
         };
         let provisioner = self.provisioner_of(request)?;
         let resolved = provisioner
-            .resolve(&beneficiary, entitlement, &part.parameters)
+            .resolve(&beneficiary, &entitlement, &part.parameters)
             .await;
         match resolved {
             Ok(resolved) => Ok(Some(resolved)),

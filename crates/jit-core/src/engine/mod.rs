@@ -4,6 +4,7 @@
 mod announce;
 mod collect;
 mod lookup;
+mod offers;
 mod people;
 mod proof;
 mod reading;
@@ -11,12 +12,13 @@ mod tend;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::future::try_join;
 
 pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
+pub use offers::Found;
 pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
 pub use reading::{Extent, Listed};
@@ -166,6 +168,8 @@ pub struct Engine {
     parts: EngineParts,
     trust: ClockTrust,
     watch: Mutex<ClockWatch>,
+    /// What can be found, replaced as a whole.
+    index: RwLock<Arc<offers::Index>>,
     outbox: announce::Outbox,
 }
 
@@ -190,9 +194,11 @@ impl Engine {
         parts
             .notifiers
             .push(Arc::new(announce::Paging::new(parts.pager.clone())));
+        let index = offers::Index::of(&parts.catalog, BTreeMap::new());
         Ok(Self {
             parts,
             trust,
+            index: RwLock::new(Arc::new(index)),
             watch: Mutex::default(),
             outbox: announce::Outbox::default(),
         })

@@ -225,7 +225,7 @@ impl Engine {
             let beneficiary = people.known.get(&beneficiary_id);
             // Refused here, no provider is asked anything.
             let (entitlement, ..) = opening.check(self.rules(), beneficiary, readiness)?;
-            let asked = self.open_facts(entitlement, opening, beneficiary);
+            let asked = self.open_facts(&entitlement, opening, beneficiary);
             let still = self.readiness().map_err(EngineError::from);
             let facts;
             (facts, readiness) = try_join(asked, still).await?;

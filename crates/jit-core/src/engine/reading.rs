@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::people::Reading;
 use super::{Engine, EngineError, read_event};
-use crate::catalog::{Entitlement, EntitlementId};
-use crate::lifecycle::{Refusal, authority, may_ask_about};
+use crate::catalog::EntitlementId;
+use crate::lifecycle::{Refusal, authority};
 use crate::policy::{Authority, Right, Verdict};
 use crate::ports::{PortError, Query};
 use crate::principal::{Principal, PrincipalId, Profile};
@@ -183,13 +183,6 @@ impl Engine {
                 return Ok(wanted);
             }
         }
-    }
-
-    /// The entitlements that the caller may request.
-    pub async fn requestable(&self, via: &Principal) -> Result<Vec<Entitlement>, EngineError> {
-        let by = self.reader(via).await?;
-        let mine = |entry: &&Entitlement| may_ask_about(self.rules(), &by.profile, &entry.id);
-        Ok(self.parts.catalog.iter().filter(mine).cloned().collect())
     }
 
     /// The one id that ends in these characters, of those that the caller may read.

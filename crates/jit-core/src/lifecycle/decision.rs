@@ -42,7 +42,7 @@ pub fn eligibility(
             .catalog
             .get(&part.entitlement)
             .ok_or(Mismatch::PolicyChanged)?;
-        if rules.policy.terms_digest(entitlement) != request.terms.policy {
+        if rules.policy.terms_digest(&entitlement) != request.terms.policy {
             return Err(Mismatch::PolicyChanged.into());
         }
         let known = |id| people.get(id).filter(|profile| profile.active);

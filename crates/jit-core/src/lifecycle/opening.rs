@@ -1,6 +1,7 @@
 //! What it takes to ask: the ask checked against catalogue, policy and provider, and a request made
 //! of it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{By, PARAMETERS_DEPTH, PARAMETERS_LIMIT, Readiness, Refusal, Rules, Transition, wake};
@@ -93,7 +94,7 @@ impl Opening {
         rules: Rules<'a>,
         beneficiary: Option<&Profile>,
         readiness: Readiness,
-    ) -> Result<(&'a Entitlement, &'a Tier, Ttl), Refusal> {
+    ) -> Result<(Cow<'a, Entitlement>, &'a Tier, Ttl), Refusal> {
         readiness.check()?;
         let requester = &self.by.profile;
         if !requester.active {
@@ -117,7 +118,7 @@ impl Opening {
             id: self.beneficiary().clone(),
         };
         check_beneficiary(rules, beneficiary.ok_or_else(nobody)?, id)?;
-        check_parameters(entitlement, parameters)?;
+        check_parameters(&entitlement, parameters)?;
         let ttl = self.ttl.unwrap_or(tier.ttl_default);
         if ttl > tier.ttl_max {
             return Err(Refusal::TtlAboveCeiling {
@@ -315,7 +316,7 @@ pub fn open(
             ttl_max: tier.ttl_max,
             approvals: tier.approvals,
             residual_max_secs: tier.residual_max_secs,
-            policy: rules.policy.terms_digest(entitlement),
+            policy: rules.policy.terms_digest(&entitlement),
         },
         opened_at: now,
         decide_by: now + tier.decision_window.duration(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jit_core::Ttl;
-use jit_core::catalog::Entitlement;
+use jit_core::catalog::{Entitlement, EntitlementId};
 use jit_core::engine::NewRequest;
 use jit_core::principal::{Principal, PrincipalId};
 use jit_core::request::{AccessRequest, Reason};
@@ -21,8 +21,7 @@ use crate::surface::{
 const WINDOW_FIRST: Duration = Duration::from_millis(250);
 
 impl Desk {
-    fn choice(&self, entitlement: Option<&str>) -> Option<Choice<'_>> {
-        let entitlement = self.entitlement(entitlement?)?;
+    fn choice<'a>(&'a self, entitlement: &'a Entitlement) -> Option<Choice<'a>> {
         let route = self.notifier.settings.route(&entitlement.id);
         Some(Choice {
             entitlement,
@@ -31,30 +30,24 @@ impl Desk {
         })
     }
 
-    /// The entry of the catalogue that this stands for: what comes back from Slack names one of
-    /// ours, or nothing.
-    fn entitlement(&self, text: &str) -> Option<&Entitlement> {
-        let catalog = self.engine.catalog();
+    /// The id that this stands for: what comes back from Slack names one of ours, or nothing.
+    fn meant(&self, text: &str) -> Option<EntitlementId> {
         match text.starts_with('#') {
-            true => catalog.iter().find(|entry| option_value(&entry.id) == text),
-            false => catalog.get(&text.parse().ok()?),
+            true => self.engine.known_id(|id| option_value(id) == text),
+            false => text.parse().ok(),
         }
     }
 
-    /// The choice, where the person may ask about it at all.
+    /// The entry of the catalogue that this stands for, where the person may ask about it at all.
     async fn permitted(
         &self,
         via: &Principal,
         entitlement: Option<&str>,
-    ) -> Result<Option<Choice<'_>>, Trouble> {
-        let Some(choice) = self.choice(entitlement) else {
-            return Ok(None);
-        };
-        let requestable = self.engine.requestable(via).await?;
-        let known = requestable
-            .iter()
-            .any(|entry| entry.id == choice.entitlement.id);
-        Ok(known.then_some(choice))
+    ) -> Result<Option<Entitlement>, Trouble> {
+        match entitlement.and_then(|text| self.meant(text)) {
+            Some(id) => Ok(self.engine.entitlement(via, &id).await?),
+            None => Ok(None),
+        }
     }
 
     async fn form(&self, via: &Principal, asked: &Asked) -> Result<Value, Trouble> {
@@ -65,9 +58,10 @@ impl Desk {
                 Trouble::Say(Reply::Wrong(sentence), None)
             })?),
         };
-        let choice = self.permitted(via, asked.entitlement.as_deref()).await?;
+        let entry = self.permitted(via, asked.entitlement.as_deref()).await?;
         Ok(request_form(&Form {
-            choice,
+            choice: entry.as_ref().and_then(|entry| self.choice(entry)),
+            listed_ago: self.engine.listings_age(),
             beneficiary: beneficiary.as_ref().filter(|id| **id != via.id),
             reason: asked.reason.as_deref(),
         }))
@@ -186,8 +180,8 @@ impl Desk {
         origin: Origin<'_>,
     ) -> Result<AccessRequest, Trouble> {
         let entitlement = asked.entitlement.as_deref().unwrap_or_default();
-        let known = self.entitlement(entitlement);
-        let entitlement = known.map_or(entitlement, |entry| entry.id.as_str());
+        let meant = self.meant(entitlement);
+        let entitlement = meant.as_ref().map_or(entitlement, EntitlementId::as_str);
         let wrong = |error: jit_core::principal::BadName| {
             Trouble::Say(Reply::Wrong(format!("{error}.")), None)
         };

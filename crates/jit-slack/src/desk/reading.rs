@@ -60,28 +60,14 @@ impl Desk {
             id,
             door: Door::Slack,
         };
-        let wanted = query.trim().to_lowercase();
-        let requestable = self.engine.requestable(&via).await?;
-        let mut found: Vec<_> = requestable
-            .iter()
-            .filter_map(|entry| {
-                let id = entry.id.as_str().to_lowercase();
-                let title = entry.title.to_lowercase();
-                // Names that begin with it come before those that have it inside.
-                let place = id.find(&wanted).or_else(|| title.find(&wanted))?;
-                Some((place > 0, entry))
-            })
-            .collect();
-        found.sort_by_key(|(inside, entry)| (*inside, entry.id.clone()));
-        let more = found.len().saturating_sub(OPTIONS);
-        let shown = if more > 0 { OPTIONS - 1 } else { OPTIONS };
-        let mut options: Vec<Value> = found
-            .iter()
-            .take(shown)
-            .map(|(_, entry)| option(entry))
-            .collect();
-        if more > 0 {
-            options.push(more_options(more + 1));
+        let found = self.engine.search(&via, query, OPTIONS).await?;
+        let shown = match found.more {
+            0 => OPTIONS,
+            _ => OPTIONS - 1,
+        };
+        let mut options: Vec<Value> = found.entries.iter().take(shown).map(option).collect();
+        if found.more > 0 {
+            options.push(more_options(found.more + 1));
         }
         Ok(options)
     }

@@ -91,14 +91,18 @@ fn facts(scene: &Scene<'_>) -> Value {
     let mut fields = vec![
         who,
         Markup::new("*What*\n").then(what(scene)),
-        Markup::new("*Meaning*\n").code(scene.title),
+        Markup::new("*Meaning*\n").code(&scene.title),
         asked,
         tier,
     ];
     if matches!(request.stage, Stage::Pending) {
         fields.push(Markup::new("*Answer by*\n").at(request.decide_by, Show::DayAndTime));
     }
-    let residual = request.residual_max();
+    let residual = request
+        .parts
+        .first()
+        .provider
+        .lives_on(request.ttl.duration());
     if residual > Duration::ZERO {
         fields.push(
             Markup::new("*Lives on after the end*\nat most ")

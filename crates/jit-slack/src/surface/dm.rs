@@ -84,7 +84,7 @@ fn given(scene: &Scene<'_>, reader: &PrincipalId) -> Message {
     };
     let mut blocks = vec![line.section()];
     if has_it(scene, reader) && !scene.how_to_use.is_empty() {
-        let how = plain(scene.how_to_use, 3_000);
+        let how = plain(&scene.how_to_use, 3_000);
         blocks.push(serde_json::json!({"type": "section", "text": how}));
     }
     // Both may return it early.

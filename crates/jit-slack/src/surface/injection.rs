@@ -181,8 +181,8 @@ fn drawn(told: &Told) -> Vec<Value> {
     let message = |drawn: Message| json!({"text": drawn.text, "blocks": drawn.blocks});
     let scene = |request| Scene {
         request,
-        title: &told.title,
-        how_to_use: &told.how_to_use,
+        title: told.title.as_str().into(),
+        how_to_use: told.how_to_use.as_str().into(),
         warning: Some(&told.warning),
         names: &names,
     };
@@ -213,6 +213,7 @@ fn drawn(told: &Told) -> Vec<Value> {
         choice: Some(choice),
         beneficiary: Some(&told.requests[0].beneficiary),
         reason: Some(reason),
+        listed_ago: None,
     }));
     all.push(json!({"options": [option(entitlement)]}));
     let wrong = reply(&Reply::Wrong(told.typed.clone()), Some(told.requests[0].id));

@@ -1,5 +1,7 @@
 //! The forms: asking, denying, approving for less.
 
+use std::time::Duration;
+
 use jit_core::Ttl;
 use jit_core::catalog::{Entitlement, EntitlementId};
 use jit_core::digest::Digest;
@@ -48,6 +50,8 @@ pub(crate) struct Form<'a> {
     pub(crate) choice: Option<Choice<'a>>,
     pub(crate) beneficiary: Option<&'a PrincipalId>,
     pub(crate) reason: Option<&'a str>,
+    /// How long ago providers were asked what they have, where any is.
+    pub(crate) listed_ago: Option<Duration>,
 }
 
 /// The form for asking.
@@ -66,13 +70,22 @@ pub(crate) fn request_form(form: &Form<'_>) -> Value {
         let line = Markup::new("For ").code(beneficiary.as_str());
         blocks.push(line.context());
     }
-    blocks.push(json!({
+    let mut choosing = json!({
         "type": "input",
         "block_id": "target",
         "dispatch_action": true,
         "label": plain("What do you need access to?", 2_000),
         "element": target,
-    }));
+    });
+    if let Some(ago) = form.listed_ago {
+        let age = match ago.as_secs() / 60 {
+            0 => "less than a minute".to_owned(),
+            1 => "1 minute".to_owned(),
+            minutes => format!("{minutes} minutes"),
+        };
+        choosing["hint"] = plain(&format!("The list is {age} old"), 2_000);
+    }
+    blocks.push(choosing);
     if let Some(choice) = &form.choice {
         if let Some(warning) = choice.warning {
             let text = plain(&format!("⚠ {warning}"), 3_000);

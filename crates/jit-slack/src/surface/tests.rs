@@ -257,8 +257,18 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
             let extreme = name.ends_with("-extreme");
             let scene = Scene {
                 request,
-                title: if extreme { &long } else { "Administration" },
-                how_to_use: if extreme { &long } else { "Log in at the desk" },
+                title: if extreme {
+                    long.as_str()
+                } else {
+                    "Administration"
+                }
+                .into(),
+                how_to_use: if extreme {
+                    long.as_str()
+                } else {
+                    "Log in at the desk"
+                }
+                .into(),
                 warning: extreme.then_some(long.as_str()),
                 names: &names,
             };
@@ -293,7 +303,7 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         let nobody = reminder(scene, &Mentions::default());
         message(format!("reminder-{name}-of-nobody"), nobody);
     }
-    let only: Vec<Scene<'_>> = scenes.iter().map(|(_, scene)| *scene).collect();
+    let only: Vec<Scene<'_>> = scenes.iter().map(|(_, scene)| scene.clone()).collect();
     message("listing".to_owned(), listing(&only));
     message("listing-empty".to_owned(), listing(&[]));
     let help_text = help(&Commands::default());
@@ -323,6 +333,7 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         choice: Some(choice),
         beneficiary: Some(&beneficiary),
         reason: Some(&long),
+        listed_ago: Some(std::time::Duration::from_secs(720)),
     };
     modals.insert("request-full".to_owned(), request_form(&full));
     modals.insert("sending".to_owned(), sending_view());
@@ -331,7 +342,7 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
     let channel = "C0SEC".parse().unwrap();
     let sent = outcome_view(only[0].request, Some(&channel));
     modals.insert("outcome-in-a-channel".to_owned(), sent);
-    let many: Vec<Scene<'_>> = only.iter().copied().cycle().take(60).collect();
+    let many: Vec<Scene<'_>> = only.iter().cloned().cycle().take(60).collect();
     // Rows with a button have a block id, which stands once in a view.
     let to_decide: Vec<AccessRequest> = (300..320)
         .map(|number| sample::request_in(number, Status::Pending))
@@ -340,8 +351,8 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         .collect();
     let scene = |request| Scene {
         request,
-        title: &long,
-        how_to_use: &long,
+        title: long.as_str().into(),
+        how_to_use: long.as_str().into(),
         warning: Some(&long),
         names: &names,
     };
@@ -434,8 +445,8 @@ fn a_card_shows_every_letter_of_what_is_asked_for() {
     let names = names();
     let scene = Scene {
         request: &request,
-        title: "",
-        how_to_use: "",
+        title: "".into(),
+        how_to_use: "".into(),
         warning: None,
         names: &names,
     };
@@ -455,8 +466,8 @@ fn a_card_has_buttons_only_for_what_can_still_be_done() {
     for (name, request) in requests() {
         let scene = Scene {
             request: &request,
-            title: "",
-            how_to_use: "",
+            title: "".into(),
+            how_to_use: "".into(),
             warning: None,
             names: &names,
         };

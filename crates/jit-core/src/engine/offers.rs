@@ -1,0 +1,172 @@
+//! What can be asked for, as somebody looks for it: what is written down, and what providers said
+//! that they have. A listing shows and decides nothing: what is not in it can be asked for by its
+//! name, and what is in it may be gone.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::{Engine, EngineError};
+use crate::catalog::{Catalog, Entitlement, EntitlementId, ProviderName};
+use crate::lifecycle::may_ask_about;
+use crate::ports::PortError;
+use crate::principal::Principal;
+use crate::time::Timestamp;
+
+/// How many more than were asked for are counted.
+const COUNTED: usize = 1_000;
+
+/// What was found of what somebody may ask for or decide.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Those whose names begin with the text before those that have it inside; by id within.
+    pub entries: Vec<Entitlement>,
+    /// How many more there are; counted up to 1 000.
+    pub more: usize,
+    /// When the oldest of the listings that these are from was made; none where all are written
+    /// down.
+    pub as_of: Option<Timestamp>,
+}
+
+/// What one provider said that it has.
+#[derive(Debug)]
+pub(super) struct Listing {
+    at: Timestamp,
+    ids: Vec<EntitlementId>,
+}
+
+/// Everything that can be found, in the order of the ids.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: Vec<Known>,
+    listings: BTreeMap<ProviderName, Arc<Listing>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: EntitlementId,
+    /// Id and title in lower case.
+    text: String,
+    is_listed: bool,
+}
+
+impl Index {
+    pub(super) fn of(catalog: &Catalog, listings: BTreeMap<ProviderName, Arc<Listing>>) -> Self {
+        let known = |id: &EntitlementId, is_listed| {
+            let entry = catalog.get(id)?;
+            let text = format!("{id}\n{}", entry.title).to_lowercase();
+            let id = id.clone();
+            let known = Known {
+                id,
+                text,
+                is_listed,
+            };
+            Some((known.id.clone(), known))
+        };
+        let listed = listings.values().flat_map(|listing| &listing.ids);
+        let listed = listed.filter_map(|id| known(id, true));
+        let written = catalog.iter().filter_map(|entry| known(&entry.id, false));
+        // What is written down as well stands as it is written.
+        let entries: BTreeMap<EntitlementId, Known> = listed.chain(written).collect();
+        Self {
+            entries: entries.into_values().collect(),
+            listings,
+        }
+    }
+}
+
+impl Engine {
+    /// Asks a provider what it has, and lets people find it from now on; how many of it fit a
+    /// family of the catalogue. Where it fails, what was known stays.
+    pub async fn discover(&self, provider: &ProviderName) -> Result<usize, PortError> {
+        let at = self.now();
+        let offers = self.provisioner(provider)?.offers().await?;
+        let ids = offers.iter().filter_map(|offer| {
+            let id = format!("{provider}/{}", offer.name);
+            let id: EntitlementId = id.parse().ok()?;
+            self.parts.catalog.get(&id).map(|_| id)
+        });
+        let ids: Vec<EntitlementId> = ids.collect();
+        let left_out = offers.len() - ids.len();
+        if left_out > 0 {
+            tracing::debug!(provider = %provider, left_out, "offers that fit no family");
+        }
+        let count = ids.len();
+        let listing = Arc::new(Listing { at, ids });
+        let mut listings = self.index().listings.clone();
+        listings.insert(provider.clone(), listing);
+        let index = Arc::new(Index::of(&self.parts.catalog, listings));
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        Ok(count)
+    }
+
+    /// How long ago the provider was asked whose listing is the oldest; none where none was asked.
+    pub fn listings_age(&self) -> Option<Duration> {
+        let index = self.index();
+        let oldest = index.listings.values().map(|listing| listing.at).min();
+        oldest.map(|at| self.now().since(at))
+    }
+
+    fn index(&self) -> Arc<Index> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&index)
+    }
+
+    /// Looks among what the caller may ask for or decide; everything where the text is empty. At
+    /// most `limit` are given.
+    pub async fn search(
+        &self,
+        via: &Principal,
+        text: &str,
+        limit: usize,
+    ) -> Result<Found, EngineError> {
+        let by = self.reader(via).await?;
+        let (index, wanted) = (self.index(), text.trim().to_lowercase());
+        let fits = |known: &&Known| known.text.contains(&wanted);
+        let begins = |known: &&Known| known.text.starts_with(&wanted);
+        let all = index.entries.iter();
+        let ordered = all
+            .clone()
+            .filter(begins)
+            .chain(all.filter(|known| !begins(known)).filter(fits));
+        let mut found = Found::default();
+        for known in ordered.filter(|known| may_ask_about(self.rules(), &by.profile, &known.id)) {
+            if found.entries.len() >= limit {
+                found.more += 1;
+                if found.more >= COUNTED {
+                    break;
+                }
+                continue;
+            }
+            let entry = self.parts.catalog.get(&known.id);
+            found
+                .entries
+                .extend(entry.map(std::borrow::Cow::into_owned));
+            if known.is_listed {
+                let listing = index.listings.get(&known.id.provider());
+                let at = listing.map(|listing| listing.at);
+                found.as_of = found.as_of.into_iter().chain(at).min();
+            }
+        }
+        Ok(found)
+    }
+
+    /// The entry with this id, where the caller may ask for it or decide it.
+    pub async fn entitlement(
+        &self,
+        via: &Principal,
+        id: &EntitlementId,
+    ) -> Result<Option<Entitlement>, EngineError> {
+        let by = self.reader(via).await?;
+        let entry = self.parts.catalog.get(id);
+        let entry = entry.filter(|entry| may_ask_about(self.rules(), &by.profile, &entry.id));
+        Ok(entry.map(std::borrow::Cow::into_owned))
+    }
+
+    /// The one listed or written id for which this holds.
+    pub fn known_id(&self, is_meant: impl Fn(&EntitlementId) -> bool) -> Option<EntitlementId> {
+        let index = self.index();
+        let mut known = index.entries.iter().map(|known| &known.id);
+        known.find(|id| is_meant(id)).cloned()
+    }
+}
