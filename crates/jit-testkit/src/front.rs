@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jit_core::catalog::Entitlement;
 use jit_core::ports::{
-    GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RevokeCall, Standing,
+    GrantCall, InspectCall, Minted, Offer, Page, PortError, Provisioner, RevokeCall, Standing,
 };
 use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Description, Parameters, Presence, Resolved};
@@ -49,6 +49,11 @@ pub trait Meddle: Send + Sync {
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
         self.behind().inspect(call).await
     }
+
+    /// As [`Provisioner::offers`].
+    async fn offers(&self) -> Result<Vec<Offer>, PortError> {
+        self.behind().offers().await
+    }
 }
 
 /// A provisioner that meddles.
@@ -86,5 +91,8 @@ impl<M: Meddle> Provisioner for Front<M> {
         page: Option<&str>,
     ) -> Result<Page<Standing>, PortError> {
         self.0.behind().standing(resource, page).await
+    }
+    async fn offers(&self) -> Result<Vec<Offer>, PortError> {
+        self.0.offers().await
     }
 }

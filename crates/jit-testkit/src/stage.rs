@@ -16,7 +16,7 @@ use crate::sample;
 use crate::store::MemoryStore;
 use crate::time::{ManualClock, SeededRandom};
 use async_trait::async_trait;
-use jit_core::catalog::{Catalog, Entitlement, ParameterRule};
+use jit_core::catalog::{Catalog, Entitlement, Family, ParameterRule};
 use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, NewRequest, Verb};
 use jit_core::policy::{Effect, Policy, Quota, Right, Rule, Tier};
 use jit_core::ports::{
@@ -189,7 +189,7 @@ pub fn rules() -> Vec<Rule> {
     ]
 }
 
-/// `stage/admins` and `stage/ops` in this tier.
+/// `stage/admins`, `stage/ops` and the family `stage/team-*` in this tier.
 pub fn catalog(tier: &str) -> Catalog {
     ["admins", "ops"]
         .map(|name| Entitlement {
@@ -201,7 +201,13 @@ pub fn catalog(tier: &str) -> Catalog {
             parameters: ParameterRule::Free,
         })
         .into_iter()
-        .collect()
+        .collect::<Catalog>()
+        .with_families([Family {
+            pattern: "stage/team-*".parse().unwrap(),
+            title: "A team's group".to_owned(),
+            how_to_use: String::new(),
+            tier: tier.parse().unwrap(),
+        }])
 }
 
 impl Stage {
@@ -239,7 +245,8 @@ impl Stage {
         let random = Arc::new(SeededRandom::new(7));
         let provider = HostileProvider::new(nature, clock.clone(), random)
             .named("admins", "admins")
-            .named("ops", "ops");
+            .named("ops", "ops")
+            .named("team-a", "team-a");
         let store = Arc::new(MemoryStore::new());
         let pager = Arc::new(Beeper::default());
         let parts = Parts {

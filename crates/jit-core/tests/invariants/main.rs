@@ -12,5 +12,6 @@
 mod deciding;
 mod granting;
 mod knowing;
+mod offering;
 mod proving;
 mod revoking;
