@@ -1,0 +1,165 @@
+//! The three services behind one door: which operation a target names, and doing it.
+
+mod fields;
+mod organizations;
+mod page;
+mod sso;
+mod store;
+
+use serde_json::Value;
+
+use crate::error::AwsError;
+use crate::state::State;
+
+use fields::Fields;
+
+/// One of the services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Service {
+    SsoAdmin,
+    IdentityStore,
+    Organizations,
+}
+
+impl Service {
+    /// What the model calls it, in front of its errors.
+    pub(crate) fn namespace(self) -> &'static str {
+        match self {
+            Self::SsoAdmin => "com.amazonaws.ssoadmin",
+            Self::IdentityStore => "com.amazonaws.identitystore",
+            Self::Organizations => "com.amazonaws.organizations",
+        }
+    }
+
+    /// What signatures and IAM call it.
+    pub(crate) fn signing_name(self) -> &'static str {
+        match self {
+            Self::SsoAdmin => "sso",
+            Self::IdentityStore => "identitystore",
+            Self::Organizations => "organizations",
+        }
+    }
+}
+
+/// Does one operation for a body.
+type Work = fn(&mut State, &Fields<'_>) -> Result<Value, AwsError>;
+
+const OPERATIONS: [(Service, &str, Work); 19] = [
+    (Service::SsoAdmin, "ListInstances", sso::list_instances),
+    (Service::SsoAdmin, "ListPermissionSets", sso::list_sets),
+    (
+        Service::SsoAdmin,
+        "DescribePermissionSet",
+        sso::describe_set,
+    ),
+    (
+        Service::SsoAdmin,
+        "ListAccountAssignments",
+        sso::list_assignments,
+    ),
+    (
+        Service::SsoAdmin,
+        "ListAccountAssignmentsForPrincipal",
+        sso::list_for_principal,
+    ),
+    (Service::SsoAdmin, "CreateAccountAssignment", sso::create),
+    (Service::SsoAdmin, "DeleteAccountAssignment", sso::delete),
+    (
+        Service::SsoAdmin,
+        "DescribeAccountAssignmentCreationStatus",
+        sso::describe_creation,
+    ),
+    (
+        Service::SsoAdmin,
+        "DescribeAccountAssignmentDeletionStatus",
+        sso::describe_deletion,
+    ),
+    (
+        Service::SsoAdmin,
+        "ListAccountAssignmentCreationStatus",
+        sso::list_creations,
+    ),
+    (
+        Service::SsoAdmin,
+        "ListAccountAssignmentDeletionStatus",
+        sso::list_deletions,
+    ),
+    (
+        Service::SsoAdmin,
+        "ListPermissionSetsProvisionedToAccount",
+        sso::list_sets_of_account,
+    ),
+    (
+        Service::SsoAdmin,
+        "ListAccountsForProvisionedPermissionSet",
+        sso::list_accounts_of_set,
+    ),
+    (Service::IdentityStore, "DescribeUser", store::describe_user),
+    (Service::IdentityStore, "ListUsers", store::list_users),
+    (Service::IdentityStore, "GetUserId", store::get_user_id),
+    (
+        Service::Organizations,
+        "ListAccounts",
+        organizations::list_accounts,
+    ),
+    (
+        Service::Organizations,
+        "DescribeAccount",
+        organizations::describe_account,
+    ),
+    (
+        Service::Organizations,
+        "DescribeOrganization",
+        organizations::describe_organization,
+    ),
+];
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Target {
+    pub(crate) service: Service,
+    pub(crate) operation: &'static str,
+}
+
+impl Target {
+    /// Reads `X-Amz-Target`.
+    pub(crate) fn parse(target: &str) -> Option<Self> {
+        let (prefix, name) = target.split_once('.')?;
+        let service = match prefix {
+            "SWBExternalService" => Service::SsoAdmin,
+            "AWSIdentityStore" => Service::IdentityStore,
+            "AWSOrganizationsV20161128" => Service::Organizations,
+            _ => return None,
+        };
+        let is_it = |it: &&(Service, &'static str, Work)| it.0 == service && it.1 == name;
+        let (service, operation, _) = OPERATIONS.iter().find(is_it).copied()?;
+        Some(Self { service, operation })
+    }
+
+    /// The IAM action.
+    pub(crate) fn action(self) -> String {
+        format!("{}:{}", self.service.signing_name(), self.operation)
+    }
+}
+
+/// Does what was asked for, as of the state's moment.
+pub(crate) fn run(state: &mut State, target: Target, body: &str) -> Result<Value, AwsError> {
+    let Target { service, operation } = target;
+    let is_it = |it: &&(Service, &str, Work)| it.0 == service && it.1 == operation;
+    let Some((_, _, work)) = OPERATIONS.iter().find(is_it) else {
+        return Err(AwsError::front("UnknownOperationException", ""));
+    };
+    if service == Service::SsoAdmin && !state.take_token() {
+        return Err(AwsError::throttled(service));
+    }
+    let parsed = match serde_json::from_str(body) {
+        Ok(Value::Object(parsed)) => parsed,
+        Ok(_) | Err(_) => return Err(AwsError::front("SerializationException", "")),
+    };
+    let fields = Fields {
+        target,
+        raw: body,
+        members: &parsed,
+    };
+    work(state, &fields)
+}
