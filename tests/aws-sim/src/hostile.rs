@@ -145,9 +145,9 @@ impl Rule {
 /// How a region is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Away {
-    /// Connections are closed as soon as they are made.
+    /// A connection is closed as soon as a call is on it. The control API goes on answering.
     Refused,
-    /// Everything is answered 503.
+    /// Every call is answered 503.
     Unavailable,
 }
 

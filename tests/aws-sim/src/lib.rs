@@ -25,6 +25,7 @@
 mod api;
 mod assignment;
 mod clock;
+mod control;
 mod error;
 mod hostile;
 mod people;
@@ -37,7 +38,7 @@ mod world;
 
 pub use assignment::{Assignment, By, Entry, PrincipalType, What};
 pub use hostile::{Away, Hostility, Rule};
-pub use setup::{AccessKey, Orphans, Seat, Setup, Signatures, Time};
+pub use setup::{AccessKey, Notices, Orphans, Seat, Setup, Signatures, Time};
 pub use sim::Sim;
 pub use state::Call;
 pub use world::World;

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::api::{self, Service, Target};
 use crate::clock::{http_date, micros};
+use crate::control;
 use crate::error::AwsError;
 use crate::hostile::{Away, Hostility, Stage};
 use crate::setup::AccessKey;
@@ -35,16 +36,11 @@ struct HangUp;
 
 /// Serves until the runtime ends.
 pub(crate) async fn serve(listener: TcpListener, world: World) {
-    let router = Router::new()
-        .fallback(any(answer))
-        .with_state(world.clone());
+    let router = control::router().fallback(any(answer)).with_state(world);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
-        if away(&world) == Some(Away::Refused) {
-            continue;
-        }
         tokio::spawn(talk(stream, router.clone()));
     }
 }
@@ -68,10 +64,6 @@ async fn talk(stream: TcpStream, router: Router) {
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
-}
-
-fn away(world: &World) -> Option<Away> {
-    world.with(|state| state.away)
 }
 
 fn hang_up() -> Response {

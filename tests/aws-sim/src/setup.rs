@@ -32,6 +32,8 @@ pub struct Setup {
     pub page_max: usize,
     /// What becomes of a deleted user's assignments.
     pub orphans: Orphans,
+    /// When it is noticed that a principal, an account or an assignment does not exist.
+    pub notices: Notices,
 }
 
 impl Default for Setup {
@@ -50,6 +52,7 @@ impl Default for Setup {
             calls_per_second: None,
             page_max: 100,
             orphans: Orphans::Left,
+            notices: Notices::Later,
         }
     }
 }
@@ -114,6 +117,16 @@ pub enum Orphans {
     Left,
     /// They stay listed, and deleting them fails because the assignee is not found.
     Stuck,
+}
+
+/// When a creation or deletion notices that what it is about does not exist. AWS does not say, so
+/// whoever calls must be able to live with both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notices {
+    /// When it is applied: it fails with a reason.
+    Later,
+    /// When it is asked for, with `ResourceNotFoundException`; and again when it is applied.
+    AtOnce,
 }
 
 /// A key that may call.

@@ -219,7 +219,10 @@ impl State {
         let Some(operation) = self.operations.get(request_id).cloned() else {
             return;
         };
-        let outcome = match (&operation.doomed, self.refusal(&operation)) {
+        let outcome = match (
+            &operation.doomed,
+            self.refusal(operation.kind, &operation.assignment),
+        ) {
             (Some(why), _) => Err(why.clone()),
             (None, Some(why)) => Err(why),
             (None, None) => Ok(()),
@@ -239,24 +242,23 @@ impl State {
     }
 
     /// Why an operation fails at the moment it would take effect.
-    fn refusal(&self, operation: &Operation) -> Option<String> {
-        let it = &operation.assignment;
-        let kind = it.principal_type.word();
+    pub(crate) fn refusal(&self, kind: Kind, it: &Assignment) -> Option<String> {
+        let word = it.principal_type.word();
         let found = match it.principal_type {
             PrincipalType::User => self.users.contains_key(&it.principal),
             PrincipalType::Group => self.groups.contains_key(&it.principal),
         };
         let held = self.assignments.contains(it);
         let nobody = format!(
-            "Received a 404 status error: the {kind} assignee {} was not found in directory {}",
+            "Received a 404 status error: the {word} assignee {} was not found in directory {}",
             it.principal,
             self.identity_store()
         );
-        match operation.kind {
+        match kind {
             Kind::Delete if held && !found && self.setup.orphans == Orphans::Stuck => Some(nobody),
             Kind::Delete if held => None,
             Kind::Delete => Some(format!(
-                "Received a 404 status error: the assignment of the {kind} assignee {} was not found",
+                "Received a 404 status error: the assignment of the {word} assignee {} was not found",
                 it.principal
             )),
             Kind::Create if !self.sets.contains_key(&it.permission_set) => Some(format!(

@@ -203,6 +203,12 @@ impl World {
         self.with(|state| state.keys.insert(key.id.clone(), key));
     }
 
+    /// Changes the setup while it runs: how long things take, what is limited. What is already
+    /// under way stays as it was, and so do seed, time and keys.
+    pub fn configure(&self, change: impl FnOnce(&mut Setup)) {
+        self.with(|state| change(&mut state.setup));
+    }
+
     // --- assignments
 
     /// Assigns by hand, at once; false if it was so already.
@@ -234,12 +240,16 @@ impl World {
 
     /// Whether this principal, user or group, has this access now.
     pub fn is_assigned(&self, account: &str, permission_set: &str, principal: &str) -> bool {
+        let mut asked = Assignment {
+            account: account.to_owned(),
+            permission_set: permission_set.to_owned(),
+            principal: principal.to_owned(),
+            principal_type: PrincipalType::User,
+        };
         self.with(|state| {
-            state.assignments.iter().any(|it| {
-                it.account == account
-                    && it.permission_set == permission_set
-                    && it.principal == principal
-            })
+            let as_user = state.assignments.contains(&asked);
+            asked.principal_type = PrincipalType::Group;
+            as_user || state.assignments.contains(&asked)
         })
     }
 

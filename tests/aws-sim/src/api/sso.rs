@@ -9,7 +9,7 @@ use crate::clock::{epoch_seconds, micros};
 use crate::error::AwsError;
 use crate::hostile::{Hostility, Stage};
 use crate::people::iso_duration;
-use crate::setup::Seat;
+use crate::setup::{Notices, Seat};
 use crate::state::State;
 
 /// The longest page that the model allows.
@@ -175,6 +175,11 @@ fn begin(state: &mut State, fields: &Fields<'_>, kind: Kind) -> Result<Value, Aw
         return Err(AwsError::denied(
             "Access to the management account is only allowed from the management account.",
         ));
+    }
+    if state.setup.notices == Notices::AtOnce
+        && let Some(why) = state.refusal(kind, &assignment)
+    {
+        return Err(AwsError::not_found(why));
     }
     let outstanding_max = state.setup.outstanding_max;
     let open = state.in_progress();
