@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use jit_sqlite::{Options, SqliteStore};
-use jit_testkit::store::{Handles, store_contract};
+use jit_testkit::store::{Handles, agrees_with_memory, store_contract};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_store_in_a_file_keeps_the_contract() {
@@ -20,6 +20,17 @@ async fn the_store_in_a_file_keeps_the_contract() {
         }
     })
     .await;
+}
+
+#[test]
+fn the_file_and_the_memory_agree_after_any_sequence_of_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let number = Cell::new(0);
+    agrees_with_memory(24, async || {
+        number.set(number.get() + 1);
+        let path = folder.path().join(format!("{}.db", number.get()));
+        SqliteStore::open(&path, Options::default()).unwrap()
+    });
 }
 
 #[test]

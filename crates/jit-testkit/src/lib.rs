@@ -11,6 +11,7 @@ pub mod hostile;
 pub mod notifier;
 pub mod provisioner;
 pub mod sample;
+pub mod server;
 pub mod stage;
 pub mod store;
 pub mod time;

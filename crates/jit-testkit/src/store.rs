@@ -1,6 +1,7 @@
 //! A `RequestStore` in memory, and the suite that any `RequestStore` must pass. Records are kept in
 //! their stored form, so whatever a test does goes through the shapes that a real store keeps.
 
+mod agreement;
 mod contract;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,6 +22,7 @@ use jit_core::provider::SlotKey;
 use jit_core::request::{AccessRequest, REQUEST_SHAPE, RequestId, Slot};
 use serde::Deserialize;
 
+pub use agreement::agrees_with_memory;
 pub use contract::{Handles, store_contract};
 
 /// How long the key of an input is kept.

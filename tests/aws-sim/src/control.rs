@@ -20,6 +20,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::is_operation;
 use crate::hostile::{Away, Hostility, Rule};
 use crate::people::iso_duration;
 use crate::setup::{AccessKey, Notices, Orphans, Seat, Setup, Signatures};
@@ -288,13 +289,20 @@ async fn hostility(Shared(world): Shared<World>, Json(wrong): Json<Wrong>) -> An
         "calm" => world.calm(),
         "away_refused" => world.away(Away::Refused),
         "away_unavailable" => world.away(Away::Unavailable),
-        _ => world.rule(Rule {
-            hostility: wrong.hostility()?,
-            operation: wrong.operation.unwrap_or_else(|| "*".to_owned()),
-            skip: wrong.skip,
-            times: wrong.times,
-            having: wrong.having,
-        }),
+        _ => {
+            let hostility = wrong.hostility()?;
+            let operation = wrong.operation.unwrap_or_else(|| "*".to_owned());
+            if operation != "*" && !is_operation(&operation) {
+                return Err(Malformed(format!("there is no operation {operation}")));
+            }
+            world.rule(Rule {
+                operation,
+                hostility,
+                skip: wrong.skip,
+                times: wrong.times,
+                having: wrong.having,
+            });
+        }
     }
     Ok(Json(json!({})))
 }

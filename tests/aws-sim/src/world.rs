@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::api::is_operation;
 use crate::assignment::{Assignment, By, Entry, PrincipalType, What};
 use crate::clock::micros;
 use crate::hostile::{Away, Hostility, Rule};
@@ -317,17 +318,28 @@ impl World {
     // --- what goes wrong
 
     /// Every call of this operation (`*` for all) goes wrong until it is calm.
+    ///
+    /// # Panics
+    /// If there is no such operation, as [`World::rule`] does.
     pub fn hostile(&self, operation: &str, hostility: Hostility) {
         self.rule(Rule::new(operation, hostility));
     }
 
     /// The next calls of this operation go wrong.
+    ///
+    /// # Panics
+    /// If there is no such operation, as [`World::rule`] does.
     pub fn hostile_times(&self, operation: &str, hostility: Hostility, times: u32) {
         self.rule(Rule::new(operation, hostility).times(times));
     }
 
     /// Some calls go wrong. The oldest rule that is meant counts.
+    ///
+    /// # Panics
+    /// If there is no such operation: a test that misspells one would show nothing.
     pub fn rule(&self, rule: Rule) {
+        let known = rule.operation == "*" || is_operation(&rule.operation);
+        assert!(known, "there is no operation {}", rule.operation);
         self.with(|state| state.rules.add(rule));
     }
 

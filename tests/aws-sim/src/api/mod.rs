@@ -142,6 +142,11 @@ impl Target {
     }
 }
 
+/// Whether any service has an operation of this name.
+pub(crate) fn is_operation(name: &str) -> bool {
+    OPERATIONS.iter().any(|it| it.1 == name)
+}
+
 /// Does what was asked for, as of the state's moment.
 pub(crate) fn run(state: &mut State, target: Target, body: &str) -> Result<Value, AwsError> {
     let Target { service, operation } = target;

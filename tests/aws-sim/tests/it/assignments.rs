@@ -227,6 +227,20 @@ fn at_no_time_at_all_it_is_true_before_the_answer_is_read() {
 }
 
 #[test]
+fn the_machines_time_can_be_moved_on() {
+    let stage = Stage::with(Setup::default().applying_in(Duration::from_secs(60)));
+    let request = stage.create();
+    assert_eq!(stage.creation(&request)["Status"], "IN_PROGRESS");
+    stage.advance(60);
+    assert_eq!(stage.creation(&request)["Status"], "SUCCEEDED");
+    let world = stage.sim.world();
+    let ledger = world.ledger();
+    world.set_now_micros(START);
+    assert!(world.now() - START < 60_000_000);
+    assert_eq!(world.ledger(), ledger, "going back undoes nothing");
+}
+
+#[test]
 fn how_long_it_takes_is_drawn_by_the_seed() {
     let took = |seed: u64, asks: u32| {
         let stage = Stage::with(

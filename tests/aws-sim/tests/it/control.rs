@@ -124,6 +124,22 @@ fn what_goes_wrong_is_said_from_outside() {
     post(&at, "hostility", throttle);
     assert_eq!(stage.sso("ListInstances", json!({})).status, 400);
     assert_eq!(stage.sso("ListInstances", json!({})).status, 200);
+    let third = json!({
+        "do": "internal_error", "operation": "DescribePermissionSet", "skip": 1,
+        "having": stage.set, "times": 1,
+    });
+    post(&at, "hostility", third);
+    let other = stage
+        .sim
+        .world()
+        .add_permission_set("Other", Duration::from_secs(3600));
+    let sets = [&stage.set, &other, &stage.set, &stage.set];
+    let statuses = sets.map(|set| {
+        stage
+            .sso("DescribePermissionSet", json!({"PermissionSetArn": set}))
+            .status
+    });
+    assert_eq!(statuses, [200, 200, 500, 200]);
     let late =
         json!({"do": "apply_after", "operation": "CreateAccountAssignment", "after_ms": 500});
     post(&at, "hostility", late);
@@ -176,6 +192,7 @@ fn everything_that_goes_wrong_has_a_word() {
         json!({"do": "vanish"}),
         json!({"do": "fail"}),
         json!({"do": "stale"}),
+        json!({"do": "throttle", "operation": "ListEverything"}),
     ] {
         assert_eq!(send(&at, "POST", "hostility", &wrong).status, 400);
     }
@@ -198,6 +215,14 @@ fn settings_change_while_it_runs() {
         stage.sso("CreateAccountAssignment", wanted).error(),
         "AccessDeniedException"
     );
+    let unlimited = json!({"calls_per_second": 0, "notices": "at_once", "orphans": "stuck"});
+    post(&at, "settings", unlimited);
+    let nobody = stage.wanted_of(ACCOUNT, "a1b2c3d4-1234-4abc-8def-0123456789ab");
+    let reply = stage.sso("CreateAccountAssignment", nobody);
+    assert_eq!(reply.error(), "ResourceNotFoundException");
+    stage.sim.world().delete_user(&stage.user);
+    let reply = stage.sso("DeleteAccountAssignment", stage.wanted());
+    assert!(reply.message().contains("was not found in directory"));
     let reply = send(&at, "POST", "settings", &json!({"seat": "throne"}));
     assert_eq!(reply.status, 400);
     assert!(

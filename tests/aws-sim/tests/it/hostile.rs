@@ -239,3 +239,13 @@ fn what_was_accepted_becomes_true_while_the_region_is_away() {
     stage.advance(10);
     assert!(stage.is_assigned());
 }
+
+#[test]
+#[should_panic(expected = "there is no operation CreateAccountAssignments")]
+fn what_is_misspelt_does_not_pass_for_calm() {
+    let stage = Stage::new();
+    stage
+        .sim
+        .world()
+        .hostile("CreateAccountAssignments", Hostility::Throttle);
+}

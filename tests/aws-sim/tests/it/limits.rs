@@ -43,6 +43,12 @@ fn sso_admin_answers_only_so_many_calls_a_second() {
     assert_eq!(asked().status, 200);
     assert_eq!(asked().status, 200);
     assert_eq!(asked().error(), "ThrottlingException");
+    // A second's worth is all that it ever holds.
+    stage.advance(3600);
+    for _ in 0..20 {
+        assert_eq!(asked().status, 200);
+    }
+    assert_eq!(asked().error(), "ThrottlingException");
 }
 
 #[test]

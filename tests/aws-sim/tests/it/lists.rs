@@ -176,7 +176,9 @@ fn what_is_provisioned_is_listed_both_ways() {
     let world = stage.sim.world();
     world.add_account("333333333333", "staging");
     let unused = world.add_permission_set("Unused", std::time::Duration::from_secs(3600));
+    let bo = world.add_user("bo", "");
     world.assign(ACCOUNT, &stage.set, &stage.user);
+    world.assign(ACCOUNT, &stage.set, &bo);
     let reply = stage.sso(
         "ListPermissionSetsProvisionedToAccount",
         json!({"AccountId": ACCOUNT}),
@@ -203,6 +205,10 @@ fn a_principals_assignments_are_listed_across_accounts() {
     let mut asked = json!({"PrincipalId": stage.user, "PrincipalType": "USER"});
     let all = stage.sso("ListAccountAssignmentsForPrincipal", asked.clone());
     assert_eq!(all.body["AccountAssignments"].as_array().unwrap().len(), 2);
+    let mut as_group = asked.clone();
+    as_group["PrincipalType"] = json!("GROUP");
+    let none = stage.sso("ListAccountAssignmentsForPrincipal", as_group);
+    assert_eq!(none.body["AccountAssignments"], json!([]));
     asked["Filter"] = json!({"AccountId": ACCOUNT});
     let one = stage.sso("ListAccountAssignmentsForPrincipal", asked);
     assert_eq!(one.body["AccountAssignments"].as_array().unwrap().len(), 1);

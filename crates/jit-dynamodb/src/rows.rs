@@ -1,0 +1,224 @@
+//! Writes that are not a commit: the inbox, and how far a message is.
+
+use std::time::Duration;
+
+use jit_core::Timestamp;
+use jit_core::ports::{Delivery, ErrorKind, Inbox, InboxItem};
+
+use crate::commit::{Ended, Grip, Write, done, rewritten, send};
+use crate::error::{Cause, Failure, Fault};
+use crate::item::{self, INPUT_KEPT, ITEM_LIMIT, Read};
+use crate::keys::{self, PK_LIMIT, SK_LIMIT};
+use crate::read;
+use crate::table::{BATCH_LIMIT, Condition, Order, Range, Table};
+use crate::{Looks, token};
+
+/// How long a taken input is left to whoever took it.
+const TAKEN: Duration = Duration::from_secs(30);
+/// The longest text of an input, in bytes: a row is a little more than that.
+const INPUT_LIMIT: usize = ITEM_LIMIT - 8 * 1_024;
+
+/// The failure of a write that is decided on nothing the caller saw.
+fn failed(fault: Fault) -> Failure {
+    match fault {
+        Fault::Failed(failure) => failure,
+        Fault::TooLarge { .. } => Failure {
+            kind: ErrorKind::Misconfigured,
+            ..Cause::LeftUndone.into()
+        },
+        Fault::Conflict | Fault::InputDone | Fault::CounterFull { .. } => Failure {
+            kind: ErrorKind::Conflict,
+            ..Cause::LeftUndone.into()
+        },
+    }
+}
+
+// ---------------------------------------------------------------------------------------- inbox
+
+pub(crate) async fn inbox_put(
+    table: &Table,
+    key: &str,
+    input: &str,
+    received_at: Timestamp,
+) -> Result<Inbox, Failure> {
+    let key_limit = (PK_LIMIT - "inbox#".len()).min(SK_LIMIT - 21);
+    if key.len() > key_limit || input.len() > INPUT_LIMIT {
+        return Err(failed(Fault::TooLarge {
+            what: "bytes in an input, or in its key",
+        }));
+    }
+    let mut looks = Looks::new();
+    loop {
+        match put(table, key, input, received_at, &looks.token()).await {
+            Ok(inbox) => return Ok(inbox),
+            Err(ended) => looks.again(ended).await.map_err(failed)?,
+        }
+    }
+}
+
+async fn put(
+    table: &Table,
+    key: &str,
+    input: &str,
+    received_at: Timestamp,
+    token: &str,
+) -> Result<Inbox, Ended> {
+    let before = input_of(table, key).await?;
+    let is_kept = |at: Timestamp| received_at < at + INPUT_KEPT;
+    if before.as_ref().is_some_and(|it| is_kept(it.received_at)) {
+        return Ok(Inbox::Seen);
+    }
+    let as_seen = match &before {
+        None => Condition::absent(),
+        Some(before) => Condition::when(
+            "received_at = :before",
+            [(":before", item::micros(before.received_at))],
+        ),
+    };
+    let kept = item::new_input(key, input, received_at, token);
+    let waits = keys::input_waits(key, received_at);
+    let row = item::input_waits(key, received_at);
+    let mut writes = vec![
+        Write::put(keys::input(key), kept).if_so(as_seen, Grip::Loose),
+        Write::put(waits.clone(), row),
+    ];
+    let old = before.map(|before| keys::input_waits(key, before.received_at));
+    writes.extend(old.filter(|old| *old != waits).map(Write::delete));
+    send(table, writes, token).await?;
+    Ok(Inbox::New)
+}
+
+async fn input_of(table: &Table, key: &str) -> Result<Option<item::Input>, Failure> {
+    let row = table.get(&keys::input(key)).await?;
+    Ok(row.as_ref().map(item::input).transpose()?)
+}
+
+pub(crate) async fn inbox_take(
+    table: &Table,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<InboxItem>, Failure> {
+    let range = Range {
+        pk: keys::INPUTS.to_owned(),
+        from: keys::instant(Timestamp::MIN),
+        to: keys::end_of(&keys::instant(Timestamp::MAX)),
+        order: Order::Ascending,
+    };
+    let (mut taken, mut begin) = (Vec::new(), None);
+    while taken.len() < limit {
+        let page = table.page(&range, Some(BATCH_LIMIT), begin).await?;
+        let names = page
+            .items
+            .iter()
+            .map(|row| Read::new(row, "input").text("name"));
+        let names: Vec<&str> = names.collect::<Result<_, _>>()?;
+        let keys: Vec<_> = names.iter().map(|name| keys::input(name)).collect();
+        let rows = table.get_all(&keys).await?;
+        for key in &keys {
+            let Some(input) = rows.get(key).map(item::input).transpose()? else {
+                continue;
+            };
+            let left_alone = input.taken_at + TAKEN <= now;
+            if taken.len() < limit
+                && !input.is_done
+                && left_alone
+                && take(table, &input, now).await?
+            {
+                taken.push(InboxItem {
+                    key: input.key,
+                    input: input.text,
+                    received_at: input.received_at,
+                });
+            }
+        }
+        begin = page.next;
+        if begin.is_none() {
+            break;
+        }
+    }
+    Ok(taken)
+}
+
+async fn take(table: &Table, input: &item::Input, now: Timestamp) -> Result<bool, Failure> {
+    let as_seen = Condition::when(
+        "is_done = :no AND taken_at = :before",
+        [
+            (":no", aws_sdk_dynamodb::types::AttributeValue::Bool(false)),
+            (":before", item::micros(input.taken_at)),
+        ],
+    );
+    let with_now = ("SET taken_at = :now", [(":now", item::micros(now))]);
+    table
+        .update(&keys::input(&input.key), with_now, &as_seen)
+        .await
+}
+
+/// The key stays for its hour; the input has served.
+pub(crate) async fn inbox_done(table: &Table, key: &str) -> Result<(), Failure> {
+    let mut looks = Looks::new();
+    loop {
+        let waits = input_of(table, key).await?.filter(|input| !input.is_done);
+        let Some(input) = waits else {
+            return Ok(());
+        };
+        let writes = done(key, input.received_at).into();
+        match send(table, writes, &looks.token()).await {
+            Ok(()) => return Ok(()),
+            Err(ended) => looks.again(ended).await.map_err(failed)?,
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------ deliveries
+
+pub(crate) async fn deliveries_take(
+    table: &Table,
+    notifier: &str,
+    now: Timestamp,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<Delivery>, Failure> {
+    let notifiers = [notifier.to_owned()];
+    let due = read::deliveries_due(table, &notifiers, now, limit).await?;
+    let mut taken = Vec::new();
+    for mut delivery in due {
+        let as_seen = Condition::when(
+            "version = :version",
+            [(":version", item::number(delivery.version))],
+        );
+        delivery.version += 1;
+        delivery.attempts = delivery.attempts.saturating_add(1);
+        delivery.taken_until = Some(until);
+        let change = (
+            "SET version = :counted, attempts = :attempts, taken_until = :until",
+            [
+                (":counted", item::number(delivery.version)),
+                (":attempts", item::number(delivery.attempts)),
+                (":until", item::micros(until)),
+            ],
+        );
+        // Whoever was faster has it.
+        if table
+            .update(&keys::delivery(&delivery.key), change, &as_seen)
+            .await?
+        {
+            taken.push(delivery);
+        }
+    }
+    Ok(taken)
+}
+
+pub(crate) async fn delivery_update(table: &Table, delivery: &Delivery) -> Result<(), Fault> {
+    let token = token();
+    let row = table.get(&keys::delivery(&delivery.key)).await?;
+    let before = row.as_ref().map(item::read_delivery).transpose()?;
+    let before = before.filter(|before| before.version + 1 == delivery.version);
+    let Some(before) = before else {
+        return Err(Fault::Conflict);
+    };
+    match send(table, rewritten(Some(&before), delivery), &token).await {
+        Ok(()) => Ok(()),
+        Err(Ended::For(fault)) => Err(fault),
+        Err(Ended::Again) => Err(Fault::Conflict),
+    }
+}

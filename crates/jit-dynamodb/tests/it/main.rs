@@ -1,0 +1,12 @@
+//! The store in DynamoDB, held against a server that nobody here wrote.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod contract;
+mod world;

@@ -1,0 +1,95 @@
+//! Servers that nobody here wrote, started for a test and ended with it. `tests/run` installs them;
+//! one that is missing fails the test that needs it, with the command that installs it.
+
+use std::fmt;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How often a server is asked whether it is up.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often it is asked before it counts as broken.
+const LOOKS: u32 = 500;
+
+/// A server on loopback. It ends when this is dropped.
+pub struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// DynamoDB's counterpart, with nothing in it. It never removes rows by their expiry.
+///
+/// # Panics
+/// Where it is not installed or does not start.
+#[expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+pub fn dynoxide() -> Server {
+    let program = installed("aws/node_modules/@dynoxide/linux-x64/dynoxide");
+    let Some(program) = program else {
+        panic!("dynoxide is not installed; run tests/aws/install once");
+    };
+    start(|port| {
+        let mut command = Command::new(&program);
+        command.args(["--port", &port.to_string()]);
+        command
+    })
+    .expect("dynoxide starts")
+}
+
+/// A file under the folder into which `tests/run` installs.
+fn installed(name: &str) -> Option<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = here.parent()?.parent()?;
+    let file = root.join("target").join(name);
+    file.exists().then_some(file)
+}
+
+/// Starts a server on a free port and waits until it answers there.
+fn start(command: impl Fn(u16) -> Command) -> std::io::Result<Server> {
+    // Somebody else may take the port between the two; then it is another one's turn.
+    for _ in 0..5 {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let child = command(port)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut server = Server { child, port };
+        for _ in 0..LOOKS {
+            if server.child.try_wait()?.is_some() {
+                break;
+            }
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+    Err(std::io::Error::other("it ended, or did not answer in 10 s"))
+}
