@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::fence::{Fence, Passage};
 use crate::trouble::{self, Reason, Trouble, kind_of_reason};
-use crate::{CALL_LIMIT, Errand, IdentityCenter, Settings};
+use crate::{CALL_LIMIT, Errand, IdentityCenter, Pages, Settings};
 
 /// The most entries that AWS puts on a page.
 const PAGE_SIZE: i32 = 100;
@@ -140,7 +140,7 @@ impl IdentityCenter {
                     .customize()
                     .config_override(fenced);
                 let made = call.send().await.map_err(|error| {
-                    trouble::Answer::of("CreateAccountAssignment", error, fence.passage())
+                    trouble::NotDone::of("CreateAccountAssignment", error, fence.passage())
                 });
                 made.map(|made| made.account_assignment_creation_status)
             }
@@ -156,7 +156,7 @@ impl IdentityCenter {
                     .customize()
                     .config_override(fenced);
                 let ended = call.send().await.map_err(|error| {
-                    trouble::Answer::of("DeleteAccountAssignment", error, fence.passage())
+                    trouble::NotDone::of("DeleteAccountAssignment", error, fence.passage())
                 });
                 ended.map(|ended| ended.account_assignment_deletion_status)
             }
@@ -356,7 +356,7 @@ impl IdentityCenter {
             .status(StatusValues::InProgress)
             .build();
         let mut operations = Vec::new();
-        let mut token: Option<String> = None;
+        let mut pages = Pages::default();
         loop {
             let instance = &self.settings.instance_arn;
             let (listed, next) = match change {
@@ -367,7 +367,7 @@ impl IdentityCenter {
                         .instance_arn(instance)
                         .filter(filter.clone())
                         .max_results(PAGE_SIZE)
-                        .set_next_token(token);
+                        .set_next_token(pages.token());
                     let action = "ListAccountAssignmentCreationStatus";
                     let page = self.ask(errand, action, call.send()).await;
                     let page = page.map_err(no_instance)?;
@@ -380,7 +380,7 @@ impl IdentityCenter {
                         .instance_arn(instance)
                         .filter(filter.clone())
                         .max_results(PAGE_SIZE)
-                        .set_next_token(token);
+                        .set_next_token(pages.token());
                     let action = "ListAccountAssignmentDeletionStatus";
                     let page = self.ask(errand, action, call.send()).await;
                     let page = page.map_err(no_instance)?;
@@ -389,8 +389,7 @@ impl IdentityCenter {
             };
             let listed = listed.unwrap_or_default().into_iter();
             operations.extend(listed.filter_map(|operation| operation.request_id));
-            token = next.filter(|token| !token.is_empty());
-            if token.is_none() {
+            if !pages.turn(next)? {
                 return Ok(operations);
             }
         }
@@ -399,15 +398,15 @@ impl IdentityCenter {
     /// Whether the assignment is listed. What AWS no longer knows has no assignments; what it
     /// should know and does not is an error.
     async fn is_assigned(&self, errand: Errand, place: &Place) -> Result<bool, Trouble> {
-        let mut token = None;
+        let mut pages = Pages::default();
         loop {
             let page = self
-                .assignments(errand, &place.account, &place.set, token)
+                .assignments(errand, &place.account, &place.set, pages.token())
                 .await;
             let page = match page {
                 Ok(page) => page,
                 Err(trouble) if trouble.is_not_found() => {
-                    self.is_gone(errand, place).await?;
+                    self.is_gone(errand, &place.account, &place.set).await?;
                     return Ok(false);
                 }
                 Err(trouble) => return Err(trouble),
@@ -415,8 +414,7 @@ impl IdentityCenter {
             if page.items.contains(&place.user) {
                 return Ok(true);
             }
-            token = page.next;
-            if token.is_none() {
+            if !pages.turn(page.next)? {
                 return Ok(false);
             }
         }
@@ -461,7 +459,17 @@ impl IdentityCenter {
         let (account, set) = split_resource(resource)?;
         let errand = self.errand(Purpose::Give);
         let token = page.map(str::to_owned);
-        let page = self.assignments(errand, account, set, token).await?;
+        let page = match self.assignments(errand, account, set, token).await {
+            Ok(page) => page,
+            Err(trouble) if trouble.is_not_found() => {
+                self.is_gone(errand, account, set).await?;
+                Page {
+                    items: Vec::new(),
+                    next: None,
+                }
+            }
+            Err(trouble) => return Err(trouble),
+        };
         // What is too long for a subject cannot be ours.
         let users = page.items.into_iter();
         let subjects = users.filter_map(|user| user.parse::<Subject>().ok());

@@ -155,7 +155,10 @@ mod tests {
         while budget.draw(Purpose::TakeAway, Duration::ZERO).await.is_ok() {}
         let before = tokio::time::Instant::now();
         let refused = budget.draw(Purpose::TakeAway, budget.patience()).await;
-        assert!(refused.is_err(), "time stands still, so its turn never comes");
+        assert!(
+            refused.is_err(),
+            "time stands still, so its turn never comes"
+        );
         assert!(before.elapsed() <= Duration::from_secs(5));
 
         clock.advance(Duration::from_millis(50));

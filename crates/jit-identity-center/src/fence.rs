@@ -84,12 +84,9 @@ impl Gate {
     fn pass(&self) -> Result<(), ConnectorError> {
         let is_late = self.clock.now() >= self.send_before;
         let wanted = if is_late { TOO_LATE } else { THROUGH };
-        let first = self.passage.compare_exchange(
-            NOT_REACHED,
-            wanted,
-            Ordering::SeqCst,
-            Ordering::SeqCst,
-        );
+        let first =
+            self.passage
+                .compare_exchange(NOT_REACHED, wanted, Ordering::SeqCst, Ordering::SeqCst);
         match first {
             Err(_) => Err(ConnectorError::user("a request is sent once".into())),
             Ok(_) if is_late => Err(ConnectorError::user("it is too late to send this".into())),

@@ -30,9 +30,7 @@ use jit_core::ports::{
     RevokeCall, Standing,
 };
 use jit_core::principal::Profile;
-use jit_core::provider::{
-    Answer, Description, Kind, NativeExpiry, Parameters, Presence, Resolved,
-};
+use jit_core::provider::{Answer, Description, Kind, NativeExpiry, Parameters, Presence, Resolved};
 
 use assignment::{Change, Place};
 use connect::{Clients, Connection};
@@ -43,9 +41,10 @@ use trouble::{Reason, Trouble};
 pub use budget::{Budget, Limits};
 pub use policy::{DISCOVER_ACTIONS, GRANT_ACTIONS, Policy, REVOKE_ACTIONS, policies};
 
-/// How long AWS accepts a request, counted from its signature: "requests must reach AWS within 5
-/// minutes of the timestamp in the request" ("Signing AWS API requests", IAM User Guide), and ten
-/// seconds for a clock that is off by as much as K1 lets it be, twice over.
+/// How long AWS accepts a request, counted from its signature: in most cases a request must
+/// arrive within five minutes of its time stamp ("AWS Signature Version 4 for API requests", IAM
+/// User Guide), and ten
+/// seconds for two clocks that disagree.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(310);
 /// The longest that an accepted operation takes. AWS documents no limit; operations are visible
 /// while they take (`ListAccountAssignmentCreationStatus`), so nothing ends by this number alone.
@@ -55,6 +54,8 @@ const APPLIED_WITHIN: Duration = Duration::from_secs(300);
 const SESSION_LIMIT: Duration = Duration::from_secs(12 * 3_600);
 /// Every call of the port ends by this; the contract allows 15 s.
 const CALL_LIMIT: Duration = Duration::from_secs(14);
+/// More pages than any list has: the longest, of ten thousand accounts, has 500.
+const PAGES_LIMIT: usize = 10_000;
 /// How long a listing of offers, which nobody waits for at a keyboard, waits for its turn.
 const OFFER_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -250,7 +251,7 @@ impl IdentityCenter {
         self.turn(errand).await?;
         let answer = call.await;
         // What only reads has no effect, however far it came.
-        answer.map_err(|error| self.learn(trouble::Answer::of(action, error, Passage::Through)))
+        answer.map_err(|error| self.learn(trouble::NotDone::of(action, error, Passage::Through)))
     }
 
     /// Waits until a call may be made.
@@ -260,7 +261,7 @@ impl IdentityCenter {
     }
 
     /// What a failed call teaches for the next ones.
-    fn learn(&self, answer: Box<trouble::Answer>) -> Trouble {
+    fn learn(&self, answer: Box<trouble::NotDone>) -> Trouble {
         if let Some(pause) = answer.wants_a_pause() {
             self.budget.pause(pause);
         }
@@ -291,6 +292,30 @@ impl IdentityCenter {
 struct Errand {
     purpose: Purpose,
     patience: Duration,
+}
+
+/// Where a list goes on.
+#[derive(Debug, Default)]
+struct Pages {
+    token: Option<String>,
+    turned: usize,
+}
+
+impl Pages {
+    /// Turns to the page of this token, if there is any. An empty page with a token is a page.
+    fn turn(&mut self, token: Option<String>) -> Result<bool, Trouble> {
+        self.token = token.filter(|token| !token.is_empty());
+        self.turned += 1;
+        match (&self.token, self.turned < PAGES_LIMIT) {
+            (None, _) => Ok(false),
+            (Some(_), true) => Ok(true),
+            (Some(_), false) => Err(Trouble::EndlessList),
+        }
+    }
+
+    fn token(&self) -> Option<String> {
+        self.token.clone()
+    }
 }
 
 /// Cuts off what takes too long. Only for what changes nothing.

@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_identitystore::operation::describe_user::DescribeUserError;
+use aws_sdk_identitystore::operation::get_user_id::GetUserIdError;
+use aws_sdk_identitystore::types::error::ResourceNotFoundException;
 use aws_sdk_identitystore::types::{
     AlternateIdentifier, ResourceType, UniqueAttribute, UserStatus,
 };
 use aws_sdk_organizations::types::AccountState;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::Document;
 use jit_core::Timestamp;
 use jit_core::catalog::Entitlement;
@@ -16,9 +20,9 @@ use jit_core::ports::Purpose;
 use jit_core::principal::{Profile, Subject};
 use jit_core::provider::{Parameters, Resolved, Target};
 
-use crate::assignment::{Place, split_resource};
+use crate::assignment::split_resource;
 use crate::trouble::Trouble;
-use crate::{Errand, IdentityCenter, SESSION_LIMIT, UserLookup};
+use crate::{Errand, IdentityCenter, Pages, SESSION_LIMIT, UserLookup};
 
 /// How long the description of a permission set is believed while it is looked for by name.
 const SET_REMEMBERED_FOR: Duration = Duration::from_secs(300);
@@ -102,16 +106,10 @@ impl IdentityCenter {
         let mut no_store = false;
         let asked = async {
             let answer = call.send().await;
-            let error = answer
-                .as_ref()
-                .err()
-                .and_then(|error| error.as_service_error());
-            no_store = error.is_some_and(|error| match error {
-                aws_sdk_identitystore::operation::get_user_id::GetUserIdError::ResourceNotFoundException(
-                    missing,
-                ) => missing.resource_type() == Some(&ResourceType::IdentityStore),
-                _ => false,
-            });
+            no_store = matches!(
+                answer.as_ref().err().and_then(SdkError::as_service_error),
+                Some(GetUserIdError::ResourceNotFoundException(missing)) if is_store(missing)
+            );
             answer
         };
         let answer = self.ask(errand, "GetUserId", asked).await;
@@ -140,16 +138,10 @@ impl IdentityCenter {
         let mut no_store = false;
         let asked = async {
             let answer = call.send().await;
-            let error = answer
-                .as_ref()
-                .err()
-                .and_then(|error| error.as_service_error());
-            no_store = error.is_some_and(|error| match error {
-                aws_sdk_identitystore::operation::describe_user::DescribeUserError::ResourceNotFoundException(
-                    missing,
-                ) => missing.resource_type() == Some(&ResourceType::IdentityStore),
-                _ => false,
-            });
+            no_store = matches!(
+                answer.as_ref().err().and_then(SdkError::as_service_error),
+                Some(DescribeUserError::ResourceNotFoundException(missing)) if is_store(missing)
+            );
             answer
         };
         let user = match self.ask(errand, "DescribeUser", asked).await {
@@ -175,6 +167,11 @@ impl IdentityCenter {
     fn no_such_store(&self) -> Trouble {
         Trouble::NoSuchStore(self.settings.identity_store_id.clone())
     }
+}
+
+/// Whether it is the identity store itself that is not there.
+fn is_store(missing: &ResourceNotFoundException) -> bool {
+    missing.resource_type() == Some(&ResourceType::IdentityStore)
 }
 
 /// Whether a text is the id of a user: a UUID, with the directory's ten digits before it or not
@@ -222,7 +219,9 @@ impl IdentityCenter {
         }
         let clients = self.clients();
         let call = clients.organizations.describe_organization();
-        let answer = self.ask(errand, "DescribeOrganization", call.send()).await?;
+        let answer = self
+            .ask(errand, "DescribeOrganization", call.send())
+            .await?;
         let found = answer
             .organization
             .and_then(|organization| organization.master_account_id);
@@ -270,7 +269,7 @@ impl IdentityCenter {
         set: &str,
     ) -> Result<Vec<String>, Trouble> {
         let mut accounts = Vec::new();
-        let mut token = None;
+        let mut pages = Pages::default();
         loop {
             let clients = self.clients();
             let call = clients
@@ -279,12 +278,11 @@ impl IdentityCenter {
                 .instance_arn(&self.settings.instance_arn)
                 .permission_set_arn(set)
                 .max_results(100)
-                .set_next_token(token);
+                .set_next_token(pages.token());
             let action = "ListAccountsForProvisionedPermissionSet";
             let page = self.ask(errand, action, call.send()).await?;
             accounts.extend(page.account_ids.unwrap_or_default());
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
+            if !pages.turn(page.next_token)? {
                 return Ok(accounts);
             }
         }
@@ -400,7 +398,7 @@ impl IdentityCenter {
 
     async fn list_sets(&self, errand: Errand) -> Result<Vec<String>, Trouble> {
         let mut arns = Vec::new();
-        let mut token = None;
+        let mut pages = Pages::default();
         loop {
             let clients = self.clients();
             let call = clients
@@ -408,7 +406,7 @@ impl IdentityCenter {
                 .list_permission_sets()
                 .instance_arn(&self.settings.instance_arn)
                 .max_results(100)
-                .set_next_token(token);
+                .set_next_token(pages.token());
             let page = self.ask(errand, "ListPermissionSets", call.send()).await;
             let page = match page {
                 Ok(page) => page,
@@ -416,8 +414,7 @@ impl IdentityCenter {
                 Err(trouble) => return Err(trouble),
             };
             arns.extend(page.permission_sets.unwrap_or_default());
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
+            if !pages.turn(page.next_token)? {
                 return Ok(arns);
             }
         }
@@ -464,20 +461,23 @@ impl IdentityCenter {
     /// reached through it any more; in both cases nothing is left to be taken away, and a record
     /// must not wait for it for ever. An instance that AWS does not know says nothing of what
     /// stands in it: `ListPermissionSets` refuses there, and so does this.
-    pub(crate) async fn is_gone(&self, errand: Errand, place: &Place) -> Result<(), Trouble> {
+    pub(crate) async fn is_gone(
+        &self,
+        errand: Errand,
+        account: &str,
+        set: &str,
+    ) -> Result<(), Trouble> {
         let listed = self.list_sets(errand).await?;
-        if !listed.contains(&place.set) {
+        if !listed.iter().any(|known| known == set) {
             // Two answers, that one page too few is not enough.
-            return match self.describe_set(errand, &place.set).await? {
+            return match self.describe_set(errand, set).await? {
                 None => Ok(()),
                 Some(_) => Err(Trouble::Contradiction),
             };
         }
-        match self.account_state(errand, &place.account).await {
+        match self.account_state(errand, account).await {
             Err(trouble) if trouble.is_not_found() => Ok(()),
-            Err(trouble) if trouble.is_denied() => {
-                Err(Trouble::AccountUnknown(place.account.clone()))
-            }
+            Err(trouble) if trouble.is_denied() => Err(Trouble::AccountUnknown(account.to_owned())),
             Err(trouble) => Err(trouble),
             Ok(_) => Err(Trouble::Contradiction),
         }

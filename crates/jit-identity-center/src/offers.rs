@@ -7,7 +7,7 @@ use jit_core::ports::{Offer, Purpose};
 
 use crate::lookup::{Set, state_of};
 use crate::trouble::Trouble;
-use crate::{Errand, IdentityCenter, OFFER_PATIENCE, OfferScope};
+use crate::{Errand, IdentityCenter, OFFER_PATIENCE, OfferScope, Pages};
 
 /// The most accounts that AWS puts on a page ("ListAccounts", AWS Organizations API Reference).
 const PAGE_SIZE: i32 = 20;
@@ -47,14 +47,14 @@ impl IdentityCenter {
 
     async fn active_accounts(&self, errand: Errand) -> Result<Vec<Account>, Trouble> {
         let mut accounts = Vec::new();
-        let mut token = None;
+        let mut pages = Pages::default();
         loop {
             let clients = self.clients();
             let call = clients
                 .organizations
                 .list_accounts()
                 .max_results(PAGE_SIZE)
-                .set_next_token(token);
+                .set_next_token(pages.token());
             let page = self.ask(errand, "ListAccounts", call.send()).await?;
             for account in page.accounts.unwrap_or_default() {
                 if state_of(&account) != Some(AccountState::Active) {
@@ -63,8 +63,7 @@ impl IdentityCenter {
                 let name = account.name.unwrap_or_default();
                 accounts.extend(account.id.map(|id| Account { id, name }));
             }
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
+            if !pages.turn(page.next_token)? {
                 return Ok(accounts);
             }
         }

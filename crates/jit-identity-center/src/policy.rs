@@ -73,8 +73,9 @@ pub fn policies() -> Vec<Policy> {
 /// ("Actions, resources, and condition keys for AWS IAM Identity Center", Service Authorization
 /// Reference).
 fn document(actions: &[&str]) -> Value {
-    let (assignments, reads): (Vec<&str>, Vec<&str>) =
-        actions.iter().partition(|action| action.starts_with("sso:"));
+    let (assignments, reads): (Vec<&str>, Vec<&str>) = actions
+        .iter()
+        .partition(|action| action.starts_with("sso:"));
     let mut statements = vec![json!({
         "Sid": "Assignments",
         "Effect": "Allow",

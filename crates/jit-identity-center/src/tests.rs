@@ -21,9 +21,7 @@ use aws_sdk_ssoadmin::error::BoxError;
 use aws_sim::{AccessKey, Setup, Signatures, Sim, World};
 use jit_core::Timestamp;
 use jit_core::catalog::{Entitlement, ParameterRule};
-use jit_core::ports::{
-    Clock, GrantCall, InspectCall, PortError, Provisioner, Purpose, RevokeCall,
-};
+use jit_core::ports::{Clock, GrantCall, InspectCall, PortError, Provisioner, Purpose, RevokeCall};
 use jit_core::principal::{PrincipalKind, Profile, Subject};
 use jit_core::provider::{Answer, Parameters, Presence, Resolved, Target};
 use jit_core::request::RequestId;

@@ -75,6 +75,8 @@ pub(crate) enum Trouble {
     Contradiction,
     #[error("the time in which this call may be sent is over")]
     TooLate,
+    #[error("AWS goes on with one list for ever")]
+    EndlessList,
     #[error("AWS did not answer in time")]
     NoAnswer(Effect),
     #[error("this region's quota of calls or of operations is used up")]
@@ -86,7 +88,7 @@ pub(crate) enum Trouble {
     Refused {
         account: String,
         #[source]
-        answer: Box<Answer>,
+        answer: Box<NotDone>,
     },
     #[error("AWS accepted the operation, and it failed: {reason} (operation {operation})")]
     Failed {
@@ -96,16 +98,16 @@ pub(crate) enum Trouble {
         operation: String,
     },
     #[error(transparent)]
-    Aws(#[from] Box<Answer>),
+    Aws(#[from] Box<NotDone>),
 }
 
 /// A call that AWS did not do, or did not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.sentence())]
-pub(crate) struct Answer {
+pub(crate) struct NotDone {
     pub(crate) action: &'static str,
     pub(crate) reason: Reason,
-    /// The larger windows of time: whether the request may have reached AWS all the same.
+    /// Whether it may have happened all the same.
     effect: Effect,
     kind: ErrorKind,
     code: Option<String>,
@@ -143,7 +145,7 @@ pub(crate) enum Reason {
     Other,
 }
 
-impl Answer {
+impl NotDone {
     /// What a failed call of the SDK means. `passage` says how far it came, where that is known.
     pub(crate) fn of<E>(
         action: &'static str,
@@ -330,7 +332,9 @@ fn shortened(text: &str) -> String {
 }
 
 /// An error and its causes; an `io::Error` hides the one it wraps from `source`.
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<std::io::Error>() {
             Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
@@ -375,7 +379,9 @@ impl Trouble {
             | Self::ManagementAccount(_)
             | Self::SeveralSets(_)
             | Self::NoSuchInstance => ErrorKind::Misconfigured,
-            Self::TooLate | Self::NoAnswer(_) | Self::Contradiction => ErrorKind::Unavailable,
+            Self::TooLate | Self::NoAnswer(_) | Self::Contradiction | Self::EndlessList => {
+                ErrorKind::Unavailable
+            }
             Self::Busy(wait) => ErrorKind::RateLimited {
                 retry_after_ms: Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             },
@@ -415,7 +421,13 @@ pub(crate) fn kind_of_reason(reason: &str) -> ErrorKind {
         ErrorKind::Conflict
     } else if says(&["404", "not found", "notfound", "does not exist"]) {
         ErrorKind::NotFound
-    } else if says(&["403", "access denied", "accessdenied", "not authorized", "suspended"]) {
+    } else if says(&[
+        "403",
+        "access denied",
+        "accessdenied",
+        "not authorized",
+        "suspended",
+    ]) {
         ErrorKind::Forbidden
     } else {
         ErrorKind::Unavailable

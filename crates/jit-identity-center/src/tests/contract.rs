@@ -10,7 +10,9 @@ use jit_core::Timestamp;
 use jit_core::ports::{Clock, Provisioner};
 use jit_core::provider::{Parameters, Target};
 use jit_core::request::RequestId;
-use jit_testkit::provisioner::{Ask, Breakage, Counterpart, ProvisionerFixture, provisioner_contract};
+use jit_testkit::provisioner::{
+    Ask, Breakage, Counterpart, ProvisionerFixture, provisioner_contract,
+};
 
 use super::{PRODUCTION, Scene, ask, ask_as, setup};
 
@@ -56,7 +58,10 @@ impl ProvisionerFixture for SimulatedAws {
 
     fn alias(&self) -> Option<(Arc<dyn Provisioner>, Ask)> {
         let other = self.0.another(|_| {});
-        Some((other, ask_as("ana", &format!("{PRODUCTION}/{}", self.0.set))))
+        Some((
+            other,
+            ask_as("ana", &format!("{PRODUCTION}/{}", self.0.set)),
+        ))
     }
 
     async fn crowd(&mut self) {

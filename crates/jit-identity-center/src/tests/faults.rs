@@ -14,9 +14,7 @@ use aws_sim::{AccessKey, Away, Hostility};
 use jit_core::ports::{Clock, Effect, ErrorKind, PortError};
 use jit_core::provider::{Answer, Presence};
 
-use super::{
-    AMPLE, Scene, connected, grant, inspect, key, revoke, settings, setup,
-};
+use super::{AMPLE, Scene, connected, grant, inspect, revoke, settings};
 
 fn is(error: &PortError, kind: ErrorKind, effect: Effect) {
     let chain = error.chain();
@@ -34,7 +32,9 @@ async fn a_lost_reply_may_have_had_its_effect() {
     ];
     for loss in losses {
         let scene = Scene::new();
-        scene.world().hostile("CreateAccountAssignment", loss.clone());
+        scene
+            .world()
+            .hostile("CreateAccountAssignment", loss.clone());
         let error = scene.grant().await.unwrap_err();
         is(&error, ErrorKind::Unavailable, Effect::Unknown);
         assert!(scene.is_assigned());
@@ -52,7 +52,9 @@ async fn a_lost_reply_may_have_had_its_effect() {
 async fn a_call_that_takes_effect_late_is_found_when_it_does() {
     let scene = Scene::new();
     let late = Hostility::LateEffect(Duration::from_secs(290));
-    scene.world().hostile_times("CreateAccountAssignment", late, 1);
+    scene
+        .world()
+        .hostile_times("CreateAccountAssignment", late, 1);
     let error = scene.grant().await.unwrap_err();
     is(&error, ErrorKind::Unavailable, Effect::Unknown);
     assert_eq!(scene.inspect().await.unwrap(), Presence::Absent);
@@ -65,7 +67,9 @@ async fn a_call_that_takes_effect_late_is_found_when_it_does() {
 #[tokio::test]
 async fn a_call_that_hangs_ends_by_its_own_deadline_and_may_have_happened() {
     let scene = Scene::new();
-    scene.world().hostile("CreateAccountAssignment", Hostility::Hang);
+    scene
+        .world()
+        .hostile("CreateAccountAssignment", Hostility::Hang);
     // The limit of a request is real time; nothing else here waits for it.
     let started = tokio::time::Instant::now();
     let error = scene.grant().await.unwrap_err();
@@ -101,9 +105,15 @@ async fn where_nobody_listens_nothing_was_done() {
     let address = free.local_addr().unwrap();
     drop(free);
     let adapter = scene.another(|it| it.endpoint_url = Some(format!("http://{address}")));
-    let error = grant(&adapter, &scene.target(), scene.soon()).await.unwrap_err();
+    let error = grant(&adapter, &scene.target(), scene.soon())
+        .await
+        .unwrap_err();
     is(&error, ErrorKind::Unavailable, Effect::None);
-    assert!(error.chain().contains("cannot be reached"), "{}", error.chain());
+    assert!(
+        error.chain().contains("cannot be reached"),
+        "{}",
+        error.chain()
+    );
 }
 
 #[tokio::test]
@@ -114,13 +124,22 @@ async fn l2_ten_minutes_of_throttling_are_obeyed_and_outlived() {
     scene.world().take_calls();
     for _ in 0..6_000 {
         let error = scene.revoke().await.unwrap_err();
-        assert!(matches!(error.kind, ErrorKind::RateLimited { .. }), "{error:?}");
+        assert!(
+            matches!(error.kind, ErrorKind::RateLimited { .. }),
+            "{error:?}"
+        );
         assert_eq!(error.effect, Effect::None);
         scene.pass(Duration::from_millis(100));
     }
     let calls = scene.world().take_calls().len();
-    assert!(calls <= 601, "{calls} calls in ten minutes, one a second is allowed");
-    assert!(calls >= 500, "{calls} calls in ten minutes: it goes on asking");
+    assert!(
+        calls <= 601,
+        "{calls} calls in ten minutes, one a second is allowed"
+    );
+    assert!(
+        calls >= 500,
+        "{calls} calls in ten minutes: it goes on asking"
+    );
     scene.world().calm();
     scene.pass(Duration::from_secs(1));
     assert_eq!(scene.revoke().await.unwrap(), Answer::Applied);
@@ -188,14 +207,21 @@ async fn credentials_that_expire_in_the_middle_of_a_backlog_are_loaded_again() {
     is(&error, ErrorKind::Unavailable, Effect::None);
     let chain = error.chain();
     assert!(chain.contains("credentials expired"), "{chain}");
-    assert!(!chain.contains("a secret") && !chain.contains("token of"), "{chain}");
+    assert!(
+        !chain.contains("a secret") && !chain.contains("token of"),
+        "{chain}"
+    );
     assert!(scene.is_assigned());
 
     // No others are to be had yet, then some are.
     credentials.set(None);
     let error = revoke(&adapter, &scene.target(), soon()).await.unwrap_err();
     is(&error, ErrorKind::Unavailable, Effect::None);
-    assert!(error.chain().contains("want of AWS credentials"), "{}", error.chain());
+    assert!(
+        error.chain().contains("want of AWS credentials"),
+        "{}",
+        error.chain()
+    );
     let error = inspect(&adapter, &scene.target()).await.unwrap_err();
     is(&error, ErrorKind::Unavailable, Effect::None);
 
@@ -220,7 +246,9 @@ async fn credentials_expire_by_our_clock_before_aws_has_to_say_so() {
     let credentials = Changing::new(with_expiry("ASIAFIRST00000000001"));
     let provider = SharedCredentialsProvider::new(credentials.clone());
     let adapter = connected(settings(&scene.sim), AMPLE, &scene.clock, provider, None);
-    grant(&adapter, &scene.target(), scene.soon()).await.unwrap();
+    grant(&adapter, &scene.target(), scene.soon())
+        .await
+        .unwrap();
     scene.pass(hour);
     credentials.set(Some(with_expiry("ASIASECOND0000000002")));
     let revoked = revoke(&adapter, &scene.target(), scene.soon()).await;
@@ -234,7 +262,9 @@ async fn a_wrong_key_is_refused_and_never_printed() {
     let wrong = Credentials::new("AKIAUNKNOWN000000001", "hush", None, None, "test");
     let provider = SharedCredentialsProvider::new(wrong);
     let adapter = connected(settings(&scene.sim), AMPLE, &scene.clock, provider, None);
-    let error = grant(&adapter, &scene.target(), scene.soon()).await.unwrap_err();
+    let error = grant(&adapter, &scene.target(), scene.soon())
+        .await
+        .unwrap_err();
     is(&error, ErrorKind::Forbidden, Effect::None);
     assert!(!error.chain().contains("hush"), "{}", error.chain());
     assert!(!format!("{adapter:?} {error:?}").contains("hush"));
@@ -247,14 +277,21 @@ async fn k1_a_clock_that_is_ten_minutes_off_is_named() {
         scene.grant().await.unwrap();
         let ten_minutes = Duration::from_secs(600);
         let now = scene.clock.now();
-        let wrong = if ahead { now + ten_minutes } else { now - ten_minutes };
+        let wrong = if ahead {
+            now + ten_minutes
+        } else {
+            now - ten_minutes
+        };
         scene.clock.set(wrong);
         // Also after AWS told what time it is: the SDK must not hide it.
         for _ in 0..2 {
             let error = scene.revoke().await.unwrap_err();
             is(&error, ErrorKind::Forbidden, Effect::None);
             let chain = error.chain();
-            assert!(chain.contains("the clock of this machine is wrong"), "{chain}");
+            assert!(
+                chain.contains("the clock of this machine is wrong"),
+                "{chain}"
+            );
             scene.inspect().await.unwrap_err();
         }
         scene.clock.set(now);
@@ -262,19 +299,52 @@ async fn k1_a_clock_that_is_ten_minutes_off_is_named() {
     }
 }
 
+/// Where the test below is run again, with credentials in its environment.
+const ENDPOINT: &str = "JIT_TEST_ENDPOINT";
+
+/// Through `connect`, as a deployment does: the environment of a process cannot be changed safely
+/// while it runs, so this test runs itself once more in a process of its own.
 #[tokio::test]
-async fn a_real_configuration_makes_real_requests() {
-    // Through `connect`, as a deployment does, and with no credentials anywhere.
+async fn credentials_come_from_the_environment_through_connect() {
+    const ME: &str = "tests::faults::credentials_come_from_the_environment_through_connect";
     let scene = Scene::new();
-    let clock: Arc<dyn Clock> = scene.clock.clone();
-    let budget = Arc::new(crate::Budget::new(AMPLE, Arc::clone(&clock)));
-    let config = crate::connect::load(&settings(&scene.sim), &clock).await;
-    let config = config.into_builder().credentials_provider(key()).build();
-    let settings = settings(&scene.sim);
-    let adapter = crate::IdentityCenter::with_sdk_config(settings, budget, clock, config).unwrap();
-    let granted = grant(&adapter, &scene.target(), scene.soon()).await;
-    assert_eq!(granted.unwrap(), Answer::Applied);
-    let _ = setup();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what is configured here is this test itself"
+    )]
+    let endpoint = std::env::var(ENDPOINT);
+    if let Ok(endpoint) = endpoint {
+        let clock: Arc<dyn Clock> = scene.clock.clone();
+        let budget = Arc::new(crate::Budget::new(AMPLE, Arc::clone(&clock)));
+        let settings = crate::Settings {
+            endpoint_url: Some(endpoint),
+            ..settings(&scene.sim)
+        };
+        let adapter = crate::IdentityCenter::connect(settings, budget, clock)
+            .await
+            .unwrap();
+        let granted = grant(&adapter, &scene.target(), scene.soon()).await;
+        assert_eq!(granted.unwrap(), Answer::Applied);
+        return;
+    }
+    // Both simulators draw the same ids, so the child's own scene names what is in this one.
+    let key = AccessKey::default();
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", ME]).env_clear();
+    again.env(ENDPOINT, scene.sim.url());
+    again.env("AWS_ACCESS_KEY_ID", key.id);
+    again.env("AWS_SECRET_ACCESS_KEY", key.secret);
+    again.env("AWS_EC2_METADATA_DISABLED", "true");
+    let ran = tokio::task::spawn_blocking(move || again.output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stdout)
+    );
+    assert!(scene.is_assigned());
 }
 
 #[tokio::test]
@@ -287,7 +357,10 @@ async fn tls_is_spoken_by_ring() {
     let error = inspect(&adapter, &scene.target()).await.unwrap_err();
     let chain = error.chain();
     assert_eq!(error.kind, ErrorKind::Unavailable, "{chain}");
-    assert!(chain.contains("InvalidContentType") || chain.contains("corrupt"), "{chain}");
+    assert!(
+        chain.contains("InvalidContentType") || chain.contains("corrupt"),
+        "{chain}"
+    );
 }
 
 #[tokio::test]

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use aws_sim::{AccessKey, Hostility, Seat, Setup};
+use aws_sim::{AccessKey, Hostility, Notices, Seat, Setup};
 use jit_core::Timestamp;
 use jit_core::ports::{Clock, Effect, ErrorKind, GrantCall, Provisioner};
-use jit_core::provider::{Answer, Parameters, Presence, Target};
+use jit_core::provider::{Answer, Parameters, Presence};
 
-use super::{
-    AMPLE, PRODUCTION, Scene, connected, grant, key, request, revoke, settings, setup,
-};
+use super::{AMPLE, PRODUCTION, Scene, connected, grant, key, request, revoke, settings, setup};
 use crate::{Limits, Pace};
 
 #[tokio::test]
@@ -73,7 +71,10 @@ async fn a_change_while_another_is_in_progress_is_a_conflict() {
     for again in [scene.grant().await, scene.revoke().await] {
         let error = again.unwrap_err();
         let chain = error.chain();
-        assert_eq!((error.kind, error.effect), (ErrorKind::Conflict, Effect::None));
+        assert_eq!(
+            (error.kind, error.effect),
+            (ErrorKind::Conflict, Effect::None)
+        );
         assert!(chain.contains("ConflictException"), "{chain}");
         assert!(chain.contains("request "), "{chain}");
     }
@@ -85,8 +86,14 @@ async fn a_change_while_another_is_in_progress_is_a_conflict() {
 #[tokio::test]
 async fn a_failed_operation_keeps_the_reason_and_says_what_may_be_done() {
     let cases = [
-        ("Received a 404 status error: Not found", ErrorKind::NotFound),
-        ("Received a 403 status error: Forbidden", ErrorKind::Forbidden),
+        (
+            "Received a 404 status error: Not found",
+            ErrorKind::NotFound,
+        ),
+        (
+            "Received a 403 status error: Forbidden",
+            ErrorKind::Forbidden,
+        ),
         ("ConflictException: something else", ErrorKind::Conflict),
         (
             "ThrottlingException: Rate exceeded",
@@ -119,9 +126,14 @@ async fn a_failed_operation_of_which_nothing_can_be_read_back_may_have_happened(
     let scene = Scene::new();
     let fails = Hostility::Fail("the role could not be made".to_owned());
     scene.world().hostile("CreateAccountAssignment", fails);
-    scene.world().hostile("ListAccountAssignments", Hostility::InternalError);
+    scene
+        .world()
+        .hostile("ListAccountAssignments", Hostility::InternalError);
     let error = scene.grant().await.unwrap_err();
-    assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::Unknown));
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Unavailable, Effect::Unknown)
+    );
 }
 
 #[tokio::test]
@@ -135,15 +147,25 @@ async fn a_creation_that_fails_over_an_assignment_that_stands_is_applied() {
 
 #[tokio::test]
 async fn a_deletion_that_finds_nothing_is_applied_only_if_nothing_is_listed() {
+    // AWS does not say whether it notices at once or later.
+    for notices in [Notices::AtOnce, Notices::Later] {
+        let scene = Scene::of(Setup {
+            notices,
+            ..setup().applying_in(Duration::ZERO)
+        });
+        assert_eq!(scene.revoke().await.unwrap(), Answer::Applied);
+    }
     let scene = Scene::new();
-    assert_eq!(scene.revoke().await.unwrap(), Answer::Applied);
 
     // AWS says that it finds nothing, and yet it is listed: that is no end.
     scene.grant().await.unwrap();
     let fails = Hostility::Fail("Received a 404 status error: not found".to_owned());
     scene.world().hostile("DeleteAccountAssignment", fails);
     let error = scene.revoke().await.unwrap_err();
-    assert_eq!((error.kind, error.effect), (ErrorKind::NotFound, Effect::None));
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::NotFound, Effect::None)
+    );
     scene.world().calm();
     assert_eq!(scene.revoke().await.unwrap(), Answer::Applied);
     assert!(!scene.is_assigned());
@@ -151,33 +173,31 @@ async fn a_deletion_that_finds_nothing_is_applied_only_if_nothing_is_listed() {
 
 #[tokio::test]
 async fn a_grant_of_what_is_not_there_fails_for_certain() {
-    let scene = Scene::new();
-    let of = |change: fn(&mut Target)| {
-        let mut target = scene.target();
-        change(&mut target);
-        target
-    };
-    let nobody = "aabbccdd-1122-3344-5566-77889900aabb";
-    let targets = [
-        of(|target| target.resource = target.resource.replace(PRODUCTION, "999999999999")),
-        of(|target| target.subject = "aabbccdd-1122-3344-5566-77889900aabb".parse().unwrap()),
-        {
-            let (account, arn) = (PRODUCTION, super::resolving::other_set(&scene.set));
-            let mut target = scene.target();
-            target.resource = format!("{account}/{arn}");
-            target
-        },
-    ];
-    for target in targets {
-        let error = grant(&scene.adapter, &target, scene.soon()).await.unwrap_err();
-        assert_eq!(
-            (error.kind, error.effect),
-            (ErrorKind::NotFound, Effect::None),
-            "{}",
-            error.chain()
-        );
+    for notices in [Notices::AtOnce, Notices::Later] {
+        let scene = Scene::of(Setup {
+            notices,
+            ..setup().applying_in(Duration::ZERO)
+        });
+        let ours = scene.target();
+        let mut no_account = ours.clone();
+        no_account.resource = ours.resource.replace(PRODUCTION, "999999999999");
+        let mut no_set = ours.clone();
+        no_set.resource = format!("{PRODUCTION}/{}", super::resolving::other_set(&scene.set));
+        let mut nobody = ours;
+        nobody.subject = "aabbccdd-1122-3344-5566-77889900aabb".parse().unwrap();
+        for target in [no_account, no_set, nobody] {
+            let error = grant(&scene.adapter, &target, scene.soon())
+                .await
+                .unwrap_err();
+            assert_eq!(
+                (error.kind, error.effect),
+                (ErrorKind::NotFound, Effect::None),
+                "{}",
+                error.chain()
+            );
+        }
+        assert!(scene.world().ledger().is_empty());
     }
-    assert!(scene.world().ledger().is_empty(), "{nobody}");
 }
 
 #[tokio::test]
@@ -193,7 +213,10 @@ async fn a_target_or_parameters_that_are_not_ours_send_nothing() {
             revoke(&scene.adapter, &target, scene.soon()).await,
         ] {
             let error = refused.unwrap_err();
-            assert_eq!((error.kind, error.effect), (ErrorKind::Misconfigured, Effect::None));
+            assert_eq!(
+                (error.kind, error.effect),
+                (ErrorKind::Misconfigured, Effect::None)
+            );
         }
     }
     let mut parameters = Parameters::new();
@@ -206,7 +229,10 @@ async fn a_target_or_parameters_that_are_not_ours_send_nothing() {
         send_before: scene.soon(),
     };
     let error = scene.adapter.grant(call).await.unwrap_err();
-    assert_eq!((error.kind, error.effect), (ErrorKind::Misconfigured, Effect::None));
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Misconfigured, Effect::None)
+    );
     assert!(scene.world().calls().is_empty());
 }
 
@@ -218,10 +244,18 @@ async fn a_grant_on_the_management_account_is_refused_with_the_reason() {
     });
     let mut target = scene.target();
     target.resource = target.resource.replace(PRODUCTION, "111111111111");
-    let error = grant(&scene.adapter, &target, scene.soon()).await.unwrap_err();
-    assert_eq!((error.kind, error.effect), (ErrorKind::Forbidden, Effect::None));
+    let error = grant(&scene.adapter, &target, scene.soon())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Forbidden, Effect::None)
+    );
     let chain = error.chain();
-    assert!(chain.contains("cannot be made from a delegated administrator account"), "{chain}");
+    assert!(
+        chain.contains("cannot be made from a delegated administrator account"),
+        "{chain}"
+    );
     assert!(chain.contains("AccessDeniedException"), "{chain}");
 }
 
@@ -231,7 +265,10 @@ async fn what_a_role_lacks_is_named_and_nothing_is_done() {
     let world = scene.world();
     world.set_key(AccessKey::default().allowing(&["sso:ListAccountAssignments"]));
     let error = scene.revoke().await.unwrap_err();
-    assert_eq!((error.kind, error.effect), (ErrorKind::Forbidden, Effect::None));
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Forbidden, Effect::None)
+    );
     let chain = error.chain();
     assert!(chain.contains("sso:DeleteAccountAssignment"), "{chain}");
     assert!(!chain.contains("secret"), "{chain}");
@@ -266,7 +303,10 @@ async fn l3_giving_leaves_operations_for_taking_away() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let error = grant(&adapter, &targets[2], soon).await.unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::RateLimited { .. }), "{error:?}");
+    assert!(
+        matches!(error.kind, ErrorKind::RateLimited { .. }),
+        "{error:?}"
+    );
     assert_eq!(error.effect, Effect::None);
     let revoked = revoke(&adapter, &targets[2], soon).await;
     assert_eq!(revoked.unwrap(), Answer::Applied);
@@ -301,5 +341,8 @@ async fn two_instances_of_one_region_share_its_budget() {
     super::inspect(&one, &scene.target()).await.unwrap();
     // Three of four calls are gone: the listing of operations fits, the rest does not.
     let error = super::inspect(&other, &scene.target()).await.unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::RateLimited { .. }), "{error:?}");
+    assert!(
+        matches!(error.kind, ErrorKind::RateLimited { .. }),
+        "{error:?}"
+    );
 }

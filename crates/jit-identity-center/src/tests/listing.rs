@@ -31,7 +31,10 @@ async fn offers_are_active_accounts_times_permission_sets() {
     );
     let production = &offers[2];
     assert_eq!(production.resource, format!("{PRODUCTION}/{admin}"));
-    assert_eq!(production.title, format!("Admin in Production ({PRODUCTION})"));
+    assert_eq!(
+        production.title,
+        format!("Admin in Production ({PRODUCTION})")
+    );
     // What is offered can be asked for.
     let resolved = scene.resolve("ana@example.com", &production.resource).await;
     assert_eq!(resolved.unwrap().target.resource, production.resource);
@@ -65,7 +68,9 @@ async fn a_big_organization_is_listed_page_by_page() {
 async fn a_listing_that_fails_in_the_middle_is_no_listing() {
     let scene = Scene::new();
     scene.world().fill(100, 3);
-    scene.world().rule(aws_sim::Rule::new("ListAccounts", Hostility::InternalError).skip(2));
+    scene
+        .world()
+        .rule(aws_sim::Rule::new("ListAccounts", Hostility::InternalError).skip(2));
     let error = scene.adapter.offers().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
 }
@@ -81,7 +86,9 @@ fn set_of(actions: &[&str]) -> BTreeSet<String> {
 }
 
 fn allow(scene: &Scene, actions: &[&str]) {
-    scene.world().set_key(AccessKey::default().allowing(actions));
+    scene
+        .world()
+        .set_key(AccessKey::default().allowing(actions));
 }
 
 #[tokio::test]

@@ -128,9 +128,11 @@ async fn every_page_is_read_also_behind_an_empty_one() {
         let user = world.add_user(&format!("person-{number}"), "");
         world.assign(PRODUCTION, &scene.set, &user);
     }
-    world.hostile("*", Hostility::EmptyPage);
+    let empty = || world.hostile_times("*", Hostility::EmptyPage, 4);
+    empty();
     assert_eq!(scene.inspect().await.unwrap(), Presence::Absent);
     world.assign(PRODUCTION, &scene.set, &scene.ana);
+    empty();
     assert_eq!(scene.inspect().await.unwrap(), Presence::Present);
 }
 
@@ -142,6 +144,8 @@ async fn a_permission_set_that_is_deleted_while_granted_ends_as_absent() {
     assert_eq!(scene.inspect().await.unwrap(), Presence::Absent);
     assert_eq!(scene.revoke().await.unwrap(), Answer::Applied);
     assert_eq!(scene.inspect().await.unwrap(), Presence::Absent);
+    let listed = scene.adapter.standing(&scene.target().resource, None).await;
+    assert!(listed.unwrap().items.is_empty());
 }
 
 #[tokio::test]
@@ -163,8 +167,14 @@ async fn what_cannot_be_asked_is_never_taken_for_gone() {
     target.realm = elsewhere.to_owned();
     let error = inspect(&other, &target).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Misconfigured);
-    assert!(error.chain().contains("instance is not there"), "{}", error.chain());
-    let error = super::revoke(&other, &target, scene.soon()).await.unwrap_err();
+    assert!(
+        error.chain().contains("instance is not there"),
+        "{}",
+        error.chain()
+    );
+    let error = super::revoke(&other, &target, scene.soon())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Misconfigured);
 
     // The account is gone, but whether it is may not be asked.

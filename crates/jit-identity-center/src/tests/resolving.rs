@@ -16,7 +16,11 @@ pub(super) fn other_set(arn: &str) -> String {
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, PortError>, kind: ErrorKind, why: &str) {
     let error = answer.unwrap_err();
-    assert_eq!((error.kind, error.effect), (kind, Effect::None), "{error:?}");
+    assert_eq!(
+        (error.kind, error.effect),
+        (kind, Effect::None),
+        "{error:?}"
+    );
     let chain = error.chain();
     assert!(chain.contains(why), "{chain:?} does not say {why:?}");
     assert!(!chain.contains("example.com"), "an address is in {chain:?}");
@@ -56,9 +60,19 @@ async fn the_residual_is_the_session_of_the_permission_set() {
 #[tokio::test]
 async fn what_cannot_be_a_resource_is_refused_before_anything_is_asked() {
     let scene = Scene::new();
-    for resource in ["", "ReadOnly", "22222222222/ReadOnly", "abcdefghijkl/ReadOnly", "222222222222/"] {
+    for resource in [
+        "",
+        "ReadOnly",
+        "22222222222/ReadOnly",
+        "abcdefghijkl/ReadOnly",
+        "222222222222/",
+    ] {
         let refusal = scene.resolve("ana@example.com", resource).await;
-        refused(refusal, ErrorKind::Misconfigured, "account of twelve digits");
+        refused(
+            refusal,
+            ErrorKind::Misconfigured,
+            "account of twelve digits",
+        );
     }
     let mut with_parameters = ask("ana@example.com", &scene.target().resource);
     with_parameters.parameters.insert("a".to_owned(), 1.into());
@@ -95,7 +109,9 @@ async fn a_person_in_another_letter_case_is_the_same_person_or_nobody() {
     let resource = scene.target().resource;
     let resolved = scene.resolve("Ana@Example.com", &resource).await.unwrap();
     assert_eq!(resolved.target, scene.target());
-    let resolved = resolve(&scene.adapter, &ask_as("ANA", &resource)).await.unwrap();
+    let resolved = resolve(&scene.adapter, &ask_as("ANA", &resource))
+        .await
+        .unwrap();
     assert_eq!(resolved.target, scene.target());
 
     // Two users whose names differ in letter case only: neither is guessed.
@@ -114,7 +130,9 @@ async fn a_person_in_another_letter_case_is_the_same_person_or_nobody() {
 async fn a_disabled_user_is_given_nothing() {
     let scene = Scene::new();
     scene.world().set_disabled(&scene.ana, true);
-    let refusal = scene.resolve("ana@example.com", &scene.target().resource).await;
+    let refusal = scene
+        .resolve("ana@example.com", &scene.target().resource)
+        .await;
     refused(refusal, ErrorKind::Misconfigured, "disabled");
 }
 
@@ -141,13 +159,18 @@ async fn what_is_known_of_permission_sets_is_not_asked_again() {
     scene.world().take_calls();
     scene.resolve("ana@example.com", &by_name).await.unwrap();
     let described = scene.asked().into_iter();
-    assert_eq!(described.filter(|it| it == "DescribePermissionSet").count(), 1);
+    assert_eq!(
+        described.filter(|it| it == "DescribePermissionSet").count(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn the_management_account_is_never_given() {
     let scene = Scene::new();
-    let refusal = scene.resolve("ana@example.com", "111111111111/ReadOnly").await;
+    let refusal = scene
+        .resolve("ana@example.com", "111111111111/ReadOnly")
+        .await;
     let why = "assignments on it cannot be made from a delegated administrator account";
     refused(refusal, ErrorKind::Misconfigured, why);
 }
@@ -156,7 +179,9 @@ async fn the_management_account_is_never_given() {
 async fn a_closed_account_is_refused() {
     let scene = Scene::new();
     scene.world().suspend_account(PRODUCTION);
-    let refusal = scene.resolve("ana@example.com", &scene.target().resource).await;
+    let refusal = scene
+        .resolve("ana@example.com", &scene.target().resource)
+        .await;
     refused(refusal, ErrorKind::Misconfigured, "not active");
 }
 
@@ -168,10 +193,16 @@ async fn where_organizations_may_not_be_asked_only_provisioned_accounts_are_beli
         .copied()
         .filter(|action| !action.starts_with("organizations:"))
         .collect();
-    scene.world().set_key(AccessKey::default().allowing(&allowed));
+    scene
+        .world()
+        .set_key(AccessKey::default().allowing(&allowed));
     let resource = scene.target().resource;
     let refusal = scene.resolve("ana@example.com", &resource).await;
-    refused(refusal, ErrorKind::Misconfigured, "organizations:DescribeAccount");
+    refused(
+        refusal,
+        ErrorKind::Misconfigured,
+        "organizations:DescribeAccount",
+    );
 
     let eve = scene.world().add_user("eve", "eve@example.com");
     scene.world().assign(PRODUCTION, &scene.set, &eve);
@@ -184,9 +215,16 @@ async fn a_wrong_store_instance_or_arn_is_never_taken_for_a_missing_person() {
     let scene = Scene::new();
     let resource = scene.target().resource;
     let elsewhere = scene.another(|it| it.identity_store_id = "d-0000000000".to_owned());
-    for ask in [ask("ana@example.com", &resource), ask_as(&scene.ana, &resource)] {
+    for ask in [
+        ask("ana@example.com", &resource),
+        ask_as(&scene.ana, &resource),
+    ] {
         let refusal = resolve(&elsewhere, &ask).await;
-        refused(refusal, ErrorKind::Misconfigured, "identity store d-0000000000");
+        refused(
+            refusal,
+            ErrorKind::Misconfigured,
+            "identity store d-0000000000",
+        );
     }
     let elsewhere = "arn:aws:sso:::instance/ssoins-0000000000000000";
     let elsewhere = scene.another(|it| it.instance_arn = elsewhere.to_owned());
@@ -194,5 +232,9 @@ async fn a_wrong_store_instance_or_arn_is_never_taken_for_a_missing_person() {
     let refusal = resolve(&elsewhere, &ask("ana@example.com", &by_name)).await;
     refused(refusal, ErrorKind::Misconfigured, "instance is not there");
     let refusal = resolve(&elsewhere, &ask("ana@example.com", &resource)).await;
-    refused(refusal, ErrorKind::Misconfigured, "another Identity Center instance");
+    refused(
+        refusal,
+        ErrorKind::Misconfigured,
+        "another Identity Center instance",
+    );
 }

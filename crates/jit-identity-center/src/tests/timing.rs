@@ -1,8 +1,8 @@
 //! What happens between the signature and the wire.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jit_core::ports::{Clock, Effect, ErrorKind, Provisioner};
