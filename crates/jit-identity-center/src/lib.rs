@@ -13,6 +13,7 @@ mod fence;
 mod lookup;
 mod offers;
 mod policy;
+mod sets;
 mod trouble;
 
 use std::sync::{Arc, Mutex};
@@ -35,7 +36,7 @@ use jit_core::provider::{Answer, Description, Kind, NativeExpiry, Parameters, Pr
 use assignment::{Change, Place};
 use connect::{Clients, Connection};
 use fence::Passage;
-use lookup::Sets;
+use sets::Sets;
 use trouble::{Reason, Trouble};
 
 pub use budget::{Budget, Limits};

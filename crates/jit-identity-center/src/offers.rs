@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_organizations::types::AccountState;
 use jit_core::ports::{Offer, Purpose};
 
-use crate::lookup::{Set, state_of};
+use crate::lookup::state_of;
+use crate::sets::Set;
 use crate::trouble::Trouble;
 use crate::{Errand, IdentityCenter, OFFER_PATIENCE, OfferScope, Pages};
 

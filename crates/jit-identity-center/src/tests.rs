@@ -272,7 +272,9 @@ async fn inspect(adapter: &IdentityCenter, target: &Target) -> Result<Presence, 
 }
 
 /// Does something to the world when a request is signed and about to be sent.
-struct Watcher(Mutex<Box<dyn FnMut(&str) + Send>>);
+struct Watcher(Mutex<Act>);
+
+type Act = Box<dyn FnMut(&str) + Send>;
 
 impl std::fmt::Debug for Watcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
