@@ -268,7 +268,7 @@ impl IdentityCenter {
         }
         match answer.reason {
             Reason::CredentialsExpired => {
-                tracing::warn!(
+                tracing::info!(
                     provider = %self.settings.provider,
                     "AWS says that the credentials expired; the next call loads others"
                 );
