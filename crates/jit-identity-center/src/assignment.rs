@@ -164,7 +164,9 @@ impl IdentityCenter {
         let status = status.map_err(|answer| self.learn(answer))?;
         // AWS took it; without a status there is nothing to watch.
         let unsaid = || AccountAssignmentOperationStatus::builder().build();
-        Ok(status.unwrap_or_else(unsaid))
+        let status = status.unwrap_or_else(unsaid);
+        self.operations.remember(change, &status);
+        Ok(status)
     }
 
     /// Watches an operation until it is done or time is over.
@@ -247,7 +249,9 @@ impl IdentityCenter {
             }
         };
         let unsaid = || AccountAssignmentOperationStatus::builder().build();
-        Ok(status.unwrap_or_else(unsaid))
+        let status = status.unwrap_or_else(unsaid);
+        self.operations.remember(change, &status);
+        Ok(status)
     }
 
     /// What an operation that ended in FAILED means. AWS does not say that a failed operation left
@@ -321,17 +325,19 @@ impl IdentityCenter {
         errand: Errand,
         place: &Place,
     ) -> Result<Presence, Trouble> {
-        for change in [Change::Create, Change::Delete] {
-            if self.is_in_flight(errand, change, place).await? {
-                return Ok(Presence::InFlight);
-            }
+        let (creating, deleting) = tokio::try_join!(
+            self.is_in_flight(errand, Change::Create, place),
+            self.is_in_flight(errand, Change::Delete, place),
+        )?;
+        if creating || deleting {
+            return Ok(Presence::InFlight);
         }
         Ok(Presence::of(self.is_assigned(errand, place).await?))
     }
 
     /// Whether an operation of this kind on this target is in progress. The list says only which
-    /// operations there are, so each is looked at; one that ended meanwhile is no longer in
-    /// progress, and its effect will be among the assignments, which are read later.
+    /// operations there are, so those that are not known are described. One that ended meanwhile is
+    /// no longer in progress, and its effect will be among the assignments, which are read later.
     async fn is_in_flight(
         &self,
         errand: Errand,
@@ -339,6 +345,11 @@ impl IdentityCenter {
         place: &Place,
     ) -> Result<bool, Trouble> {
         for operation in self.in_progress(errand, change).await? {
+            match self.operations.target(change, &operation) {
+                Some(target) if target == *place => return Ok(true),
+                Some(_) => continue,
+                None => {}
+            }
             match self.operation(errand, change, &operation).await {
                 Ok(status) if is_open(&status) && concerns(&status, place) => return Ok(true),
                 Ok(_) => {}

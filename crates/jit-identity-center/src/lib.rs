@@ -12,6 +12,7 @@ mod connect;
 mod fence;
 mod lookup;
 mod offers;
+mod operations;
 mod policy;
 mod sets;
 mod trouble;
@@ -36,6 +37,7 @@ use jit_core::provider::{Answer, Description, Kind, NativeExpiry, Parameters, Pr
 use assignment::{Change, Place};
 use connect::{Clients, Connection};
 use fence::Passage;
+use operations::Operations;
 use sets::Sets;
 use trouble::{Reason, Trouble};
 
@@ -172,6 +174,7 @@ pub struct IdentityCenter {
     budget: Arc<Budget>,
     connection: Connection,
     sets: Sets,
+    operations: Operations,
     management_account: Mutex<Option<String>>,
 }
 
@@ -231,6 +234,7 @@ impl IdentityCenter {
             clock,
             budget,
             sets: Sets::default(),
+            operations: Operations::default(),
             management_account: Mutex::new(None),
         })
     }
@@ -397,6 +401,10 @@ impl Provisioner for IdentityCenter {
         offers.map_err(|trouble| trouble.during("list what it offers"))
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(test)]
 mod tests;

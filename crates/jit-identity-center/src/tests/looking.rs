@@ -11,9 +11,10 @@ use jit_core::provider::{Answer, Presence};
 use super::{PRODUCTION, Scene, Watcher, inspect, setup};
 
 /// A scene in which an operation that is in progress ends just before the request with this number
-/// of a look.
+/// of a look. Another process began it, so that the one that looks knows nothing of it.
 struct Race {
     scene: Scene,
+    other: Arc<crate::IdentityCenter>,
     countdown: Arc<AtomicUsize>,
 }
 
@@ -35,7 +36,12 @@ impl Race {
         let setup = setup().applying_in(Duration::ZERO);
         let scene = Scene::watched(setup, Some(watcher));
         world.set(scene.world().clone()).unwrap();
-        Self { scene, countdown }
+        let other = scene.another(|_| {});
+        Self {
+            scene,
+            other,
+            countdown,
+        }
     }
 
     async fn look_while_it_ends_before(&self, request: usize) -> Presence {
@@ -53,7 +59,9 @@ async fn s2_a_creation_that_ends_during_a_look_is_never_absent() {
     for request in 1..=6 {
         let world = race.scene.world();
         world.hostile("CreateAccountAssignment", Hostility::Freeze);
-        assert_eq!(race.scene.grant().await.unwrap(), Answer::Accepted);
+        let (target, soon) = (race.scene.target(), race.scene.soon());
+        let given = super::grant(&race.other, &target, soon).await;
+        assert_eq!(given.unwrap(), Answer::Accepted);
         let seen = race.look_while_it_ends_before(request).await;
         assert!(
             matches!(seen, Presence::Present | Presence::InFlight),
@@ -71,7 +79,9 @@ async fn a_deletion_that_ends_during_a_look_is_never_present() {
         let world = race.scene.world();
         world.assign(PRODUCTION, &race.scene.set, &race.scene.ana);
         world.hostile("DeleteAccountAssignment", Hostility::Freeze);
-        assert_eq!(race.scene.revoke().await.unwrap(), Answer::Accepted);
+        let (target, soon) = (race.scene.target(), race.scene.soon());
+        let taken = super::revoke(&race.other, &target, soon).await;
+        assert_eq!(taken.unwrap(), Answer::Accepted);
         let seen = race.look_while_it_ends_before(request).await;
         assert!(
             matches!(seen, Presence::Absent | Presence::InFlight),
@@ -93,6 +103,36 @@ async fn operations_on_other_targets_are_not_in_flight_here() {
     assert_eq!(scene.inspect().await.unwrap(), Presence::Absent);
     let seen = inspect(&scene.adapter, &other).await;
     assert_eq!(seen.unwrap(), Presence::InFlight);
+}
+
+#[tokio::test]
+async fn what_an_operation_is_on_is_asked_once() {
+    let scene = Scene::slow();
+    let world = scene.world();
+    for number in 0..9 {
+        let user = world.add_user(&format!("person-{number}"), "");
+        let mut other = scene.target();
+        other.subject = user.parse().unwrap();
+        let given = super::grant(&scene.adapter, &other, scene.soon()).await;
+        assert_eq!(given.unwrap(), Answer::Accepted);
+    }
+    let described = || {
+        let asked = scene.asked().into_iter();
+        let described = asked.filter(|it| it.starts_with("DescribeAccountAssignment"));
+        let count = described.count();
+        world.take_calls();
+        count
+    };
+    described();
+    // Whoever began them knows; another process asks about each of them, once.
+    assert_eq!(scene.inspect().await.unwrap(), Presence::Absent);
+    assert_eq!(described(), 0);
+    let other = scene.another(|_| {});
+    for asks in [9, 0] {
+        let seen = inspect(&other, &scene.target()).await;
+        assert_eq!(seen.unwrap(), Presence::Absent);
+        assert_eq!(described(), asks);
+    }
 }
 
 #[tokio::test]
