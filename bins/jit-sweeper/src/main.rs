@@ -62,7 +62,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         true => ClockTrust::Trusted,
         false => ClockTrust::Compared,
     };
-    let mut sweeper = Sweeper::start(config, trust)?;
+    let mut sweeper = Sweeper::start(config, trust).await?;
     if !arguments.once {
         tracing::info!("sweeping until told to stop");
         sweeper.run(stop).await;

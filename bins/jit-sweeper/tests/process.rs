@@ -28,13 +28,13 @@ struct House {
 }
 
 impl House {
-    fn new() -> Self {
+    async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("jit.toml");
         std::fs::write(&file, TEMPLATE).unwrap();
         std::fs::write(folder.path().join("groups"), GROUPS).unwrap();
         let config = Config::read(&file, &Environment::default()).unwrap();
-        let adapters = Adapters::open(&config).unwrap();
+        let adapters = Adapters::open(&config).await.unwrap();
         let engine = adapters.engine(&config, ClockTrust::Compared).unwrap();
         Self { folder, engine }
     }
@@ -129,7 +129,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn one_pass_ends_what_is_due_and_says_how_much_it_was() {
-    let house = House::new();
+    let house = House::new().await;
     let given = house.given("2s").await;
     let early = house.swept(&["--once"]);
     assert!(early.status.success());
@@ -151,7 +151,7 @@ async fn one_pass_ends_what_is_due_and_says_how_much_it_was() {
 
 #[tokio::test]
 async fn a_pass_that_leaves_access_overdue_exits_with_1() {
-    let house = House::new();
+    let house = House::new().await;
     let given = house.given("1s").await;
     house.until_over(&given).await;
     let away = house.folder.path().join("away");
@@ -182,11 +182,11 @@ impl Clock for Ahead {
 
 #[tokio::test]
 async fn k1_what_another_process_wrote_counts_as_the_time_unless_this_clock_is_trusted() {
-    let house = House::new();
+    let house = House::new().await;
     house.given("10m").await;
     let config = house.folder.path().join("jit.toml");
     let config = Config::read(&config, &Environment::default()).unwrap();
-    let mut adapters = Adapters::open(&config).unwrap();
+    let mut adapters = Adapters::open(&config).await.unwrap();
     adapters.clock = Arc::new(Ahead);
     let ahead = adapters.engine(&config, ClockTrust::Compared).unwrap();
     ahead.open(&person("bob"), ask("10m")).await.unwrap();
@@ -211,7 +211,7 @@ impl Drop for Service {
 
 #[tokio::test]
 async fn a_service_goes_on_until_it_is_told_to_stop() {
-    let house = House::new();
+    let house = House::new().await;
     let mut service = Service(house.sweeper(&[]).stderr(Stdio::null()).spawn().unwrap());
     house.given("2s").await;
     let gone = async {

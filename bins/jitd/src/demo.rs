@@ -162,8 +162,8 @@ impl Stage {
     }
 
     /// The adapters that the configuration names; a test puts its own in the place of one.
-    pub fn adapters(&self) -> anyhow::Result<Adapters> {
-        Ok(Adapters::open(&self.config)?)
+    pub async fn adapters(&self) -> anyhow::Result<Adapters> {
+        Ok(Adapters::open(&self.config).await?)
     }
 
     /// A daemon on this installation, ready to run.
@@ -195,7 +195,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let ttl = ttl.map_or_else(|| Ttl::from_secs(SERVED_TTL_SECS), Ok)?;
     let stage = Stage::set().await?;
-    let daemon = stage.daemon(stage.adapters()?).await?;
+    let daemon = stage.daemon(stage.adapters().await?).await?;
     let (api, observe) = (daemon.api_address()?, daemon.observe_address()?);
     let engine = Arc::clone(daemon.engine());
     welcome(&stage, api, observe, ttl, out)?;

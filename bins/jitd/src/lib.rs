@@ -18,7 +18,7 @@ use jit_core::engine::ClockTrust;
 use jit_runtime::config::{Config, Environment, TEMPLATE};
 use jit_runtime::daemon::Daemon;
 use jit_runtime::log::{self, LevelFilter};
-use jit_runtime::operate::{Outcome, SlackVerb};
+use jit_runtime::operate::{DynamoDbVerb, Outcome, SlackVerb};
 
 /// Serves as this file says, until `stop` is ready.
 pub async fn serve(
@@ -36,6 +36,11 @@ pub async fn serve(
 
 /// Makes the app in Slack, or checks it.
 pub async fn slack(verb: SlackVerb, out: &mut (dyn Write + Send)) -> anyhow::Result<Outcome> {
+    Ok(verb.run(&Environment::of_process(), out).await?)
+}
+
+/// Makes the table of the store, or prints what makes it.
+pub async fn dynamodb(verb: DynamoDbVerb, out: &mut (dyn Write + Send)) -> anyhow::Result<Outcome> {
     Ok(verb.run(&Environment::of_process(), out).await?)
 }
 

@@ -9,7 +9,7 @@ use jit_core::engine::ClockTrust;
 use jit_runtime::config::LogFormat;
 use jit_runtime::daemon::{block_on, signalled};
 use jit_runtime::log::{self, LevelFilter};
-use jit_runtime::operate::SlackVerb;
+use jit_runtime::operate::{DynamoDbVerb, SlackVerb};
 use jitd::demo;
 
 /// Just-in-time privileged access: people ask, others decide, the clock takes it away
@@ -48,6 +48,9 @@ enum Verb {
     /// Make the app in Slack, and see that it is as it should be
     #[command(subcommand)]
     Slack(SlackVerb),
+    /// Make the table of a store in DynamoDB
+    #[command(name = "dynamodb", subcommand)]
+    DynamoDb(DynamoDbVerb),
     /// Write a commented configuration to begin with
     Init {
         /// Where to; it must not exist
@@ -57,13 +60,11 @@ enum Verb {
 }
 
 const EXIT_CODES: &str = "The log goes to standard error; JIT_LOG sets how much of it, as in \
-                          JIT_LOG=debug.\n\nExit codes: 0 stopped by a signal, or done; 1 could \
-                          not start or go on, the played demo failed, or slack check found \
-                          something wrong; 2 wrong arguments.";
+    JIT_LOG=debug.\n\nExit codes: 0 stopped by a signal, or done; 1 could not start or go on, the \
+    played demo failed, or slack check found something wrong; 2 wrong arguments.";
 
 fn main() -> ExitCode {
-    let ended = block_on(run(Arguments::parse().verb));
-    let ran = ended.unwrap_or_else(|error| Err(error.into()));
+    let ran = block_on(run(Arguments::parse().verb)).unwrap_or_else(|error| Err(error.into()));
     ran.unwrap_or_else(|error| {
         eprintln!("jitd: {error:#}");
         ExitCode::FAILURE
@@ -92,6 +93,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             }
         }
         Verb::Slack(verb) => return Ok(jitd::slack(verb, &mut out).await?.code().into()),
+        Verb::DynamoDb(verb) => return Ok(jitd::dynamodb(verb, &mut out).await?.code().into()),
         Verb::Init { file } => jitd::init(&file)?,
     }
     Ok(ExitCode::SUCCESS)

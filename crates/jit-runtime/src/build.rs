@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +17,11 @@ use jit_core::ports::{
 };
 use jit_core::principal::{GroupName, PrincipalId};
 use jit_core::quota::Rate;
+use jit_dynamodb::DynamoStore;
 use jit_groupfile::GroupFile;
+use jit_identity_center::{Budget, IdentityCenter};
 use jit_slack::{BadWeb, Slack, SlackParts};
-use jit_sqlite::{OpenError, Options, SqliteStore};
+use jit_sqlite::{Options, SqliteStore};
 
 use crate::clock::{OsRandom, SystemClock};
 use crate::config::{self, Config, ProviderKind, Store};
@@ -40,12 +41,23 @@ const DIGEST: &str = "digest";
 /// How often that row is read again after another process wrote it first.
 const TRIES: u32 = 5;
 
+/// Why a store could not be opened. Nothing was changed in it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    Sqlite(#[from] jit_sqlite::OpenError),
+    /// The table cannot be used.
+    #[error(transparent)]
+    DynamoDb(#[from] jit_dynamodb::OpenError),
+}
+
 /// Why a configuration could not be turned into an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The store cannot be used.
     #[error(transparent)]
-    Store(#[from] OpenError),
+    Store(#[from] StoreError),
     /// An adapter cannot be made.
     #[error(transparent)]
     Adapter(#[from] PortError),
@@ -91,24 +103,15 @@ impl fmt::Debug for Adapters {
 impl Adapters {
     /// Opens what the configuration names. The store's file is made where it does not exist;
     /// providers are first called when something is asked of them.
-    pub fn open(config: &Config) -> Result<Self, BuildError> {
+    pub async fn open(config: &Config) -> Result<Self, BuildError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let provisioners = config.providers.iter().map(|provider| {
-            let name = provider.name.clone();
-            let made: Arc<dyn Provisioner> = match &provider.kind {
-                ProviderKind::GroupFile { file } => {
-                    Arc::new(GroupFile::new(name.clone(), file, Arc::clone(&clock)))
-                }
-            };
-            (name, made)
-        });
+        let provisioners = provisioners(config, &clock).await?;
         let csv = config.audit.csv.as_ref();
         let csv = csv.map(|file| Arc::new(CsvSink::new(file)) as Arc<dyn Notifier>);
         let webhook = config.pager.webhook.clone();
         let webhook = webhook.map(|webhook| WebhookPager::new(webhook.url, webhook.token));
-        let provisioners = provisioners.collect();
         let random: Arc<dyn Random> = Arc::new(OsRandom);
-        let store: Arc<dyn RequestStore> = Arc::new(open_store(&config.store)?);
+        let store = open_store(&config.store).await?;
         let mut adapters = Self {
             store,
             directory: Arc::new(config.people.clone()),
@@ -193,8 +196,39 @@ impl Adapters {
 }
 
 /// Opens the store alone, for the verbs that need nothing else.
-pub fn open_store(store: &Store) -> Result<SqliteStore, OpenError> {
-    SqliteStore::open(store_file(store), Options::default())
+pub async fn open_store(store: &Store) -> Result<Arc<dyn RequestStore>, StoreError> {
+    match store {
+        Store::Sqlite { file } => Ok(Arc::new(SqliteStore::open(file, Options::default())?)),
+        // On the heap: the future of AWS's client is a large one.
+        Store::DynamoDb(settings) => {
+            let connected = Box::pin(DynamoStore::connect(settings)).await;
+            Ok(Arc::new(connected?))
+        }
+    }
+}
+
+async fn provisioners(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<BTreeMap<ProviderName, Arc<dyn Provisioner>>, PortError> {
+    // One budget a region: AWS counts the calls of all of them together.
+    let mut budgets: BTreeMap<&str, Arc<Budget>> = BTreeMap::new();
+    let mut made: BTreeMap<ProviderName, Arc<dyn Provisioner>> = BTreeMap::new();
+    for provider in &config.providers {
+        let (name, clock) = (provider.name.clone(), Arc::clone(clock));
+        let provisioner: Arc<dyn Provisioner> = match &provider.kind {
+            ProviderKind::GroupFile { file } => Arc::new(GroupFile::new(name.clone(), file, clock)),
+            ProviderKind::IdentityCenter { settings, limits } => {
+                let budget = || Arc::new(Budget::new(*limits, Arc::clone(&clock)));
+                let budget = budgets.entry(&settings.region).or_insert_with(budget);
+                let (settings, budget) = (settings.as_ref().clone(), Arc::clone(budget));
+                let connected = Box::pin(IdentityCenter::connect(settings, budget, clock)).await;
+                Arc::new(connected?)
+            }
+        };
+        made.insert(name, provisioner);
+    }
+    Ok(made)
 }
 
 /// The groups that the rules of a policy name.
@@ -216,13 +250,6 @@ fn members(people: &ConfiguredPeople) -> BTreeMap<GroupName, BTreeSet<PrincipalI
         }
     }
     members
-}
-
-/// The file of the store.
-pub(crate) fn store_file(store: &Store) -> &Path {
-    match store {
-        Store::Sqlite { file } => file,
-    }
 }
 
 /// Writes into the audit with which configuration this process starts, unless the last one started
@@ -264,6 +291,8 @@ fn has_quota(config: &Config, name: &ProviderName) -> bool {
     let known = config.providers.iter().find(|it| it.name == *name);
     match known.map(|it| &it.kind) {
         Some(ProviderKind::GroupFile { .. }) => false,
+        // It keeps one of its own, call by call.
+        Some(ProviderKind::IdentityCenter { .. }) => false,
         None => true,
     }
 }

@@ -10,6 +10,7 @@
 //! both win over the file. A secret comes from a variable, or from the file that the variable with
 //! `_FILE` behind its name names, and from nowhere else.
 
+mod aws;
 mod check;
 mod document;
 mod environment;
@@ -79,6 +80,8 @@ pub enum Store {
         /// The file.
         file: PathBuf,
     },
+    /// In a DynamoDB table that any number of hosts share.
+    DynamoDb(jit_dynamodb::Settings),
 }
 
 /// `[http]`: where we listen.
@@ -119,6 +122,13 @@ pub enum ProviderKind {
     GroupFile {
         /// The file, with symbolic links resolved where it exists.
         file: PathBuf,
+    },
+    /// `identity_center`: account assignments of an AWS IAM Identity Center instance.
+    IdentityCenter {
+        /// Which instance.
+        settings: Box<jit_identity_center::Settings>,
+        /// How much of its region may be used at once.
+        limits: jit_identity_center::Limits,
     },
 }
 

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::build::{Adapters, BuildError, record_configuration};
 use crate::config::Config;
+use crate::discovery::Discovery;
 use crate::observe;
 use crate::watch::{Live, Watch};
 use crate::worker::{Swept, Worker};
@@ -86,7 +87,7 @@ impl std::fmt::Debug for Daemon {
 impl Daemon {
     /// Opens what the configuration names and makes it ready to run.
     pub async fn start(config: Config, trust: ClockTrust) -> Result<Self, StartError> {
-        let adapters = Adapters::open(&config)?;
+        let adapters = Adapters::open(&config).await?;
         Self::start_with(config, adapters, trust).await
     }
 
@@ -171,6 +172,9 @@ impl Daemon {
                 .unwrap_or_else(again)
                 .run(stopped(told.clone()))
         });
+        let listed = kept_running("the discovery", || {
+            Discovery::new(Arc::clone(&self.engine)).run()
+        });
         let watched = kept_running("the watch", || {
             let watch = Watch::new(Arc::clone(&self.engine), names(&self.adapters));
             watch_for_ever(watch, self.metrics.clone())
@@ -180,6 +184,7 @@ impl Daemon {
             () = stop => Ok(()),
             () = &mut work => Err(io::Error::other("the worker ended by itself")),
             () = watched => Err(io::Error::other("the watch ended by itself")),
+            () = listed => Err(io::Error::other("the discovery ended by itself")),
             Some(served) = services.join_next() => {
                 served.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
@@ -211,8 +216,8 @@ pub struct Sweeper {
 
 impl Sweeper {
     /// Opens what the configuration names.
-    pub fn start(config: Config, trust: ClockTrust) -> Result<Self, BuildError> {
-        let adapters = Adapters::open(&config)?;
+    pub async fn start(config: Config, trust: ClockTrust) -> Result<Self, BuildError> {
+        let adapters = Adapters::open(&config).await?;
         let engine = Arc::new(adapters.engine(&config, trust)?);
         let worker = adapters.worker(&config, &engine);
         Ok(Self {

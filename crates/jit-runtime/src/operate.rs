@@ -3,30 +3,32 @@
 //! the API, where it is asked who does it.
 
 mod audit;
+mod dynamodb;
 mod slack;
 mod token;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use jit_core::catalog::EntitlementId;
 use jit_core::policy::{Right, Verdict};
-use jit_core::ports::{Clock, CommitError, PortError, Random};
+use jit_core::ports::{Clock, CommitError, PortError, Random, RequestStore};
 use jit_core::principal::PrincipalId;
 use jit_http::token::TokenError;
-use jit_sqlite::{OpenError, SqliteStore};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as WordError, StrDeserializer};
 use serde_json::json;
 
 pub use audit::{AuditVerb, Format};
+pub use dynamodb::DynamoDbVerb;
 pub use slack::SlackVerb;
 pub use token::TokenVerb;
 
-use crate::build::{open_store, store_file};
-use crate::config::{BadConfig, Config, Environment};
+use crate::build::{StoreError, open_store};
+use crate::config::{BadConfig, Config, Environment, Store};
 
 /// What an operator does with the configuration or the store at hand.
 #[derive(Debug, Subcommand)]
@@ -148,7 +150,7 @@ pub enum OperateError {
     },
     /// The store cannot be used.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] StoreError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] PortError),
@@ -173,6 +175,9 @@ pub enum OperateError {
     /// There is no workspace to speak of.
     #[error("the configuration has no [slack]; add it as docs/examples/jit.toml shows")]
     NoSlack,
+    /// There is no table to speak of.
+    #[error("[store] names no table; write dynamodb = \"jit\" there")]
+    NoTable,
     /// The Web API cannot be called.
     #[error(transparent)]
     Slack(#[from] jit_slack::BadWeb),
@@ -218,14 +223,15 @@ impl Desk<'_> {
     }
 
     /// Opens the store of the configuration, which must be there.
-    fn existing_store(&self) -> Result<SqliteStore, OperateError> {
+    async fn existing_store(&self) -> Result<Arc<dyn RequestStore>, OperateError> {
         let config = self.read_config()?;
-        let path = store_file(&config.store);
-        if !path.exists() {
-            let path = path.to_owned();
+        if let Store::Sqlite { file } = &config.store
+            && !file.exists()
+        {
+            let path = file.clone();
             return Err(OperateError::NoStore { path });
         }
-        Ok(open_store(&config.store)?)
+        Ok(open_store(&config.store).await?)
     }
 
     fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {

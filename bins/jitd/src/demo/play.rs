@@ -52,7 +52,7 @@ pub async fn play(
 ) -> anyhow::Result<()> {
     let script = Script::new(ttl)?;
     let stage = Stage::set().await?;
-    let adapters = stage.adapters()?;
+    let adapters = stage.adapters().await?;
     tokio::select! {
         played = play_on(stage, adapters, script, out) => played,
         () = stop => bail!("interrupted before the end of the story"),

@@ -192,7 +192,7 @@ impl Meddle for Liar {
 /// What the demonstration says where the provider lies; the record believes it both times.
 async fn played_with(lie: Lie) -> String {
     let stage = Stage::set().await.unwrap();
-    let mut adapters = stage.adapters().unwrap();
+    let mut adapters = stage.adapters().await.unwrap();
     for provisioner in adapters.provisioners.values_mut() {
         *provisioner = Arc::new(Front(Liar {
             real: Arc::clone(provisioner),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use jit_core::engine::verify_audit;
 use jit_core::ports::{Delivery, Query, RequestStore};
@@ -37,7 +38,7 @@ pub(crate) fn rounds(few: usize) -> usize {
 pub(crate) struct House {
     folder: TempDir,
     pub(crate) slack: SlackSim,
-    store: Box<dyn RequestStore>,
+    store: Arc<dyn RequestStore>,
     groups_before: String,
 }
 
@@ -95,7 +96,7 @@ impl House {
         );
         std::io::Write::write_all(&mut env, tokens.as_bytes()).unwrap();
         let read = Config::read(&folder.path().join("jit.toml"), &Environment::default()).unwrap();
-        let store = Box::new(open_store(&read.store).unwrap());
+        let store = open_store(&read.store).await.unwrap();
         Self {
             folder,
             slack,

@@ -1,5 +1,6 @@
 //! What a daemon cannot run on is refused in a sentence, with exit code 1 and nothing changed.
 
+use jit_runtime::daemon::block_on;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,7 +91,9 @@ fn a_store_of_a_later_release_is_refused() {
 fn store_is_made(config: &Path) -> bool {
     let environment = jit_runtime::config::Environment::default();
     let config = jit_runtime::config::Config::read(config, &environment).unwrap();
-    jit_runtime::build::open_store(&config.store).is_ok()
+    block_on(jit_runtime::build::open_store(&config.store))
+        .unwrap()
+        .is_ok()
 }
 
 #[test]

@@ -66,7 +66,9 @@ async fn a_killed_daemon_is_outlived_by_a_sweeper_alone() {
     process.kill();
     assert!(read(&stage.groups()).contains("ana"));
     let config = Config::read(&stage.config().file, &Environment::default()).unwrap();
-    let mut sweeper = Sweeper::start(config, jit_core::engine::ClockTrust::Compared).unwrap();
+    let mut sweeper = Sweeper::start(config, jit_core::engine::ClockTrust::Compared)
+        .await
+        .unwrap();
     until("the sweeper takes the access away", async || {
         sweeper.once().await.unwrap();
         read(&stage.groups()) == before

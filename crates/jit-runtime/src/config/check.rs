@@ -7,14 +7,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jit_core::catalog::{Catalog, Entitlement, EntitlementId, ParameterRule, ProviderName};
+use jit_core::catalog::{Catalog, Entitlement, EntitlementId, Family, ParameterRule, ProviderName};
 use jit_core::digest::{Digest, sha256_json};
 use jit_core::policy::{Policy, Tier};
 use secrecy::ExposeSecret;
 
+use super::aws::InstanceTable;
 use super::environment::{Environment, PAGER_TOKEN, PAGER_WEBHOOK};
 use super::problems::{At, Problems, Spot, cut, nearest};
-use super::written::{Address, EntitlementTable, KindWord, ProviderTable, TierTable, Written};
+use super::written::{Address, EntitlementTable, FamilyTable, ProviderTable, TierTable, Written};
 use super::{
     Audit, Config, Http, Log, LogFormat, Pager, Provider, ProviderKind, Store, Webhook, Worker,
 };
@@ -45,6 +46,7 @@ impl Check<'_, '_> {
         let pager = self.pager(written.webhook.clone());
         let tiers = self.tiers(&written.tiers);
         let entitlements = self.entitlements(written);
+        let families = self.families(written);
         self.slots(&written.entitlements);
         let names = self.names(written);
         let people = self.people(written, &names);
@@ -53,10 +55,11 @@ impl Check<'_, '_> {
         // A tier that contradicts itself was told with its place.
         let policy = Policy::new(tiers, rules).ok()?;
         let catalog: Catalog = entitlements.into_iter().collect();
+        let catalog = catalog.with_families(families);
         let people: ConfiguredPeople = people.into_iter().collect();
         Some(Config {
             file: file.to_owned(),
-            store: Store::Sqlite { file: store },
+            store,
             http,
             worker,
             providers: providers.into_iter().map(|read| read.value).collect(),
@@ -118,17 +121,13 @@ impl Check<'_, '_> {
     }
 
     /// The store and the CSV file; none of our files may be another of them.
-    fn files(
-        &mut self,
-        written: &Written,
-        providers: &[At<Provider>],
-    ) -> (PathBuf, Option<PathBuf>) {
-        let sqlite = self
-            .overlay("JIT_STORE", written.sqlite.clone())
-            .unwrap_or_else(|| At {
-                value: "jit.db".to_owned(),
-                at: Spot::Unwritten,
-            });
+    fn files(&mut self, written: &Written, providers: &[At<Provider>]) -> (Store, Option<PathBuf>) {
+        let sqlite = self.overlay("JIT_STORE", written.sqlite.clone());
+        let table = self.table(&written.table, sqlite.as_ref());
+        let sqlite = sqlite.unwrap_or_else(|| At {
+            value: "jit.db".to_owned(),
+            at: Spot::Unwritten,
+        });
         let csv = self.overlay("JIT_AUDIT_CSV", written.csv.clone());
         let place = |text: At<String>| At {
             value: canonical(&self.folder.join(text.value)),
@@ -137,19 +136,22 @@ impl Check<'_, '_> {
         let (store, csv) = (place(sqlite), csv.map(place));
         let mut taken: BTreeMap<&Path, Spot> = providers
             .iter()
-            .map(|provider| {
-                let ProviderKind::GroupFile { file } = &provider.value.kind;
-                (file.as_path(), provider.at)
+            .filter_map(|provider| match &provider.value.kind {
+                ProviderKind::GroupFile { file } => Some((file.as_path(), provider.at)),
+                ProviderKind::IdentityCenter { .. } => None,
             })
             .collect();
-        for file in [Some(&store), csv.as_ref()].into_iter().flatten() {
+        let file = Some(&store).filter(|_| table.is_none());
+        for file in [file, csv.as_ref()].into_iter().flatten() {
             if let Some(first) = taken.insert(&file.value, file.at) {
                 let (first, name) = (self.problems.where_is(first), file.value.display());
                 let what = format!("{name} is used for something else {first}");
                 self.problems.add(file.at, what, "give each its own file");
             }
         }
-        (store.value, csv.map(|csv| csv.value))
+        let file = store.value;
+        let store = table.map_or(Store::Sqlite { file }, Store::DynamoDb);
+        (store, csv.map(|csv| csv.value))
     }
 
     fn pager(&mut self, written: Option<At<crate::pager::WebhookUrl>>) -> Pager {
@@ -178,10 +180,17 @@ impl Check<'_, '_> {
     fn providers(&mut self, tables: &[ProviderTable]) -> Vec<At<Provider>> {
         self.once("provider", tables.iter().filter_map(|it| it.name.as_ref()));
         let mut files: BTreeMap<PathBuf, Spot> = BTreeMap::new();
+        let mut instances: BTreeMap<String, Spot> = BTreeMap::new();
         let mut providers = Vec::new();
         for table in tables {
-            let (Some(name), Some(kind), Some(file)) = (&table.name, &table.kind, &table.file)
-            else {
+            let (Some(name), Some(_)) = (&table.name, &table.kind) else {
+                continue;
+            };
+            if let Some(instance) = &table.instance {
+                providers.extend(self.instance(&name.value, instance, &mut instances));
+                continue;
+            }
+            let Some(file) = &table.file else {
                 continue;
             };
             let at = file.at;
@@ -197,14 +206,70 @@ impl Check<'_, '_> {
                 self.problems.add(at, what, instead);
             }
             files.entry(file.clone()).or_insert(at);
-            let kind = match kind.value {
-                KindWord::Groupfile => ProviderKind::GroupFile { file },
-            };
+            let kind = ProviderKind::GroupFile { file };
             let name = name.value.clone();
             let value = Provider { name, kind };
             providers.push(At { value, at });
         }
         providers
+    }
+
+    /// One instance under two names would be two ways to one assignment.
+    fn instance(
+        &mut self,
+        name: &ProviderName,
+        table: &InstanceTable,
+        instances: &mut BTreeMap<String, Spot>,
+    ) -> Option<At<Provider>> {
+        let (arn, at) = table.instance()?;
+        if let Some(first) = instances.get(arn) {
+            let first = self.problems.where_is(*first);
+            let what = format!(
+                "{arn} is the instance of another provider, {first}: each assignment would be \
+                 granted under two names"
+            );
+            let instead = "keep one of the two providers and use it in every entitlement";
+            self.problems.add(at, what, instead);
+        }
+        instances.entry(arn.to_owned()).or_insert(at);
+        let (settings, limits) = table.settings(name)?;
+        let kind = ProviderKind::IdentityCenter {
+            settings: Box::new(settings),
+            limits,
+        };
+        let value = Provider {
+            name: name.clone(),
+            kind,
+        };
+        Some(At { value, at })
+    }
+
+    fn families(&mut self, written: &Written) -> Vec<Family> {
+        let providers = readable(written.providers.iter().map(|it| &it.name));
+        let tiers = readable(written.tiers.iter().map(|it| &it.name));
+        let mut families = Vec::new();
+        for table in &written.families {
+            if let Some(pattern) = &table.entitlements {
+                let text = pattern.value.as_str();
+                let provider = text.split_once('/').map(|(provider, _)| provider);
+                match provider.and_then(|provider| provider.parse::<ProviderName>().ok()) {
+                    Some(value) => {
+                        let at = pattern.at;
+                        self.known("provider", &At { value, at }, providers.as_deref());
+                    }
+                    None => self.problems.add(
+                        pattern.at,
+                        format!("{text:?} may be of any provider"),
+                        "begin with the provider's name and a slash, as in \"aws/prod-*\"",
+                    ),
+                }
+            }
+            if let Some(tier) = &table.tier {
+                self.known("tier", tier, tiers.as_deref());
+            }
+            families.extend(family(table));
+        }
+        families
     }
 
     fn tiers(&mut self, tables: &[TierTable]) -> Vec<Tier> {
@@ -345,6 +410,18 @@ fn resource(table: &EntitlementTable, id: &EntitlementId) -> String {
         .map_or_else(name, |resource| resource.value.clone())
 }
 
+fn family(table: &FamilyTable) -> Option<Family> {
+    Some(Family {
+        pattern: table.entitlements.as_ref()?.value.clone(),
+        title: table.title.as_ref()?.value.clone(),
+        how_to_use: table
+            .how_to_use
+            .as_ref()
+            .map_or_else(String::new, |text| text.value.clone()),
+        tier: table.tier.as_ref()?.value.clone(),
+    })
+}
+
 fn entitlement(table: &EntitlementTable) -> Option<Entitlement> {
     let id = table.id.as_ref()?.value.clone();
     Some(Entitlement {
@@ -362,7 +439,7 @@ fn entitlement(table: &EntitlementTable) -> Option<Entitlement> {
 }
 
 fn digest_of(policy: &Policy, catalog: &Catalog, people: &ConfiguredPeople) -> Digest {
-    let catalog: Vec<&Entitlement> = catalog.iter().collect();
+    let catalog: (Vec<&Entitlement>, &[Family]) = (catalog.iter().collect(), catalog.families());
     let people: Vec<&KnownPrincipal> = people.iter().collect();
     sha256_json(&(policy, catalog, people))
 }

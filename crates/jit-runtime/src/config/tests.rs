@@ -126,7 +126,9 @@ fn refused_with(old: &str, new: &str, expected: &[&str]) {
 fn a_good_file_gives_the_domain_its_values() {
     let folder = Folder::with(GOOD);
     let config = folder.read(&[]).unwrap();
-    let Store::Sqlite { file } = &config.store;
+    let Store::Sqlite { file } = &config.store else {
+        panic!("a file is the default");
+    };
     assert_eq!(*file, folder.path("jit.db"));
     let kind = ProviderKind::GroupFile {
         file: folder.path("groups"),

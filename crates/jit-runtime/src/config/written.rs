@@ -12,6 +12,7 @@ use jit_slack::UserId;
 use serde::Deserialize;
 
 use super::LogFormat;
+use super::aws::{InstanceTable, StoreTable};
 use super::document::Table;
 use super::problems::At;
 use super::slack::SlackTable;
@@ -55,12 +56,14 @@ impl FromStr for Residual {
 #[serde(rename_all = "snake_case")]
 pub(super) enum KindWord {
     Groupfile,
+    IdentityCenter,
 }
 
 /// The whole file. A value that could not be read is absent and was complained about.
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) sqlite: Option<At<String>>,
+    pub(super) table: StoreTable,
     pub(super) listen: Option<At<Address>>,
     pub(super) observe: Option<At<Address>>,
     pub(super) trusted_proxy: Option<At<bool>>,
@@ -71,6 +74,7 @@ pub(super) struct Written {
     pub(super) log_format: Option<At<LogFormat>>,
     pub(super) providers: Vec<ProviderTable>,
     pub(super) entitlements: Vec<EntitlementTable>,
+    pub(super) families: Vec<FamilyTable>,
     pub(super) tiers: Vec<TierTable>,
     pub(super) rules: Vec<RuleTable>,
     pub(super) people: Vec<PersonTable>,
@@ -82,6 +86,14 @@ pub(super) struct ProviderTable {
     pub(super) name: Option<At<ProviderName>>,
     pub(super) kind: Option<At<KindWord>>,
     pub(super) file: Option<At<String>>,
+    pub(super) instance: Option<InstanceTable>,
+}
+
+pub(super) struct FamilyTable {
+    pub(super) entitlements: Option<At<Pattern>>,
+    pub(super) title: Option<At<String>>,
+    pub(super) how_to_use: Option<At<String>>,
+    pub(super) tier: Option<At<TierName>>,
 }
 
 pub(super) struct EntitlementTable {
@@ -128,6 +140,7 @@ impl Written {
         let mut written = Self::default();
         file.within("store", "[store]", |store| {
             written.sqlite = store.line("sqlite", PATH_LIMIT);
+            written.table = StoreTable::read(store);
         });
         file.within("http", "[http]", |http| {
             written.listen = http.parsed("listen");
@@ -149,6 +162,7 @@ impl Written {
         });
         written.providers = file.each("provider", "[[provider]]", ProviderTable::read);
         written.entitlements = file.each("entitlement", "[[entitlement]]", EntitlementTable::read);
+        written.families = file.each("family", "[[family]]", FamilyTable::read);
         written.tiers = file.each("tier", "[[tier]]", TierTable::read);
         written.rules = file.each("rule", "[[rule]]", RuleTable::read);
         written.people = file.each("person", "[[person]]", PersonTable::read);
@@ -162,11 +176,36 @@ impl ProviderTable {
     fn read(table: &mut Table<'_, '_>) -> Self {
         table.require("name", r#"name = "groupfile""#);
         table.require("kind", r#"kind = "groupfile""#);
-        table.require("file", r#"file = "groups""#);
+        let name = table.parsed("name");
+        let kind = table.choice("kind");
+        let (mut file, mut instance) = (None, None);
+        match kind.as_ref().map(|kind: &At<KindWord>| kind.value) {
+            Some(KindWord::IdentityCenter) => instance = Some(InstanceTable::read(table)),
+            // Whoever cannot say what it is most likely means this.
+            Some(KindWord::Groupfile) | None => {
+                table.require("file", r#"file = "groups""#);
+                file = table.line("file", PATH_LIMIT);
+            }
+        }
         Self {
-            name: table.parsed("name"),
-            kind: table.choice("kind"),
-            file: table.line("file", PATH_LIMIT),
+            name,
+            kind,
+            file,
+            instance,
+        }
+    }
+}
+
+impl FamilyTable {
+    fn read(table: &mut Table<'_, '_>) -> Self {
+        table.require("entitlements", r#"entitlements = "aws/prod-*/ReadOnly*""#);
+        table.require("title", r#"title = "Read in production""#);
+        table.require("tier", r#"tier = "standard""#);
+        Self {
+            entitlements: table.parsed("entitlements"),
+            title: table.line("title", TITLE_LIMIT),
+            how_to_use: table.line("how_to_use", HOW_TO_USE_LIMIT),
+            tier: table.parsed("tier"),
         }
     }
 }

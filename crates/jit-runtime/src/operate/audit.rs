@@ -77,8 +77,8 @@ impl Desk<'_> {
     }
 
     async fn verify(&mut self) -> Result<Outcome, OperateError> {
-        let store = self.existing_store()?;
-        let report = verify_audit(&store).await?;
+        let store = self.existing_store().await?;
+        let report = verify_audit(store.as_ref()).await?;
         let verified = report.problems.is_empty();
         if self.form == Form::Json {
             let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
@@ -111,7 +111,7 @@ impl Desk<'_> {
     }
 
     async fn export(&mut self, format: Format, span: Span) -> Result<Outcome, OperateError> {
-        let store = self.existing_store()?;
+        let store = self.existing_store().await?;
         if format == Format::Csv {
             self.out.write_all(&csv::header())?;
         }
@@ -127,7 +127,10 @@ impl Desk<'_> {
                 let wanted = events.into_iter().filter(|sealed| span.holds(sealed.at));
                 let written = match format {
                     Format::Jsonl => self.export_lines(wanted)?,
-                    Format::Csv => self.export_rows(&store, id, wanted.collect()).await?,
+                    Format::Csv => {
+                        self.export_rows(store.as_ref(), id, wanted.collect())
+                            .await?
+                    }
                 };
                 if written == Outcome::Wrong {
                     outcome = Outcome::Wrong;

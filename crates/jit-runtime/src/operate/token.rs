@@ -62,8 +62,8 @@ impl Desk<'_> {
             }
             TokenVerb::List => self.list().await?,
             TokenVerb::Revoke { id } => {
-                let store = self.existing_store()?;
-                let revoked = token::revoke(&store, self.clock.now(), &id).await?;
+                let store = self.existing_store().await?;
+                let revoked = token::revoke(store.as_ref(), self.clock.now(), &id).await?;
                 match self.form {
                     Form::Json => self.json(&shown(&revoked).into())?,
                     Form::Text => {
@@ -84,10 +84,10 @@ impl Desk<'_> {
         };
         let principal = known.ok_or_else(unknown)?.profile.id.clone();
         let ask = NewToken { principal, ..ask };
-        let store = open_store(&config.store)?;
+        let store = open_store(&config.store).await?;
         // The file comes first: a token that cannot be handed over is better not made.
         let mut handed_to = file.map(create).transpose()?;
-        let made = token::new_token(&store, self.random, self.clock.now(), ask).await;
+        let made = token::new_token(store.as_ref(), self.random, self.clock.now(), ask).await;
         let made = match (made, file) {
             (Ok(made), _) => made,
             (Err(error), None) => return Err(error.into()),
@@ -127,8 +127,8 @@ impl Desk<'_> {
     }
 
     async fn list(&mut self) -> Result<(), OperateError> {
-        let store = self.existing_store()?;
-        let tokens = token::list(&store).await?;
+        let store = self.existing_store().await?;
+        let tokens = token::list(store.as_ref()).await?;
         if self.form == Form::Json {
             let tokens: Vec<Map<String, Value>> = tokens.iter().map(shown).collect();
             return Ok(self.json(&json!({ "tokens": tokens }))?);

@@ -169,7 +169,7 @@ impl House {
 
     pub(crate) async fn daemon(&self) -> Running {
         let config = self.config();
-        let adapters = Adapters::open(&config).unwrap();
+        let adapters = Adapters::open(&config).await.unwrap();
         Running::of(config, adapters).await
     }
 

@@ -70,6 +70,7 @@ async fn two_daemons_and_a_sweeper_on_one_store_give_and_take_once() {
     let (one, two) = (house.daemon().await, house.daemon().await);
     let mut sweeper =
         jit_runtime::daemon::Sweeper::start(house.config(), jit_core::engine::ClockTrust::Compared)
+            .await
             .unwrap();
     let (ana, bob) = house.callers(&one).await;
     let id = ana.asked("2s").await;
@@ -182,7 +183,7 @@ async fn two_configurations_that_name_one_slot_share_it() {
     ana.wait_for(&id, "active").await;
     // Its worker would only stumble over a provider that it does not have.
     let config = house.config_at("other.toml");
-    let adapters = jit_runtime::build::Adapters::open(&config).unwrap();
+    let adapters = jit_runtime::build::Adapters::open(&config).await.unwrap();
     let two = crate::house::Running::of(config, adapters).await;
     let body = serde_json::json!({
         "entitlements": [{ "entitlement": "wiki/admins" }], "ttl": "30m", "reason": "again",

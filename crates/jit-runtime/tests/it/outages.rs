@@ -49,7 +49,7 @@ async fn a_group_file_that_vanishes_before_the_revoke_is_stuck_paged_and_ends_on
     let house = House::new();
     let config = house.config();
     let pager = Arc::new(Kept::default());
-    let mut adapters = Adapters::open(&config).unwrap();
+    let mut adapters = Adapters::open(&config).await.unwrap();
     adapters.pager = pager.clone();
     let daemon = Running::of(config, adapters).await;
     let (ana, bob) = house.callers(&daemon).await;
@@ -95,7 +95,7 @@ impl Outage {
         );
         let config = house.config();
         let pager = Arc::new(Kept::default());
-        let mut adapters = Adapters::open(&config).unwrap();
+        let mut adapters = Adapters::open(&config).await.unwrap();
         adapters.pager = pager.clone();
         let daemon = Running::of(config, adapters).await;
         Self {
@@ -284,7 +284,7 @@ async fn a_daemon_leaves_the_records_of_a_provider_that_it_lacks_to_one_that_has
         ],
     );
     let config = house.config_at("lacking.toml");
-    let adapters = Adapters::open(&config).unwrap();
+    let adapters = Adapters::open(&config).await.unwrap();
     let lacking = Running::of(config, adapters).await;
     let metric = "jit_unserved_due{provider=\"groupfile\"} 1";
     until("it meets the record, and says so", async || {
@@ -326,8 +326,9 @@ async fn a_daemon_that_died_is_outlived_by_a_sweeper_alone() {
     ana.wait_for(&id, "active").await;
     daemon.crash().await;
     assert!(house.groups().contains("ana"));
-    let mut sweeper =
-        Sweeper::start(house.config(), jit_core::engine::ClockTrust::Compared).unwrap();
+    let mut sweeper = Sweeper::start(house.config(), jit_core::engine::ClockTrust::Compared)
+        .await
+        .unwrap();
     until("the sweeper takes the access away", async || {
         assert_eq!(sweeper.once().await.unwrap().failed, 0);
         (house.groups() == GROUPS).then_some(())
@@ -382,7 +383,7 @@ impl Meddle for Panics {
 async fn a_provider_that_panics_does_not_take_the_daemon_along() {
     let house = House::new();
     let config = house.config();
-    let mut adapters = Adapters::open(&config).unwrap();
+    let mut adapters = Adapters::open(&config).await.unwrap();
     for provisioner in adapters.provisioners.values_mut() {
         *provisioner = Arc::new(Front(Panics(Arc::clone(provisioner))));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::audit::SystemFact;
 use jit_core::engine::{ClockTrust, NewRequest, Verb};
-use jit_core::ports::{Announcement, Clock, Notifier, PortError, RequestStore, Told};
+use jit_core::ports::{Announcement, Clock, Notifier, PortError, Told};
 use jit_core::principal::{Door, Principal};
 use jit_core::request::AccessRequest;
 use jit_core::{Engine, Timestamp};
@@ -19,7 +19,7 @@ use jit_runtime::watch::Watch;
 use crate::house::{ADMINS, House, Kept};
 
 async fn configured(house: &House) -> usize {
-    let store = open_store(&house.config().store).unwrap();
+    let store = open_store(&house.config().store).await.unwrap();
     let events = store.system_events(0, 1_000).await.unwrap();
     let facts = events.iter().map(|it| it.system_event().unwrap().event);
     facts
@@ -116,7 +116,7 @@ async fn what_is_told_while_the_record_changes_is_told_once_and_its_message_is_k
     let house = House::new();
     let config = house.config();
     let meddler = Arc::new(Meddler::default());
-    let mut adapters = Adapters::open(&config).unwrap();
+    let mut adapters = Adapters::open(&config).await.unwrap();
     adapters.notifiers = vec![meddler.clone()];
     let engine = Arc::new(adapters.engine(&config, ClockTrust::Compared).unwrap());
     meddler.engine.set(Arc::downgrade(&engine)).unwrap();
@@ -130,7 +130,7 @@ async fn what_is_told_while_the_record_changes_is_told_once_and_its_message_is_k
 async fn many_may_ask_at_once_for_what_a_file_of_this_host_gives() {
     let house = House::new();
     let config = house.config();
-    let adapters = Adapters::open(&config).unwrap();
+    let adapters = Adapters::open(&config).await.unwrap();
     let engine = Arc::new(adapters.engine(&config, ClockTrust::Compared).unwrap());
     let asks = (0..100).map(|_| {
         let engine = engine.clone();
@@ -157,7 +157,7 @@ async fn a_clock_found_off_is_paged_once_for_each_time_that_it_is() {
     let house = House::new();
     let config = house.config();
     let pager = Arc::new(Kept::default());
-    let mut adapters = Adapters::open(&config).unwrap();
+    let mut adapters = Adapters::open(&config).await.unwrap();
     let behind = Arc::new(Behind::default());
     (adapters.pager, adapters.clock) = (pager.clone(), behind.clone());
     let engine = Arc::new(adapters.engine(&config, ClockTrust::Compared).unwrap());
@@ -232,13 +232,13 @@ async fn k1_a_clock_that_is_off_by_more_than_two_seconds_is_warned_of_once_for_e
     let house = House::new();
     let config = house.config();
     let start = SystemClock.now();
-    let engine = |clock: &Arc<SetClock>| {
-        let mut adapters = Adapters::open(&config).unwrap();
+    let engine = async |clock: &Arc<SetClock>| {
+        let mut adapters = Adapters::open(&config).await.unwrap();
         adapters.clock = clock.clone();
         Arc::new(adapters.engine(&config, ClockTrust::Compared).unwrap())
     };
     let [ours, theirs] = [(); 2].map(|()| Arc::new(SetClock(Mutex::new(start))));
-    let (engine, other) = (engine(&ours), engine(&theirs));
+    let (engine, other) = (engine(&ours).await, engine(&theirs).await);
     let metrics = jit_runtime::observe::install_recorder().unwrap();
     let log = Lines::default();
     let writer = log.clone();
