@@ -293,11 +293,11 @@ pub(crate) fn state_of(account: &aws_sdk_organizations::types::Account) -> Optio
 impl IdentityCenter {
     /// Whether it is certain that no assignment can stand where AWS finds none of a place.
     ///
-    /// A permission set can be deleted only after its assignments are removed ("Remove permission
-    /// sets in IAM Identity Center", User Guide), and an account that left the organization is not
-    /// reached through it any more; in both cases nothing is left to be taken away, and a record
-    /// must not wait for it for ever. An instance that AWS does not know says nothing of what
-    /// stands in it: `ListPermissionSets` refuses there, and so does this.
+    /// Whoever had a permission set that is deleted can no longer sign in with it, whatever account
+    /// it was for ("Delete permission sets in IAM Identity Center", User Guide), and an account that
+    /// left the organization is not reached through it any more. In both cases nothing is left to be
+    /// taken away, and a record must not wait for it for ever. An instance that AWS does not know
+    /// says nothing of what stands in it: `ListPermissionSets` refuses there, and so does this.
     pub(crate) async fn is_gone(
         &self,
         errand: Errand,

@@ -34,11 +34,17 @@ use crate::{Budget, IdentityCenter, Limits, Pace, Settings};
 const PRODUCTION: &str = "222222222222";
 const EIGHT_HOURS: Duration = Duration::from_secs(8 * 3_600);
 
-/// Operations are watched so briefly that no test waits.
-const BRISK: Pace = Pace {
+/// For operations that end at once: they are watched to their end, however busy the machine is.
+const PATIENT: Pace = Pace {
     first: Duration::from_millis(2),
     most: Duration::from_millis(10),
-    within: Duration::from_millis(60),
+    within: Duration::from_secs(8),
+};
+
+/// For operations that do not end while they are watched: no test waits for them.
+const BRISK: Pace = Pace {
+    within: Duration::from_millis(30),
+    ..PATIENT
 };
 
 /// A region that takes as much as a test has, and a call that never waits.
@@ -51,6 +57,7 @@ const AMPLE: Limits = Limits {
 /// An organization with one account, one permission set and one user, and the adapter on it.
 struct Scene {
     sim: Sim,
+    pace: Pace,
     clock: Arc<ManualClock>,
     adapter: Arc<IdentityCenter>,
     set: String,
@@ -60,19 +67,24 @@ struct Scene {
 impl Scene {
     /// Operations take effect at once.
     fn new() -> Self {
-        Self::of(setup().applying_in(Duration::ZERO))
+        Self::of(at_once(), PATIENT)
+    }
+
+    /// Operations take effect at once, unless they are kept from it.
+    fn kept() -> Self {
+        Self::of(at_once(), BRISK)
     }
 
     /// Operations take ten seconds of the clock that stands still.
     fn slow() -> Self {
-        Self::of(setup().applying_in(Duration::from_secs(10)))
+        Self::of(setup().applying_in(Duration::from_secs(10)), BRISK)
     }
 
-    fn of(setup: Setup) -> Self {
-        Self::watched(setup, None)
+    fn of(setup: Setup, pace: Pace) -> Self {
+        Self::watched(setup, pace, None)
     }
 
-    fn watched(setup: Setup, watcher: Option<SharedInterceptor>) -> Self {
+    fn watched(setup: Setup, pace: Pace, watcher: Option<SharedInterceptor>) -> Self {
         let sim = Sim::start(setup).unwrap();
         let clock = Arc::new(ManualClock::at(sample::start()));
         let world = sim.world();
@@ -80,10 +92,14 @@ impl Scene {
         world.add_account(PRODUCTION, "Production");
         let set = world.add_permission_set("ReadOnly", EIGHT_HOURS);
         let ana = world.add_user("ana", "ana@example.com");
-        let settings = settings(&sim);
+        let settings = Settings {
+            pace,
+            ..settings(&sim)
+        };
         let adapter = connected(settings, AMPLE, &clock, key(), watcher);
         Self {
             sim,
+            pace,
             clock,
             adapter,
             set,
@@ -94,6 +110,7 @@ impl Scene {
     /// Another adapter on the same organization.
     fn another(&self, change: impl FnOnce(&mut Settings)) -> Arc<IdentityCenter> {
         let mut settings = settings(&self.sim);
+        settings.pace = self.pace;
         change(&mut settings);
         connected(settings, AMPLE, &self.clock, key(), None)
     }
@@ -152,11 +169,15 @@ fn setup() -> Setup {
     }
 }
 
+fn at_once() -> Setup {
+    setup().applying_in(Duration::ZERO)
+}
+
 fn settings(sim: &Sim) -> Settings {
     let world = sim.world();
     Settings {
         endpoint_url: Some(sim.url()),
-        pace: BRISK,
+        pace: PATIENT,
         ..Settings::new(
             "aws".parse().unwrap(),
             world.region(),

@@ -14,16 +14,18 @@ use jit_testkit::provisioner::{
     Ask, Breakage, Counterpart, ProvisionerFixture, provisioner_contract,
 };
 
-use super::{PRODUCTION, Scene, ask, ask_as, setup};
+use super::{BRISK, PATIENT, PRODUCTION, Scene, ask, ask_as, at_once, setup};
+use crate::Pace;
 
 struct SimulatedAws(Scene);
 
 impl SimulatedAws {
-    fn new(setup: Setup) -> Self {
-        Self(Scene::of(Setup {
+    fn new(setup: Setup, pace: Pace) -> Self {
+        let setup = Setup {
             page_max: 7,
             ..setup
-        }))
+        };
+        Self(Scene::of(setup, pace))
     }
 }
 
@@ -98,12 +100,12 @@ impl ProvisionerFixture for SimulatedAws {
 
 #[tokio::test]
 async fn identity_center_passes_the_contract_where_operations_end_at_once() {
-    let mut fixture = SimulatedAws::new(setup().applying_in(Duration::ZERO));
+    let mut fixture = SimulatedAws::new(at_once(), PATIENT);
     provisioner_contract(&mut fixture).await;
 }
 
 #[tokio::test]
 async fn identity_center_passes_the_contract_where_operations_take_time() {
-    let mut fixture = SimulatedAws::new(setup());
+    let mut fixture = SimulatedAws::new(setup(), BRISK);
     provisioner_contract(&mut fixture).await;
 }

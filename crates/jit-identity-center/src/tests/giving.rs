@@ -7,7 +7,9 @@ use jit_core::Timestamp;
 use jit_core::ports::{Clock, Effect, ErrorKind, GrantCall, Provisioner};
 use jit_core::provider::{Answer, Parameters, Presence};
 
-use super::{AMPLE, PRODUCTION, Scene, connected, grant, key, request, revoke, settings, setup};
+use super::{
+    AMPLE, PATIENT, PRODUCTION, Scene, at_once, connected, grant, key, request, revoke, settings,
+};
 use crate::{Limits, Pace};
 
 #[tokio::test]
@@ -54,7 +56,7 @@ async fn questions_that_fail_do_not_make_an_accepted_operation_fail() {
         Hostility::Garbage,
         Hostility::Hang,
     ] {
-        let scene = Scene::new();
+        let scene = Scene::kept();
         let asked = "DescribeAccountAssignmentCreationStatus";
         scene.world().hostile(asked, hostility);
         assert_eq!(scene.grant().await.unwrap(), Answer::Accepted);
@@ -64,7 +66,7 @@ async fn questions_that_fail_do_not_make_an_accepted_operation_fail() {
 
 #[tokio::test]
 async fn a_change_while_another_is_in_progress_is_a_conflict() {
-    let scene = Scene::new();
+    let scene = Scene::kept();
     let frozen = Hostility::Freeze;
     scene.world().hostile("CreateAccountAssignment", frozen);
     assert_eq!(scene.grant().await.unwrap(), Answer::Accepted);
@@ -79,7 +81,7 @@ async fn a_change_while_another_is_in_progress_is_a_conflict() {
         assert!(chain.contains("request "), "{chain}");
     }
     scene.world().calm();
-    assert_eq!(scene.revoke().await.unwrap(), Answer::Applied);
+    scene.revoke().await.unwrap();
     assert!(!scene.is_assigned());
 }
 
@@ -149,10 +151,13 @@ async fn a_creation_that_fails_over_an_assignment_that_stands_is_applied() {
 async fn a_deletion_that_finds_nothing_is_applied_only_if_nothing_is_listed() {
     // AWS does not say whether it notices at once or later.
     for notices in [Notices::AtOnce, Notices::Later] {
-        let scene = Scene::of(Setup {
-            notices,
-            ..setup().applying_in(Duration::ZERO)
-        });
+        let scene = Scene::of(
+            Setup {
+                notices,
+                ..at_once()
+            },
+            PATIENT,
+        );
         assert_eq!(scene.revoke().await.unwrap(), Answer::Applied);
     }
     let scene = Scene::new();
@@ -174,10 +179,13 @@ async fn a_deletion_that_finds_nothing_is_applied_only_if_nothing_is_listed() {
 #[tokio::test]
 async fn a_grant_of_what_is_not_there_fails_for_certain() {
     for notices in [Notices::AtOnce, Notices::Later] {
-        let scene = Scene::of(Setup {
-            notices,
-            ..setup().applying_in(Duration::ZERO)
-        });
+        let scene = Scene::of(
+            Setup {
+                notices,
+                ..at_once()
+            },
+            PATIENT,
+        );
         let ours = scene.target();
         let mut no_account = ours.clone();
         no_account.resource = ours.resource.replace(PRODUCTION, "999999999999");
@@ -238,10 +246,13 @@ async fn a_target_or_parameters_that_are_not_ours_send_nothing() {
 
 #[tokio::test]
 async fn a_grant_on_the_management_account_is_refused_with_the_reason() {
-    let scene = Scene::of(Setup {
-        seat: Seat::Delegated,
-        ..setup().applying_in(Duration::ZERO)
-    });
+    let scene = Scene::of(
+        Setup {
+            seat: Seat::Delegated,
+            ..at_once()
+        },
+        PATIENT,
+    );
     let mut target = scene.target();
     target.resource = target.resource.replace(PRODUCTION, "111111111111");
     let error = grant(&scene.adapter, &target, scene.soon())

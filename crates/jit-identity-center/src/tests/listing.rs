@@ -7,7 +7,7 @@ use aws_sim::{AccessKey, Hostility};
 use jit_core::ports::{ErrorKind, Provisioner};
 use jit_core::provider::{Answer, Presence};
 
-use super::{EIGHT_HOURS, PRODUCTION, Scene, inspect, revoke, setup};
+use super::{BRISK, EIGHT_HOURS, PRODUCTION, Scene, inspect, revoke, setup};
 use crate::{DISCOVER_ACTIONS, GRANT_ACTIONS, OfferScope, REVOKE_ACTIONS};
 
 #[tokio::test]
@@ -93,7 +93,7 @@ fn allow(scene: &Scene, actions: &[&str]) {
 
 #[tokio::test]
 async fn each_role_needs_all_of_its_policy_and_nothing_else() {
-    let scene = Scene::of(setup().applying_in(Duration::from_secs(1)));
+    let scene = Scene::of(setup().applying_in(Duration::from_secs(1)), BRISK);
     let world = scene.world();
     let person = "ana@example.com";
     let by_name = format!("{PRODUCTION}/ReadOnly");

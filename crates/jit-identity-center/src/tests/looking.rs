@@ -2,13 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use aws_sim::{Hostility, World};
 use jit_core::ports::{ErrorKind, Provisioner};
 use jit_core::provider::{Answer, Presence};
 
-use super::{PRODUCTION, Scene, Watcher, inspect, setup};
+use super::{BRISK, PATIENT, PRODUCTION, Scene, Watcher, at_once, inspect};
 
 /// A scene in which an operation that is in progress ends just before the request with this number
 /// of a look. Another process began it, so that the one that looks knows nothing of it.
@@ -33,8 +32,7 @@ impl Race {
                 }
             })
         };
-        let setup = setup().applying_in(Duration::ZERO);
-        let scene = Scene::watched(setup, Some(watcher));
+        let scene = Scene::watched(at_once(), BRISK, Some(watcher));
         world.set(scene.world().clone()).unwrap();
         let other = scene.another(|_| {});
         Self {
@@ -159,10 +157,13 @@ async fn a_group_that_has_the_access_is_not_the_user() {
 
 #[tokio::test]
 async fn every_page_is_read_also_behind_an_empty_one() {
-    let scene = Scene::of(aws_sim::Setup {
-        page_max: 3,
-        ..setup().applying_in(Duration::ZERO)
-    });
+    let scene = Scene::of(
+        aws_sim::Setup {
+            page_max: 3,
+            ..at_once()
+        },
+        PATIENT,
+    );
     let world = scene.world();
     for number in 0..20 {
         let user = world.add_user(&format!("person-{number}"), "");
