@@ -98,6 +98,39 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether some text fits both patterns.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (one, other) = (self.0.as_bytes(), other.0.as_bytes());
+        // Whether what is left of both can be the same, from the back: a row for each place in one.
+        let mut behind = vec![false; other.len() + 1];
+        for place in (0..=one.len()).rev() {
+            let head = one.get(place);
+            let mut row = vec![false; other.len() + 1];
+            for at in (0..=other.len()).rev() {
+                let next = other.get(at);
+                let skips = |star: Option<&u8>, fits: Option<&bool>| {
+                    star == Some(&b'*') && fits == Some(&true)
+                };
+                let fits = match (head, next) {
+                    (None, None) => true,
+                    _ if skips(head, behind.get(at)) || skips(next, row.get(at + 1)) => true,
+                    // A star stands for what the other one goes on with.
+                    (Some(b'*'), Some(_)) => row.get(at + 1) == Some(&true),
+                    (Some(_), Some(b'*')) => behind.get(at) == Some(&true),
+                    (Some(one), Some(other)) => one == other && behind.get(at + 1) == Some(&true),
+                    (None, Some(_)) | (Some(_), None) => false,
+                };
+                if let Some(cell) = row.get_mut(at) {
+                    *cell = fits;
+                }
+            }
+            behind = row;
+        }
+        behind.first() == Some(&true)
+    }
+}
+
 /// Whether an entitlement takes parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -240,6 +273,37 @@ mod tests {
         let member = get("aws/prod-b/ReadOnlyAccess").unwrap();
         assert_eq!(member.resource, "prod-b/ReadOnlyAccess");
         assert_eq!(member.title, "Access (prod-b/ReadOnlyAccess)");
+    }
+
+    #[test]
+    fn patterns_overlap_where_one_text_fits_both() {
+        let overlap = |one: &str, other: &str| {
+            let (one, other): (Pattern, Pattern) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(one.overlaps(&other), other.overlaps(&one), "{one} {other}");
+            one.overlaps(&other)
+        };
+        for (one, other) in [
+            ("*", "aws/*"),
+            ("aws/prod-*", "aws/*/ReadOnly*"),
+            ("aws/prod-a", "aws/prod-a"),
+            ("aws/*", "aws/prod-a"),
+            ("a*b", "a*c*b"),
+            ("*a", "a*"),
+            ("**", "a"),
+            ("a*", "*"),
+        ] {
+            assert!(overlap(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("aws/prod-*", "aws/dev-*"),
+            ("groupfile/*", "aws/*"),
+            ("a*b", "a*c"),
+            ("aws/prod-a", "aws/prod-ab"),
+            ("*a", "*b"),
+            ("a", "a*b"),
+        ] {
+            assert!(!overlap(one, other), "{one} {other}");
+        }
     }
 
     #[test]

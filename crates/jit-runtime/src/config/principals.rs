@@ -203,10 +203,11 @@ impl Check<'_, '_> {
         let rule_names = written.rules.iter().filter_map(|it| it.name.as_ref());
         self.once("rule", rule_names);
         let ids = readable(written.entitlements.iter().map(|it| &it.id));
+        let families = written.patterns();
         let mut rules = Vec::new();
         for table in &written.rules {
             for pattern in &table.entitlements {
-                self.pattern(pattern, ids.as_deref());
+                self.pattern(pattern, ids.as_deref(), &families);
             }
             for who in &table.principals {
                 self.who(who, names);
@@ -225,10 +226,17 @@ impl Check<'_, '_> {
         rules
     }
 
-    fn pattern(&mut self, pattern: &At<Pattern>, ids: Option<&[&EntitlementId]>) {
+    fn pattern(
+        &mut self,
+        pattern: &At<Pattern>,
+        ids: Option<&[&EntitlementId]>,
+        families: &[&Pattern],
+    ) {
         let Some(ids) = ids else { return };
         let everything = pattern.value.as_str() == "*";
-        if everything || ids.iter().any(|id| pattern.value.matches(id)) {
+        let is_listed = ids.iter().any(|id| pattern.value.matches(id));
+        let mut families = families.iter();
+        if everything || is_listed || families.any(|family| pattern.value.overlaps(family)) {
             return;
         }
         let what = format!("{} fits no entitlement", pattern.value);

@@ -207,6 +207,7 @@ impl Check<'_, '_> {
                 self.unknown("tier", tier.value.as_str(), tier.at, &tiers);
             }
         }
+        let families = written.patterns();
         let ids: Vec<_> = written
             .entitlements
             .iter()
@@ -218,7 +219,8 @@ impl Check<'_, '_> {
             .flat_map(|it| [&it.admin, &it.prod])
             .flatten();
         for id in named.collect::<Vec<_>>() {
-            if !ids.contains(&&id.value) {
+            let of_family = families.iter().any(|it| it.matches(&id.value));
+            if !of_family && !ids.contains(&&id.value) {
                 self.unknown("entitlement", id.value.as_str(), id.at, &ids);
             }
         }
@@ -226,7 +228,8 @@ impl Check<'_, '_> {
             let Some(pattern) = &route.entitlements else {
                 continue;
             };
-            if !ids.iter().any(|id| pattern.value.matches(id)) {
+            let of_family = families.iter().any(|it| pattern.value.overlaps(it));
+            if !of_family && !ids.iter().any(|id| pattern.value.matches(id)) {
                 let what = format!("no entitlement fits {}", pattern.value);
                 let instead = "write a pattern that fits one, such as \"*\", or remove the route";
                 self.problems.add(pattern.at, what, instead);

@@ -1,5 +1,7 @@
 //! What a configuration promises, file by file.
 
+mod aws;
+
 use super::*;
 use jit_core::policy::Right;
 use jit_core::principal::PrincipalKind;
@@ -273,7 +275,7 @@ fn a_message_names_file_line_column_and_what_to_write() {
 #[test]
 fn unknown_keys_are_refused_everywhere() {
     for (table, key) in [
-        ("[store]", "dynamodb = \"x\""),
+        ("[store]", "mongodb = \"x\""),
         ("[http]", "tls = true"),
         ("[worker]", "tasks = 3"),
         ("[pager]", "pagerduty = \"x\""),

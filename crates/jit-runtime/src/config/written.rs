@@ -172,6 +172,17 @@ impl Written {
     }
 }
 
+impl Written {
+    /// Which ids fit a family, as far as that could be read.
+    pub(super) fn patterns(&self) -> Vec<&Pattern> {
+        let patterns = self
+            .families
+            .iter()
+            .map(|family| family.entitlements.as_ref());
+        patterns.flatten().map(|pattern| &pattern.value).collect()
+    }
+}
+
 impl ProviderTable {
     fn read(table: &mut Table<'_, '_>) -> Self {
         table.require("name", r#"name = "groupfile""#);
