@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(6 * 3_600);
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// Checks this table until it is dropped; nothing to do where there is none.
-pub async fn check(table: Option<DynamoStore>) {
+pub(crate) async fn check(table: Option<DynamoStore>) {
     let Some(table) = table else {
         return std::future::pending().await;
     };
