@@ -47,11 +47,15 @@ impl Place {
 /// An account of twelve digits, and what stands behind the slash.
 pub(crate) fn split_resource(resource: &str) -> Result<(&str, &str), Trouble> {
     let (account, set) = resource.split_once('/').ok_or(Trouble::BadResource)?;
-    let is_account = account.len() == 12 && account.bytes().all(|digit| digit.is_ascii_digit());
-    let is_sound = is_account && !set.is_empty();
+    let is_sound = is_account_id(account) && !set.is_empty();
     is_sound
         .then_some((account, set))
         .ok_or(Trouble::BadResource)
+}
+
+/// Whether a text is the id of an account.
+pub(crate) fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 /// What is done to an assignment.

@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+mod accounts;
 mod assignment;
 mod budget;
 mod connect;
@@ -34,6 +35,7 @@ use jit_core::ports::{
 use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Description, Kind, NativeExpiry, Parameters, Presence, Resolved};
 
+use accounts::Accounts;
 use assignment::{Change, Place};
 use connect::{Clients, Connection};
 use fence::Passage;
@@ -79,6 +81,8 @@ pub struct Settings {
     pub users: UserLookup,
     /// What `offers` lists.
     pub offers: OfferScope,
+    /// Under which names something may be asked for that is not written down in the catalogue.
+    pub names: Names,
     /// How an accepted operation is watched.
     pub pace: Pace,
 }
@@ -99,6 +103,7 @@ impl Settings {
             endpoint_url: None,
             users: UserLookup::default(),
             offers: OfferScope::default(),
+            names: Names::default(),
             pace: Pace::default(),
         }
     }
@@ -146,6 +151,20 @@ pub enum OfferScope {
     Provisioned,
 }
 
+/// Under which names a member of a family may be asked for. What is written down in the catalogue may
+/// name its resource in any way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Names {
+    /// Under any: the account by id or name, the permission set by name or ARN. Then rules and
+    /// families must fit all of them: `aws/prod-*` does not fit `aws/222222222222/Admin`, which may
+    /// be the same.
+    #[default]
+    Any,
+    /// Only as `offers` names it. Where accounts may not be listed, they have no other names than
+    /// their ids.
+    AsOffered,
+}
+
 /// How an accepted operation is watched until it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -174,6 +193,7 @@ pub struct IdentityCenter {
     budget: Arc<Budget>,
     connection: Connection,
     sets: Sets,
+    accounts: Accounts,
     operations: Operations,
     management_account: Mutex<Option<String>>,
 }
@@ -234,6 +254,7 @@ impl IdentityCenter {
             clock,
             budget,
             sets: Sets::default(),
+            accounts: Accounts::default(),
             operations: Operations::default(),
             management_account: Mutex::new(None),
         })

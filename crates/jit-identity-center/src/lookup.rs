@@ -18,10 +18,10 @@ use jit_core::ports::Purpose;
 use jit_core::principal::{Profile, Subject};
 use jit_core::provider::{Parameters, Resolved, Target};
 
-use crate::assignment::split_resource;
+use crate::assignment::is_account_id;
 use crate::sets::Set;
 use crate::trouble::Trouble;
-use crate::{Errand, IdentityCenter, Pages, UserLookup};
+use crate::{Errand, IdentityCenter, Names, Pages, UserLookup};
 
 impl IdentityCenter {
     /// The provider's own ids of a person and an entitlement, or why it can never be given.
@@ -36,16 +36,61 @@ impl IdentityCenter {
             .is_empty()
             .then_some(())
             .ok_or(Trouble::Parameters)?;
-        let (account, set) = split_resource(&entitlement.resource)?;
-        self.not_the_management_account(errand, account).await?;
+        let (account, set) = split_names(&entitlement.resource)?;
+        self.check_names(errand, entitlement, account, set).await?;
+        let account = self.find_account(errand, account).await?;
+        self.not_the_management_account(errand, &account).await?;
         let set = self.find_set(errand, set).await?;
-        self.check_account(errand, account, &set).await?;
+        self.check_account(errand, &account, &set).await?;
         let subject = self.find_user(errand, beneficiary).await?;
         let resource = format!("{account}/{}", set.arn);
         Ok(Resolved {
             target: Target::new(&self.settings.instance_arn, subject, resource),
             residual: Some(set.session),
         })
+    }
+}
+
+/// An account, by id or by name, and what stands behind the slash.
+fn split_names(resource: &str) -> Result<(&str, &str), Trouble> {
+    let (account, set) = resource.split_once('/').ok_or(Trouble::BadResource)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let is_sound = !account.is_empty() && account.bytes().all(plain) && !set.is_empty();
+    is_sound
+        .then_some((account, set))
+        .ok_or(Trouble::BadResource)
+}
+
+impl IdentityCenter {
+    /// Refuses a member of a family under another name than the one it is offered under, where the
+    /// settings say so: what is held against rules and families is the name alone.
+    async fn check_names(
+        &self,
+        errand: Errand,
+        entitlement: &Entitlement,
+        account: &str,
+        set: &str,
+    ) -> Result<(), Trouble> {
+        let is_written_down = entitlement.resource != entitlement.id.name();
+        if is_written_down || self.settings.names == Names::Any {
+            return Ok(());
+        }
+        if set.starts_with("arn:") {
+            return Err(Trouble::NotItsName {
+                name: set.to_owned(),
+                instead: "the permission set's name".to_owned(),
+            });
+        }
+        if !is_account_id(account) {
+            return Ok(());
+        }
+        match self.offered_name(errand, account).await? {
+            Some(instead) => Err(Trouble::NotItsName {
+                name: account.to_owned(),
+                instead,
+            }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,22 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_organizations::types::AccountState;
+use jit_core::catalog::{EntitlementId, ProviderName};
 use jit_core::ports::{Offer, Purpose};
 
-use crate::lookup::state_of;
+use crate::accounts::Account;
 use crate::sets::Set;
 use crate::trouble::Trouble;
-use crate::{Errand, IdentityCenter, OFFER_PATIENCE, OfferScope, Pages};
-
-/// The most accounts that AWS puts on a page ("ListAccounts", AWS Organizations API Reference).
-const PAGE_SIZE: i32 = 20;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Account {
-    id: String,
-    name: String,
-}
+use crate::{Errand, IdentityCenter, OFFER_PATIENCE, OfferScope};
 
 impl IdentityCenter {
     /// Every permission set in every active account but the management account.
@@ -26,12 +17,20 @@ impl IdentityCenter {
             purpose: Purpose::Give,
             patience: OFFER_PATIENCE,
         };
-        let management = self.management_account(errand).await?;
-        let mut accounts = self.active_accounts(errand).await?;
-        accounts.retain(|account| Some(&account.id) != management.as_ref());
+        // Which account it is must be known here: what is offered is never refused for being it.
+        self.management_account(errand).await?;
+        let listing = self.list_accounts(errand).await?;
         let sets = self.all_sets(errand).await?;
+        let offers = |is_offered: &dyn Fn(&Account, &Set) -> bool| {
+            offers(
+                &self.settings.provider,
+                &listing.accounts,
+                &sets,
+                is_offered,
+            )
+        };
         match self.settings.offers {
-            OfferScope::Every => Ok(offers(&accounts, &sets, |_, _| true)),
+            OfferScope::Every => Ok(offers(&|_, _| true)),
             OfferScope::Provisioned => {
                 let mut pairs = BTreeSet::new();
                 for set in &sets {
@@ -41,193 +40,111 @@ impl IdentityCenter {
                 let is_provisioned = |account: &Account, set: &Set| {
                     pairs.contains(&(account.id.clone(), set.arn.clone()))
                 };
-                Ok(offers(&accounts, &sets, is_provisioned))
-            }
-        }
-    }
-
-    async fn active_accounts(&self, errand: Errand) -> Result<Vec<Account>, Trouble> {
-        let mut accounts = Vec::new();
-        let mut pages = Pages::default();
-        loop {
-            let clients = self.clients();
-            let call = clients
-                .organizations
-                .list_accounts()
-                .max_results(PAGE_SIZE)
-                .set_next_token(pages.token());
-            let page = self.ask(errand, "ListAccounts", call.send()).await?;
-            for account in page.accounts.unwrap_or_default() {
-                if state_of(&account) != Some(AccountState::Active) {
-                    continue;
-                }
-                let name = account.name.unwrap_or_default();
-                accounts.extend(account.id.map(|id| Account { id, name }));
-            }
-            if !pages.turn(page.next_token)? {
-                return Ok(accounts);
+                Ok(offers(&is_provisioned))
             }
         }
     }
 }
 
-/// The offers of these accounts and sets, in the order of their names.
+/// The offers of these accounts and sets, in the order of their names. A set whose name cannot stand
+/// in an entitlement (`=` and `,` cannot), or that another one has too, is left out: nobody could ask
+/// for it by its name, and another name for it would be a way around the rules that name it.
 fn offers(
+    provider: &ProviderName,
     accounts: &[Account],
     sets: &[Set],
-    is_offered: impl Fn(&Account, &Set) -> bool,
+    is_offered: &dyn Fn(&Account, &Set) -> bool,
 ) -> Vec<Offer> {
-    let slugs = account_slugs(accounts);
-    let sets: Vec<(&Set, String)> = sets.iter().zip(set_names(sets)).collect();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for set in sets {
+        *counts.entry(&set.name).or_default() += 1;
+    }
+    let can_be_named = |slug: &str, set: &Set| {
+        let id = format!("{provider}/{slug}/{}", set.name);
+        let is_whole = !set.name.is_empty() && !set.name.contains('/');
+        is_whole && id.parse::<EntitlementId>().is_ok()
+    };
+    let mut named: Vec<&Set> = sets.iter().collect();
+    named.retain(|set| counts.get(set.name.as_str()) == Some(&1) && can_be_named("a", set));
+    named.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut accounts: Vec<&Account> = accounts.iter().collect();
+    // `/` stands behind each name, and before some of the letters that names have.
+    accounts.sort_by(|one, other| {
+        let (one, other) = (one.slug.bytes(), other.slug.bytes());
+        one.chain([b'/']).cmp(other.chain([b'/']))
+    });
     let mut offers = Vec::new();
-    for (account, slug) in accounts.iter().zip(slugs) {
-        for (set, name) in &sets {
-            if is_offered(account, set) {
+    for account in accounts {
+        for set in &named {
+            if is_offered(account, set) && can_be_named(&account.slug, set) {
                 offers.push(Offer {
-                    name: format!("{slug}/{name}"),
+                    name: format!("{}/{}", account.slug, set.name),
                     resource: format!("{}/{}", account.id, set.arn),
                     title: format!("{} in {} ({})", set.name, account.name, account.id),
                 });
             }
         }
     }
-    offers.sort_by(|one, other| one.name.cmp(&other.name));
     offers
-}
-
-/// The name of each account as an entitlement has it. Where two would be alike both get their ids,
-/// so that neither stands for the other; so does a name that looks as if it had an id already.
-fn account_slugs(accounts: &[Account]) -> Vec<String> {
-    let plain = accounts.iter().map(|account| {
-        let name = account.name.to_lowercase();
-        written(&name, |c| matches!(c, '_' | '.' | '-'))
-    });
-    let tails = accounts.iter().map(|account| account.id.as_str());
-    told_apart(plain.collect(), tails, |slug| {
-        let tail = slug.rsplit_once('-').map(|(_, tail)| tail);
-        tail.is_some_and(|tail| tail.len() == 12 && tail.bytes().all(|b| b.is_ascii_digit()))
-    })
-}
-
-/// The name of each permission set as an entitlement has it: `=` and `,` cannot stand there.
-fn set_names(sets: &[Set]) -> Vec<String> {
-    let plain = sets
-        .iter()
-        .map(|set| written(&set.name, |c| matches!(c, '_' | '.' | '-' | '@' | '+')));
-    let tails = sets
-        .iter()
-        .map(|set| set.arn.rsplit_once('/').map_or("", |(_, tail)| tail));
-    told_apart(plain.collect(), tails, |name| name.contains("-ps-"))
-}
-
-fn written(name: &str, may_stand: impl Fn(char) -> bool) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || may_stand(c);
-    name.chars()
-        .map(|c| if plain(c) { c } else { '-' })
-        .collect()
-}
-
-/// Puts its tail behind every name that is empty, that another has too, or that could be taken for
-/// one with a tail.
-fn told_apart<'a>(
-    names: Vec<String>,
-    tails: impl Iterator<Item = &'a str>,
-    has_a_tail: impl Fn(&str) -> bool,
-) -> Vec<String> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in &names {
-        *counts.entry(name).or_default() += 1;
-    }
-    let is_plain = |name: &String| {
-        counts.get(name.as_str()) == Some(&1) && !name.is_empty() && !has_a_tail(name)
-    };
-    names
-        .iter()
-        .zip(tails)
-        .map(|(name, tail)| {
-            if is_plain(name) {
-                name.clone()
-            } else {
-                format!("{name}-{tail}")
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::Listing;
 
-    fn account(id: &str, name: &str) -> Account {
-        Account {
-            id: id.to_owned(),
-            name: name.to_owned(),
-        }
+    fn names(accounts: &[(&str, &str)], sets: &[Set]) -> Vec<String> {
+        let accounts = accounts.iter();
+        let accounts = accounts.map(|(id, name)| ((*id).to_owned(), (*name).to_owned()));
+        let listing = Listing::sample(accounts);
+        let provider = "aws".parse().unwrap();
+        let offers = offers(&provider, &listing.accounts, sets, &|_, _| true);
+        offers.into_iter().map(|offer| offer.name).collect()
     }
 
     #[test]
-    fn accounts_of_one_name_are_told_apart_and_none_is_taken_for_another() {
-        let slugs = account_slugs(&[
-            account("111111111111", "Prod EU"),
-            account("222222222222", "prod-eu"),
-            account("333333333333", "Dev & Test"),
-            account("444444444444", "prod-eu-111111111111"),
-            account("555555555555", ""),
-            account("666666666666", "Größe_1.0"),
-        ]);
-        assert_eq!(
-            slugs,
-            [
-                "prod-eu-111111111111",
-                "prod-eu-222222222222",
-                "dev---test",
-                "prod-eu-111111111111-444444444444",
-                "-555555555555",
-                "gr--e_1.0",
-            ]
-        );
-    }
-
-    #[test]
-    fn every_name_is_one_that_an_entitlement_may_have() {
-        let set = |name: &str, tail: &str| Set::sample(name, tail);
+    fn a_set_whose_name_cannot_stand_in_an_entitlement_is_left_out_alone() {
+        let long = "x".repeat(190);
         let sets = [
-            set("ReadOnly", "ps-1"),
-            set("a=b,c", "ps-2"),
-            set("a-b-c", "ps-3"),
-            set("x@y+z.w", "ps-4"),
+            Set::sample("ReadOnly", "ps-1"),
+            Set::sample("a=b,c", "ps-2"),
+            Set::sample("", "ps-3"),
+            Set::sample("x@y+z.w", "ps-4"),
+            Set::sample("Twice", "ps-5"),
+            Set::sample("Twice", "ps-6"),
+            Set::sample("a b", "ps-7"),
+            Set::sample("a/b", "ps-8"),
+            Set::sample(&long, "ps-9"),
         ];
-        let accounts = [account("111111111111", "Prod (EU)")];
-        let names: Vec<String> = offers(&accounts, &sets, |_, _| true)
-            .into_iter()
-            .map(|offer| offer.name)
-            .collect();
-        assert_eq!(
-            names,
-            [
-                "prod--eu-/ReadOnly",
-                "prod--eu-/a-b-c-ps-2",
-                "prod--eu-/a-b-c-ps-3",
-                "prod--eu-/x@y+z.w",
-            ]
-        );
+        let short = names(&[("111111111111", "P")], &sets);
+        let expected = ["p/ReadOnly", "p/x@y+z.w"].map(str::to_owned);
+        assert_eq!(short, [&expected[..], &[format!("p/{long}")]].concat());
+        let names = names(&[("111111111111", "Prod (EU)")], &sets);
+        assert_eq!(names, ["prod--eu-/ReadOnly", "prod--eu-/x@y+z.w"]);
         for name in names {
             let id = format!("aws/{name}");
-            assert!(id.parse::<jit_core::catalog::EntitlementId>().is_ok());
+            assert!(id.parse::<EntitlementId>().is_ok());
         }
     }
 
     #[test]
-    fn a_big_organization_is_put_together_at_once() {
-        let accounts: Vec<Account> = (0..1_000)
-            .map(|number| account(&format!("{number:012}"), &format!("account {}", number / 2)))
+    fn a_big_organization_is_put_together_in_order() {
+        let accounts: Vec<(String, String)> = (0..1_000)
+            .map(|number| {
+                (
+                    format!("{number:012}"),
+                    format!("account {}.", number / 2 * 7 % 500),
+                )
+            })
             .collect();
+        let accounts: Vec<(&str, &str)> =
+            accounts.iter().map(|(id, name)| (&**id, &**name)).collect();
         let sets: Vec<Set> = (0..100)
             .map(|number| Set::sample(&format!("Set{number}"), &format!("ps-{number}")))
             .collect();
-        let offers = offers(&accounts, &sets, |_, _| true);
-        let names: BTreeSet<&String> = offers.iter().map(|offer| &offer.name).collect();
-        assert_eq!(offers.len(), 100_000);
-        assert_eq!(names.len(), offers.len(), "names are unique");
+        let names = names(&accounts, &sets);
+        assert_eq!(names.len(), 100_000);
+        let rises = names.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(rises, "names are in order, and unique");
     }
 }

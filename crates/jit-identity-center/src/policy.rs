@@ -9,6 +9,7 @@ pub const GRANT_ACTIONS: &[&str] = &[
     "identitystore:GetUserId",
     "organizations:DescribeAccount",
     "organizations:DescribeOrganization",
+    "organizations:ListAccounts",
     "sso:CreateAccountAssignment",
     "sso:DescribeAccountAssignmentCreationStatus",
     "sso:DescribeAccountAssignmentDeletionStatus",

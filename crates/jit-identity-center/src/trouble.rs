@@ -25,7 +25,8 @@ pub(crate) enum Trouble {
     #[error("the record is of another realm, which is not this Identity Center instance")]
     ForeignRealm,
     #[error(
-        "the resource is not `<account of twelve digits>/<permission set, by its name or ARN>`"
+        "the resource is not `<account of twelve digits, or its name as it is offered>/<permission \
+         set, by its name or ARN>`"
     )]
     BadResource,
     #[error("the permission set's ARN is of another Identity Center instance")]
@@ -51,6 +52,18 @@ pub(crate) enum Trouble {
     NoSuchStore(String),
     #[error("the organization has no account {0}")]
     NoSuchAccount(String),
+    #[error(
+        "no active account is called {0:?}; names of accounts are in lower case, exactly as they are \
+         offered, and the management account has none"
+    )]
+    NoSuchName(String),
+    #[error("{name:?} is not the name under which it is offered; write {instead}")]
+    NotItsName { name: String, instead: String },
+    #[error(
+        "an account can be written by its name only where accounts may be listed: allow \
+         organizations:ListAccounts, or write the twelve digits of its id"
+    )]
+    AccountsUnlisted,
     #[error("the account {0} is not active")]
     AccountNotActive(String),
     #[error(
@@ -363,7 +376,10 @@ impl Trouble {
 
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchUser | Self::NoSuchAccount(_) | Self::NoSuchSet(_) => ErrorKind::NotFound,
+            Self::NoSuchUser
+            | Self::NoSuchAccount(_)
+            | Self::NoSuchName(_)
+            | Self::NoSuchSet(_) => ErrorKind::NotFound,
             Self::ForeignRealm
             | Self::BadResource
             | Self::ForeignSet
@@ -375,6 +391,8 @@ impl Trouble {
             | Self::UserDisabled
             | Self::NoSuchStore(_)
             | Self::AccountNotActive(_)
+            | Self::NotItsName { .. }
+            | Self::AccountsUnlisted
             | Self::AccountUnknown(_)
             | Self::ManagementAccount(_)
             | Self::SeveralSets(_)

@@ -51,11 +51,11 @@ impl ProvisionerFixture for SimulatedAws {
     }
 
     fn known(&self) -> Ask {
-        ask("ana@example.com", &format!("{PRODUCTION}/ReadOnly"))
+        ask("ana@example.com", "production/ReadOnly")
     }
 
     fn unknown(&self) -> Ask {
-        ask("ana@example.com", &format!("{PRODUCTION}/NoSuchSet"))
+        ask("ana@example.com", "production/NoSuchSet")
     }
 
     fn alias(&self) -> Option<(Arc<dyn Provisioner>, Ask)> {

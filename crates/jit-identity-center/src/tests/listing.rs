@@ -36,8 +36,10 @@ async fn offers_are_active_accounts_times_permission_sets() {
         format!("Admin in Production ({PRODUCTION})")
     );
     // What is offered can be asked for.
-    let resolved = scene.resolve("ana@example.com", &production.resource).await;
-    assert_eq!(resolved.unwrap().target.resource, production.resource);
+    for resource in [&production.resource, &production.name] {
+        let resolved = scene.resolve("ana@example.com", resource).await;
+        assert_eq!(resolved.unwrap().target.resource, production.resource);
+    }
 }
 
 #[tokio::test]
@@ -96,11 +98,11 @@ async fn each_role_needs_all_of_its_policy_and_nothing_else() {
     let scene = Scene::of(setup().applying_in(Duration::from_secs(1)), BRISK);
     let world = scene.world();
     let person = "ana@example.com";
-    let by_name = format!("{PRODUCTION}/ReadOnly");
+    let (by_name, by_id) = ("production/ReadOnly", format!("{PRODUCTION}/ReadOnly"));
 
     // Whoever gives.
     allow(&scene, GRANT_ACTIONS);
-    scene.resolve(person, &by_name).await.unwrap();
+    scene.resolve(person, by_name).await.unwrap();
     assert_eq!(scene.grant().await.unwrap(), Answer::Accepted);
     assert_eq!(scene.inspect().await.unwrap(), Presence::InFlight);
     scene.pass(Duration::from_secs(1));
@@ -118,7 +120,7 @@ async fn each_role_needs_all_of_its_policy_and_nothing_else() {
     used.extend(called(&scene));
     let without = without_organizations(GRANT_ACTIONS);
     allow(&scene, &without);
-    scene.resolve(person, &by_name).await.unwrap_err();
+    scene.resolve(person, &by_id).await.unwrap_err();
     used.extend(called(&scene));
     assert_eq!(used, set_of(GRANT_ACTIONS), "grant");
 

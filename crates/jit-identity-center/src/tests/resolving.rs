@@ -63,9 +63,10 @@ async fn what_cannot_be_a_resource_is_refused_before_anything_is_asked() {
     for resource in [
         "",
         "ReadOnly",
-        "22222222222/ReadOnly",
-        "abcdefghijkl/ReadOnly",
+        "/ReadOnly",
         "222222222222/",
+        "pro duction/ReadOnly",
+        "größe/ReadOnly",
     ] {
         let refusal = scene.resolve("ana@example.com", resource).await;
         refused(
