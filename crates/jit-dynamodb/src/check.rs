@@ -124,7 +124,7 @@ async fn mend(table: &Table, id: RequestId) -> Result<u64, Failure> {
     if count > 0 {
         tracing::error!(request.id = %id, rows = count, "a record was missing from lists");
         writes.push(unchanged);
-        sent(send(table, writes, &token()).await)?;
+        sent(send(table, writes, &token(), None).await)?;
     }
     Ok(count)
 }
@@ -139,7 +139,7 @@ async fn remove(table: &Table, key: &Key, id: Option<RequestId>) -> Result<u64, 
         }
         writes.push(unchanged);
     }
-    sent(send(table, writes, &token()).await)?;
+    sent(send(table, writes, &token(), None).await)?;
     Ok(1)
 }
 

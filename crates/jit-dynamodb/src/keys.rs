@@ -18,6 +18,11 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// Whether DynamoDB can have a row of this name.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.pk.len() <= PK_LIMIT && self.sk.len() <= SK_LIMIT
+    }
+
     pub(crate) fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
         Self {
             pk: pk.into(),
@@ -28,12 +33,13 @@ impl Key {
 
 /// The longest partition key and sort key that DynamoDB takes, in bytes.
 /// Source: "Quotas in Amazon DynamoDB", partition keys and sort keys.
-pub(crate) const PK_LIMIT: usize = 2_048;
-pub(crate) const SK_LIMIT: usize = 1_024;
+const PK_LIMIT: usize = 2_048;
+const SK_LIMIT: usize = 1_024;
 
 /// Over how many partitions a list that every commit writes is spread. One partition takes 1 000
-/// write units a second, and a pass over what is due asks each of them.
-const SHARDS: u8 = 4;
+/// write units a second, of which a commit needs four; and a pass over what is due asks each of
+/// them, every second, whether anything is due or not.
+const SHARDS: u8 = 2;
 
 /// Every shard.
 pub(crate) fn shards() -> impl Iterator<Item = u8> {
@@ -50,9 +56,13 @@ pub(crate) fn instant(at: Timestamp) -> String {
     format!("{:020}", at.unix_micros().max(0))
 }
 
-/// Above every sort key that begins with this one.
+/// Above every sort key that begins with this one, whatever follows, and above no other but itself.
+/// DynamoDB orders text by its bytes in UTF-8, which is the order of its characters.
 pub(crate) fn end_of(prefix: &str) -> String {
-    format!("{prefix}~")
+    let mut end = prefix.to_owned();
+    let last = end.pop().map_or(0, u32::from);
+    end.push(char::from_u32(last + 1).unwrap_or(char::MAX));
+    end
 }
 
 /// Text within a key in front of more text: it holds no `#` of its own.
@@ -61,7 +71,7 @@ fn plain(text: &str) -> String {
 }
 
 pub(crate) const RECORD: &str = "record";
-const EVENT: &str = "event#";
+pub(crate) const EVENT: &str = "event#";
 const DELIVERY: &str = "delivery#";
 pub(crate) const INPUTS: &str = "inbox";
 pub(crate) const OPEN: &str = "open";

@@ -9,4 +9,6 @@
 )]
 
 mod contract;
+mod faulty;
+mod replies;
 mod world;
