@@ -119,8 +119,10 @@ pub(crate) fn deliveries_prefix() -> &'static str {
     DELIVERY
 }
 
+pub(crate) const INPUT: &str = "input";
+
 pub(crate) fn input(key: &str) -> Key {
-    Key::new(format!("inbox#{key}"), "input")
+    Key::new(format!("inbox#{key}"), INPUT)
 }
 
 /// An input that is not done, in the order in which they came.
@@ -183,6 +185,38 @@ pub(crate) fn delivery_of_due(notifier: &str, sort: &str) -> Option<Key> {
         notifier: notifier.to_owned(),
         target: target.to_owned(),
     }))
+}
+
+pub(crate) fn is_delivery(key: &Key) -> bool {
+    key.pk.starts_with("req#") && key.sk.starts_with(DELIVERY)
+}
+
+/// The request whose chain begins with this row.
+pub(crate) fn chain_begun(key: &Key) -> Option<RequestId> {
+    let id = key.pk.strip_prefix("req#")?;
+    (key.sk == event_sort(1)).then(|| id.parse().ok())?
+}
+
+/// What a row of a list stands for: a record, a delivery or an input. None for all other rows, and
+/// for the list of chains, which names what may have no record any more.
+pub(crate) fn listed(list: &Key) -> Option<Key> {
+    let Key { pk, sk } = list;
+    if let Some(notifier) = pk.strip_prefix("due#notify#") {
+        let mut parts = sk.splitn(3, '#');
+        let (_, request, target) = (parts.next()?, parts.next()?, parts.next()?);
+        let sort = format!("{DELIVERY}{notifier}#{target}");
+        return Some(Key::new(format!("req#{request}"), sort));
+    }
+    if pk == INPUTS {
+        return Some(input(sk.split_once('#')?.1));
+    }
+    let id = match pk.starts_with("suffix#") {
+        true => reversed(sk),
+        false => sk.rsplit('#').next()?.to_owned(),
+    };
+    let lanes = ["due#revoke#", "due#other#", "updated#", "by#", "suffix#"];
+    let is_list = pk == OPEN || pk == KNOWN || lanes.iter().any(|lane| pk.starts_with(lane));
+    is_list.then(|| id.parse().ok())?.map(record)
 }
 
 /// Records in the order of their newest commit.

@@ -1,6 +1,6 @@
 //! A network between the store and DynamoDB that fails as it is told, and counts what goes over it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub(crate) enum Trouble {
     Hang,
     /// It is not done; the answer is this status, code and message.
     Refuse(u16, &'static str, &'static str),
+    /// It is not done; the answer is this.
+    Answer(Value),
     /// It is done, and the answer is no answer of DynamoDB's.
     Garbage,
     /// Of a batch only so many rows are read, the rest is left to be asked for.
@@ -49,6 +51,7 @@ pub(crate) enum Trouble {
 struct State {
     coming: Mutex<Vec<(&'static str, VecDeque<Trouble>)>>,
     calls: Mutex<Vec<String>>,
+    touched: Mutex<Vec<BTreeSet<String>>>,
     late: Mutex<Option<HttpRequest>>,
     forgets_tokens: Mutex<bool>,
 }
@@ -95,6 +98,11 @@ impl Faulty {
         *self.state.forgets_tokens.lock().unwrap() = true;
     }
 
+    /// The rows of each transaction that went out since this was last asked.
+    pub(crate) fn touched(&self) -> Vec<BTreeSet<String>> {
+        std::mem::take(&mut self.state.touched.lock().unwrap())
+    }
+
     /// The operations that were called since this was last asked, in order.
     pub(crate) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.state.calls.lock().unwrap())
@@ -130,6 +138,10 @@ impl HttpConnector for Wire {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let call = target.rsplit('.').next().unwrap_or_default().to_owned();
         self.state.calls.lock().unwrap().push(call.clone());
+        if call == "TransactWriteItems" {
+            let rows = rows_of(&request);
+            self.state.touched.lock().unwrap().push(rows);
+        }
         let trouble = self.state.trouble(&call);
         if *self.state.forgets_tokens.lock().unwrap() && call == "TransactWriteItems" {
             let fresh = format!("{:?}", std::time::Instant::now());
@@ -185,6 +197,7 @@ async fn meet(
             status,
             &json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": message}),
         )),
+        Trouble::Answer(body) => Ok(refusal(200, &body)),
         Trouble::Garbage => {
             inner.call(request).await?;
             let body = SdkBody::from("<html>a proxy's page</html>");
@@ -216,6 +229,17 @@ async fn meet(
             Ok(cancelled(&["TransactionConflict"]))
         }
     }
+}
+
+fn rows_of(request: &HttpRequest) -> BTreeSet<String> {
+    let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+    let items = body["TransactItems"].as_array().unwrap().iter();
+    let keys = items.map(|item| {
+        let (_, write) = item.as_object().unwrap().iter().next().unwrap();
+        let row = write.get("Item").unwrap_or(&write["Key"]);
+        format!("{} {}", row["pk"]["S"], row["sk"]["S"])
+    });
+    keys.collect()
 }
 
 fn cancelled(reasons: &[&str]) -> HttpResponse {

@@ -69,7 +69,7 @@ async fn sent(network: &Faulty) -> usize {
 async fn a_commit_whose_reply_is_lost_is_one_commit_and_is_told_as_written() {
     let world = World::new();
     let (store, network, other, _) = world.faulty().await;
-    for (number, trouble) in (1..).zip([LoseReply, Garbage, LoseCall, HangReply, THROTTLED]) {
+    for (number, trouble) in (1..).zip([LoseReply, LoseCall, HangReply, THROTTLED]) {
         network.next("TransactWriteItems", [trouble.clone()]);
         store.commit(creation(number)).await.unwrap();
         assert_eq!(sent(&network).await, 2, "{trouble:?}");
@@ -78,6 +78,19 @@ async fn a_commit_whose_reply_is_lost_is_one_commit_and_is_told_as_written() {
         let events = other.events(sample::id(number)).await.unwrap();
         assert_eq!(events.len(), 1, "{trouble:?}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_of_dynamodbs_says_nothing_of_what_was_done() {
+    let world = World::new();
+    let (store, network, other, _) = world.faulty().await;
+    network.next("TransactWriteItems", [Garbage]);
+    let said = told(store.commit(creation(1)).await);
+    assert_eq!(said, (ErrorKind::Unavailable, Effect::Unknown));
+    assert!(other.load(sample::id(1)).await.unwrap().is_some());
+    network.always("GetItem", &Garbage);
+    let error = store.load(sample::id(1)).await.unwrap_err();
+    assert!(error.kind.is_retryable());
 }
 
 #[tokio::test]
