@@ -294,7 +294,12 @@ async fn marked(table: &Table) -> Result<Option<u32>, Failure> {
     ];
     let change = ("SET application = :application, form = :form", row);
     table
-        .update(&keys::marker(), change, &Condition::absent(), &crate::token())
+        .update(
+            &keys::marker(),
+            change,
+            &Condition::absent(),
+            &crate::token(),
+        )
         .await?;
     let row = table.get(&keys::marker()).await?;
     Ok(row.as_ref().map(schema).transpose()?.flatten())

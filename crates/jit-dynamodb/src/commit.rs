@@ -226,9 +226,13 @@ pub(crate) fn mark(writes: &mut [Write], token: &str) -> Option<Key> {
     Some(write.key.clone())
 }
 
-/// Whether this transaction wrote the row.
+/// Whether this transaction wrote the row. Where that cannot be read, it may have.
 pub(crate) async fn was_written(table: &Table, mark: &Key, token: &str) -> Result<bool, Failure> {
-    let row = table.get(mark).await?;
+    let unknown = |failure| Failure {
+        effect: Effect::Unknown,
+        ..failure
+    };
+    let row = table.get(mark).await.map_err(unknown)?;
     let by = row.as_ref().and_then(|row| row.get(COMMIT));
     Ok(by == Some(&item::text(token)))
 }

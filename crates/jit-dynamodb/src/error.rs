@@ -263,7 +263,7 @@ mod tests {
     /// Every code of a refused call or a cancelled transaction that DynamoDB documents.
     #[test]
     fn every_code_says_what_was_done_and_what_to_do() {
-                for code in [
+        for code in [
             "ThrottlingException",
             "ProvisionedThroughputExceeded",
             "ThrottlingError",

@@ -340,7 +340,7 @@ pub(crate) fn delivery(delivery: &Delivery) -> Item {
             ("attempts", number(delivery.attempts)),
         ],
     );
-    let message = delivery.message.as_ref().map(|message| text(message));
+    let message = delivery.message.as_ref().map(text);
     let deliver_at = delivery.deliver_at.map(micros);
     let taken_until = delivery.taken_until.map(micros);
     let more = [

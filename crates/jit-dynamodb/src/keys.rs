@@ -3,10 +3,8 @@
 //! list. A global secondary index is read some time later than it is written, and a read that
 //! begins after a commit must see it.
 
-use std::time::Duration;
-
 use jit_core::Timestamp;
-use jit_core::ports::{DeliveryKey, Urgency};
+use jit_core::ports::{DeliveryKey, RECORDS_KEPT, Urgency};
 use jit_core::provider::SlotKey;
 use jit_core::request::RequestId;
 
@@ -265,9 +263,6 @@ pub(crate) fn suffix(end: &str) -> Key {
     let partition: String = sort.chars().take(SUFFIX).collect();
     Key::new(format!("suffix#{partition}"), sort)
 }
-
-/// How long a record is kept after its story is over; its chain is kept for ever.
-const RECORDS_KEPT: Duration = Duration::from_secs(400 * 86_400);
 
 /// When DynamoDB may remove a record that was last changed then, in seconds since the epoch.
 pub(crate) fn record_forgotten(updated_at: Timestamp) -> i64 {

@@ -1,6 +1,7 @@
 //! Servers that nobody here wrote, started for a test and ended with it. `tests/run` installs them;
 //! one that is missing fails the test that needs it, with the command that installs it.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -45,19 +46,31 @@ impl Drop for Server {
 ///
 /// # Panics
 /// Where it is not installed or does not start.
+pub fn dynoxide() -> Server {
+    dynoxide_with(&[])
+}
+
+/// The same with its rows in this file instead of in memory.
+///
+/// # Panics
+/// Where it is not installed or does not start.
+pub fn dynoxide_in(file: &Path) -> Server {
+    dynoxide_with(&["--db-path".as_ref(), file.as_os_str()])
+}
+
 #[expect(
     clippy::expect_used,
     clippy::panic,
     reason = "a test fails by panicking"
 )]
-pub fn dynoxide() -> Server {
+fn dynoxide_with(more: &[&OsStr]) -> Server {
     let program = installed("aws/node_modules/@dynoxide/linux-x64/dynoxide");
     let Some(program) = program else {
         panic!("dynoxide is not installed; run tests/aws/install once");
     };
     start(|port| {
         let mut command = Command::new(&program);
-        command.args(["--port", &port.to_string()]);
+        command.args(["--port", &port.to_string()]).args(more);
         command
     })
     .expect("dynoxide starts")

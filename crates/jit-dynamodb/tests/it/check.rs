@@ -2,7 +2,8 @@
 //! damaged, forgotten or of a later release stands in the way of anything else.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use jit_core::ports::{DeliveryKey, Query, RequestStore, SlotChange, Touch};
+use jit_core::engine as audit;
+use jit_core::ports::{DeliveryKey, Query, RECORDS_KEPT, RequestStore, SlotChange, Touch};
 use jit_core::request::{REQUEST_SHAPE, RequestId, Slot, Status};
 use jit_dynamodb::{Difference, DynamoStore};
 use jit_testkit::sample;
@@ -60,7 +61,8 @@ async fn sound(store: &DynamoStore) {
 fn is_list(row: &Item) -> bool {
     let lists = ["due#", "updated#", "by#", "suffix#"];
     let pk = of(row, "pk");
-    lists.iter().any(|list| pk.starts_with(list)) || ["open", "known", "chains", "inbox"].contains(&pk)
+    lists.iter().any(|list| pk.starts_with(list))
+        || ["open", "known", "chains", "inbox"].contains(&pk)
 }
 
 #[tokio::test]
@@ -213,9 +215,7 @@ async fn one_damaged_row_delays_no_other() {
     let (store, _, _, table) = world.faulty().await;
     filled(&store).await;
     let rows = world.scan(&table).await;
-    let other = |pk: &str, sk: &str| {
-        Item::from([("pk".into(), text(pk)), ("sk".into(), text(sk))])
-    };
+    let other = |pk: &str, sk: &str| Item::from([("pk".into(), text(pk)), ("sk".into(), text(sk))]);
     let key = sample::id(9);
     for row in [
         other(&format!("req#{key}"), "record"),
@@ -224,7 +224,10 @@ async fn one_damaged_row_delays_no_other() {
         other("due#other#0", "00000000000000000001#nonsense"),
         other("due#revoke#0", &format!("00000000000000000001#{key}")),
         other("due#notify#slack", "00000000000000000001#nonsense"),
-        other("due#notify#slack", &format!("00000000000000000001#{key}#C1")),
+        other(
+            "due#notify#slack",
+            &format!("00000000000000000001#{key}#C1"),
+        ),
         other("known", "req-nonsense"),
         other("known", &key.to_string()),
     ] {
@@ -260,16 +263,39 @@ async fn what_dynamodb_forgot_after_its_time_is_missed_by_nobody() {
     }
     assert_eq!(store.load(closed.id).await.unwrap(), None);
     assert_eq!(store.events(closed.id).await.unwrap().len(), 1);
-    assert_eq!(store.chains(None, 9).await.unwrap(), [sample::id(1), closed.id]);
+    assert_eq!(
+        store.chains(None, 9).await.unwrap(),
+        [sample::id(1), closed.id]
+    );
     let slot = store.slot(&closed.parts.first().slot_key()).await.unwrap();
     assert_eq!(slot.map(|slot| slot.owner), Some(closed.id));
     assert_eq!(listed(&store).await, [sample::id(1)]);
     assert!(store.newest_commit().await.unwrap().is_some());
     let found = store.check().await.unwrap();
-    assert!(!found.is_worth_an_alarm() && found.forgotten > 0, "{found:?}");
+    assert!(
+        !found.is_worth_an_alarm() && found.forgotten > 0,
+        "{found:?}"
+    );
     sound(&store).await;
-    assert_eq!(store.chains(None, 9).await.unwrap(), [sample::id(1), closed.id]);
+    assert_eq!(
+        store.chains(None, 9).await.unwrap(),
+        [sample::id(1), closed.id]
+    );
+    // The chain of a record that went before its time is a finding; later it is not.
+    let no_record = audit::Problem::NoRecord(closed.id);
+    let gone = audit::verify_audit(&store).await.unwrap();
+    assert!(gone.problems.contains(&no_record));
+    let mut later = sample::request(5);
+    later.updated_at = sample::at(62) + RECORDS_KEPT;
+    let later = sample::commit([sample::creation(later)]);
+    store.commit(later).await.unwrap();
+    let gone = audit::verify_audit(&store).await.unwrap();
+    assert_eq!(gone.requests, 3);
+    assert!(!gone.problems.contains(&no_record));
     // The key of the input is free again.
-    let put = store.inbox_put("done", "text", sample::at(0)).await.unwrap();
+    let put = store
+        .inbox_put("done", "text", sample::at(0))
+        .await
+        .unwrap();
     assert_eq!(put, jit_core::ports::Inbox::New);
 }

@@ -51,10 +51,7 @@ const MOTO_CANNOT_SHOW: [(&str, &str); 4] = [
         "that rows have keys of the right type",
         "it stores keys of any type",
     ),
-    (
-        "what a call costs",
-        "it reports no units of transactions",
-    ),
+    ("what a call costs", "it reports no units of transactions"),
     (
         "that a row goes after its forget_at",
         "it removes nothing by itself",

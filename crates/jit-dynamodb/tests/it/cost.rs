@@ -123,17 +123,24 @@ impl Service {
             beneficiary: None,
             parts: vec![("stage/admins".parse().unwrap(), Default::default())],
             ttl: Some("30m".parse().unwrap()),
-            reason: "the checkout is down since the deploy at noon".parse().unwrap(),
+            reason: "the checkout is down since the deploy at noon"
+                .parse()
+                .unwrap(),
             idempotency_key: Some("7f3a".parse().unwrap()),
         };
-        let request = self.engine.open_by(&via("ana"), ask, Some("slack/ask")).await;
+        let request = self
+            .engine
+            .open_by(&via("ana"), ask, Some("slack/ask"))
+            .await;
         let request = request.unwrap();
         self.announce().await;
         self.clock.advance(secs(60));
         self.input("slack/yes").await;
         let yes = Stage::approval(&request);
         let bob = via("bob");
-        let yes = self.engine.handle_by(&bob, request.id, yes, Some("slack/yes"));
+        let yes = self
+            .engine
+            .handle_by(&bob, request.id, yes, Some("slack/yes"));
         yes.await.unwrap();
         self.announce().await;
         let had = self.live(request.id).await;
@@ -182,7 +189,10 @@ fn dollars(usage: &Usage) -> f64 {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "the numbers are wanted for docs/AWS.md")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the numbers are wanted for docs/AWS.md"
+)]
 async fn a_lifecycle_costs_what_the_documentation_says() {
     let world = World::new();
     // How long its provider still accepts a call, the calls, and the units that were written and read.
@@ -194,11 +204,21 @@ async fn a_lifecycle_costs_what_the_documentation_says() {
         let usage = service.store.usage();
         let all: u64 = usage.calls.values().sum();
         let events = service.watcher.events(request.id).await.unwrap().len();
-        println!("V = {v} s: {all} calls {:?}, {events} events, had {had:?}", usage.calls);
-        println!("  {} write units, {} read units", usage.write_units, usage.read_units);
+        println!(
+            "V = {v} s: {all} calls {:?}, {events} events, had {had:?}",
+            usage.calls
+        );
+        println!(
+            "  {} write units, {} read units",
+            usage.write_units, usage.read_units
+        );
         println!("  ${:.3} per 1,000 requests", dollars(&usage));
         assert!(close(all as f64, calls as f64), "{all} calls");
-        assert!(close(usage.write_units, writes), "{} written", usage.write_units);
+        assert!(
+            close(usage.write_units, writes),
+            "{} written",
+            usage.write_units
+        );
         assert!(close(usage.read_units, reads), "{} read", usage.read_units);
     }
 }
@@ -213,13 +233,18 @@ async fn a_second_in_which_nothing_is_due_costs_what_the_documentation_says() {
         let now = sample::at(9);
         store.due(now, 100).await.unwrap();
         for notifier in ["slack", "telegram"].into_iter().take(notifiers) {
-            let taken = store.deliveries_take(notifier, now, sample::at(39), 9).await;
+            let taken = store
+                .deliveries_take(notifier, now, sample::at(39), 9)
+                .await;
             taken.unwrap();
         }
         store.inbox_take(now, 9).await.unwrap();
         let used = store.usage();
         let calls: u64 = used.calls.values().sum::<u64>() - before.calls.values().sum::<u64>();
         let units = used.read_units - before.read_units;
-        assert_eq!((calls, units), (5 + notifiers as u64, 5.0 + notifiers as f64));
+        assert_eq!(
+            (calls, units),
+            (5 + notifiers as u64, 5.0 + notifiers as f64)
+        );
     }
 }

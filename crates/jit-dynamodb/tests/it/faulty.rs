@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ struct State {
     touched: Mutex<Vec<BTreeSet<String>>>,
     late: Mutex<Option<HttpRequest>>,
     forgets_tokens: Mutex<bool>,
+    tokens: AtomicU32,
 }
 
 /// A client of the SDK whose calls can fail. Clones share what is coming.
@@ -144,9 +146,10 @@ impl HttpConnector for Wire {
         }
         let trouble = self.state.trouble(&call);
         if *self.state.forgets_tokens.lock().unwrap() && call == "TransactWriteItems" {
-            let fresh = format!("{:?}", std::time::Instant::now());
-            let fresh: String = fresh.chars().filter(char::is_ascii_digit).collect();
-            rewrite(&mut request, |body| body["ClientRequestToken"] = json!(fresh));
+            let fresh = format!("fresh-{}", self.state.tokens.fetch_add(1, Ordering::SeqCst));
+            rewrite(&mut request, |body| {
+                body["ClientRequestToken"] = json!(fresh)
+            });
         }
         let late = (call == "BatchGetItem").then(|| self.state.late.lock().unwrap().take());
         let (inner, state) = (self.inner.clone(), self.state.clone());
@@ -218,8 +221,7 @@ async fn meet(
                 _ => read(inner.call(request).await?).await,
             };
             if !rest.is_empty() {
-                answer["UnprocessedKeys"] =
-                    json!({name: {"Keys": rest, "ConsistentRead": true}});
+                answer["UnprocessedKeys"] = json!({name: {"Keys": rest, "ConsistentRead": true}});
             }
             Ok(refusal(200, &answer))
         }
@@ -243,7 +245,9 @@ fn rows_of(request: &HttpRequest) -> BTreeSet<String> {
 }
 
 fn cancelled(reasons: &[&str]) -> HttpResponse {
-    let reasons = reasons.iter().map(|code| json!({"Code": code, "Message": "as told"}));
+    let reasons = reasons
+        .iter()
+        .map(|code| json!({"Code": code, "Message": "as told"}));
     let reasons: Vec<Value> = reasons.collect();
     refusal(
         400,

@@ -34,8 +34,14 @@ fn revoke_at(secs: u64) -> Wake {
 
 /// One of everything.
 async fn fill(store: &DynamoStore) {
-    store.inbox_put("waits", "/jit", sample::at(1)).await.unwrap();
-    store.inbox_put("done", "/jit", sample::at(2)).await.unwrap();
+    store
+        .inbox_put("waits", "/jit", sample::at(1))
+        .await
+        .unwrap();
+    store
+        .inbox_put("done", "/jit", sample::at(2))
+        .await
+        .unwrap();
     let mut change = sample::creation(sample::request_in(1, Status::Active));
     change.wake = Some(revoke_at(50));
     let record = change.record.clone();
@@ -103,7 +109,9 @@ fn value(value: &AttributeValue) -> Value {
         AttributeValue::S(text) => json!({"S": text}),
         AttributeValue::N(number) => json!({"N": number}),
         AttributeValue::Bool(flag) => json!({"BOOL": flag}),
-        AttributeValue::L(values) => json!({"L": values.iter().map(self::value).collect::<Vec<_>>()}),
+        AttributeValue::L(values) => {
+            json!({"L": values.iter().map(self::value).collect::<Vec<_>>()})
+        }
         other => panic!("no row has {other:?}"),
     }
 }
@@ -171,19 +179,31 @@ async fn every_form_that_was_ever_released_is_read() {
 async fn everything(store: &DynamoStore) -> Vec<String> {
     let mut seen = Vec::new();
     for number in 1..=3 {
-        seen.push(format!("{:?}", store.story(sample::id(number)).await.unwrap()));
+        seen.push(format!(
+            "{:?}",
+            store.story(sample::id(number)).await.unwrap()
+        ));
     }
     let slot = sample::part("groupfile/admins").slot_key();
     seen.push(format!("{:?}", store.slot(&slot).await.unwrap().unwrap()));
-    seen.push(format!("{:?}", store.due(sample::at(9_000), 9).await.unwrap()));
-    seen.push(format!("{:?}", store.newest_commit().await.unwrap().unwrap()));
+    seen.push(format!(
+        "{:?}",
+        store.due(sample::at(9_000), 9).await.unwrap()
+    ));
+    seen.push(format!(
+        "{:?}",
+        store.newest_commit().await.unwrap().unwrap()
+    ));
     seen.push(format!("{:?}", store.system_head().await.unwrap()));
     seen.push(format!("{:?}", store.system_events(0, 9).await.unwrap()));
     seen.push(format!("{:?}", store.rows("flag").await.unwrap()));
     seen.push(format!("{:?}", store.chains(None, 9).await.unwrap()));
     let once = store.idempotency("ana@example.com/once").await.unwrap();
     seen.push(format!("{:?}", once.unwrap()));
-    seen.push(format!("{:?}", store.deliveries(sample::id(1)).await.unwrap()));
+    seen.push(format!(
+        "{:?}",
+        store.deliveries(sample::id(1)).await.unwrap()
+    ));
     let all = Query {
         limit: 9,
         ..Query::default()
@@ -197,11 +217,17 @@ async fn everything(store: &DynamoStore) -> Vec<String> {
         seen.push(format!("{:?}", store.query(&query).await.unwrap()));
     }
     let suffix = sample::id(3).to_string();
-    seen.push(format!("{:?}", store.by_suffix(&suffix[suffix.len() - 6..]).await.unwrap()));
+    seen.push(format!(
+        "{:?}",
+        store.by_suffix(&suffix[suffix.len() - 6..]).await.unwrap()
+    ));
     let slack = ["slack".to_owned()];
     let due = store.deliveries_due(&slack, sample::at(900), 9).await;
     seen.push(format!("{:?}", due.unwrap()));
-    seen.push(format!("{:?}", store.inbox_take(sample::at(90), 9).await.unwrap()));
+    seen.push(format!(
+        "{:?}",
+        store.inbox_take(sample::at(90), 9).await.unwrap()
+    ));
     seen
 }
 
@@ -211,7 +237,9 @@ fn may_go(row: &Item) -> bool {
     match of(row, "sk") {
         "record" => is_over() && !row.contains_key("wake_at"),
         "input" => row["is_done"] == AttributeValue::Bool(true),
-        _ => ["once#", "count#"].iter().any(|it| of(row, "pk").starts_with(it)),
+        _ => ["once#", "count#"]
+            .iter()
+            .any(|it| of(row, "pk").starts_with(it)),
     }
 }
 

@@ -41,7 +41,10 @@ async fn fits(store: &DynamoStore, commit: Commit) {
 async fn is_refused(store: &DynamoStore, network: &Faulty, commit: Commit) {
     network.calls();
     let answer = store.commit(commit).await;
-    assert!(matches!(answer, Err(CommitError::TooLarge { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CommitError::TooLarge { .. })),
+        "{answer:?}"
+    );
     assert_eq!(network.calls(), Vec::<String>::new());
 }
 
@@ -168,8 +171,20 @@ async fn the_longest_names_are_written_and_longer_ones_are_refused_before_the_ca
 }
 
 const HOSTILE: [&str; 14] = [
-    "", "~", "~~", "é", "\u{10ffff}", "\u{10ffff}\u{10ffff}", "#", "%", "%23", "a#b", "a", "\0",
-    "row#", "0#req-",
+    "",
+    "~",
+    "~~",
+    "é",
+    "\u{10ffff}",
+    "\u{10ffff}\u{10ffff}",
+    "#",
+    "%",
+    "%23",
+    "a#b",
+    "a",
+    "\0",
+    "row#",
+    "0#req-",
 ];
 
 #[tokio::test]
@@ -224,7 +239,10 @@ async fn no_name_of_a_notifier_or_target_is_taken_for_another() {
     assert_eq!(listed, keys);
     for notifier in ["a", "a#b", "a%23b", "é", "~"] {
         let (now, until) = (sample::at(60), sample::at(90));
-        let taken = other.deliveries_take(notifier, now, until, 99).await.unwrap();
+        let taken = other
+            .deliveries_take(notifier, now, until, 99)
+            .await
+            .unwrap();
         assert!(taken.iter().all(|it| it.key.notifier == notifier));
         assert_eq!(taken.len(), 5, "{notifier}");
     }
@@ -273,7 +291,11 @@ async fn a_query_for_a_few_reads_a_few() {
     let world = World::new();
     let (store, _, _, _) = world.faulty().await;
     for number in 0..60 {
-        fits(&store, sample::commit([sample::creation(sample::request(number))])).await;
+        fits(
+            &store,
+            sample::commit([sample::creation(sample::request(number))]),
+        )
+        .await;
     }
     let before = store.usage().read_units;
     let newest = Query {

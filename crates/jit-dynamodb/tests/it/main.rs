@@ -11,6 +11,7 @@
 mod check;
 mod contract;
 mod cost;
+mod expiry;
 mod faulty;
 mod forms;
 mod limits;

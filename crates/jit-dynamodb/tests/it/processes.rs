@@ -36,10 +36,11 @@ fn child(test: &str, world: &World, table: &str, role: &str) -> Child {
 
 /// The store of a child; none where this is no child.
 async fn inherited() -> Option<(DynamoStore, String)> {
-    let (url, table) = (std::env::var(SERVER).ok()?, std::env::var(TABLE).ok()?);
+    let told = |name| std::env::var_os(name)?.into_string().ok();
+    let (url, table) = (told(SERVER)?, told(TABLE)?);
     let client = Client::from_conf(config_for(&url).build());
     let store = DynamoStore::open(client, &table).await.unwrap();
-    Some((store, std::env::var(ROLE).unwrap()))
+    Some((store, told(ROLE)?))
 }
 
 fn healthy(difference: Difference) -> bool {
@@ -57,7 +58,12 @@ async fn of_three_processes_exactly_one_decides_each_request() {
     }
     let mut children: Vec<(&str, Child)> = ["denied", "withdrawn", "lapsed"]
         .into_iter()
-        .map(|role| (role, child("processes::a_child_decides", &world, &table, role)))
+        .map(|role| {
+            (
+                role,
+                child("processes::a_child_decides", &world, &table, role),
+            )
+        })
         .collect();
     // All wait for this line, so that none is done before the others began.
     let mut outputs = Vec::new();
@@ -131,7 +137,12 @@ async fn a_child_decides() {
 async fn what_was_answered_as_written_survives_the_killing_of_the_process() {
     let world = World::new();
     let table = world.table().await;
-    let mut child = child("processes::a_child_writes_until_it_is_killed", &world, &table, "any");
+    let mut child = child(
+        "processes::a_child_writes_until_it_is_killed",
+        &world,
+        &table,
+        "any",
+    );
     let output = BufReader::new(child.stdout.take().unwrap());
     let id = |line: String| Some(line.split_once("wrote ")?.1.trim().to_owned());
     let mut written = output.lines().map(Result::unwrap).filter_map(id);

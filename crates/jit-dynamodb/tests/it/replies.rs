@@ -8,6 +8,7 @@ use jit_core::ports::{
 };
 use jit_dynamodb::DynamoStore;
 use jit_testkit::sample;
+use jit_testkit::server::moto;
 use tokio::sync::Notify;
 
 use crate::faulty::Trouble::{
@@ -62,7 +63,10 @@ async fn with_delivery(store: &DynamoStore) {
 
 async fn sent(network: &Faulty) -> usize {
     let calls = network.calls();
-    calls.iter().filter(|it| *it == "TransactWriteItems").count()
+    calls
+        .iter()
+        .filter(|it| *it == "TransactWriteItems")
+        .count()
 }
 
 #[tokio::test]
@@ -181,8 +185,18 @@ async fn nothing_done_is_said_only_where_it_is_certain() {
         (&[THROTTLED, DENIED], Effect::None),
         (&[LoseCall, LoseCall, LoseCall], Effect::Unknown),
         (&[Garbage, DENIED], Effect::Unknown),
-        (&[Refuse(500, "InternalServerError", "?"), DENIED], Effect::Unknown),
-        (&[LoseCall, Refuse(400, "TransactionInProgressException", "?"), DENIED], Effect::Unknown),
+        (
+            &[Refuse(500, "InternalServerError", "?"), DENIED],
+            Effect::Unknown,
+        ),
+        (
+            &[
+                LoseCall,
+                Refuse(400, "TransactionInProgressException", "?"),
+                DENIED,
+            ],
+            Effect::Unknown,
+        ),
     ];
     for (number, (troubles, effect)) in (1..).zip(tries) {
         network.heal();
@@ -195,11 +209,40 @@ async fn nothing_done_is_said_only_where_it_is_certain() {
 }
 
 #[tokio::test]
+async fn a_commit_whose_mark_cannot_be_read_may_have_been_done() {
+    let world = World::new();
+    let (store, network, other, _) = world.faulty().await;
+    network.forget_tokens();
+    network.next("TransactWriteItems", [LoseReply]);
+    network.next("GetItem", [DENIED]);
+    let said = told(store.commit(creation(1)).await);
+    assert_eq!(said, (ErrorKind::Forbidden, Effect::Unknown));
+    assert!(other.load(sample::id(1)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_one_commit_on_a_server_that_knows_no_tokens() {
+    let world = World::on(moto());
+    let (store, network, other, _) = world.faulty().await;
+    network.next("TransactWriteItems", [LoseReply]);
+    store.commit(creation(1)).await.unwrap();
+    assert_eq!(sent(&network).await, 2);
+    let (record, events) = other.story(sample::id(1)).await.unwrap().unwrap();
+    assert_eq!((record.version, events.len()), (1, 1));
+    // A commit that is another's is none of ours there either.
+    let conflict = store.commit(creation(1)).await;
+    assert!(matches!(conflict, Err(CommitError::Conflict)));
+}
+
+#[tokio::test]
 async fn every_reason_for_a_cancelled_transaction_is_told_for_what_it_is() {
     let world = World::new();
     let (store, network, other, _) = world.faulty().await;
     // The first row of a creation is its record.
-    network.next("TransactWriteItems", [Cancel(vec!["ConditionalCheckFailed"])]);
+    network.next(
+        "TransactWriteItems",
+        [Cancel(vec!["ConditionalCheckFailed"])],
+    );
     let answer = store.commit(creation(1)).await;
     assert!(matches!(answer, Err(CommitError::Conflict)), "{answer:?}");
     network.next(
@@ -207,10 +250,16 @@ async fn every_reason_for_a_cancelled_transaction_is_told_for_what_it_is() {
         [Cancel(vec!["None", "ItemCollectionSizeLimitExceeded"])],
     );
     let answer = store.commit(creation(1)).await;
-    assert!(matches!(answer, Err(CommitError::TooLarge { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CommitError::TooLarge { .. })),
+        "{answer:?}"
+    );
     for reason in ["ThrottlingError", "ProvisionedThroughputExceeded"] {
         // It says more than that somebody else was at another row.
-        network.next("TransactWriteItems", [Cancel(vec![reason, "TransactionConflict"])]);
+        network.next(
+            "TransactWriteItems",
+            [Cancel(vec![reason, "TransactionConflict"])],
+        );
         let (kind, effect) = told(store.commit(creation(1)).await);
         assert!(limited(kind) && effect == Effect::None, "{reason}");
     }
@@ -226,7 +275,10 @@ async fn every_reason_for_a_cancelled_transaction_is_told_for_what_it_is() {
     assert_eq!(other.load(sample::id(1)).await.unwrap(), None);
     // Somebody else was at it and is done: it is looked at anew, and written.
     network.calls();
-    network.next("TransactWriteItems", [Cancel(vec!["None", "TransactionConflict"])]);
+    network.next(
+        "TransactWriteItems",
+        [Cancel(vec!["None", "TransactionConflict"])],
+    );
     store.commit(creation(1)).await.unwrap();
     assert_eq!(sent(&network).await, 2);
     // They never are: in the end it is a conflict, and nothing was written.
@@ -346,10 +398,22 @@ async fn refusals_are_told_in_the_words_of_aws() {
     let world = World::new();
     let (store, network, _, _) = world.faulty().await;
     let refusals = [
-        ("ExpiredTokenException", "The security token included in the request is expired"),
-        ("InvalidSignatureException", "Signature expired: 20261126T054641Z is now earlier than 20261126T055141Z"),
-        ("UnrecognizedClientException", "The security token included in the request is invalid."),
-        ("AccessDeniedException", "User: arn:aws:iam::1:user/u is not authorized to perform: dynamodb:GetItem"),
+        (
+            "ExpiredTokenException",
+            "The security token included in the request is expired",
+        ),
+        (
+            "InvalidSignatureException",
+            "Signature expired: 20261126T054641Z is now earlier than 20261126T055141Z",
+        ),
+        (
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+        ),
+        (
+            "AccessDeniedException",
+            "User: arn:aws:iam::1:user/u is not authorized to perform: dynamodb:GetItem",
+        ),
     ];
     for (code, words) in refusals {
         network.next("GetItem", [Refuse(400, code, words)]);
@@ -357,6 +421,9 @@ async fn refusals_are_told_in_the_words_of_aws() {
         assert_eq!(error.kind, ErrorKind::Forbidden, "{code}");
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains(words) && cause.contains(code), "{cause}");
-        assert!(cause.contains("REQUEST"), "support asks for the request's id: {cause}");
+        assert!(
+            cause.contains("REQUEST"),
+            "support asks for the request's id: {cause}"
+        );
     }
 }

@@ -92,7 +92,10 @@ impl World {
     pub(crate) async fn scan(&self, table: &str) -> Vec<Item> {
         let (client, mut rows, mut begin) = (self.client(), Vec::new(), None);
         loop {
-            let page = client.scan().table_name(table).set_exclusive_start_key(begin);
+            let page = client
+                .scan()
+                .table_name(table)
+                .set_exclusive_start_key(begin);
             let page = page.send().await.unwrap();
             rows.extend(page.items.unwrap_or_default());
             begin = page.last_evaluated_key;
