@@ -21,6 +21,8 @@ use crate::table::{Condition, Table};
 const SCHEMA: u32 = 1;
 /// How long a new table may take until it can be used.
 const MADE_WITHIN: Duration = Duration::from_secs(120);
+/// How often backups are asked for that a new table cannot have yet.
+const BACKUP_TRIES: u32 = 120;
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -95,6 +97,8 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), OpenError>
         Err(other) => return Err(other),
     }
     ready(client, table).await?;
+    // Nothing is changed of a table that is somebody else's.
+    recognise(client, table).await?;
     let expiry = TimeToLiveSpecification::builder()
         .attribute_name(FORGET_AT)
         .enabled(true)
@@ -117,7 +121,21 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), OpenError>
     let restorable = restorable.map_err(|failure| unreachable(failure, "turn on backups"))?;
     let backups = client.update_continuous_backups().table_name(table);
     let backups = backups.point_in_time_recovery_specification(restorable);
-    if let Err(failure) = backups.send().await.map_err(Failure::of) {
+    let turn_on = || async {
+        let answer = backups.clone().send().await;
+        answer.map(drop).map_err(Failure::of)
+    };
+    let mut turned_on = turn_on().await;
+    for _ in 0..BACKUP_TRIES {
+        // A table that was just made takes some seconds until it can have them.
+        match &turned_on {
+            Err(it) if it.code() == Some("ContinuousBackupsUnavailableException") => {}
+            _ => break,
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        turned_on = turn_on().await;
+    }
+    if let Err(failure) = turned_on {
         match failure.code() {
             // Servers that are not AWS have no backups to turn on.
             Some("UnknownOperationException") => {
@@ -126,7 +144,7 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), OpenError>
             _ => return Err(unreachable(failure, "turn on backups")),
         }
     }
-    recognise(client, table).await
+    Ok(())
 }
 
 async fn make(client: &Client, table: &str) -> Result<(), Failure> {
@@ -276,7 +294,12 @@ async fn marked(table: &Table) -> Result<Option<u32>, Failure> {
     ];
     let change = ("SET application = :application, form = :form", row);
     table
-        .update(&keys::marker(), change, &Condition::absent())
+        .update(
+            &keys::marker(),
+            change,
+            &Condition::absent(),
+            &crate::token(),
+        )
         .await?;
     let row = table.get(&keys::marker()).await?;
     Ok(row.as_ref().map(schema).transpose()?.flatten())

@@ -4,6 +4,7 @@
 //! all else that is a conflict.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{ConditionCheck, Delete, Put, TransactWriteItem};
 use jit_core::Timestamp;
@@ -15,7 +16,7 @@ use jit_core::ports::{
 
 use crate::error::{Cause, Failure, Fault, judged};
 use crate::item::{self, COMMIT, Front, ITEM_LIMIT, Item, Read};
-use crate::keys::{self, Key, PK_LIMIT, SK_LIMIT};
+use crate::keys::{self, Key};
 use crate::table::{BATCH_LIMIT, Cancelled, Condition, Reason, Table};
 
 /// The most bytes of one transaction. Source: "Quotas in Amazon DynamoDB".
@@ -69,6 +70,7 @@ impl Write {
         self
     }
 
+    /// Its size as DynamoDB counts it, at the most.
     fn size(&self) -> usize {
         match &self.op {
             Op::Put(item) => item::size(item),
@@ -119,11 +121,9 @@ impl Write {
 /// A transaction that is ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    writes: Vec<Write>,
+    pub(crate) writes: Vec<Write>,
     /// What it takes, as stored afterwards.
-    taken: Vec<Delivery>,
-    /// A row that says who wrote it.
-    mark: Option<Key>,
+    pub(crate) taken: Vec<Delivery>,
 }
 
 /// How sending a plan ended, where it was not written.
@@ -141,12 +141,100 @@ impl From<Failure> for Ended {
     }
 }
 
-/// Refuses what is too large whatever is stored.
+/// Refuses, before any call, what is too large whatever is stored.
 pub(crate) fn check_ceilings(commit: &Commit) -> Result<(), Fault> {
     if commit.changes.len() > COMMIT_RECORDS_LIMIT {
         return Err(Fault::TooLarge { what: "records" });
     }
+    let mut writes = Vec::new();
+    let mut names = stands_on(commit);
+    for change in &commit.changes {
+        let id = change.record.id;
+        let front = Front::of(change, None);
+        let record = item::record(change, &front);
+        writes.push(Write::put(keys::record(id), record));
+        for event in &change.events {
+            let row = item::event(keys::partition_of(id), event);
+            let key = keys::event(keys::partition_of(id), event.seq);
+            writes.push(Write::put(key, row));
+        }
+        let listed = front.listed().into_iter();
+        match change.expected {
+            None => writes.extend(listed.map(|(key, row)| Write::put(key, row))),
+            // Which of them are new depends on what is stored.
+            Some(_) => names.extend(listed.map(|(key, _)| key)),
+        }
+    }
+    for event in commit.system.iter().flat_map(|append| &append.events) {
+        let row = item::event(keys::SYSTEM.to_owned(), event);
+        let key = keys::event(keys::SYSTEM.to_owned(), event.seq);
+        writes.push(Write::put(key, row));
+    }
+    for change in &commit.rows {
+        let key = keys::row(change.row.table, &change.row.key);
+        writes.push(Write::put(key, item::small_row(&change.row)));
+    }
+    let at = commit.at.unwrap_or(Timestamp::MIN);
+    let touches = commit.deliveries.iter();
+    names.extend(touches.map(|touch| keys::notify(&touch.key, at)));
+    mark(&mut writes, NO_TOKEN);
+    check(&writes)?;
+    match names.iter().all(Key::is_possible) {
+        true => Ok(()),
+        false => Err(KEY_TOO_LARGE),
+    }
+}
+
+/// As long as the token of any look.
+const NO_TOKEN: &str = "00000000000000000000000000000000-0";
+
+const KEY_TOO_LARGE: Fault = Fault::TooLarge {
+    what: "bytes in the key of a row",
+};
+
+/// Refuses, before the call, what DynamoDB would.
+fn check(writes: &[Write]) -> Result<(), Fault> {
+    let too_large = |what| Err(Fault::TooLarge { what });
+    if writes.len() > BATCH_LIMIT {
+        return too_large("rows in one transaction");
+    }
+    if !writes.iter().all(|write| write.key.is_possible()) {
+        return Err(KEY_TOO_LARGE);
+    }
+    if writes.iter().any(|write| write.size() > ITEM_LIMIT) {
+        return too_large("bytes in one row");
+    }
+    if writes.iter().map(Write::size).sum::<usize>() > TRANSACTION_LIMIT {
+        return too_large("bytes in one transaction");
+    }
     Ok(())
+}
+
+/// Makes one row of a transaction say which transaction wrote it; which row that is. An event where
+/// there is one: nobody writes over it, so it says so for ever.
+pub(crate) fn mark(writes: &mut [Write], token: &str) -> Option<Key> {
+    let is_event = |write: &Write| write.key.sk.starts_with(keys::EVENT);
+    let is_put = |write: &Write| matches!(write.op, Op::Put(_));
+    let place = writes
+        .iter()
+        .position(is_event)
+        .or_else(|| writes.iter().position(is_put))?;
+    let write = writes.get_mut(place)?;
+    if let Op::Put(item) = &mut write.op {
+        item.insert(COMMIT.to_owned(), item::text(token));
+    }
+    Some(write.key.clone())
+}
+
+/// Whether this transaction wrote the row. Where that cannot be read, it may have.
+pub(crate) async fn was_written(table: &Table, mark: &Key, token: &str) -> Result<bool, Failure> {
+    let unknown = |failure| Failure {
+        effect: Effect::Unknown,
+        ..failure
+    };
+    let row = table.get(mark).await.map_err(unknown)?;
+    let by = row.as_ref().and_then(|row| row.get(COMMIT));
+    Ok(by == Some(&item::text(token)))
 }
 
 /// Every row that the commit stands on.
@@ -184,13 +272,12 @@ impl Plan {
         let mut plan = Self {
             writes: Vec::new(),
             taken: Vec::new(),
-            mark: None,
         };
-        plan.records(commit, seen, token)?;
+        plan.records(commit, seen)?;
         for change in &commit.slots {
             plan.slot(change, seen)?;
         }
-        plan.system(commit, seen, token)?;
+        plan.system(commit, seen)?;
         for change in &commit.rows {
             plan.small_row(change, seen)?;
         }
@@ -211,34 +298,16 @@ impl Plan {
             commit.at.unwrap_or(Timestamp::MIN),
             seen,
         )?;
-        plan.check()?;
+        mark(&mut plan.writes, token);
+        check(&plan.writes)?;
         Ok(plan)
-    }
-
-    /// Refuses, before the call, what DynamoDB would.
-    fn check(&self) -> Result<(), Fault> {
-        let too_large = |what| Err(Fault::TooLarge { what });
-        if self.writes.len() > BATCH_LIMIT {
-            return too_large("rows in one transaction");
-        }
-        let fits = |write: &Write| write.key.pk.len() <= PK_LIMIT && write.key.sk.len() <= SK_LIMIT;
-        if !self.writes.iter().all(fits) {
-            return too_large("bytes in the key of a row");
-        }
-        if self.writes.iter().any(|write| write.size() > ITEM_LIMIT) {
-            return too_large("bytes in one row");
-        }
-        if self.writes.iter().map(Write::size).sum::<usize>() > TRANSACTION_LIMIT {
-            return too_large("bytes in one transaction");
-        }
-        Ok(())
     }
 
     fn push(&mut self, write: Write) {
         self.writes.push(write);
     }
 
-    fn records(&mut self, commit: &Commit, seen: &Seen, token: &str) -> Result<(), Fault> {
+    fn records(&mut self, commit: &Commit, seen: &Seen) -> Result<(), Fault> {
         let version = "version = :version";
         for (id, expected) in &commit.unchanged {
             let key = keys::record(*id);
@@ -270,10 +339,9 @@ impl Plan {
                 None => Condition::absent(),
                 Some(expected) => Condition::when(version, [(":version", item::number(expected))]),
             };
-            self.mark.get_or_insert_with(|| key.clone());
             let before = before.map(Front::read).transpose()?;
             let front = Front::of(change, before.as_ref());
-            let record = item::record(change, &front, token);
+            let record = item::record(change, &front);
             self.push(Write::put(key, record).if_so(as_expected, Grip::Firm));
             let now = front.listed();
             let before = before.map(|front| front.listed()).unwrap_or_default();
@@ -313,7 +381,7 @@ impl Plan {
         Ok(())
     }
 
-    fn system(&mut self, commit: &Commit, seen: &Seen, token: &str) -> Result<(), Fault> {
+    fn system(&mut self, commit: &Commit, seen: &Seen) -> Result<(), Fault> {
         let Some(append) = &commit.system else {
             return Ok(());
         };
@@ -342,8 +410,7 @@ impl Plan {
             return Ok(());
         };
         let (seq, hash) = (newest.seq, newest.hash);
-        let head = item::head(&ChainHead { seq, hash }, token);
-        self.mark.get_or_insert_with(|| key.clone());
+        let head = item::head(&ChainHead { seq, hash });
         self.push(Write::put(key, head).if_so(as_expected, Grip::Firm));
         for event in &append.events {
             let row = item::event(keys::SYSTEM.to_owned(), event);
@@ -459,39 +526,38 @@ impl Plan {
         }
         Ok(())
     }
-
-    /// Sends it. `Again` where only what the store itself looked at has changed.
-    pub(crate) async fn send(self, table: &Table, token: &str) -> Result<Vec<Delivery>, Ended> {
-        let ended = send(table, self.writes, token).await;
-        // A first try whose answer was lost may have been this very transaction.
-        if let (Err(Ended::Again | Ended::For(Fault::Conflict)), Some(mark)) = (&ended, &self.mark)
-        {
-            let written = table.get(mark).await?;
-            let written_by = written.as_ref().and_then(|row| row.get(COMMIT));
-            if written_by == Some(&item::text(token)) {
-                return Ok(self.taken);
-            }
-        }
-        ended.map(|()| self.taken)
-    }
 }
 
-/// Writes all of this or nothing.
-pub(crate) async fn send(table: &Table, writes: Vec<Write>, token: &str) -> Result<(), Ended> {
+/// Writes all of this or nothing, and nothing of it after `within` where that is given.
+pub(crate) async fn send(
+    table: &Table,
+    mut writes: Vec<Write>,
+    token: &str,
+    within: Option<Duration>,
+) -> Result<(), Ended> {
     if writes.is_empty() {
         return Ok(());
     }
+    let mark = mark(&mut writes, token);
+    check(&writes).map_err(Ended::For)?;
     let grips = writes.iter().map(|write| {
         let condition = write.condition.as_ref();
         condition.map_or(Grip::Loose, |(_, grip)| *grip)
     });
     let grips: Vec<Grip> = grips.collect();
     let items = writes.into_iter().map(|it| it.build(&table.name));
-    match table.transact(items.collect(), token).await {
-        Ok(()) => Ok(()),
-        Err(Cancelled::Failed(failure)) => Err(failure.into()),
-        Err(Cancelled::ByReasons(reasons)) => Err(why(&reasons, &grips)),
+    let ended = match table.transact(items.collect(), token, within).await {
+        Ok(()) => return Ok(()),
+        Err(Cancelled::Failed(failure)) => return Err(failure.into()),
+        Err(Cancelled::ByReasons(reasons)) => why(&reasons, &grips),
+    };
+    // A first try whose answer was lost may have been this very transaction.
+    if let (Ended::Again | Ended::For(Fault::Conflict), Some(mark)) = (&ended, &mark)
+        && was_written(table, mark, token).await?
+    {
+        return Ok(());
     }
+    Err(ended)
 }
 
 /// What the reasons of a cancelled transaction come to. None of it was written.
@@ -503,14 +569,14 @@ pub(crate) fn why(reasons: &[Reason], grips: &[Grip]) -> Ended {
             ("None", _) => {}
             ("ConditionalCheckFailed", Grip::Firm) => return Ended::For(Fault::Conflict),
             ("ConditionalCheckFailed", Grip::Loose) | ("TransactionConflict", _) => {
-                again = Some(Ended::Again);
+                again.get_or_insert(Ended::Again);
             }
             ("ItemCollectionSizeLimitExceeded", _) => {
                 let what = "bytes under one partition key";
                 return Ended::For(Fault::TooLarge { what });
             }
             (code, _) => {
-                let (kind, _) = judged(code, 400);
+                let (kind, _) = judged(code);
                 let failure = Failure {
                     kind,
                     // Whatever the reason is: a cancelled transaction wrote nothing.

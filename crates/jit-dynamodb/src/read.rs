@@ -17,6 +17,8 @@ use crate::table::{BATCH_LIMIT, Order, Range, Table};
 
 /// The most records that a query returns.
 const QUERY_LIMIT: usize = 1_000;
+/// The fewest records that a query looks at in one go.
+const LEAST: usize = 10;
 /// The most ids that are remembered as told in the log.
 const TOLD_LIMIT: usize = 1_000;
 
@@ -26,7 +28,7 @@ const TOLD_LIMIT: usize = 1_000;
 pub(crate) struct LeftOut(Mutex<BTreeSet<String>>);
 
 impl LeftOut {
-    fn say(&self, id: &str, why: &dyn std::fmt::Display) {
+    pub(crate) fn say(&self, id: &str, why: &dyn std::fmt::Display) {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() < TOLD_LIMIT && told.insert(id.to_owned()) {
             tracing::warn!(request.id = id, error = %why, "a record is left out of listings");
@@ -276,12 +278,14 @@ pub(crate) async fn query(
             };
             let (mut found, mut begin) = (Vec::new(), None);
             loop {
-                let page = table.page(&range, Some(BATCH_LIMIT), begin).await?;
-                let ids = page
-                    .items
-                    .iter()
-                    .map(|row| Read::new(row, "row").parsed("sk"));
-                let ids: Vec<RequestId> = ids.collect::<Result<_, _>>()?;
+                // Some are left out by what else is asked for, so a few more than are wanted.
+                let look = (2 * (limit - found.len())).clamp(LEAST, BATCH_LIMIT);
+                let page = table.page(&range, Some(look), begin).await?;
+                let ids = page.items.iter().filter_map(|row| {
+                    let id = Read::new(row, "row").parsed("sk");
+                    id.map_err(|why| left_out.say(&range.pk, &why)).ok()
+                });
+                let ids: Vec<RequestId> = ids.collect();
                 found.extend(records(table, left_out, query, &ids).await?);
                 begin = page.next;
                 if found.len() >= limit || begin.is_none() {
@@ -362,7 +366,11 @@ pub(crate) async fn by_suffix(table: &Table, suffix: &str) -> Result<Vec<Request
     if suffix.chars().count() < keys::SUFFIX {
         return Ok(Vec::new());
     }
-    let Key { pk, sk } = keys::suffix(suffix);
+    let end = keys::suffix(suffix);
+    if !end.is_possible() {
+        return Ok(Vec::new());
+    }
+    let Key { pk, sk } = end;
     let rows = table.first(&beginning(pk, &sk), 2).await?;
     let ids = rows.iter().map(|row| {
         let sort = Read::new(row, "row").text("sk")?;
@@ -401,6 +409,7 @@ pub(crate) async fn deliveries(
 
 pub(crate) async fn deliveries_due(
     table: &Table,
+    left_out: &LeftOut,
     notifiers: &[String],
     now: Timestamp,
     limit: usize,
@@ -408,7 +417,7 @@ pub(crate) async fn deliveries_due(
     let notifiers: BTreeSet<&String> = notifiers.iter().collect();
     let due = notifiers
         .into_iter()
-        .map(|name| due_of(table, name, now, limit));
+        .map(|name| due_of(table, left_out, name, now, limit));
     let due = try_join_all(due).await?;
     let mut due: Vec<Delivery> = due.into_iter().flatten().collect();
     due.sort_by(|one, two| (one.deliver_at, &one.key).cmp(&(two.deliver_at, &two.key)));
@@ -419,6 +428,7 @@ pub(crate) async fn deliveries_due(
 /// What is due of one notifier and not taken, the longest due first.
 async fn due_of(
     table: &Table,
+    left_out: &LeftOut,
     notifier: &str,
     now: Timestamp,
     limit: usize,
@@ -426,17 +436,27 @@ async fn due_of(
     let from = keys::instant(Timestamp::MIN);
     let to = keys::end_of(&keys::instant(now));
     let range = ascending(keys::notify_partition(notifier), from, to);
+    let mut named = BTreeSet::new();
     let (mut found, mut begin) = (Vec::new(), None);
     while found.len() < limit {
         let page = table.page(&range, Some(BATCH_LIMIT), begin).await?;
-        let keys = page.items.iter().map(|row| {
-            let sort = Read::new(row, "due row").text("sk")?;
-            keys::delivery_of_due(notifier, sort).ok_or(Cause::Damaged { what: "due row" })
+        // One damaged row delays no other; two that list one delivery give it once.
+        let keys = page.items.iter().filter_map(|row| {
+            let sort = Read::new(row, "due row").text("sk").unwrap_or_default();
+            let key = keys::delivery_of_due(notifier, sort);
+            key.or_else(|| {
+                left_out.say(sort, &Cause::Damaged { what: "due row" });
+                None
+            })
         });
-        let keys: Vec<Key> = keys.collect::<Result<_, _>>()?;
+        let keys: Vec<Key> = keys.collect();
         let rows: HashMap<Key, Item> = table.get_all(&keys).await?;
         for key in &keys {
-            let Some(delivery) = rows.get(key).map(item::read_delivery).transpose()? else {
+            let delivery = rows.get(key).and_then(|row| {
+                let delivery = item::read_delivery(row);
+                delivery.map_err(|why| left_out.say(&key.pk, &why)).ok()
+            });
+            let Some(delivery) = delivery.filter(|it| named.insert(it.key.clone())) else {
                 continue;
             };
             let is_due = delivery.deliver_at.is_some_and(|at| at <= now);

@@ -8,5 +8,14 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod check;
 mod contract;
+mod cost;
+mod expiry;
+mod faulty;
+mod forms;
+mod limits;
+mod opening;
+mod processes;
+mod replies;
 mod world;
