@@ -258,6 +258,66 @@ async fn b1_b2_b3_b4_b6_d4_what_is_given_in_aws_ends_on_time_though_both_daemons
     assert!(verified.status.success(), "{}", text(&verified.stdout));
 }
 
+/// System D with the preset: the reason is mandatory, one click decides, four hours unless somebody
+/// says otherwise, and who had it and why is one query.
+#[tokio::test(flavor = "multi_thread")]
+async fn d1_d2_d3_d7_production_access_for_four_hours_with_one_command() {
+    let house = House::new(None).await;
+    let (_daemon, api) = house.daemon();
+    house.connected(1).await;
+    let ana = house.slack.user(ANA);
+    assert!(
+        ana.slash("/prod-access", "")
+            .in_channel(ELSEWHERE)
+            .await
+            .acked()
+    );
+    let told = |it: &Message| it.ephemeral && it.words().contains("/prod-access");
+    house.slack.wait_for(&ana, ELSEWHERE, told).await;
+    let typed = ana.slash("/prod-access", "\"the checkout is down\"");
+    assert!(typed.in_channel(ELSEWHERE).await.acked());
+    let form = ana
+        .modal_where(|view| view.to_string().contains("\"policy\""))
+        .await;
+    assert!(
+        form.view().to_string().contains("customers see"),
+        "it is warned of"
+    );
+    form.submit().await;
+    let card = house.card(PRODUCTION, "Pending").await;
+    assert!(card.words().contains("the checkout is down") && card.words().contains("4 h"));
+    let bob = house.slack.user(BOB);
+    assert!(bob.click(&card, "jit_approve").await.acked());
+    let active = house.card(PRODUCTION, "active until").await;
+    assert_eq!(active.ts, card.ts, "in place");
+    let id = "aws/prod-shop/AdministratorAccess";
+    let had = house.jit(&api, "bob@example.com", &["list", "--entitlement", id]);
+    let request = &had["requests"][0];
+    assert_eq!(request["reason"], "the checkout is down");
+    assert_eq!(request["ttl"], "4h");
+    let instant =
+        |name: &str| -> jit_core::Timestamp { request[name].as_str().unwrap().parse().unwrap() };
+    let lasts = instant("expires_at").since(instant("opened_at"));
+    assert!(lasts >= Duration::from_secs(4 * 3_600), "{request}");
+    assert!(lasts < Duration::from_secs(4 * 3_600 + 60), "{request}");
+    // Ana is done before that.
+    let given = house
+        .slack
+        .wait_for(&ana, "dm", |it| it.words().contains("is yours until"))
+        .await;
+    assert!(
+        given.words().contains("AWS access portal"),
+        "B5: {}",
+        given.words()
+    );
+    assert!(ana.click(&given, "jit_done").await.acked());
+    until("the assignment is gone", async || {
+        !house.ledger(What::Taken).is_empty()
+    })
+    .await;
+    house.card(PRODUCTION, "Ended").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn f9_b9_with_slack_down_a_terminal_asks_decides_and_ends() {
     let house = House::new(None).await;
