@@ -23,6 +23,7 @@ mod keys;
 mod read;
 mod rows;
 mod table;
+mod transaction;
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,9 +48,10 @@ pub use check::Difference;
 pub use error::OpenError;
 pub use table::Usage;
 
-use commit::{Ended, Plan, check_ceilings, mark, send, stands_on, was_written};
+use commit::{Plan, check_ceilings, stands_on};
 use error::{Failure, Fault};
 use table::Table;
+use transaction::{Ended, mark, send, was_written};
 
 /// How long a connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
