@@ -99,6 +99,18 @@ pub(crate) fn stands_on(commit: &Commit) -> Vec<Key> {
     all.into_iter().collect()
 }
 
+/// Every event that it appends.
+pub(crate) fn events_of(commit: &Commit) -> Vec<Key> {
+    let of_requests = commit.changes.iter().flat_map(|change| {
+        let partition = keys::partition_of(change.record.id);
+        let events = change.events.iter();
+        events.map(move |event| keys::event(partition.clone(), event.seq))
+    });
+    let of_system = commit.system.iter().flat_map(|append| &append.events);
+    let of_system = of_system.map(|event| keys::event(keys::SYSTEM.to_owned(), event.seq));
+    of_requests.chain(of_system).collect()
+}
+
 /// The rows as they are now.
 pub(crate) type Seen = HashMap<Key, Item>;
 

@@ -10,7 +10,7 @@ use crate::error::{Cause, Failure, Fault};
 use crate::item::{self, INPUT_KEPT, Read};
 use crate::keys;
 use crate::read::{self, LeftOut};
-use crate::table::{BATCH_LIMIT, Condition, Order, Range, Table};
+use crate::table::{Condition, Order, Range, Table};
 use crate::transaction::{Ended, Grip, Write, send};
 use crate::{Looks, token};
 
@@ -93,7 +93,8 @@ pub(crate) async fn inbox_take(
     };
     let (mut taken, mut begin) = (Vec::new(), None);
     while taken.len() < limit {
-        let page = table.page(&range, Some(BATCH_LIMIT), begin).await?;
+        let look = read::look(limit - taken.len());
+        let page = table.page(&range, Some(look), begin).await?;
         let names = page
             .items
             .iter()
