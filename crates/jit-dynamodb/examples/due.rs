@@ -66,6 +66,7 @@ async fn template(store: &DynamoStore, client: &Client, table: &str, shard: u8) 
         );
         // What a pass might read, and the records themselves; the rest only takes time to write.
         key.contains(&text)
+            && !key.contains("event#")
             && ["req#", "due#", "updated#"]
                 .iter()
                 .any(|it| key.starts_with(it))
@@ -147,7 +148,9 @@ async fn main() {
     println!("|---:|---:|---:|---:|---:|");
     let mut found = Vec::new();
     for size in SIZES {
-        let folder = tempfile::tempdir().unwrap();
+        // In memory where there is such a folder: filling waits for the disk at every batch.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let folder = folder.unwrap();
         let server = dynoxide_in(&folder.path().join("rows.db"));
         let credentials = Credentials::new("test", "test", None, None, "test");
         let config = aws_sdk_dynamodb::Config::builder()

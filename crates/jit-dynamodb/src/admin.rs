@@ -108,9 +108,11 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), OpenError>
     let expires = client.update_time_to_live().table_name(table);
     let expires = expires.time_to_live_specification(expiry).send().await;
     if let Err(failure) = expires.map_err(Failure::of) {
-        // It is turned on already: DynamoDB calls that invalid.
+        // It is turned on already: DynamoDB calls that invalid, as it does where it is turned on
+        // for another attribute.
+        let is_ours = !failure.says("different AttributeName");
         match failure.code() {
-            Some("ValidationException") => {}
+            Some("ValidationException") if is_ours => {}
             _ => return Err(unreachable(failure, "turn on expiry")),
         }
     }

@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jit_core::request::REQUEST_SHAPE;
 
-use crate::commit::{Ended, Grip, Op, Write, send};
 use crate::error::{Cause, Failure, Fault};
 use crate::item::{self, Front, Item, Read};
 use crate::keys::{self, Key};
 use crate::table::{Condition, Table};
 use crate::token;
+use crate::transaction::{Ended, Grip, Op, Write, send};
 
 /// What a check of the whole table found and mended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

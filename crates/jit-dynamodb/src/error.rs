@@ -152,6 +152,11 @@ impl Failure {
         }
     }
 
+    /// Whether DynamoDB's message has these words.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        matches!(&self.cause, Cause::Service { message, .. } if message.contains(words))
+    }
+
     /// The code that DynamoDB gave.
     pub(crate) fn code(&self) -> Option<&str> {
         match &self.cause {

@@ -502,31 +502,3 @@ pub(crate) fn input(item: &Item) -> Result<Input, Cause> {
         is_done: read.flag("is_done")?,
     })
 }
-
-// ------------------------------------------------------------------------------------- ceilings
-
-/// The largest row that DynamoDB takes, in bytes of names and values.
-/// Source: "Quotas in Amazon DynamoDB", items, and "DynamoDB item sizes and formats".
-pub(crate) const ITEM_LIMIT: usize = 400 * 1_024;
-
-/// The size of a row as DynamoDB counts it, at the most.
-pub(crate) fn size(item: &Item) -> usize {
-    item.iter()
-        .map(|(name, value)| name.len() + value_size(value))
-        .sum()
-}
-
-fn value_size(value: &AttributeValue) -> usize {
-    match value {
-        AttributeValue::S(text) => text.len(),
-        // Two digits a byte, and one or two more; each digit is counted here.
-        AttributeValue::N(digits) => digits.len() + 1,
-        AttributeValue::L(values) => {
-            3 + values
-                .iter()
-                .map(|value| 1 + value_size(value))
-                .sum::<usize>()
-        }
-        _ => 1,
-    }
-}

@@ -23,6 +23,7 @@ mod keys;
 mod read;
 mod rows;
 mod table;
+mod transaction;
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,9 +48,10 @@ pub use check::Difference;
 pub use error::OpenError;
 pub use table::Usage;
 
-use commit::{Ended, Plan, check_ceilings, mark, send, stands_on, was_written};
+use commit::{Plan, check_ceilings, events_of, stands_on};
 use error::{Failure, Fault};
 use table::Table;
+use transaction::{Ended, mark, send, was_written};
 
 /// How long a connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -170,11 +172,11 @@ impl DynamoStore {
             let token = looks.token();
             let mut plan = match Plan::new(commit, &seen, &token) {
                 Ok(plan) => plan,
-                Err(fault) => return self.unless_written(sent, fault).await,
+                Err(fault) => return self.unless_written(commit, sent, fault).await,
             };
             let left = commit.good_for.map(|it| it.checked_sub(began.elapsed()));
             let Some(within) = left.map_or(Some(None), |left| left.map(Some)) else {
-                return self.unless_written(sent, Fault::Conflict).await;
+                return self.unless_written(commit, sent, Fault::Conflict).await;
             };
             let mark = mark(&mut plan.writes, &token);
             match send(&self.table, plan.writes, &token, within).await {
@@ -182,7 +184,7 @@ impl DynamoStore {
                 Err(ended) => {
                     sent.extend(mark.map(|mark| (mark, token, plan.taken)));
                     if let Err(fault) = looks.again(ended).await {
-                        return self.unless_written(sent, fault).await;
+                        return self.unless_written(commit, sent, fault).await;
                     }
                 }
             }
@@ -193,6 +195,7 @@ impl DynamoStore {
     /// cancelled, was written after all: its first try, while a second one was refused for it.
     async fn unless_written(
         &self,
+        commit: &Commit,
         sent: Vec<(keys::Key, String, Vec<Delivery>)>,
         fault: Fault,
     ) -> Result<Vec<Delivery>, Fault> {
@@ -203,6 +206,12 @@ impl DynamoStore {
             if was_written(&self.table, &mark, &token).await? {
                 return Ok(taken);
             }
+        }
+        // Events are not looked at before, for their absence is a condition. That one is there
+        // comes before what else is not as expected.
+        let rest = matches!(fault, Fault::InputDone | Fault::CounterFull { .. });
+        if rest && !self.table.get_all(&events_of(commit)).await?.is_empty() {
+            return Err(Fault::Conflict);
         }
         Err(fault)
     }

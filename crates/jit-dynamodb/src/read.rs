@@ -17,7 +17,7 @@ use crate::table::{BATCH_LIMIT, Order, Range, Table};
 
 /// The most records that a query returns.
 const QUERY_LIMIT: usize = 1_000;
-/// The fewest records that a query looks at in one go.
+/// The fewest rows that are looked at in one go.
 const LEAST: usize = 10;
 /// The most ids that are remembered as told in the log.
 const TOLD_LIMIT: usize = 1_000;
@@ -34,6 +34,12 @@ impl LeftOut {
             tracing::warn!(request.id = id, error = %why, "a record is left out of listings");
         }
     }
+}
+
+/// How many rows to look at for so many that are wanted: some are left out, by what else is asked
+/// for or because somebody has them.
+pub(crate) fn look(wanted: usize) -> usize {
+    wanted.saturating_mul(2).clamp(LEAST, BATCH_LIMIT)
 }
 
 fn ascending(pk: impl Into<String>, from: impl Into<String>, to: impl Into<String>) -> Range {
@@ -278,8 +284,7 @@ pub(crate) async fn query(
             };
             let (mut found, mut begin) = (Vec::new(), None);
             loop {
-                // Some are left out by what else is asked for, so a few more than are wanted.
-                let look = (2 * (limit - found.len())).clamp(LEAST, BATCH_LIMIT);
+                let look = look(limit - found.len());
                 let page = table.page(&range, Some(look), begin).await?;
                 let ids = page.items.iter().filter_map(|row| {
                     let id = Read::new(row, "row").parsed("sk");
@@ -439,7 +444,9 @@ async fn due_of(
     let mut named = BTreeSet::new();
     let (mut found, mut begin) = (Vec::new(), None);
     while found.len() < limit {
-        let page = table.page(&range, Some(BATCH_LIMIT), begin).await?;
+        let page = table
+            .page(&range, Some(look(limit - found.len())), begin)
+            .await?;
         // One damaged row delays no other; two that list one delivery give it once.
         let keys = page.items.iter().filter_map(|row| {
             let sort = Read::new(row, "due row").text("sk").unwrap_or_default();

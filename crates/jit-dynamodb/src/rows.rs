@@ -5,12 +5,13 @@ use std::time::Duration;
 use jit_core::Timestamp;
 use jit_core::ports::{Delivery, Inbox, InboxItem};
 
-use crate::commit::{Ended, Grip, Write, done, rewritten, send};
+use crate::commit::{done, rewritten};
 use crate::error::{Cause, Failure, Fault};
 use crate::item::{self, INPUT_KEPT, Read};
 use crate::keys;
 use crate::read::{self, LeftOut};
-use crate::table::{BATCH_LIMIT, Condition, Order, Range, Table};
+use crate::table::{Condition, Order, Range, Table};
+use crate::transaction::{Ended, Grip, Write, send};
 use crate::{Looks, token};
 
 /// How long a taken input is left to whoever took it.
@@ -92,7 +93,8 @@ pub(crate) async fn inbox_take(
     };
     let (mut taken, mut begin) = (Vec::new(), None);
     while taken.len() < limit {
-        let page = table.page(&range, Some(BATCH_LIMIT), begin).await?;
+        let look = read::look(limit - taken.len());
+        let page = table.page(&range, Some(look), begin).await?;
         let names = page
             .items
             .iter()

@@ -78,6 +78,37 @@ async fn a_check_of_a_sound_table_finds_nothing_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_check_while_others_write_finds_nothing() {
+    let world = World::new();
+    let (store, _, other, _) = world.faulty().await;
+    filled(&store).await;
+    let writes = async {
+        for number in 10..60 {
+            let mut change = sample::creation(sample::request(number));
+            change.wake = Some(sample::wake(sample::at(5)));
+            let mut next = sample::update(sample::next(&change.record, sample::at(700)));
+            next.wake = Some(sample::wake(sample::at(800)));
+            other.commit(sample::commit([change])).await.unwrap();
+            other.commit(sample::commit([next])).await.unwrap();
+        }
+    };
+    let checks = async {
+        let mut records = 0;
+        while records < 52 {
+            let found = store.check().await.unwrap();
+            assert!(
+                !found.is_worth_an_alarm() && found.forgotten == 0,
+                "{found:?}"
+            );
+            records = found.records;
+        }
+    };
+    tokio::join!(writes, checks);
+    sound(&store).await;
+    assert_eq!(store.due(sample::at(900), 99).await.unwrap().len(), 51);
+}
+
+#[tokio::test]
 async fn a_check_writes_every_row_that_is_missing_from_a_list() {
     let world = World::new();
     let (store, _, _, table) = world.faulty().await;

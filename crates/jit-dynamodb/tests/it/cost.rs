@@ -43,6 +43,7 @@ struct Service {
     engine: Engine,
     /// Whose use is not counted.
     watcher: DynamoStore,
+    table: String,
 }
 
 impl Service {
@@ -81,6 +82,7 @@ impl Service {
         Self {
             engine: Engine::new(parts, ClockTrust::Compared).unwrap(),
             watcher: world.open(&table).await,
+            table,
             clock,
             store,
         }
@@ -203,6 +205,10 @@ async fn a_lifecycle_costs_what_the_documentation_says() {
         assert_eq!(had.last(), Some(&Status::Closed), "{had:?}");
         let usage = service.store.usage();
         let all: u64 = usage.calls.values().sum();
+        let rows = world.scan(&service.table).await;
+        let kept: usize = rows.iter().map(size).sum();
+        println!("  {kept} bytes in {} rows", rows.len());
+        assert!((9_000..11_000).contains(&kept), "{kept} bytes are kept");
         let events = service.watcher.events(request.id).await.unwrap().len();
         println!(
             "V = {v} s: {all} calls {:?}, {events} events, had {had:?}",

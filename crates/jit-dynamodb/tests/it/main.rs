@@ -17,5 +17,6 @@ mod forms;
 mod limits;
 mod opening;
 mod processes;
+mod races;
 mod replies;
 mod world;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
-use jit_core::ports::{CommitError, Effect, ErrorKind, Query, RequestStore};
+use jit_core::ports::{CommitError, Delivery, DeliveryKey, Effect, ErrorKind, Query, RequestStore};
 use jit_dynamodb::{DynamoStore, OpenError, Settings, create_table};
 use jit_testkit::sample;
 use serde_json::json;
 
 use crate::faulty::Faulty;
-use crate::faulty::Trouble::{Answer, Refuse};
+use crate::faulty::Trouble::{Answer, Hang, Refuse};
 use crate::world::{Item, World, text};
 
 async fn raw_table(world: &World, name: &str, keys: [(&str, ScalarAttributeType); 2]) {
@@ -193,6 +193,23 @@ async fn backups_that_a_new_table_cannot_have_yet_are_asked_for_again() {
 }
 
 #[tokio::test]
+async fn expiry_that_is_on_stays_on_and_another_attribute_is_told() {
+    let world = World::new();
+    let network = Faulty::new();
+    let client = world.faulty_client(&network);
+    let on = "TimeToLive is already enabled";
+    network.next("UpdateTimeToLive", [Refuse(400, "ValidationException", on)]);
+    create_table(&client, "ours").await.unwrap();
+    let other = "TimeToLive is active on a different AttributeName: current AttributeName is ttl";
+    network.next(
+        "UpdateTimeToLive",
+        [Refuse(400, "ValidationException", other)],
+    );
+    let error = create_table(&client, "ours").await.unwrap_err();
+    assert!(story(&error).contains(other), "{}", story(&error));
+}
+
+#[tokio::test]
 async fn a_refusal_of_aws_names_the_action_that_is_not_allowed() {
     let world = World::new();
     let table = world.table().await;
@@ -266,6 +283,91 @@ async fn a_table_that_is_lost_is_a_failure_and_never_a_request_that_is_unknown()
         Err(CommitError::Port(error)) => assert_eq!(error.kind, ErrorKind::Misconfigured),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn every_call_ends_where_dynamodb_hangs() {
+    let world = World::new();
+    let (store, network, _, _) = world.faulty().await;
+    network.always("*", &Hang);
+    let (id, at) = (sample::id(1), sample::at(9));
+    let all = Query {
+        limit: 9,
+        ..Query::default()
+    };
+    let slot = sample::part("groupfile/admins").slot_key();
+    let slack = ["slack".to_owned()];
+    let began = tokio::time::Instant::now();
+    let commit = async {
+        let commit = sample::commit([sample::creation(sample::request(1))]);
+        match store.commit(commit).await {
+            Err(CommitError::Port(error)) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    };
+    let update = async {
+        let delivery = Delivery {
+            key: DeliveryKey {
+                request: id,
+                notifier: "slack".to_owned(),
+                target: "C1".to_owned(),
+            },
+            version: 1,
+            message: None,
+            shown_seq: 0,
+            attempts: 0,
+            deliver_at: None,
+            taken_until: None,
+        };
+        match store.delivery_update(delivery).await {
+            Err(CommitError::Port(error)) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    };
+    let reads = async {
+        tokio::join!(
+            async { store.load(id).await.map(drop) },
+            async { store.story(id).await.map(drop) },
+            async { store.slot(&slot).await.map(drop) },
+            async { store.due(at, 9).await.map(drop) },
+            async { store.newest_commit().await.map(drop) },
+            async { store.deliveries_due(&slack, at, 9).await.map(drop) },
+            async { store.deliveries(id).await.map(drop) },
+            async { store.events(id).await.map(drop) },
+            async { store.system_events(0, 9).await.map(drop) },
+            async { store.system_head().await.map(drop) },
+            async { store.query(&all).await.map(drop) },
+            async { store.by_suffix("abcdef").await.map(drop) },
+            async { store.chains(None, 9).await.map(drop) },
+            async { store.idempotency("key").await.map(drop) },
+            async { store.row("flag", "pause").await.map(drop) },
+            async { store.rows("flag").await.map(drop) },
+        )
+    };
+    let writes = async {
+        tokio::join!(
+            commit,
+            update,
+            async { store.deliveries_take("slack", at, at, 9).await.map(drop) },
+            async { store.inbox_put("key", "text", at).await.map(drop) },
+            async { store.inbox_take(at, 9).await.map(drop) },
+            async { store.inbox_done("key").await },
+            async { store.check().await.map(drop) },
+        )
+    };
+    let (reads, writes) = tokio::join!(reads, writes);
+    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) = reads;
+    let (q, r, s, t, u, v, w) = writes;
+    let all = [
+        a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w,
+    ];
+    for (place, answer) in all.into_iter().enumerate() {
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "call number {place}");
+    }
+    // The limit of a call with all its tries is 2 s here.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
 const HANGING: &str = "JIT_DYNAMO_TEST_HANGS_AT";
