@@ -81,9 +81,10 @@ async fn b1_what_a_provider_has_is_found_beside_what_is_written_down() {
     );
     assert_eq!(found(&stage, "ana", "nothing", 9).await.0, [""; 0]);
     // Whoever has no right finds nothing.
-    let mut profiles = stage.people.profiles.lock().unwrap();
-    profiles.get_mut(&id("cleo")).unwrap().groups.clear();
-    drop(profiles);
+    {
+        let mut profiles = stage.people.profiles.lock().unwrap();
+        profiles.get_mut(&id("cleo")).unwrap().groups.clear();
+    }
     assert_eq!(found(&stage, "cleo", "", 9).await, (vec![], 0));
     let stranger = stage.engine.search(&via("nobody"), "", 9).await;
     assert!(stranger.is_err(), "{stranger:?}");
