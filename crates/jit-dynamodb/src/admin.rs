@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
     ScalarAttributeType, TableDescription, TableStatus, TimeToLiveSpecification,
 };
-use jit_core::ports::PortError;
+use jit_core::ports::{ErrorKind, PortError};
 use serde_json::{Value, json};
 
 use crate::error::{Cause, Failure, OpenError};
@@ -72,7 +72,6 @@ pub fn cloudformation(table: &str) -> Value {
                         {"AttributeName": "sk", "KeyType": "RANGE"},
                     ],
                     "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": true},
-                    "SSESpecification": {"SSEEnabled": true},
                     "TimeToLiveSpecification": {"AttributeName": FORGET_AT, "Enabled": true},
                 },
             },
@@ -236,8 +235,21 @@ async fn describe(client: &Client, table: &str) -> Result<TableDescription, Open
 /// Makes sure that a table is a store of ours before anything else is done to it. One that is
 /// empty becomes ours.
 pub(crate) async fn recognise(client: &Client, name: &str) -> Result<(), OpenError> {
-    let described = describe(client, name).await?;
     let table = name.to_owned();
+    let rows = Table::new(client.clone(), table.clone());
+    // Nearly always it is marked, and then nothing else is asked: what describes tables may be away
+    // while reads and writes, and with them the revokes, go on.
+    match rows.get(&keys::marker()).await {
+        Ok(Some(row)) if form_of(&row).is_ok_and(|it| it.is_some_and(|it| it <= SCHEMA)) => {
+            return Ok(());
+        }
+        Err(failure) if failure.kind == ErrorKind::Unavailable => {
+            return Err(unreachable(name, failure, "look for its marker"));
+        }
+        // Whatever it is, the description of the table says it better.
+        Ok(_) | Err(_) => {}
+    }
+    let described = describe(client, name).await?;
     match described.table_status() {
         Some(TableStatus::Active | TableStatus::Updating) => {}
         other => {
@@ -259,7 +271,6 @@ pub(crate) async fn recognise(client: &Client, name: &str) -> Result<(), OpenErr
     if !is_key("pk", &KeyType::Hash) || !is_key("sk", &KeyType::Range) {
         return Err(OpenError::OtherKeys { table });
     }
-    let rows = Table::new(client.clone(), table.clone());
     let found = marked(&rows).await;
     let found = found.map_err(|failure| unreachable(name, failure, "look for its marker"))?;
     match found {
@@ -273,22 +284,24 @@ pub(crate) async fn recognise(client: &Client, name: &str) -> Result<(), OpenErr
     }
 }
 
+/// The schema that a marker says; none where it is not ours.
+fn form_of(row: &item::Item) -> Result<Option<u32>, Cause> {
+    let read = Read::new(row, "marker");
+    match read.text("application") {
+        Ok("jit-access") => read.number("form").map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// The schema that the table has; none where its rows are not ours.
 async fn marked(table: &Table) -> Result<Option<u32>, Failure> {
-    let schema = |row: &item::Item| {
-        let read = Read::new(row, "marker");
-        match read.text("application") {
-            Ok("jit-access") => read.number("form").map(Some),
-            _ => Ok(None),
-        }
-    };
     if let Some(row) = table.get(&keys::marker()).await? {
-        return Ok(schema(&row)?);
+        return Ok(form_of(&row)?);
     }
     if !table.scan(Some(1), None).await?.items.is_empty() {
         // Another process may have made it ours between the two looks.
         let row = table.get(&keys::marker()).await?;
-        return Ok(row.as_ref().map(schema).transpose()?.flatten());
+        return Ok(row.as_ref().map(form_of).transpose()?.flatten());
     }
     let row = [
         (":application", item::text("jit-access")),
@@ -304,13 +317,12 @@ async fn marked(table: &Table) -> Result<Option<u32>, Failure> {
         )
         .await?;
     let row = table.get(&keys::marker()).await?;
-    Ok(row.as_ref().map(schema).transpose()?.flatten())
+    Ok(row.as_ref().map(form_of).transpose()?.flatten())
 }
 
 /// A table that could not be opened, as an error of the port.
 impl From<OpenError> for PortError {
     fn from(error: OpenError) -> Self {
-        use jit_core::ports::ErrorKind;
         match error {
             OpenError::Unreachable { source, .. } => source,
             other => {

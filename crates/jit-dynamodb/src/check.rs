@@ -2,7 +2,7 @@
 //! The lists are written with what they list, so there is nothing to find; a list that lacks a
 //! record would be a grant that nobody takes away, and that is worth looking for another way.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use jit_core::request::REQUEST_SHAPE;
 
@@ -104,89 +104,95 @@ impl Owner {
     }
 }
 
-/// What a look at every row found.
-#[derive(Default)]
-struct Found {
-    difference: Difference,
-    /// Every row by which something must be listed, and what that is.
-    demanded: HashMap<Key, Key>,
-    /// Every row that lists something.
-    lists: HashSet<Key>,
-    /// What is not known well enough to be judged.
-    left_alone: HashSet<Key>,
-    owners: HashSet<Key>,
-}
-
-impl Found {
-    fn see(&mut self, row: &Item) -> Result<(), Failure> {
-        let key = Read::new(row, "row").key()?;
-        let is_owner = key.sk == keys::RECORD || key.sk == keys::INPUT || keys::is_delivery(&key);
-        if is_owner {
-            self.difference.records += u64::from(key.sk == keys::RECORD);
-            match Owner::read(row) {
-                Ok(Some(owner)) => {
-                    let listed = owner.listed.into_keys();
-                    self.demanded.extend(listed.map(|it| (it, key.clone())));
-                    self.owners.insert(key);
-                }
-                // One damaged record delays no other; loading it says what is wrong.
-                Ok(None) | Err(_) => {
-                    self.difference.left_alone += u64::from(key.sk == keys::RECORD);
-                    self.left_alone.insert(key);
-                }
-            }
-        } else if let Some(id) = keys::chain_begun(&key) {
-            // A chain outlives its record, and so does the row that lists it.
-            self.demanded.entry(keys::chain(id)).or_insert(key);
-        } else if key.pk == keys::CHAINS || keys::listed(&key).is_some() {
-            let shape: u32 = Read::new(row, "row").number("shape").unwrap_or_default();
-            if shape <= REQUEST_SHAPE {
-                self.lists.insert(key);
-            }
-        }
-        Ok(())
-    }
-}
-
 pub(crate) async fn check(table: &Table) -> Result<Difference, Failure> {
-    let (mut found, mut begin) = (Found::default(), None);
+    let (mut difference, mut begin) = (Difference::default(), None);
     loop {
         let page = table.scan(None, begin).await?;
-        for row in &page.items {
-            found.see(row)?;
-        }
+        // A page is at most 1 MB, and nothing is remembered of it: a table may be of any size.
+        check_owners(table, &page.items, &mut difference).await?;
+        check_lists(table, &page.items, &mut difference).await?;
         begin = page.next;
         if begin.is_none() {
-            break;
+            return Ok(difference);
         }
     }
-    let Found {
-        mut difference,
-        demanded,
-        lists,
-        left_alone,
-        owners,
-    } = found;
-    let missing = demanded.iter().filter(|(list, _)| !lists.contains(list));
+}
+
+/// Whether what must be listed is.
+async fn check_owners(
+    table: &Table,
+    rows: &[Item],
+    difference: &mut Difference,
+) -> Result<(), Failure> {
+    // Every row by which something must be listed, and what that is.
+    let mut demanded: HashMap<Key, Key> = HashMap::new();
+    for row in rows {
+        let key = Read::new(row, "row").key()?;
+        if let Some(id) = keys::chain_begun(&key) {
+            // A chain outlives its record, and so does the row that lists it.
+            demanded.insert(keys::chain(id), key);
+            continue;
+        }
+        let is_record = key.sk == keys::RECORD;
+        if !is_record && key.sk != keys::INPUT && !keys::is_delivery(&key) {
+            continue;
+        }
+        difference.records += u64::from(is_record);
+        match Owner::read(row) {
+            Ok(Some(owner)) => {
+                let listed = owner.listed.into_keys();
+                demanded.extend(listed.map(|it| (it, key.clone())));
+            }
+            // One damaged record delays no other; loading it says what is wrong.
+            Ok(None) | Err(_) => difference.left_alone += u64::from(is_record),
+        }
+    }
+    let wanted: Vec<Key> = demanded.keys().cloned().collect();
+    let there = table.get_all(&wanted).await?;
+    let missing = demanded
+        .iter()
+        .filter(|(list, _)| !there.contains_key(list));
     let unlisted: BTreeSet<&Key> = missing.map(|(_, owner)| owner).collect();
     for owner in unlisted {
         difference.missing += mend(table, owner).await?;
     }
-    for list in &lists {
-        let Some(owner) = keys::listed(list) else {
-            continue;
+    Ok(())
+}
+
+/// Whether the rows that list something list it as it is.
+async fn check_lists(
+    table: &Table,
+    rows: &[Item],
+    difference: &mut Difference,
+) -> Result<(), Failure> {
+    let mut lists: Vec<(Key, Key)> = Vec::new();
+    for row in rows {
+        let list = Read::new(row, "row").key()?;
+        let shape: u32 = Read::new(row, "row").number("shape").unwrap_or_default();
+        let owner = keys::listed(&list).filter(|_| shape <= REQUEST_SHAPE);
+        lists.extend(owner.map(|owner| (list, owner)));
+    }
+    let owners: BTreeSet<&Key> = lists.iter().map(|(_, owner)| owner).collect();
+    let owners: Vec<Key> = owners.into_iter().cloned().collect();
+    let now = table.get_all(&owners).await?;
+    for (list, owner) in &lists {
+        let listed = match now.get(owner).map(Owner::read) {
+            None => false,
+            Some(Ok(Some(known))) => known.listed.contains_key(list),
+            // What is not known well enough is not judged.
+            Some(Ok(None) | Err(_)) => true,
         };
-        if demanded.contains_key(list) || left_alone.contains(&owner) {
+        if listed {
             continue;
         }
-        let removed = remove(table, list, &owner).await?;
+        let removed = remove(table, list, owner).await?;
         // Nothing but its expiry removes a record.
-        match owner.sk == keys::RECORD && !owners.contains(&owner) {
+        match owner.sk == keys::RECORD && !now.contains_key(owner) {
             true => difference.forgotten += removed,
             false => difference.stray += removed,
         }
     }
-    Ok(difference)
+    Ok(())
 }
 
 /// Lists what is not listed; how many rows were missing. What changed since the scan is listed by
@@ -218,7 +224,10 @@ async fn mend(table: &Table, owner: &Key) -> Result<u64, Failure> {
 async fn remove(table: &Table, list: &Key, owner: &Key) -> Result<u64, Failure> {
     match Owner::now(table, owner).await? {
         Some((now, unchanged)) if !now.listed.contains_key(list) => {
-            write(table, vec![Write::delete(list.clone()), unchanged], 1).await
+            // Whoever changed it since may have removed the row as well.
+            let there = Condition::when("attribute_exists(pk)", []);
+            let gone = Write::delete(list.clone()).if_so(there, Grip::Loose);
+            write(table, vec![gone, unchanged], 1).await
         }
         _ => Ok(0),
     }

@@ -355,7 +355,15 @@ impl Plan {
                 Some(known) => Some(known),
                 None => {
                     let stored = seen.get(&keys::delivery(&touch.key));
-                    let stored = stored.map(item::read_delivery).transpose()?;
+                    let stored = match stored.map(item::read_delivery).transpose() {
+                        Ok(stored) => stored,
+                        // A message is never in the way of what it tells of.
+                        Err(why) => {
+                            let request = touch.key.request;
+                            tracing::error!(request.id = %request, error = %why, "a message is left out");
+                            continue;
+                        }
+                    };
                     stored.map(|stored| (Some(stored.clone()), stored, false))
                 }
             };

@@ -157,6 +157,14 @@ impl Failure {
         matches!(&self.cause, Cause::Service { message, .. } if message.contains(words))
     }
 
+    /// The same where something that went before it may have been done.
+    pub(crate) fn unsure(self) -> Self {
+        Self {
+            effect: Effect::Unknown,
+            ..self
+        }
+    }
+
     /// The code that DynamoDB gave.
     pub(crate) fn code(&self) -> Option<&str> {
         match &self.cause {

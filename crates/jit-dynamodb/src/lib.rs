@@ -61,6 +61,9 @@ const TRY_LIMIT: Duration = Duration::from_secs(3);
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// How often a call is tried. All of them are safe to repeat: transactions carry a token.
 const TRIES: u32 = 3;
+/// How long before its facts are too old a commit is no longer sent: DynamoDB writes what it took a
+/// moment after it was sent, and nothing can bound that moment from here.
+const ARRIVES_WITHIN: Duration = Duration::from_millis(500);
 /// How often a commit looks anew after something changed that only the store looked at.
 const LOOKS: u32 = 8;
 /// The longest pause before it looks anew.
@@ -168,13 +171,19 @@ impl DynamoStore {
         let mut looks = Looks::new();
         let mut sent = Vec::new();
         loop {
-            let seen = self.table.get_all(&stands_on(commit)).await?;
+            let seen = self.table.get_all(&stands_on(commit)).await;
+            // What was sent for an earlier look and was cancelled may have had a first try.
+            let seen = seen.map_err(|failure| match sent.is_empty() {
+                true => failure,
+                false => failure.unsure(),
+            })?;
             let token = looks.token();
             let mut plan = match Plan::new(commit, &seen, &token) {
                 Ok(plan) => plan,
                 Err(fault) => return self.unless_written(commit, sent, fault).await,
             };
-            let left = commit.good_for.map(|it| it.checked_sub(began.elapsed()));
+            let gone = began.elapsed() + ARRIVES_WITHIN;
+            let left = commit.good_for.map(|it| it.checked_sub(gone));
             let Some(within) = left.map_or(Some(None), |left| left.map(Some)) else {
                 return self.unless_written(commit, sent, Fault::Conflict).await;
             };

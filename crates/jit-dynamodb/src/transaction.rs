@@ -168,11 +168,7 @@ pub(crate) fn mark(writes: &mut [Write], token: &str) -> Option<Key> {
 
 /// Whether this transaction wrote the row. Where that cannot be read, it may have.
 pub(crate) async fn was_written(table: &Table, mark: &Key, token: &str) -> Result<bool, Failure> {
-    let unknown = |failure| Failure {
-        effect: Effect::Unknown,
-        ..failure
-    };
-    let row = table.get(mark).await.map_err(unknown)?;
+    let row = table.get(mark).await.map_err(Failure::unsure)?;
     let by = row.as_ref().and_then(|row| row.get(COMMIT));
     Ok(by == Some(&item::text(token)))
 }
@@ -201,7 +197,7 @@ pub(crate) async fn send(
         Err(Cancelled::ByReasons(reasons)) => why(&reasons, &grips),
     };
     // A first try whose answer was lost may have been this very transaction.
-    if let (Ended::Again | Ended::For(Fault::Conflict), Some(mark)) = (&ended, &mark)
+    if let Some(mark) = &mark
         && was_written(table, mark, token).await?
     {
         return Ok(());

@@ -166,6 +166,12 @@ async fn a_table_that_is_not_ready_is_told_with_its_status() {
         "INACCESSIBLE_ENCRYPTION_CREDENTIALS",
     ] {
         let body = json!({"Table": {"TableName": table, "TableStatus": status}});
+        let no_rows = Refuse(
+            400,
+            "ResourceNotFoundException",
+            "it has no rows to read yet",
+        );
+        network.next("GetItem", [no_rows]);
         network.next("DescribeTable", [Answer(body)]);
         let error = DynamoStore::open(world.faulty_client(&network), &table).await;
         let error = error.unwrap_err();
@@ -221,7 +227,9 @@ async fn a_refusal_of_aws_names_the_action_that_is_not_allowed() {
         ("GetItem", "not authorized to perform: dynamodb:GetItem"),
     ] {
         let network = Faulty::new();
-        network.next(call, [Refuse(400, "AccessDeniedException", action)]);
+        let refused = || Refuse(400, "AccessDeniedException", action);
+        network.next("GetItem", [refused(), refused()]);
+        network.next(call, [refused()]);
         let error = DynamoStore::open(world.faulty_client(&network), &table).await;
         let error = error.unwrap_err();
         assert!(matches!(error, OpenError::Unreachable { .. }));
@@ -415,4 +423,16 @@ async fn a_child_asks_a_server_that_hangs() {
     let took = began.elapsed();
     assert!(took < Duration::from_secs(6), "{took:?}");
     println!("ended in time");
+}
+
+/// What describes tables may be away, or not allowed; a process that revokes starts all the same.
+#[tokio::test]
+async fn a_table_that_is_marked_is_opened_though_nothing_describes_it() {
+    let world = World::new();
+    let (network, table) = (Faulty::new(), world.table().await);
+    let away = Refuse(500, "InternalServerError", "the control plane is away");
+    network.next("DescribeTable", [away]);
+    let opened = DynamoStore::open(world.faulty_client(&network), &table).await;
+    assert!(opened.is_ok(), "{opened:?}");
+    assert_eq!(network.calls(), ["GetItem"]);
 }

@@ -379,7 +379,7 @@ async fn a_commit_is_not_sent_again_after_its_facts_grew_old() {
     // The first try is lost on the way; by the time of the next one the facts are too old.
     network.next("TransactWriteItems", [Hang]);
     let mut commit = creation(1);
-    commit.good_for = Some(std::time::Duration::from_millis(100));
+    commit.good_for = Some(std::time::Duration::from_millis(600));
     let (kind, effect) = told(store.commit(commit).await);
     assert!(kind.is_retryable() && effect == Effect::Unknown);
     assert_eq!(sent(&network).await, 1);
