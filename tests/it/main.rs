@@ -10,5 +10,6 @@
 
 mod architecture;
 mod nudged;
+mod policies;
 mod sim;
 mod worker;

@@ -1,5 +1,6 @@
 //! Assignments at AWS: made, ended, read back. What a target is called elsewhere is not known here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_ssoadmin::config::Builder;
@@ -14,11 +15,15 @@ use jit_core::provider::{Answer, Presence, Target};
 use tokio::time::{Instant, timeout_at};
 
 use crate::fence::{Fence, Passage};
+use crate::rounds::{Beginning, Rounds};
 use crate::trouble::{self, Reason, Trouble, kind_of_reason};
 use crate::{CALL_LIMIT, Errand, IdentityCenter, Pages, Settings};
 
 /// The most entries that AWS puts on a page.
 const PAGE_SIZE: i32 = 100;
+/// How many operations are watched on one list instead of each by itself, which takes one more call
+/// for its end.
+const WATCHED_TOGETHER: usize = 3;
 /// What is kept of a call's time for its answer once nothing more is asked.
 const MARGIN: Duration = Duration::from_millis(500);
 
@@ -185,6 +190,8 @@ impl IdentityCenter {
         let until = (Instant::now() + pace.within).min(deadline - MARGIN * 2);
         let mut wait = pace.first;
         let operation = status.request_id().map(str::to_owned);
+        let rounds = self.rounds_of(self.errand(change.purpose()), change);
+        let (begun, _watcher) = (Instant::now(), rounds.watch());
         loop {
             match status.status() {
                 Some(StatusValues::Succeeded) => return Ok(Answer::Applied),
@@ -201,10 +208,12 @@ impl IdentityCenter {
                 return Ok(Answer::Accepted);
             }
             tokio::time::sleep(wait).await;
+            let looked = self.status_of(change, operation, begun, wait);
+            let looked = timeout_at(until, looked).await;
             wait = (wait + wait / 2).min(pace.most);
-            let looked = timeout_at(until, self.status_of(change, operation)).await;
             match looked {
-                Ok(Ok(seen)) => status = seen,
+                Ok(Ok(Some(seen))) => status = seen,
+                Ok(Ok(None)) => {}
                 // The operation was accepted, whatever becomes of the questions about it.
                 Ok(Err(_)) => {}
                 Err(_) => return Ok(Answer::Accepted),
@@ -212,13 +221,27 @@ impl IdentityCenter {
         }
     }
 
+    /// What AWS says of an operation that was begun before this; nothing where it is in progress.
+    /// Where several are watched, they are seen in progress on one list, and each is described
+    /// when it is no longer there: what became of it is said there alone.
     async fn status_of(
         &self,
         change: Change,
         operation: &str,
-    ) -> Result<AccountAssignmentOperationStatus, Trouble> {
-        self.operation(self.errand(change.purpose()), change, operation)
-            .await
+        begun: Instant,
+        age: Duration,
+    ) -> Result<Option<AccountAssignmentOperationStatus>, Trouble> {
+        let errand = self.errand(change.purpose());
+        let rounds = self.rounds_of(errand, change);
+        if rounds.watchers() >= WATCHED_TOGETHER {
+            let list =
+                async |it: &mut Beginning<'_>| self.list_in_progress(errand, change, it).await;
+            let open = rounds.lately(begun, age, list).await?;
+            if open.iter().any(|open| open == operation) {
+                return Ok(None);
+            }
+        }
+        self.operation(errand, change, operation).await.map(Some)
     }
 
     /// What AWS says of one operation.
@@ -348,13 +371,13 @@ impl IdentityCenter {
         change: Change,
         place: &Place,
     ) -> Result<bool, Trouble> {
-        for operation in self.in_progress(errand, change).await? {
-            match self.operations.target(change, &operation) {
+        for operation in self.in_progress(errand, change).await?.iter() {
+            match self.operations.target(change, operation) {
                 Some(target) if target == *place => return Ok(true),
                 Some(_) => continue,
                 None => {}
             }
-            match self.operation(errand, change, &operation).await {
+            match self.operation(errand, change, operation).await {
                 Ok(status) if is_open(&status) && concerns(&status, place) => return Ok(true),
                 Ok(_) => {}
                 // Listed, and yet not there: nothing is known of it.
@@ -365,7 +388,36 @@ impl IdentityCenter {
         Ok(false)
     }
 
-    async fn in_progress(&self, errand: Errand, change: Change) -> Result<Vec<String>, Trouble> {
+    /// The operations in progress, of a list that was begun after this was called.
+    async fn in_progress(
+        &self,
+        errand: Errand,
+        change: Change,
+    ) -> Result<Arc<Vec<String>>, Trouble> {
+        let rounds = self.rounds_of(errand, change);
+        let list = async |it: &mut Beginning<'_>| self.list_in_progress(errand, change, it).await;
+        rounds.next(list).await
+    }
+
+    /// Who takes away never waits for who gives, not even to share a list.
+    fn rounds_of(&self, errand: Errand, change: Change) -> &Rounds {
+        let [give, take] = &self.rounds;
+        let of = match errand.purpose {
+            Purpose::Give => give,
+            Purpose::TakeAway => take,
+        };
+        match change {
+            Change::Create => &of.creations,
+            Change::Delete => &of.deletions,
+        }
+    }
+
+    async fn list_in_progress(
+        &self,
+        errand: Errand,
+        change: Change,
+        beginning: &mut Beginning<'_>,
+    ) -> Result<Vec<String>, Trouble> {
         let clients = self.clients();
         let filter = OperationStatusFilter::builder()
             .status(StatusValues::InProgress)
@@ -374,6 +426,10 @@ impl IdentityCenter {
         let mut pages = Pages::default();
         loop {
             let instance = &self.settings.instance_arn;
+            self.turn(errand).await?;
+            if pages.token().is_none() {
+                beginning.now();
+            }
             let (listed, next) = match change {
                 Change::Create => {
                     let call = clients
@@ -384,7 +440,7 @@ impl IdentityCenter {
                         .max_results(PAGE_SIZE)
                         .set_next_token(pages.token());
                     let action = "ListAccountAssignmentCreationStatus";
-                    let page = self.ask(errand, action, call.send()).await;
+                    let page = self.ask_now(action, call.send()).await;
                     let page = page.map_err(no_instance)?;
                     (page.account_assignments_creation_status, page.next_token)
                 }
@@ -397,7 +453,7 @@ impl IdentityCenter {
                         .max_results(PAGE_SIZE)
                         .set_next_token(pages.token());
                     let action = "ListAccountAssignmentDeletionStatus";
-                    let page = self.ask(errand, action, call.send()).await;
+                    let page = self.ask_now(action, call.send()).await;
                     let page = page.map_err(no_instance)?;
                     (page.account_assignments_deletion_status, page.next_token)
                 }

@@ -15,6 +15,7 @@ mod lookup;
 mod offers;
 mod operations;
 mod policy;
+mod rounds;
 mod sets;
 mod trouble;
 
@@ -40,6 +41,7 @@ use assignment::{Change, Place};
 use connect::{Clients, Connection};
 use fence::Passage;
 use operations::Operations;
+use rounds::Rounds;
 use sets::Sets;
 use trouble::{Reason, Trouble};
 
@@ -195,7 +197,16 @@ pub struct IdentityCenter {
     sets: Sets,
     accounts: Accounts,
     operations: Operations,
+    /// For who gives and for who takes away.
+    rounds: [Lists; 2],
     management_account: Mutex<Option<String>>,
+}
+
+/// What AWS has in progress.
+#[derive(Debug, Default)]
+struct Lists {
+    creations: Rounds,
+    deletions: Rounds,
 }
 
 impl std::fmt::Debug for IdentityCenter {
@@ -256,6 +267,7 @@ impl IdentityCenter {
             sets: Sets::default(),
             accounts: Accounts::default(),
             operations: Operations::default(),
+            rounds: Default::default(),
             management_account: Mutex::new(None),
         })
     }
@@ -275,6 +287,18 @@ impl IdentityCenter {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         self.turn(errand).await?;
+        self.ask_now(action, call).await
+    }
+
+    /// Asks in a turn that came already.
+    async fn ask_now<T, E>(
+        &self,
+        action: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Trouble>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
         let answer = call.await;
         // What only reads has no effect, however far it came.
         answer.map_err(|error| self.learn(trouble::NotDone::of(action, error, Passage::Through)))

@@ -6,6 +6,7 @@ mod faults;
 mod giving;
 mod listing;
 mod looking;
+mod moto;
 mod naming;
 mod resolving;
 mod timing;

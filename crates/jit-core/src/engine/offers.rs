@@ -2,19 +2,23 @@
 //! that they have. A listing shows and decides nothing: what is not in it can be asked for by its
 //! name, and what is in it may be gone.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Engine, EngineError};
 use crate::catalog::{Catalog, Entitlement, EntitlementId, ProviderName};
-use crate::lifecycle::may_ask_about;
+use crate::lifecycle::{Rules, may_ask_about};
+use crate::policy::{Policy, Who};
 use crate::ports::PortError;
-use crate::principal::Principal;
+use crate::principal::{Principal, Profile};
 use crate::time::Timestamp;
 
 /// How many more than were asked for are counted.
 const COUNTED: usize = 1_000;
+
+/// Of how many people it is remembered what they may see, while they type.
+const SIGHTS: usize = 32;
 
 /// What was found of what somebody may ask for or decide.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +44,14 @@ pub(super) struct Listing {
 pub(super) struct Index {
     entries: Vec<Known>,
     listings: BTreeMap<ProviderName, Arc<Listing>>,
+    /// Who looked lately, with all that rights depend on, and which entries they may see: a right
+    /// is a matter of the policy, which stays, the person, and the entry, so it is found out once
+    /// for all keystrokes. A new listing is a new index.
+    sights: Mutex<VecDeque<(Profile, Arc<Sight>)>>,
 }
+
+/// Whether each entry may be seen, in their order.
+type Sight = Vec<bool>;
 
 #[derive(Debug)]
 struct Known {
@@ -71,8 +82,50 @@ impl Index {
         Self {
             entries: entries.into_values().collect(),
             listings,
+            sights: Mutex::default(),
         }
     }
+
+    /// Which entries somebody may ask for or decide.
+    fn sight(&self, rules: Rules<'_>, profile: &Profile) -> Arc<Sight> {
+        let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sights.iter().position(|(whose, _)| whose == profile);
+        if let Some((whose, sight)) = known.and_then(|at| sights.remove(at)) {
+            sights.push_back((whose, Arc::clone(&sight)));
+            return sight;
+        }
+        drop(sights);
+        let about_them = about(rules.policy, profile);
+        let rules = Rules {
+            policy: &about_them,
+            ..rules
+        };
+        let entries = self.entries.iter();
+        let sight = entries.map(|known| may_ask_about(rules, profile, &known.id));
+        let sight = Arc::new(sight.collect::<Sight>());
+        let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        if sights.len() >= SIGHTS {
+            sights.pop_front();
+        }
+        sights.push_back((profile.clone(), Arc::clone(&sight)));
+        sight
+    }
+}
+
+/// The rules that name somebody, or might: all that a right of theirs depends on.
+fn about(policy: &Policy, profile: &Profile) -> Policy {
+    let concerns = |who: &Who| match who {
+        Who::AnyPerson | Who::AnyAgent => true,
+        Who::Principal(id) => *id == profile.id,
+        Who::Group(group) => {
+            profile.groups.contains(group) || profile.groups_unknown.contains(group)
+        }
+    };
+    let rules = policy.rules().iter();
+    let rules = rules.filter(|rule| rule.principals.iter().any(concerns));
+    let about = Policy::new(Vec::new(), rules.cloned().collect());
+    // Only tiers can contradict each other, and there are none.
+    about.unwrap_or_else(|_| policy.clone())
 }
 
 impl Engine {
@@ -122,15 +175,15 @@ impl Engine {
     ) -> Result<Found, EngineError> {
         let by = self.reader(via).await?;
         let (index, wanted) = (self.index(), text.trim().to_lowercase());
-        let fits = |known: &&Known| known.text.contains(&wanted);
+        let sight = index.sight(self.rules(), &by.profile);
+        let seen = || {
+            let entries = index.entries.iter().zip(sight.iter());
+            entries.filter_map(|(known, seen)| seen.then_some(known))
+        };
         let begins = |known: &&Known| known.text.starts_with(&wanted);
-        let all = index.entries.iter();
-        let ordered = all
-            .clone()
-            .filter(begins)
-            .chain(all.filter(|known| !begins(known)).filter(fits));
+        let inside = |known: &&Known| !begins(known) && known.text.contains(&wanted);
         let mut found = Found::default();
-        for known in ordered.filter(|known| may_ask_about(self.rules(), &by.profile, &known.id)) {
+        for known in seen().filter(begins).chain(seen().filter(inside)) {
             if found.entries.len() >= limit {
                 found.more += 1;
                 if found.more >= COUNTED {

@@ -252,3 +252,21 @@ async fn s7_a_revoke_asks_about_nothing_but_the_assignment() {
         assert!(asked.contains("AccountAssignment"), "{asked}");
     }
 }
+
+/// A look reads both lists and the assignments; so would each of many looks at once.
+#[tokio::test]
+async fn looks_at_once_share_the_lists_of_what_is_in_progress() {
+    let scene = Scene::new();
+    scene.grant().await.unwrap();
+    scene.world().take_calls();
+    let looks = [(); 8].map(|()| scene.inspect());
+    let [a, b, c, d, e, f, g, h] = looks;
+    let seen = tokio::join!(a, b, c, d, e, f, g, h);
+    assert_eq!(seen.0.unwrap(), Presence::Present);
+    assert_eq!(seen.7.unwrap(), Presence::Present);
+    let asked = scene.asked();
+    let count = |name: &str| asked.iter().filter(|it| it.contains(name)).count();
+    assert_eq!(count("ListAccountAssignments"), 8);
+    assert!(count("CreationStatus") <= 3, "{asked:?}");
+    assert!(count("DeletionStatus") <= 3, "{asked:?}");
+}
