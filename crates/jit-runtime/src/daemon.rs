@@ -176,8 +176,9 @@ impl Daemon {
         let listed = kept_running("the discovery", || {
             Discovery::new(Arc::clone(&self.engine)).run()
         });
-        let table = &self.adapters.table;
-        let checked = kept_running("the check", || lists::check(table.clone()));
+        let checked = kept_running("the check", || {
+            lists::check(self.adapters.table.clone(), Arc::clone(&self.engine))
+        });
         let watched = kept_running("the watch", || {
             let watch = Watch::new(Arc::clone(&self.engine), names(&self.adapters));
             watch_for_ever(watch, self.metrics.clone())

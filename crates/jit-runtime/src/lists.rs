@@ -1,52 +1,72 @@
 //! The slow look at a whole table: a record that its lists lack would be a grant that nobody takes
 //! away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jit_core::Engine;
+use jit_core::ports::{Commit, CommitError, Counter};
 use jit_dynamodb::DynamoStore;
 
 use crate::observe::STORE_DIFFERENCE;
 
-/// When the first check begins, so that a start is no heavier for it.
-const FIRST: Duration = Duration::from_secs(600);
-/// How long after one check the next one begins. It reads everything, and costs as much.
-const EVERY: Duration = Duration::from_secs(6 * 3_600);
-/// When it is tried again after it failed.
-const AGAIN: Duration = Duration::from_secs(600);
+/// Once in such an interval one of the processes on a table checks it. That reads everything.
+const INTERVAL: Duration = Duration::from_secs(24 * 3_600);
+/// How often it is looked whether somebody did. A start is no heavier for it.
+const EVERY: Duration = Duration::from_secs(3_600);
+/// What counts the checks of an interval.
+const CHECKS: &str = "checks of the lists";
 
 /// Checks this table until it is dropped; nothing to do where there is none.
-pub(crate) async fn check(table: Option<DynamoStore>) {
+pub(crate) async fn check(table: Option<DynamoStore>, engine: Arc<Engine>) {
     let Some(table) = table else {
         return std::future::pending().await;
     };
-    tokio::time::sleep(FIRST).await;
     loop {
-        tokio::time::sleep(checked(&table).await).await;
+        tokio::time::sleep(EVERY).await;
+        match is_ours(&engine).await {
+            Ok(()) => checked(&table).await,
+            Err(CommitError::CounterFull { .. }) => {}
+            Err(error) => tracing::warn!(error = %error, "the lists of the store are not checked"),
+        }
     }
 }
 
-/// Checks it once; how long until the next time.
-async fn checked(table: &DynamoStore) -> Duration {
-    match table.check().await {
-        Ok(found) => {
-            let (missing, stray) = (found.missing, found.stray);
-            let (records, gauge) = (found.records, STORE_DIFFERENCE);
-            metrics::gauge!(gauge, "kind" => "missing").set(as_gauge(missing));
-            metrics::gauge!(gauge, "kind" => "stray").set(as_gauge(stray));
-            tracing::info!(
-                records,
-                missing,
-                stray,
-                "the lists of the store are checked"
-            );
-            EVERY
-        }
+/// Whether nobody has checked in this interval; then we do.
+async fn is_ours(engine: &Engine) -> Result<(), CommitError> {
+    let now = engine.now();
+    let window = now.unix_micros().unsigned_abs() / 1_000_000 / INTERVAL.as_secs();
+    let counter = Counter {
+        key: CHECKS.to_owned(),
+        window,
+        ceiling: 1,
+        forget_at: now + 2 * INTERVAL,
+    };
+    let commit = Commit {
+        counters: vec![counter],
+        at: Some(now),
+        ..Commit::default()
+    };
+    engine.store().commit(commit).await.map(drop)
+}
+
+async fn checked(table: &DynamoStore) {
+    let found = match table.check().await {
+        Ok(found) => found,
         Err(error) => {
             let error = error.chain();
-            tracing::warn!(error, "the lists of the store cannot be checked");
-            AGAIN
+            return tracing::warn!(error, "the lists of the store cannot be checked");
         }
+    };
+    for (kind, count) in [
+        ("missing", found.missing),
+        ("stray", found.stray),
+        ("left_alone", found.left_alone),
+    ] {
+        metrics::gauge!(STORE_DIFFERENCE, "kind" => kind).set(as_gauge(count));
     }
+    let wrong = found.is_worth_an_alarm();
+    tracing::info!(?found, wrong, "the lists of the store are checked");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below what a double holds")]

@@ -183,7 +183,7 @@ pub const METRICS: [Metric; 18] = [
         STORE_DIFFERENCE,
         Form::Gauge,
         &["kind"],
-        "Rows that the last check of the whole store found missing or stray, and mended",
+        "Rows that the last check of the whole store found missing or stray and mended, or left alone",
     ),
 ];
 

@@ -152,25 +152,3 @@ fn start(command: impl Fn(u16) -> Command) -> std::io::Result<Server> {
     }
     Err(std::io::Error::other("it ended, or did not answer in 30 s"))
 }
-
-/// The counterpart of IAM Identity Center, its identity store and Organizations, with nothing in it
-/// but an instance. It ends every operation at once, and enforces next to nothing.
-///
-/// # Panics
-/// Where it is not installed or does not start.
-#[expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-pub fn moto() -> Server {
-    let Some(program) = installed("py-aws/bin/moto_server") else {
-        panic!("moto is not installed; run tests/aws/run once");
-    };
-    start(|port| {
-        let mut command = Command::new(&program);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        command
-    })
-    .expect("moto starts")
-}

@@ -31,7 +31,7 @@ impl Meddle for Shop {
         let shelf = self.shelf.lock().unwrap().clone().ok_or_else(away)?;
         let offer = |name: String| Offer {
             resource: name.clone(),
-            title: name.clone(),
+            title: format!("Number {} of them", name.len()),
             name,
         };
         Ok(shelf.into_iter().map(offer).collect())
@@ -82,6 +82,8 @@ async fn b1_what_a_provider_has_is_found_beside_what_is_written_down() {
         found(&stage, "ana", " stage/team-b ", 9).await.0,
         ["stage/team-b"]
     );
+    // So is what the provider calls it.
+    assert_eq!(found(&stage, "ana", "number 6", 9).await.0, teams.0);
     assert_eq!(found(&stage, "ana", "nothing", 9).await.0, [""; 0]);
     // Whoever has no right finds nothing.
     {

@@ -1,5 +1,6 @@
 //! Of the lane `--deep`: a server that really removes rows after their time, a minute or so late,
-//! as DynamoDB does within days. `tests/aws/deep` installs it and runs this.
+//! as DynamoDB does within days. `tests/aws/deep` installs it and runs this; no other
+//! run of the tests does.
 
 use std::time::Duration;
 
@@ -14,17 +15,12 @@ use jit_testkit::server::ministack;
 
 use crate::world::World;
 
-/// Set by the lane; the gate has no such server.
-const LANE: &str = "JIT_DYNAMO_DEEP";
 /// The server looks every minute.
 const LOOKS: u32 = 150;
 
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "a lane says what it showed")]
 async fn a_record_goes_after_its_time_and_nothing_that_is_owed_goes_with_it() {
-    if std::env::var_os(LANE).is_none() {
-        return;
-    }
     let world = World::on(ministack());
     let table = world.table().await;
     let store = world.open(&table).await;
