@@ -246,9 +246,14 @@ impl Desk<'_> {
                 Ok(Outcome::Well)
             }
             (Ok(config), Form::Text) => {
+                let families = match config.catalog.families().len() {
+                    0 => String::new(),
+                    1 => " and 1 family of them".to_owned(),
+                    count => format!(" and {count} families of them"),
+                };
                 writeln!(
                     self.out,
-                    "{} is sound: {}, {}, {}, {}, {}",
+                    "{} is sound: {}, {}{families}, {}, {}, {}",
                     self.config.display(),
                     counted(config.providers.len(), "provider"),
                     counted(config.catalog.iter().count(), "entitlement"),
