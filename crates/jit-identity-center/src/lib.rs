@@ -40,7 +40,7 @@ use accounts::Accounts;
 use assignment::{Change, Place};
 use connect::{Clients, Connection};
 use fence::Passage;
-use operations::Operations;
+use operations::{Operations, Unwatched};
 use rounds::Rounds;
 use sets::Sets;
 use trouble::{Reason, Trouble};
@@ -197,6 +197,7 @@ pub struct IdentityCenter {
     sets: Sets,
     accounts: Accounts,
     operations: Operations,
+    unwatched: Unwatched,
     /// For who gives and for who takes away.
     rounds: [Lists; 2],
     management_account: Mutex<Option<String>>,
@@ -267,6 +268,7 @@ impl IdentityCenter {
             sets: Sets::default(),
             accounts: Accounts::default(),
             operations: Operations::default(),
+            unwatched: Unwatched::default(),
             rounds: Default::default(),
             management_account: Mutex::new(None),
         })
