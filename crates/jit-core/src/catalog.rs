@@ -78,9 +78,19 @@ impl Pattern {
 
     /// Whether the whole id fits the pattern.
     pub fn matches(&self, id: &EntitlementId) -> bool {
+        self.fits(id.as_str())
+    }
+
+    /// Whether everything that fits the other pattern fits this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        // A star of the other one is met by a star of ours alone, which takes all that it stands for.
+        self.fits(&other.0)
+    }
+
+    fn fits(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = id.as_str().strip_prefix(first) else {
+        let Some(mut rest) = text.strip_prefix(first) else {
             return false;
         };
         let mut parts: Vec<&str> = parts.collect();
@@ -273,6 +283,18 @@ mod tests {
         let member = get("aws/prod-b/ReadOnlyAccess").unwrap();
         assert_eq!(member.resource, "prod-b/ReadOnlyAccess");
         assert_eq!(member.title, "Access (prod-b/ReadOnlyAccess)");
+    }
+
+    #[test]
+    fn a_pattern_covers_what_is_narrower() {
+        let covers = |one: &str, other: &str| {
+            let (one, other): (Pattern, Pattern) = (one.parse().unwrap(), other.parse().unwrap());
+            one.covers(&other)
+        };
+        assert!(covers("aws/*", "aws/prod-*") && covers("*", "*") && covers("a*", "a*b*"));
+        assert!(
+            !covers("aws/prod-*", "aws/*") && !covers("a*b", "a*") && !covers("aws/a", "aws/*")
+        );
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct PortError {
     pub adapter: &'static str,
     /// What it was doing: a verb.
     pub operation: &'static str,
+    /// What whoever asked may be told of it: a sentence of ours that names nobody and nothing.
+    pub told: Option<&'static str>,
     /// Why.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -45,6 +47,7 @@ impl PortError {
             effect: Effect::None,
             adapter,
             operation,
+            told: None,
             source: None,
         }
     }
@@ -57,6 +60,7 @@ impl PortError {
             effect: Effect::Unknown,
             adapter,
             operation,
+            told: None,
             source: None,
         }
     }
@@ -71,6 +75,13 @@ impl PortError {
             cause = error.source();
         }
         line
+    }
+
+    /// The same with a sentence for whoever asked.
+    #[must_use]
+    pub fn telling(mut self, sentence: &'static str) -> Self {
+        self.told = Some(sentence);
+        self
     }
 
     /// The same with its cause.

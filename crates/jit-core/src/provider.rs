@@ -193,6 +193,10 @@ pub struct Resolved {
     /// The longest that sessions of this very access may outlive its end, where it is not what
     /// [`Description::residual`] says of all.
     pub residual: Option<Duration>,
+    /// The one name of an entitlement to this, behind the provider's own and a slash, where the
+    /// provider names its things itself. Under another name it is not granted: rules and families
+    /// are held against names, and a second one would be a way around them.
+    pub name: Option<String>,
 }
 
 impl Resolved {
@@ -210,6 +214,7 @@ impl From<Target> for Resolved {
         Self {
             target,
             residual: None,
+            name: None,
         }
     }
 }

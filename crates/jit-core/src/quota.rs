@@ -41,6 +41,7 @@ struct Bucket {
     level: u64,
     filled_at: Timestamp,
     closed_until: Timestamp,
+    closed_to_giving_until: Timestamp,
 }
 
 impl Quota {
@@ -54,6 +55,7 @@ impl Quota {
             level: u64::from(rate.burst) * 1_000,
             filled_at: now,
             closed_until: Timestamp::MIN,
+            closed_to_giving_until: Timestamp::MIN,
         };
         Self {
             rate,
@@ -68,8 +70,12 @@ impl Quota {
     /// Takes one call out, or says how long to wait before it is asked again.
     pub fn draw(&self, purpose: Purpose, now: Timestamp) -> Result<(), Duration> {
         let mut bucket = self.bucket();
-        if now < bucket.closed_until {
-            return Err(bucket.closed_until.since(now));
+        let closed_until = match purpose {
+            Purpose::Give => bucket.closed_to_giving_until.max(bucket.closed_until),
+            Purpose::TakeAway => bucket.closed_until,
+        };
+        if now < closed_until {
+            return Err(closed_until.since(now));
         }
         let full = u64::from(self.rate.burst) * 1_000;
         let micros = u64::try_from(now.since(bucket.filled_at).as_micros()).unwrap_or(u64::MAX);
@@ -92,10 +98,16 @@ impl Quota {
         Ok(())
     }
 
-    /// Learns from the provider that it wants to be left alone for this long.
-    pub fn pause(&self, wait: Duration, now: Timestamp) {
+    /// Learns from the answer to a call of this purpose that the provider wants to be left alone for
+    /// this long. What a call that gives was told holds no revoke back: it asks for itself.
+    pub fn pause(&self, purpose: Purpose, wait: Duration, now: Timestamp) {
         let mut bucket = self.bucket();
-        bucket.closed_until = bucket.closed_until.max(now + wait.min(PAUSE_LIMIT));
+        let until = now + wait.min(PAUSE_LIMIT);
+        let closed = match purpose {
+            Purpose::Give => &mut bucket.closed_to_giving_until,
+            Purpose::TakeAway => &mut bucket.closed_until,
+        };
+        *closed = (*closed).max(until);
     }
 }
 
@@ -138,8 +150,19 @@ mod tests {
     #[test]
     fn a_pause_is_obeyed_and_is_never_longer_than_a_minute() {
         let quota = quota(10, 4);
-        quota.pause(Duration::from_secs(600), at(0));
-        assert!(quota.draw(Purpose::TakeAway, at(59_999)).is_err());
-        assert!(quota.draw(Purpose::TakeAway, at(60_000)).is_ok());
+        quota.pause(Purpose::TakeAway, Duration::from_secs(600), at(0));
+        for purpose in [Purpose::Give, Purpose::TakeAway] {
+            assert!(quota.draw(purpose, at(59_999)).is_err());
+            assert!(quota.draw(purpose, at(60_000)).is_ok());
+        }
+    }
+
+    #[test]
+    fn l3_a_pause_that_giving_was_told_of_holds_no_revoke_back() {
+        let quota = quota(10, 4);
+        quota.pause(Purpose::Give, Duration::from_secs(5), at(0));
+        assert!(quota.draw(Purpose::Give, at(4_999)).is_err());
+        assert!(quota.draw(Purpose::TakeAway, at(0)).is_ok());
+        assert!(quota.draw(Purpose::Give, at(5_000)).is_ok());
     }
 }

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
     ScalarAttributeType, TableDescription, TableStatus, TimeToLiveSpecification,
 };
-use jit_core::ports::PortError;
+use jit_core::ports::{ErrorKind, PortError};
 use serde_json::{Value, json};
 
 use crate::error::{Cause, Failure, OpenError};
@@ -21,6 +21,8 @@ use crate::table::{Condition, Table};
 const SCHEMA: u32 = 1;
 /// How long a new table may take until it can be used.
 const MADE_WITHIN: Duration = Duration::from_secs(120);
+/// How often backups are asked for that a new table cannot have yet.
+const BACKUP_TRIES: u32 = 120;
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -70,7 +72,6 @@ pub fn cloudformation(table: &str) -> Value {
                         {"AttributeName": "sk", "KeyType": "RANGE"},
                     ],
                     "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": true},
-                    "SSESpecification": {"SSEEnabled": true},
                     "TimeToLiveSpecification": {"AttributeName": FORGET_AT, "Enabled": true},
                 },
             },
@@ -95,6 +96,8 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), OpenError>
         Err(other) => return Err(other),
     }
     ready(client, table).await?;
+    // Nothing is changed of a table that is somebody else's.
+    recognise(client, table).await?;
     let expiry = TimeToLiveSpecification::builder()
         .attribute_name(FORGET_AT)
         .enabled(true)
@@ -104,9 +107,11 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), OpenError>
     let expires = client.update_time_to_live().table_name(table);
     let expires = expires.time_to_live_specification(expiry).send().await;
     if let Err(failure) = expires.map_err(Failure::of) {
-        // It is turned on already: DynamoDB calls that invalid.
+        // It is turned on already: DynamoDB calls that invalid, as it does where it is turned on
+        // for another attribute.
+        let is_ours = !failure.says("different AttributeName");
         match failure.code() {
-            Some("ValidationException") => {}
+            Some("ValidationException") if is_ours => {}
             _ => return Err(unreachable(failure, "turn on expiry")),
         }
     }
@@ -117,7 +122,21 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), OpenError>
     let restorable = restorable.map_err(|failure| unreachable(failure, "turn on backups"))?;
     let backups = client.update_continuous_backups().table_name(table);
     let backups = backups.point_in_time_recovery_specification(restorable);
-    if let Err(failure) = backups.send().await.map_err(Failure::of) {
+    let turn_on = || async {
+        let answer = backups.clone().send().await;
+        answer.map(drop).map_err(Failure::of)
+    };
+    let mut turned_on = turn_on().await;
+    for _ in 0..BACKUP_TRIES {
+        // A table that was just made takes some seconds until it can have them.
+        match &turned_on {
+            Err(it) if it.code() == Some("ContinuousBackupsUnavailableException") => {}
+            _ => break,
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        turned_on = turn_on().await;
+    }
+    if let Err(failure) = turned_on {
         match failure.code() {
             // Servers that are not AWS have no backups to turn on.
             Some("UnknownOperationException") => {
@@ -126,7 +145,7 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), OpenError>
             _ => return Err(unreachable(failure, "turn on backups")),
         }
     }
-    recognise(client, table).await
+    Ok(())
 }
 
 async fn make(client: &Client, table: &str) -> Result<(), Failure> {
@@ -216,8 +235,21 @@ async fn describe(client: &Client, table: &str) -> Result<TableDescription, Open
 /// Makes sure that a table is a store of ours before anything else is done to it. One that is
 /// empty becomes ours.
 pub(crate) async fn recognise(client: &Client, name: &str) -> Result<(), OpenError> {
-    let described = describe(client, name).await?;
     let table = name.to_owned();
+    let rows = Table::new(client.clone(), table.clone());
+    // Nearly always it is marked, and then nothing else is asked: what describes tables may be away
+    // while reads and writes, and with them the revokes, go on.
+    match rows.get(&keys::marker()).await {
+        Ok(Some(row)) if form_of(&row).is_ok_and(|it| it.is_some_and(|it| it <= SCHEMA)) => {
+            return Ok(());
+        }
+        Err(failure) if failure.kind == ErrorKind::Unavailable => {
+            return Err(unreachable(name, failure, "look for its marker"));
+        }
+        // Whatever it is, the description of the table says it better.
+        Ok(_) | Err(_) => {}
+    }
+    let described = describe(client, name).await?;
     match described.table_status() {
         Some(TableStatus::Active | TableStatus::Updating) => {}
         other => {
@@ -239,7 +271,6 @@ pub(crate) async fn recognise(client: &Client, name: &str) -> Result<(), OpenErr
     if !is_key("pk", &KeyType::Hash) || !is_key("sk", &KeyType::Range) {
         return Err(OpenError::OtherKeys { table });
     }
-    let rows = Table::new(client.clone(), table.clone());
     let found = marked(&rows).await;
     let found = found.map_err(|failure| unreachable(name, failure, "look for its marker"))?;
     match found {
@@ -253,22 +284,24 @@ pub(crate) async fn recognise(client: &Client, name: &str) -> Result<(), OpenErr
     }
 }
 
+/// The schema that a marker says; none where it is not ours.
+fn form_of(row: &item::Item) -> Result<Option<u32>, Cause> {
+    let read = Read::new(row, "marker");
+    match read.text("application") {
+        Ok("jit-access") => read.number("form").map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// The schema that the table has; none where its rows are not ours.
 async fn marked(table: &Table) -> Result<Option<u32>, Failure> {
-    let schema = |row: &item::Item| {
-        let read = Read::new(row, "marker");
-        match read.text("application") {
-            Ok("jit-access") => read.number("form").map(Some),
-            _ => Ok(None),
-        }
-    };
     if let Some(row) = table.get(&keys::marker()).await? {
-        return Ok(schema(&row)?);
+        return Ok(form_of(&row)?);
     }
     if !table.scan(Some(1), None).await?.items.is_empty() {
         // Another process may have made it ours between the two looks.
         let row = table.get(&keys::marker()).await?;
-        return Ok(row.as_ref().map(schema).transpose()?.flatten());
+        return Ok(row.as_ref().map(form_of).transpose()?.flatten());
     }
     let row = [
         (":application", item::text("jit-access")),
@@ -276,16 +309,20 @@ async fn marked(table: &Table) -> Result<Option<u32>, Failure> {
     ];
     let change = ("SET application = :application, form = :form", row);
     table
-        .update(&keys::marker(), change, &Condition::absent())
+        .update(
+            &keys::marker(),
+            change,
+            &Condition::absent(),
+            &crate::token(),
+        )
         .await?;
     let row = table.get(&keys::marker()).await?;
-    Ok(row.as_ref().map(schema).transpose()?.flatten())
+    Ok(row.as_ref().map(form_of).transpose()?.flatten())
 }
 
 /// A table that could not be opened, as an error of the port.
 impl From<OpenError> for PortError {
     fn from(error: OpenError) -> Self {
-        use jit_core::ports::ErrorKind;
         match error {
             OpenError::Unreachable { source, .. } => source,
             other => {

@@ -5,149 +5,73 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use aws_sdk_dynamodb::types::{ConditionCheck, Delete, Put, TransactWriteItem};
 use jit_core::Timestamp;
 use jit_core::audit::{ChainHead, SYSTEM_CHAIN};
 use jit_core::ports::{
-    COMMIT_RECORDS_LIMIT, Commit, Counter, Delivery, DeliveryKey, Effect, ErrorKind, Idempotency,
-    RowChange, SlotChange, Touch,
+    COMMIT_RECORDS_LIMIT, Commit, Counter, Delivery, DeliveryKey, Idempotency, RowChange,
+    SlotChange, Touch,
 };
 
-use crate::error::{Cause, Failure, Fault, judged};
-use crate::item::{self, COMMIT, Front, ITEM_LIMIT, Item, Read};
-use crate::keys::{self, Key, PK_LIMIT, SK_LIMIT};
-use crate::table::{BATCH_LIMIT, Cancelled, Condition, Reason, Table};
-
-/// The most bytes of one transaction. Source: "Quotas in Amazon DynamoDB".
-const TRANSACTION_LIMIT: usize = 4 * 1_024 * 1_024;
-
-/// What it means when the condition of a row does not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Grip {
-    /// What the caller decided on is not so any more.
-    Firm,
-    /// Something changed that only the store looked at.
-    Loose,
-}
-
-/// What is done to one row.
-#[derive(Debug)]
-pub(crate) enum Op {
-    Put(Item),
-    Delete,
-    Check,
-}
-
-/// A change of one row in a transaction.
-#[derive(Debug)]
-pub(crate) struct Write {
-    pub(crate) key: Key,
-    pub(crate) op: Op,
-    pub(crate) condition: Option<(Condition, Grip)>,
-}
-
-impl Write {
-    pub(crate) fn put(key: Key, item: Item) -> Self {
-        let op = Op::Put(item);
-        Self {
-            key,
-            op,
-            condition: None,
-        }
-    }
-
-    pub(crate) fn delete(key: Key) -> Self {
-        Self {
-            key,
-            op: Op::Delete,
-            condition: None,
-        }
-    }
-
-    pub(crate) fn if_so(mut self, condition: Condition, grip: Grip) -> Self {
-        self.condition = Some((condition, grip));
-        self
-    }
-
-    fn size(&self) -> usize {
-        match &self.op {
-            Op::Put(item) => item::size(item),
-            Op::Delete | Op::Check => self.key.pk.len() + self.key.sk.len(),
-        }
-    }
-
-    fn build(self, table: &str) -> TransactWriteItem {
-        const WHOLE: &str = "a write names its table, its row and what it does";
-        let key = item::row(&self.key);
-        let condition = self.condition.map(|(condition, _)| condition);
-        let expression = condition.as_ref().map(|it| it.expression.to_owned());
-        let values = condition.and_then(|it| it.values());
-        let built = TransactWriteItem::builder();
-        match self.op {
-            Op::Put(item) => built.put(
-                Put::builder()
-                    .table_name(table)
-                    .set_item(Some(item))
-                    .set_condition_expression(expression)
-                    .set_expression_attribute_values(values)
-                    .build()
-                    .expect(WHOLE),
-            ),
-            Op::Delete => built.delete(
-                Delete::builder()
-                    .table_name(table)
-                    .set_key(Some(key))
-                    .set_condition_expression(expression)
-                    .set_expression_attribute_values(values)
-                    .build()
-                    .expect(WHOLE),
-            ),
-            Op::Check => built.condition_check(
-                ConditionCheck::builder()
-                    .table_name(table)
-                    .set_key(Some(key))
-                    .set_condition_expression(expression)
-                    .set_expression_attribute_values(values)
-                    .build()
-                    .expect(WHOLE),
-            ),
-        }
-        .build()
-    }
-}
+use crate::error::Fault;
+use crate::item::{self, Front, Item, Read};
+use crate::keys::{self, Key};
+use crate::table::Condition;
+use crate::transaction::{Grip, KEY_TOO_LARGE, Op, Write, check, mark};
 
 /// A transaction that is ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    writes: Vec<Write>,
+    pub(crate) writes: Vec<Write>,
     /// What it takes, as stored afterwards.
-    taken: Vec<Delivery>,
-    /// A row that says who wrote it.
-    mark: Option<Key>,
+    pub(crate) taken: Vec<Delivery>,
 }
 
-/// How sending a plan ended, where it was not written.
-#[derive(Debug)]
-pub(crate) enum Ended {
-    /// Look again: something changed that only the store looked at, or somebody else was at it.
-    Again,
-    /// It ends here.
-    For(Fault),
-}
-
-impl From<Failure> for Ended {
-    fn from(failure: Failure) -> Self {
-        Self::For(Fault::Failed(failure))
-    }
-}
-
-/// Refuses what is too large whatever is stored.
+/// Refuses, before any call, what is too large whatever is stored.
 pub(crate) fn check_ceilings(commit: &Commit) -> Result<(), Fault> {
     if commit.changes.len() > COMMIT_RECORDS_LIMIT {
         return Err(Fault::TooLarge { what: "records" });
     }
-    Ok(())
+    let mut writes = Vec::new();
+    let mut names = stands_on(commit);
+    for change in &commit.changes {
+        let id = change.record.id;
+        let front = Front::of(change, None);
+        let record = item::record(change, &front);
+        writes.push(Write::put(keys::record(id), record));
+        for event in &change.events {
+            let row = item::event(keys::partition_of(id), event);
+            let key = keys::event(keys::partition_of(id), event.seq);
+            writes.push(Write::put(key, row));
+        }
+        let listed = front.listed().into_iter();
+        match change.expected {
+            None => writes.extend(listed.map(|(key, row)| Write::put(key, row))),
+            // Which of them are new depends on what is stored.
+            Some(_) => names.extend(listed.map(|(key, _)| key)),
+        }
+    }
+    for event in commit.system.iter().flat_map(|append| &append.events) {
+        let row = item::event(keys::SYSTEM.to_owned(), event);
+        let key = keys::event(keys::SYSTEM.to_owned(), event.seq);
+        writes.push(Write::put(key, row));
+    }
+    for change in &commit.rows {
+        let key = keys::row(change.row.table, &change.row.key);
+        writes.push(Write::put(key, item::small_row(&change.row)));
+    }
+    let at = commit.at.unwrap_or(Timestamp::MIN);
+    let touches = commit.deliveries.iter();
+    names.extend(touches.map(|touch| keys::notify(&touch.key, at)));
+    mark(&mut writes, NO_TOKEN);
+    check(&writes)?;
+    match names.iter().all(Key::is_possible) {
+        true => Ok(()),
+        false => Err(KEY_TOO_LARGE),
+    }
 }
+
+/// As long as the token of any look.
+const NO_TOKEN: &str = "00000000000000000000000000000000-0";
 
 /// Every row that the commit stands on.
 pub(crate) fn stands_on(commit: &Commit) -> Vec<Key> {
@@ -175,6 +99,18 @@ pub(crate) fn stands_on(commit: &Commit) -> Vec<Key> {
     all.into_iter().collect()
 }
 
+/// Every event that it appends.
+pub(crate) fn events_of(commit: &Commit) -> Vec<Key> {
+    let of_requests = commit.changes.iter().flat_map(|change| {
+        let partition = keys::partition_of(change.record.id);
+        let events = change.events.iter();
+        events.map(move |event| keys::event(partition.clone(), event.seq))
+    });
+    let of_system = commit.system.iter().flat_map(|append| &append.events);
+    let of_system = of_system.map(|event| keys::event(keys::SYSTEM.to_owned(), event.seq));
+    of_requests.chain(of_system).collect()
+}
+
 /// The rows as they are now.
 pub(crate) type Seen = HashMap<Key, Item>;
 
@@ -184,13 +120,12 @@ impl Plan {
         let mut plan = Self {
             writes: Vec::new(),
             taken: Vec::new(),
-            mark: None,
         };
-        plan.records(commit, seen, token)?;
+        plan.records(commit, seen)?;
         for change in &commit.slots {
             plan.slot(change, seen)?;
         }
-        plan.system(commit, seen, token)?;
+        plan.system(commit, seen)?;
         for change in &commit.rows {
             plan.small_row(change, seen)?;
         }
@@ -211,34 +146,16 @@ impl Plan {
             commit.at.unwrap_or(Timestamp::MIN),
             seen,
         )?;
-        plan.check()?;
+        mark(&mut plan.writes, token);
+        check(&plan.writes)?;
         Ok(plan)
-    }
-
-    /// Refuses, before the call, what DynamoDB would.
-    fn check(&self) -> Result<(), Fault> {
-        let too_large = |what| Err(Fault::TooLarge { what });
-        if self.writes.len() > BATCH_LIMIT {
-            return too_large("rows in one transaction");
-        }
-        let fits = |write: &Write| write.key.pk.len() <= PK_LIMIT && write.key.sk.len() <= SK_LIMIT;
-        if !self.writes.iter().all(fits) {
-            return too_large("bytes in the key of a row");
-        }
-        if self.writes.iter().any(|write| write.size() > ITEM_LIMIT) {
-            return too_large("bytes in one row");
-        }
-        if self.writes.iter().map(Write::size).sum::<usize>() > TRANSACTION_LIMIT {
-            return too_large("bytes in one transaction");
-        }
-        Ok(())
     }
 
     fn push(&mut self, write: Write) {
         self.writes.push(write);
     }
 
-    fn records(&mut self, commit: &Commit, seen: &Seen, token: &str) -> Result<(), Fault> {
+    fn records(&mut self, commit: &Commit, seen: &Seen) -> Result<(), Fault> {
         let version = "version = :version";
         for (id, expected) in &commit.unchanged {
             let key = keys::record(*id);
@@ -270,10 +187,9 @@ impl Plan {
                 None => Condition::absent(),
                 Some(expected) => Condition::when(version, [(":version", item::number(expected))]),
             };
-            self.mark.get_or_insert_with(|| key.clone());
             let before = before.map(Front::read).transpose()?;
             let front = Front::of(change, before.as_ref());
-            let record = item::record(change, &front, token);
+            let record = item::record(change, &front);
             self.push(Write::put(key, record).if_so(as_expected, Grip::Firm));
             let now = front.listed();
             let before = before.map(|front| front.listed()).unwrap_or_default();
@@ -313,7 +229,7 @@ impl Plan {
         Ok(())
     }
 
-    fn system(&mut self, commit: &Commit, seen: &Seen, token: &str) -> Result<(), Fault> {
+    fn system(&mut self, commit: &Commit, seen: &Seen) -> Result<(), Fault> {
         let Some(append) = &commit.system else {
             return Ok(());
         };
@@ -342,8 +258,7 @@ impl Plan {
             return Ok(());
         };
         let (seq, hash) = (newest.seq, newest.hash);
-        let head = item::head(&ChainHead { seq, hash }, token);
-        self.mark.get_or_insert_with(|| key.clone());
+        let head = item::head(&ChainHead { seq, hash });
         self.push(Write::put(key, head).if_so(as_expected, Grip::Firm));
         for event in &append.events {
             let row = item::event(keys::SYSTEM.to_owned(), event);
@@ -440,7 +355,15 @@ impl Plan {
                 Some(known) => Some(known),
                 None => {
                     let stored = seen.get(&keys::delivery(&touch.key));
-                    let stored = stored.map(item::read_delivery).transpose()?;
+                    let stored = match stored.map(item::read_delivery).transpose() {
+                        Ok(stored) => stored,
+                        // A message is never in the way of what it tells of.
+                        Err(why) => {
+                            let request = touch.key.request;
+                            tracing::error!(request.id = %request, error = %why, "a message is left out");
+                            continue;
+                        }
+                    };
                     stored.map(|stored| (Some(stored.clone()), stored, false))
                 }
             };
@@ -459,82 +382,6 @@ impl Plan {
         }
         Ok(())
     }
-
-    /// Sends it. `Again` where only what the store itself looked at has changed.
-    pub(crate) async fn send(self, table: &Table, token: &str) -> Result<Vec<Delivery>, Ended> {
-        let ended = send(table, self.writes, token).await;
-        // A first try whose answer was lost may have been this very transaction.
-        if let (Err(Ended::Again | Ended::For(Fault::Conflict)), Some(mark)) = (&ended, &self.mark)
-        {
-            let written = table.get(mark).await?;
-            let written_by = written.as_ref().and_then(|row| row.get(COMMIT));
-            if written_by == Some(&item::text(token)) {
-                return Ok(self.taken);
-            }
-        }
-        ended.map(|()| self.taken)
-    }
-}
-
-/// Writes all of this or nothing.
-pub(crate) async fn send(table: &Table, writes: Vec<Write>, token: &str) -> Result<(), Ended> {
-    if writes.is_empty() {
-        return Ok(());
-    }
-    let grips = writes.iter().map(|write| {
-        let condition = write.condition.as_ref();
-        condition.map_or(Grip::Loose, |(_, grip)| *grip)
-    });
-    let grips: Vec<Grip> = grips.collect();
-    let items = writes.into_iter().map(|it| it.build(&table.name));
-    match table.transact(items.collect(), token).await {
-        Ok(()) => Ok(()),
-        Err(Cancelled::Failed(failure)) => Err(failure.into()),
-        Err(Cancelled::ByReasons(reasons)) => Err(why(&reasons, &grips)),
-    }
-}
-
-/// What the reasons of a cancelled transaction come to. None of it was written.
-pub(crate) fn why(reasons: &[Reason], grips: &[Grip]) -> Ended {
-    let mut again = None;
-    for (place, reason) in reasons.iter().enumerate() {
-        let grip = grips.get(place).copied().unwrap_or(Grip::Loose);
-        match (reason.code.as_str(), grip) {
-            ("None", _) => {}
-            ("ConditionalCheckFailed", Grip::Firm) => return Ended::For(Fault::Conflict),
-            ("ConditionalCheckFailed", Grip::Loose) | ("TransactionConflict", _) => {
-                again = Some(Ended::Again);
-            }
-            ("ItemCollectionSizeLimitExceeded", _) => {
-                let what = "bytes under one partition key";
-                return Ended::For(Fault::TooLarge { what });
-            }
-            (code, _) => {
-                let (kind, _) = judged(code, 400);
-                let failure = Failure {
-                    kind,
-                    // Whatever the reason is: a cancelled transaction wrote nothing.
-                    effect: Effect::None,
-                    cause: Cause::Service {
-                        code: code.to_owned(),
-                        message: reason.message.clone(),
-                        request: "of a cancelled transaction".to_owned(),
-                    },
-                };
-                again = Some(Ended::For(Fault::Failed(failure)));
-            }
-        }
-    }
-    let unknown = || {
-        let kind = ErrorKind::Unavailable;
-        let (effect, cause) = (Effect::None, Cause::LeftUndone);
-        Ended::For(Fault::Failed(Failure {
-            kind,
-            effect,
-            cause,
-        }))
-    };
-    again.unwrap_or_else(unknown)
 }
 
 fn version_of(item: Option<&Item>) -> Result<Option<u64>, Fault> {

@@ -86,6 +86,12 @@ pub(crate) enum Cause {
     Dispatch(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("DynamoDB left part of the work undone, and again when asked for the rest")]
     LeftUndone,
+    #[error("DynamoDB did not answer before what the write was decided on grew old")]
+    TooLate,
+    #[error("it is larger than DynamoDB takes: {what}")]
+    TooLarge { what: &'static str },
+    #[error("others were at the same rows, again and again")]
+    Contended,
 }
 
 /// A failed call with what a caller may do about it.
@@ -133,7 +139,7 @@ impl Failure {
             };
         };
         let code = refused.err().code().unwrap_or("nothing").to_owned();
-        let (kind, effect) = judged(&code, refused.raw().status().as_u16());
+        let (kind, effect) = judged(&code);
         let message = refused.err().message().unwrap_or("nothing more").to_owned();
         Self {
             kind,
@@ -146,19 +152,36 @@ impl Failure {
         }
     }
 
+    /// Whether DynamoDB's message has these words.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        matches!(&self.cause, Cause::Service { message, .. } if message.contains(words))
+    }
+
+    /// The same where something that went before it may have been done.
+    pub(crate) fn unsure(self) -> Self {
+        Self {
+            effect: Effect::Unknown,
+            ..self
+        }
+    }
+
     /// The code that DynamoDB gave.
     pub(crate) fn code(&self) -> Option<&str> {
         match &self.cause {
             Cause::Service { code, .. } => Some(code),
-            Cause::Shape(_) | Cause::Damaged { .. } | Cause::Dispatch(_) | Cause::LeftUndone => {
-                None
-            }
+            Cause::Shape(_)
+            | Cause::Damaged { .. }
+            | Cause::Dispatch(_)
+            | Cause::LeftUndone
+            | Cause::TooLate
+            | Cause::TooLarge { .. }
+            | Cause::Contended => None,
         }
     }
 }
 
 /// What a code means. Source: "Error handling with DynamoDB" and "Common errors".
-pub(crate) fn judged(code: &str, status: u16) -> (ErrorKind, Effect) {
+pub(crate) fn judged(code: &str) -> (ErrorKind, Effect) {
     const SLOWER: ErrorKind = ErrorKind::RateLimited {
         retry_after_ms: None,
     };
@@ -181,7 +204,13 @@ pub(crate) fn judged(code: &str, status: u16) -> (ErrorKind, Effect) {
         | "IncompleteSignatureException"
         | "MissingAuthenticationTokenException"
         | "MissingAuthenticationToken"
-        | "ExpiredTokenException" => (ErrorKind::Forbidden, Effect::None),
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "InvalidClientTokenId"
+        | "SignatureDoesNotMatch"
+        | "OptInRequired"
+        | "KMSAccessDeniedException" => (ErrorKind::Forbidden, Effect::None),
         // A table that is gone must never be taken for a record that is gone.
         "ResourceNotFoundException"
         | "ValidationException"
@@ -189,7 +218,6 @@ pub(crate) fn judged(code: &str, status: u16) -> (ErrorKind, Effect) {
         | "ItemCollectionSizeLimitExceededException"
         | "ItemCollectionSizeLimitExceeded"
         | "IdempotentParameterMismatchException" => (ErrorKind::Misconfigured, Effect::None),
-        _ if status >= 500 => (ErrorKind::Unavailable, Effect::Unknown),
         _ => (ErrorKind::Unavailable, Effect::Unknown),
     }
 }
@@ -197,8 +225,11 @@ pub(crate) fn judged(code: &str, status: u16) -> (ErrorKind, Effect) {
 impl From<Cause> for Failure {
     fn from(cause: Cause) -> Self {
         let kind = match &cause {
-            Cause::Shape(_) | Cause::Damaged { .. } => ErrorKind::Misconfigured,
-            Cause::Service { .. } | Cause::Dispatch(_) | Cause::LeftUndone => {
+            Cause::Shape(_) | Cause::Damaged { .. } | Cause::TooLarge { .. } => {
+                ErrorKind::Misconfigured
+            }
+            Cause::Contended => ErrorKind::Conflict,
+            Cause::Service { .. } | Cause::Dispatch(_) | Cause::LeftUndone | Cause::TooLate => {
                 ErrorKind::Unavailable
             }
         };
@@ -245,27 +276,26 @@ mod tests {
     /// Every code of a refused call or a cancelled transaction that DynamoDB documents.
     #[test]
     fn every_code_says_what_was_done_and_what_to_do() {
-        let says = |code, status| judged(code, status);
         for code in [
             "ThrottlingException",
             "ProvisionedThroughputExceeded",
             "ThrottlingError",
         ] {
-            let (kind, effect) = says(code, 400);
+            let (kind, effect) = judged(code);
             assert!(kind.is_retryable() && effect == Effect::None, "{code}");
         }
         for code in ["ConditionalCheckFailed", "TransactionConflict"] {
-            assert_eq!(says(code, 400), (ErrorKind::Conflict, Effect::None));
+            assert_eq!(judged(code), (ErrorKind::Conflict, Effect::None));
         }
         for code in ["AccessDeniedException", "ExpiredTokenException"] {
-            assert_eq!(says(code, 400), (ErrorKind::Forbidden, Effect::None));
+            assert_eq!(judged(code), (ErrorKind::Forbidden, Effect::None));
         }
         for code in ["ResourceNotFoundException", "ValidationError"] {
-            assert_eq!(says(code, 400), (ErrorKind::Misconfigured, Effect::None));
+            assert_eq!(judged(code), (ErrorKind::Misconfigured, Effect::None));
         }
         let unknown = (ErrorKind::Unavailable, Effect::Unknown);
-        assert_eq!(says("InternalServerError", 500), unknown);
-        assert_eq!(says("TransactionInProgressException", 400), unknown);
-        assert_eq!(says("SomethingNew", 400), unknown);
+        assert_eq!(judged("InternalServerError"), unknown);
+        assert_eq!(judged("TransactionInProgressException"), unknown);
+        assert_eq!(judged("SomethingNew"), unknown);
     }
 }

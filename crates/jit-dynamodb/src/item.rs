@@ -15,7 +15,7 @@ use crate::keys::{self, Key};
 
 /// The attribute by which DynamoDB removes a row, in seconds since the epoch.
 pub(crate) const FORGET_AT: &str = "forget_at";
-/// The attribute that names the commit which wrote a row.
+/// The attribute that names the transaction which wrote a row; one row of each has it.
 pub(crate) const COMMIT: &str = "written_by";
 
 /// A row: attributes by name.
@@ -232,7 +232,7 @@ impl Front {
 }
 
 /// The row of a record.
-pub(crate) fn record(change: &Change, front: &Front, token: &str) -> Item {
+pub(crate) fn record(change: &Change, front: &Front) -> Item {
     let AccessRequest {
         id,
         version,
@@ -258,7 +258,6 @@ pub(crate) fn record(change: &Change, front: &Front, token: &str) -> Item {
             ("updated_at", micros(*updated_at)),
             ("has_chain", AttributeValue::Bool(front.has_chain)),
             ("body", text(change.record.to_stored())),
-            (COMMIT, text(token)),
         ],
     );
     if let Some(wake) = &change.wake {
@@ -308,13 +307,12 @@ pub(crate) fn sealed(item: &Item) -> Result<Sealed, Cause> {
     })
 }
 
-pub(crate) fn head(head: &ChainHead, token: &str) -> Item {
+pub(crate) fn head(head: &ChainHead) -> Item {
     row_with(
         &keys::system_head(),
         [
             ("seq", number(head.seq)),
             ("chain_hash", text(head.hash.to_string())),
-            (COMMIT, text(token)),
         ],
     )
 }
@@ -342,7 +340,7 @@ pub(crate) fn delivery(delivery: &Delivery) -> Item {
             ("attempts", number(delivery.attempts)),
         ],
     );
-    let message = delivery.message.as_ref().map(|message| text(message));
+    let message = delivery.message.as_ref().map(text);
     let deliver_at = delivery.deliver_at.map(micros);
     let taken_until = delivery.taken_until.map(micros);
     let more = [
@@ -461,7 +459,7 @@ pub(crate) struct Input {
     pub(crate) is_done: bool,
 }
 
-pub(crate) fn new_input(key: &str, input: &str, received_at: Timestamp, token: &str) -> Item {
+pub(crate) fn new_input(key: &str, input: &str, received_at: Timestamp) -> Item {
     row_with(
         &keys::input(key),
         [
@@ -470,7 +468,6 @@ pub(crate) fn new_input(key: &str, input: &str, received_at: Timestamp, token: &
             ("received_at", micros(received_at)),
             ("taken_at", micros(received_at)),
             ("is_done", AttributeValue::Bool(false)),
-            (COMMIT, text(token)),
         ],
     )
 }
@@ -504,32 +501,4 @@ pub(crate) fn input(item: &Item) -> Result<Input, Cause> {
         taken_at: read.instant("taken_at")?,
         is_done: read.flag("is_done")?,
     })
-}
-
-// ------------------------------------------------------------------------------------- ceilings
-
-/// The largest row that DynamoDB takes, in bytes of names and values.
-/// Source: "Quotas in Amazon DynamoDB", items, and "DynamoDB item sizes and formats".
-pub(crate) const ITEM_LIMIT: usize = 400 * 1_024;
-
-/// The size of a row as DynamoDB counts it, at the most.
-pub(crate) fn size(item: &Item) -> usize {
-    item.iter()
-        .map(|(name, value)| name.len() + value_size(value))
-        .sum()
-}
-
-fn value_size(value: &AttributeValue) -> usize {
-    match value {
-        AttributeValue::S(text) => text.len(),
-        // Two digits a byte, and one or two more; each digit is counted here.
-        AttributeValue::N(digits) => digits.len() + 1,
-        AttributeValue::L(values) => {
-            3 + values
-                .iter()
-                .map(|value| 1 + value_size(value))
-                .sum::<usize>()
-        }
-        _ => 1,
-    }
 }

@@ -3,10 +3,8 @@
 //! list. A global secondary index is read some time later than it is written, and a read that
 //! begins after a commit must see it.
 
-use std::time::Duration;
-
 use jit_core::Timestamp;
-use jit_core::ports::{DeliveryKey, Urgency};
+use jit_core::ports::{DeliveryKey, RECORDS_KEPT, Urgency};
 use jit_core::provider::SlotKey;
 use jit_core::request::RequestId;
 
@@ -18,6 +16,11 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// Whether DynamoDB can have a row of this name.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.pk.len() <= PK_LIMIT && self.sk.len() <= SK_LIMIT
+    }
+
     pub(crate) fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
         Self {
             pk: pk.into(),
@@ -28,12 +31,13 @@ impl Key {
 
 /// The longest partition key and sort key that DynamoDB takes, in bytes.
 /// Source: "Quotas in Amazon DynamoDB", partition keys and sort keys.
-pub(crate) const PK_LIMIT: usize = 2_048;
-pub(crate) const SK_LIMIT: usize = 1_024;
+const PK_LIMIT: usize = 2_048;
+const SK_LIMIT: usize = 1_024;
 
 /// Over how many partitions a list that every commit writes is spread. One partition takes 1 000
-/// write units a second, and a pass over what is due asks each of them.
-const SHARDS: u8 = 4;
+/// write units a second, of which a commit needs four; and a pass over what is due asks each of
+/// them, every second, whether anything is due or not.
+const SHARDS: u8 = 2;
 
 /// Every shard.
 pub(crate) fn shards() -> impl Iterator<Item = u8> {
@@ -50,9 +54,13 @@ pub(crate) fn instant(at: Timestamp) -> String {
     format!("{:020}", at.unix_micros().max(0))
 }
 
-/// Above every sort key that begins with this one.
+/// Above every sort key that begins with this one, whatever follows, and above no other but itself.
+/// DynamoDB orders text by its bytes in UTF-8, which is the order of its characters.
 pub(crate) fn end_of(prefix: &str) -> String {
-    format!("{prefix}~")
+    let mut end = prefix.to_owned();
+    let last = end.pop().map_or(0, u32::from);
+    end.push(char::from_u32(last + 1).unwrap_or(char::MAX));
+    end
 }
 
 /// Text within a key in front of more text: it holds no `#` of its own.
@@ -61,7 +69,7 @@ fn plain(text: &str) -> String {
 }
 
 pub(crate) const RECORD: &str = "record";
-const EVENT: &str = "event#";
+pub(crate) const EVENT: &str = "event#";
 const DELIVERY: &str = "delivery#";
 pub(crate) const INPUTS: &str = "inbox";
 pub(crate) const OPEN: &str = "open";
@@ -109,8 +117,10 @@ pub(crate) fn deliveries_prefix() -> &'static str {
     DELIVERY
 }
 
+pub(crate) const INPUT: &str = "input";
+
 pub(crate) fn input(key: &str) -> Key {
-    Key::new(format!("inbox#{key}"), "input")
+    Key::new(format!("inbox#{key}"), INPUT)
 }
 
 /// An input that is not done, in the order in which they came.
@@ -175,6 +185,38 @@ pub(crate) fn delivery_of_due(notifier: &str, sort: &str) -> Option<Key> {
     }))
 }
 
+pub(crate) fn is_delivery(key: &Key) -> bool {
+    key.pk.starts_with("req#") && key.sk.starts_with(DELIVERY)
+}
+
+/// The request whose chain begins with this row.
+pub(crate) fn chain_begun(key: &Key) -> Option<RequestId> {
+    let id = key.pk.strip_prefix("req#")?;
+    (key.sk == event_sort(1)).then(|| id.parse().ok())?
+}
+
+/// What a row of a list stands for: a record, a delivery or an input. None for all other rows, and
+/// for the list of chains, which names what may have no record any more.
+pub(crate) fn listed(list: &Key) -> Option<Key> {
+    let Key { pk, sk } = list;
+    if let Some(notifier) = pk.strip_prefix("due#notify#") {
+        let mut parts = sk.splitn(3, '#');
+        let (_, request, target) = (parts.next()?, parts.next()?, parts.next()?);
+        let sort = format!("{DELIVERY}{notifier}#{target}");
+        return Some(Key::new(format!("req#{request}"), sort));
+    }
+    if pk == INPUTS {
+        return Some(input(sk.split_once('#')?.1));
+    }
+    let id = match pk.starts_with("suffix#") {
+        true => reversed(sk),
+        false => sk.rsplit('#').next()?.to_owned(),
+    };
+    let lanes = ["due#revoke#", "due#other#", "updated#", "by#", "suffix#"];
+    let is_list = pk == OPEN || pk == KNOWN || lanes.iter().any(|lane| pk.starts_with(lane));
+    is_list.then(|| id.parse().ok())?.map(record)
+}
+
 /// Records in the order of their newest commit.
 pub(crate) fn updated_partition(shard: u8) -> String {
     format!("updated#{shard}")
@@ -221,9 +263,6 @@ pub(crate) fn suffix(end: &str) -> Key {
     let partition: String = sort.chars().take(SUFFIX).collect();
     Key::new(format!("suffix#{partition}"), sort)
 }
-
-/// How long a record is kept after its story is over; its chain is kept for ever.
-const RECORDS_KEPT: Duration = Duration::from_secs(400 * 86_400);
 
 /// When DynamoDB may remove a record that was last changed then, in seconds since the epoch.
 pub(crate) fn record_forgotten(updated_at: Timestamp) -> i64 {

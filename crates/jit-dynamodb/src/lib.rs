@@ -14,6 +14,7 @@
 #![warn(missing_docs)]
 
 mod admin;
+mod attempts;
 mod check;
 mod commit;
 mod error;
@@ -22,6 +23,7 @@ mod keys;
 mod read;
 mod rows;
 mod table;
+mod transaction;
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,9 +48,10 @@ pub use check::Difference;
 pub use error::OpenError;
 pub use table::Usage;
 
-use commit::{Ended, Plan, check_ceilings, stands_on};
+use commit::{Plan, check_ceilings, events_of, stands_on};
 use error::{Failure, Fault};
 use table::Table;
+use transaction::{Ended, mark, send, was_written};
 
 /// How long a connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -58,6 +61,9 @@ const TRY_LIMIT: Duration = Duration::from_secs(3);
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// How often a call is tried. All of them are safe to repeat: transactions carry a token.
 const TRIES: u32 = 3;
+/// How long before its facts are too old a commit is no longer sent: DynamoDB writes what it took a
+/// moment after it was sent, and nothing can bound that moment from here.
+const ARRIVES_WITHIN: Duration = Duration::from_millis(500);
 /// How often a commit looks anew after something changed that only the store looked at.
 const LOOKS: u32 = 8;
 /// The longest pause before it looks anew.
@@ -163,19 +169,60 @@ impl DynamoStore {
         let began = tokio::time::Instant::now();
         check_ceilings(commit)?;
         let mut looks = Looks::new();
+        let mut sent = Vec::new();
         loop {
-            let seen = self.table.get_all(&stands_on(commit)).await?;
+            let seen = self.table.get_all(&stands_on(commit)).await;
+            // What was sent for an earlier look and was cancelled may have had a first try.
+            let seen = seen.map_err(|failure| match sent.is_empty() {
+                true => failure,
+                false => failure.unsure(),
+            })?;
             let token = looks.token();
-            let plan = Plan::new(commit, &seen, &token)?;
-            let too_late = |good_for: Duration| began.elapsed() > good_for;
-            if commit.good_for.is_some_and(too_late) {
-                return Err(Fault::Conflict);
-            }
-            match plan.send(&self.table, &token).await {
-                Ok(taken) => return Ok(taken),
-                Err(ended) => looks.again(ended).await?,
+            let mut plan = match Plan::new(commit, &seen, &token) {
+                Ok(plan) => plan,
+                Err(fault) => return self.unless_written(commit, sent, fault).await,
+            };
+            let gone = began.elapsed() + ARRIVES_WITHIN;
+            let left = commit.good_for.map(|it| it.checked_sub(gone));
+            let Some(within) = left.map_or(Some(None), |left| left.map(Some)) else {
+                return self.unless_written(commit, sent, Fault::Conflict).await;
+            };
+            let mark = mark(&mut plan.writes, &token);
+            match send(&self.table, plan.writes, &token, within).await {
+                Ok(()) => return Ok(plan.taken),
+                Err(ended) => {
+                    sent.extend(mark.map(|mark| (mark, token, plan.taken)));
+                    if let Err(fault) = looks.again(ended).await {
+                        return self.unless_written(commit, sent, fault).await;
+                    }
+                }
             }
         }
+    }
+
+    /// What ends a commit, unless one of the transactions that were sent for it, and said to be
+    /// cancelled, was written after all: its first try, while a second one was refused for it.
+    async fn unless_written(
+        &self,
+        commit: &Commit,
+        sent: Vec<(keys::Key, String, Vec<Delivery>)>,
+        fault: Fault,
+    ) -> Result<Vec<Delivery>, Fault> {
+        if matches!(fault, Fault::Failed(_)) {
+            return Err(fault);
+        }
+        for (mark, token, taken) in sent {
+            if was_written(&self.table, &mark, &token).await? {
+                return Ok(taken);
+            }
+        }
+        // Events are not looked at before, for their absence is a condition. That one is there
+        // comes before what else is not as expected.
+        let rest = matches!(fault, Fault::InputDone | Fault::CounterFull { .. });
+        if rest && !self.table.get_all(&events_of(commit)).await?.is_empty() {
+            return Err(Fault::Conflict);
+        }
+        Err(fault)
     }
 }
 
@@ -186,6 +233,7 @@ fn token() -> String {
 
 /// How often a write has looked at what it stands on.
 struct Looks {
+    began: tokio::time::Instant,
     token: String,
     count: u32,
 }
@@ -193,6 +241,7 @@ struct Looks {
 impl Looks {
     fn new() -> Self {
         Self {
+            began: tokio::time::Instant::now(),
             token: token(),
             count: 0,
         }
@@ -209,7 +258,9 @@ impl Looks {
     async fn again(&mut self, ended: Ended) -> Result<(), Fault> {
         match ended {
             Ended::For(fault) => return Err(fault),
-            Ended::Again if self.count + 1 >= LOOKS => return Err(Fault::Conflict),
+            Ended::Again if self.count + 1 >= LOOKS || self.began.elapsed() > CALL_LIMIT => {
+                return Err(Fault::Conflict);
+            }
             Ended::Again => {}
         }
         let longest = Duration::from_millis(10 << self.count).min(PAUSE);
@@ -268,7 +319,7 @@ impl RequestStore for DynamoStore {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Delivery>, PortError> {
-        let due = read::deliveries_due(&self.table, notifiers, now, limit).await;
+        let due = read::deliveries_due(&self.table, &self.left_out, notifiers, now, limit).await;
         answered("list due deliveries", due)
     }
 
@@ -279,7 +330,8 @@ impl RequestStore for DynamoStore {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Delivery>, PortError> {
-        let taken = rows::deliveries_take(&self.table, notifier, now, until, limit).await;
+        let rows = (&*self.table, &*self.left_out);
+        let taken = rows::deliveries_take(rows, notifier, (now, until), limit).await;
         answered("take deliveries", taken)
     }
 
@@ -361,10 +413,9 @@ impl RequestStore for DynamoStore {
     }
 
     async fn inbox_take(&self, now: Timestamp, limit: usize) -> Result<Vec<InboxItem>, PortError> {
-        answered(
-            "take inputs",
-            rows::inbox_take(&self.table, now, limit).await,
-        )
+        let rows = (&*self.table, &*self.left_out);
+        let taken = rows::inbox_take(rows, now, limit).await;
+        answered("take inputs", taken)
     }
 
     async fn inbox_done(&self, key: &str) -> Result<(), PortError> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::try_join_all;
 use jit_core::Timestamp;
 use jit_core::audit::Sealed;
 use jit_core::ports::{Delivery, Due, Query, Row, Urgency};
@@ -17,6 +17,8 @@ use crate::table::{BATCH_LIMIT, Order, Range, Table};
 
 /// The most records that a query returns.
 const QUERY_LIMIT: usize = 1_000;
+/// The fewest rows that are looked at in one go.
+const LEAST: usize = 10;
 /// The most ids that are remembered as told in the log.
 const TOLD_LIMIT: usize = 1_000;
 
@@ -26,12 +28,18 @@ const TOLD_LIMIT: usize = 1_000;
 pub(crate) struct LeftOut(Mutex<BTreeSet<String>>);
 
 impl LeftOut {
-    fn say(&self, id: &str, why: &dyn std::fmt::Display) {
+    pub(crate) fn say(&self, id: &str, why: &dyn std::fmt::Display) {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() < TOLD_LIMIT && told.insert(id.to_owned()) {
             tracing::warn!(request.id = id, error = %why, "a record is left out of listings");
         }
     }
+}
+
+/// How many rows to look at for so many that are wanted: some are left out, by what else is asked
+/// for or because somebody has them.
+pub(crate) fn look(wanted: usize) -> usize {
+    wanted.saturating_mul(2).clamp(LEAST, BATCH_LIMIT)
 }
 
 fn ascending(pk: impl Into<String>, from: impl Into<String>, to: impl Into<String>) -> Range {
@@ -156,7 +164,20 @@ pub(crate) async fn due(
     }
     let revokes = keys::shards().map(|shard| due_rows(table, Urgency::Revoke, shard, now, None));
     let others = keys::shards().map(|shard| others(table, left_out, shard, now, limit));
-    let (revokes, others) = try_join(try_join_all(revokes), try_join_all(others)).await?;
+    // A record moves from the others to the revokes and hardly ever back, so that whoever reads them
+    // in this order misses none on its way.
+    let others = try_join_all(others).await;
+    let revokes = try_join_all(revokes).await?;
+    // What waits for no revoke holds none back.
+    let others = match others {
+        Ok(others) => others,
+        Err(failure) if revokes.iter().all(Vec::is_empty) => return Err(failure),
+        Err(failure) => {
+            let error = failure.during("list what waits for no revoke");
+            tracing::warn!(error = %error.chain(), "only revokes are listed");
+            Vec::new()
+        }
+    };
     let revokes = revokes.iter().flatten();
     let revokes = revokes.filter_map(|row| waiting(row, now, left_out));
     let mut all: Vec<Waiting> = revokes.chain(others.into_iter().flatten()).collect();
@@ -201,11 +222,8 @@ pub(crate) async fn newest_commit(table: &Table) -> Result<Option<Timestamp>, Fa
             order: Order::Descending,
         };
         let row = table.first(&range, 1).await?;
-        let at = row.first().map(|row| {
-            let sort = Read::new(row, "row").text("sk")?;
-            instant_of(sort).ok_or(Cause::Damaged { what: "row" })
-        });
-        Ok::<_, Failure>(at.transpose()?)
+        let sort = row.first().map(|row| Read::new(row, "row").text("sk"));
+        Ok::<_, Failure>(sort.transpose()?.and_then(instant_of))
     });
     let newest = try_join_all(newest).await?;
     Ok(newest.into_iter().flatten().max())
@@ -276,12 +294,13 @@ pub(crate) async fn query(
             };
             let (mut found, mut begin) = (Vec::new(), None);
             loop {
-                let page = table.page(&range, Some(BATCH_LIMIT), begin).await?;
-                let ids = page
-                    .items
-                    .iter()
-                    .map(|row| Read::new(row, "row").parsed("sk"));
-                let ids: Vec<RequestId> = ids.collect::<Result<_, _>>()?;
+                let look = look(limit - found.len());
+                let page = table.page(&range, Some(look), begin).await?;
+                let ids = page.items.iter().filter_map(|row| {
+                    let id = Read::new(row, "row").parsed("sk");
+                    id.map_err(|why| left_out.say(&range.pk, &why)).ok()
+                });
+                let ids: Vec<RequestId> = ids.collect();
                 found.extend(records(table, left_out, query, &ids).await?);
                 begin = page.next;
                 if found.len() >= limit || begin.is_none() {
@@ -362,7 +381,11 @@ pub(crate) async fn by_suffix(table: &Table, suffix: &str) -> Result<Vec<Request
     if suffix.chars().count() < keys::SUFFIX {
         return Ok(Vec::new());
     }
-    let Key { pk, sk } = keys::suffix(suffix);
+    let end = keys::suffix(suffix);
+    if !end.is_possible() {
+        return Ok(Vec::new());
+    }
+    let Key { pk, sk } = end;
     let rows = table.first(&beginning(pk, &sk), 2).await?;
     let ids = rows.iter().map(|row| {
         let sort = Read::new(row, "row").text("sk")?;
@@ -401,6 +424,7 @@ pub(crate) async fn deliveries(
 
 pub(crate) async fn deliveries_due(
     table: &Table,
+    left_out: &LeftOut,
     notifiers: &[String],
     now: Timestamp,
     limit: usize,
@@ -408,7 +432,7 @@ pub(crate) async fn deliveries_due(
     let notifiers: BTreeSet<&String> = notifiers.iter().collect();
     let due = notifiers
         .into_iter()
-        .map(|name| due_of(table, name, now, limit));
+        .map(|name| due_of(table, left_out, name, now, limit));
     let due = try_join_all(due).await?;
     let mut due: Vec<Delivery> = due.into_iter().flatten().collect();
     due.sort_by(|one, two| (one.deliver_at, &one.key).cmp(&(two.deliver_at, &two.key)));
@@ -419,6 +443,7 @@ pub(crate) async fn deliveries_due(
 /// What is due of one notifier and not taken, the longest due first.
 async fn due_of(
     table: &Table,
+    left_out: &LeftOut,
     notifier: &str,
     now: Timestamp,
     limit: usize,
@@ -426,17 +451,29 @@ async fn due_of(
     let from = keys::instant(Timestamp::MIN);
     let to = keys::end_of(&keys::instant(now));
     let range = ascending(keys::notify_partition(notifier), from, to);
+    let mut named = BTreeSet::new();
     let (mut found, mut begin) = (Vec::new(), None);
     while found.len() < limit {
-        let page = table.page(&range, Some(BATCH_LIMIT), begin).await?;
-        let keys = page.items.iter().map(|row| {
-            let sort = Read::new(row, "due row").text("sk")?;
-            keys::delivery_of_due(notifier, sort).ok_or(Cause::Damaged { what: "due row" })
+        let page = table
+            .page(&range, Some(look(limit - found.len())), begin)
+            .await?;
+        // One damaged row delays no other; two that list one delivery give it once.
+        let keys = page.items.iter().filter_map(|row| {
+            let sort = Read::new(row, "due row").text("sk").unwrap_or_default();
+            let key = keys::delivery_of_due(notifier, sort);
+            key.or_else(|| {
+                left_out.say(sort, &Cause::Damaged { what: "due row" });
+                None
+            })
         });
-        let keys: Vec<Key> = keys.collect::<Result<_, _>>()?;
+        let keys: Vec<Key> = keys.collect();
         let rows: HashMap<Key, Item> = table.get_all(&keys).await?;
         for key in &keys {
-            let Some(delivery) = rows.get(key).map(item::read_delivery).transpose()? else {
+            let delivery = rows.get(key).and_then(|row| {
+                let delivery = item::read_delivery(row);
+                delivery.map_err(|why| left_out.say(&key.pk, &why)).ok()
+            });
+            let Some(delivery) = delivery.filter(|it| named.insert(it.key.clone())) else {
                 continue;
             };
             let is_due = delivery.deliver_at.is_some_and(|at| at <= now);

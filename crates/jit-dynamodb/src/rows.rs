@@ -3,33 +3,26 @@
 use std::time::Duration;
 
 use jit_core::Timestamp;
-use jit_core::ports::{Delivery, ErrorKind, Inbox, InboxItem};
+use jit_core::ports::{Delivery, Inbox, InboxItem};
 
-use crate::commit::{Ended, Grip, Write, done, rewritten, send};
+use crate::commit::{done, rewritten};
 use crate::error::{Cause, Failure, Fault};
-use crate::item::{self, INPUT_KEPT, ITEM_LIMIT, Read};
-use crate::keys::{self, PK_LIMIT, SK_LIMIT};
-use crate::read;
-use crate::table::{BATCH_LIMIT, Condition, Order, Range, Table};
+use crate::item::{self, INPUT_KEPT, Read};
+use crate::keys;
+use crate::read::{self, LeftOut};
+use crate::table::{Condition, Order, Range, Table};
+use crate::transaction::{Ended, Grip, Write, send};
 use crate::{Looks, token};
 
 /// How long a taken input is left to whoever took it.
 const TAKEN: Duration = Duration::from_secs(30);
-/// The longest text of an input, in bytes: a row is a little more than that.
-const INPUT_LIMIT: usize = ITEM_LIMIT - 8 * 1_024;
 
 /// The failure of a write that is decided on nothing the caller saw.
 fn failed(fault: Fault) -> Failure {
     match fault {
         Fault::Failed(failure) => failure,
-        Fault::TooLarge { .. } => Failure {
-            kind: ErrorKind::Misconfigured,
-            ..Cause::LeftUndone.into()
-        },
-        Fault::Conflict | Fault::InputDone | Fault::CounterFull { .. } => Failure {
-            kind: ErrorKind::Conflict,
-            ..Cause::LeftUndone.into()
-        },
+        Fault::TooLarge { what } => Cause::TooLarge { what }.into(),
+        Fault::Conflict | Fault::InputDone | Fault::CounterFull { .. } => Cause::Contended.into(),
     }
 }
 
@@ -41,41 +34,36 @@ pub(crate) async fn inbox_put(
     input: &str,
     received_at: Timestamp,
 ) -> Result<Inbox, Failure> {
-    let key_limit = (PK_LIMIT - "inbox#".len()).min(SK_LIMIT - 21);
-    if key.len() > key_limit || input.len() > INPUT_LIMIT {
-        return Err(failed(Fault::TooLarge {
-            what: "bytes in an input, or in its key",
-        }));
-    }
     let mut looks = Looks::new();
+    // Most inputs are new, so it is written before it is looked at.
+    let mut before = None;
     loop {
-        match put(table, key, input, received_at, &looks.token()).await {
-            Ok(inbox) => return Ok(inbox),
-            Err(ended) => looks.again(ended).await.map_err(failed)?,
+        let writes = put(key, input, received_at, before.as_ref());
+        let ended = match send(table, writes, &looks.token(), None).await {
+            Ok(()) => return Ok(Inbox::New),
+            Err(ended) => ended,
+        };
+        if let Ended::Again = &ended {
+            before = input_of(table, key).await?;
+            let is_kept = |it: &item::Input| received_at < it.received_at + INPUT_KEPT;
+            if before.as_ref().is_some_and(is_kept) {
+                return Ok(Inbox::Seen);
+            }
         }
+        looks.again(ended).await.map_err(failed)?;
     }
 }
 
-async fn put(
-    table: &Table,
-    key: &str,
-    input: &str,
-    received_at: Timestamp,
-    token: &str,
-) -> Result<Inbox, Ended> {
-    let before = input_of(table, key).await?;
-    let is_kept = |at: Timestamp| received_at < at + INPUT_KEPT;
-    if before.as_ref().is_some_and(|it| is_kept(it.received_at)) {
-        return Ok(Inbox::Seen);
-    }
-    let as_seen = match &before {
+/// Keeps an input over the one of the same key that was seen.
+fn put(key: &str, input: &str, received_at: Timestamp, before: Option<&item::Input>) -> Vec<Write> {
+    let as_seen = match before {
         None => Condition::absent(),
         Some(before) => Condition::when(
             "received_at = :before",
             [(":before", item::micros(before.received_at))],
         ),
     };
-    let kept = item::new_input(key, input, received_at, token);
+    let kept = item::new_input(key, input, received_at);
     let waits = keys::input_waits(key, received_at);
     let row = item::input_waits(key, received_at);
     let mut writes = vec![
@@ -84,8 +72,7 @@ async fn put(
     ];
     let old = before.map(|before| keys::input_waits(key, before.received_at));
     writes.extend(old.filter(|old| *old != waits).map(Write::delete));
-    send(table, writes, token).await?;
-    Ok(Inbox::New)
+    writes
 }
 
 async fn input_of(table: &Table, key: &str) -> Result<Option<item::Input>, Failure> {
@@ -94,7 +81,7 @@ async fn input_of(table: &Table, key: &str) -> Result<Option<item::Input>, Failu
 }
 
 pub(crate) async fn inbox_take(
-    table: &Table,
+    (table, left_out): (&Table, &LeftOut),
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<InboxItem>, Failure> {
@@ -106,7 +93,8 @@ pub(crate) async fn inbox_take(
     };
     let (mut taken, mut begin) = (Vec::new(), None);
     while taken.len() < limit {
-        let page = table.page(&range, Some(BATCH_LIMIT), begin).await?;
+        let look = read::look(limit - taken.len());
+        let page = table.page(&range, Some(look), begin).await?;
         let names = page
             .items
             .iter()
@@ -115,20 +103,26 @@ pub(crate) async fn inbox_take(
         let keys: Vec<_> = names.iter().map(|name| keys::input(name)).collect();
         let rows = table.get_all(&keys).await?;
         for key in &keys {
-            let Some(input) = rows.get(key).map(item::input).transpose()? else {
+            // One damaged input delays no other.
+            let input = rows.get(key).and_then(|row| {
+                let input = item::input(row);
+                input.map_err(|why| left_out.say(&key.pk, &why)).ok()
+            });
+            let ready = |it: &item::Input| !it.is_done && it.taken_at + TAKEN <= now;
+            let Some(input) = input.filter(ready) else {
                 continue;
             };
-            let left_alone = input.taken_at + TAKEN <= now;
-            if taken.len() < limit
-                && !input.is_done
-                && left_alone
-                && take(table, &input, now).await?
-            {
-                taken.push(InboxItem {
+            if taken.len() == limit {
+                break;
+            }
+            match take(table, &input, now).await {
+                Ok(false) => {}
+                Ok(true) => taken.push(InboxItem {
                     key: input.key,
                     input: input.text,
                     received_at: input.received_at,
-                });
+                }),
+                Err(failure) => return so_far(taken, failure),
             }
         }
         begin = page.next;
@@ -136,6 +130,16 @@ pub(crate) async fn inbox_take(
             break;
         }
     }
+    Ok(taken)
+}
+
+/// What was taken before a call failed is the caller's; nobody else gets it for a while. Where
+/// nothing was, the failure is.
+fn so_far<T>(taken: Vec<T>, failure: Failure) -> Result<Vec<T>, Failure> {
+    if taken.is_empty() {
+        return Err(failure);
+    }
+    tracing::warn!(error = %failure.cause, "less was taken than there is");
     Ok(taken)
 }
 
@@ -149,7 +153,7 @@ async fn take(table: &Table, input: &item::Input, now: Timestamp) -> Result<bool
     );
     let with_now = ("SET taken_at = :now", [(":now", item::micros(now))]);
     table
-        .update(&keys::input(&input.key), with_now, &as_seen)
+        .update(&keys::input(&input.key), with_now, &as_seen, &token())
         .await
 }
 
@@ -162,7 +166,7 @@ pub(crate) async fn inbox_done(table: &Table, key: &str) -> Result<(), Failure> 
             return Ok(());
         };
         let writes = done(key, input.received_at).into();
-        match send(table, writes, &looks.token()).await {
+        match send(table, writes, &looks.token(), None).await {
             Ok(()) => return Ok(()),
             Err(ended) => looks.again(ended).await.map_err(failed)?,
         }
@@ -172,14 +176,13 @@ pub(crate) async fn inbox_done(table: &Table, key: &str) -> Result<(), Failure> 
 // ------------------------------------------------------------------------------------ deliveries
 
 pub(crate) async fn deliveries_take(
-    table: &Table,
+    (table, left_out): (&Table, &LeftOut),
     notifier: &str,
-    now: Timestamp,
-    until: Timestamp,
+    (now, until): (Timestamp, Timestamp),
     limit: usize,
 ) -> Result<Vec<Delivery>, Failure> {
     let notifiers = [notifier.to_owned()];
-    let due = read::deliveries_due(table, &notifiers, now, limit).await?;
+    let due = read::deliveries_due(table, left_out, &notifiers, now, limit).await?;
     let mut taken = Vec::new();
     for mut delivery in due {
         let as_seen = Condition::when(
@@ -197,12 +200,12 @@ pub(crate) async fn deliveries_take(
                 (":until", item::micros(until)),
             ],
         );
-        // Whoever was faster has it.
-        if table
-            .update(&keys::delivery(&delivery.key), change, &as_seen)
-            .await?
-        {
-            taken.push(delivery);
+        let key = keys::delivery(&delivery.key);
+        match table.update(&key, change, &as_seen, &token()).await {
+            // Whoever was faster has it.
+            Ok(false) => {}
+            Ok(true) => taken.push(delivery),
+            Err(failure) => return so_far(taken, failure),
         }
     }
     Ok(taken)
@@ -216,7 +219,7 @@ pub(crate) async fn delivery_update(table: &Table, delivery: &Delivery) -> Resul
     let Some(before) = before else {
         return Err(Fault::Conflict);
     };
-    match send(table, rewritten(Some(&before), delivery), &token).await {
+    match send(table, rewritten(Some(&before), delivery), &token, None).await {
         Ok(()) => Ok(()),
         Err(Ended::For(fault)) => Err(fault),
         Err(Ended::Again) => Err(Fault::Conflict),

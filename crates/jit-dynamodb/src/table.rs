@@ -1,23 +1,30 @@
 //! The table as DynamoDB serves it: single calls with their deadlines, and what they cost.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, TransactWriteItem,
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity,
+    ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 use futures_util::future::try_join_all;
 
+use crate::attempts::Attempts;
 use crate::error::{Cause, Failure};
-use crate::item::{self, Item, Read};
+use crate::item::{self, COMMIT, Item, Read};
 use crate::keys::Key;
 
 /// The most rows that one call reads by key, and that one transaction writes.
 /// Source: "Quotas in Amazon DynamoDB".
 pub(crate) const BATCH_LIMIT: usize = 100;
 /// How often the rest of a batch is asked for that DynamoDB left undone.
-const REST_TRIES: usize = 5;
+const REST_TRIES: u32 = 6;
+/// The pause before the rest is asked for the first time; it doubles from time to time.
+const REST_PAUSE: Duration = Duration::from_millis(20);
 
 /// What calls have cost so far.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -115,7 +122,7 @@ impl Table {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         *usage.calls.entry(call).or_default() += 1;
         for one in consumed {
-            let writes = matches!(call, "PutItem" | "UpdateItem" | "DeleteItem");
+            let writes = matches!(call, "UpdateItem" | "TransactWriteItems");
             let all = one.capacity_units().unwrap_or_default();
             usage.read_units += one
                 .read_capacity_units()
@@ -128,6 +135,9 @@ impl Table {
 
     /// The row with this key, as it is now.
     pub(crate) async fn get(&self, key: &Key) -> Result<Option<Item>, Failure> {
+        if !key.is_possible() {
+            return Ok(None);
+        }
         let answer = self
             .client
             .get_item()
@@ -144,19 +154,26 @@ impl Table {
 
     /// The rows with these keys that exist, as they are now.
     pub(crate) async fn get_all(&self, keys: &[Key]) -> Result<HashMap<Key, Item>, Failure> {
+        // DynamoDB refuses a batch that names a row twice, or one that cannot be.
+        let keys: HashSet<&Key> = keys.iter().filter(|key| key.is_possible()).collect();
+        let keys: Vec<&Key> = keys.into_iter().collect();
         let batches = keys.chunks(BATCH_LIMIT).map(|batch| self.batch(batch));
         let found = try_join_all(batches).await?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    async fn batch(&self, keys: &[Key]) -> Result<Vec<(Key, Item)>, Failure> {
-        let wanted = keys.iter().map(item::row).collect();
+    async fn batch(&self, keys: &[&Key]) -> Result<Vec<(Key, Item)>, Failure> {
+        let wanted = keys.iter().map(|key| item::row(key)).collect();
         let mut wanted = Some(self.wanted(wanted)?);
         let mut found = Vec::new();
-        for _ in 0..REST_TRIES {
+        for time in 0..REST_TRIES {
             let Some(rest) = wanted.take() else {
                 return Ok(found);
             };
+            if time > 0 {
+                // It is left undone where the table is asked for more than it may give.
+                tokio::time::sleep(REST_PAUSE * (1 << (time - 1))).await;
+            }
             let answer = self
                 .client
                 .batch_get_item()
@@ -269,14 +286,19 @@ impl Table {
         })
     }
 
-    /// Changes attributes of one row, where the condition holds; whether it did.
+    /// Changes attributes of one row, where the condition holds; whether it did. The token marks
+    /// the row, so that a first try whose answer was lost is known again.
     pub(crate) async fn update<const N: usize>(
         &self,
         key: &Key,
         (change, values): (&'static str, [(&'static str, AttributeValue); N]),
         condition: &Condition,
+        token: &str,
     ) -> Result<bool, Failure> {
+        let attempts = Attempts::default();
+        let mark = item::text(token);
         let values = values.into_iter().chain(condition.values.iter().cloned());
+        let values = values.chain([(":mark", mark.clone())]);
         let values = values
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
@@ -285,59 +307,75 @@ impl Table {
             .update_item()
             .table_name(&self.name)
             .set_key(Some(item::row(key)))
-            .update_expression(change)
+            .update_expression(format!("{change}, {COMMIT} = :mark"))
             .condition_expression(condition.expression)
             .set_expression_attribute_values(Some(values))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .customize()
+            .interceptor(attempts.clone())
             .send()
             .await;
-        match answer.map_err(Failure::of) {
+        let error = match answer {
             Ok(answer) => {
                 self.count("UpdateItem", answer.consumed_capacity());
-                Ok(true)
+                return Ok(true);
             }
-            Err(failure) => match failure.code() {
-                Some("ConditionalCheckFailedException" | "TransactionConflictException") => {
-                    self.count("UpdateItem", []);
-                    Ok(false)
-                }
-                _ => Err(failure),
-            },
+            Err(error) => error,
+        };
+        self.count("UpdateItem", []);
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(found)) => {
+                Ok(found.item().and_then(|row| row.get(COMMIT)) == Some(&mark))
+            }
+            Some(UpdateItemError::TransactionConflictException(_)) => Ok(false),
+            _ => Err(attempts.judge(Failure::of(error))),
         }
     }
 
     /// Writes everything or nothing. The token makes it one transaction however often it is sent
-    /// within ten minutes.
+    /// within ten minutes; nothing of it is sent after `within`, where that is given.
     pub(crate) async fn transact(
         &self,
         items: Vec<TransactWriteItem>,
         token: &str,
+        within: Option<Duration>,
     ) -> Result<(), Cancelled> {
+        let attempts = Attempts::default();
         let answer = self
             .client
             .transact_write_items()
             .set_transact_items(Some(items))
             .client_request_token(token)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
+            .customize()
+            .interceptor(attempts.clone())
+            .send();
+        let answer = match within {
+            None => Ok(answer.await),
+            Some(within) => tokio::time::timeout(within, answer).await,
+        };
         let error = match answer {
-            Ok(answer) => {
+            Ok(Ok(answer)) => {
                 self.count("TransactWriteItems", answer.consumed_capacity());
                 return Ok(());
             }
-            Err(error) => error,
+            Ok(Err(error)) => error,
+            Err(_) => {
+                self.count("TransactWriteItems", []);
+                return Err(Cancelled::Failed(attempts.given_up()));
+            }
         };
         self.count("TransactWriteItems", []);
         let service = error.as_service_error();
         let reasons = service.and_then(|error| match error {
-            aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException(
-                cancelled,
-            ) => Some(cancelled.cancellation_reasons().to_vec()),
+            TransactWriteItemsError::TransactionCanceledException(cancelled) => {
+                Some(cancelled.cancellation_reasons().to_vec())
+            }
             _ => None,
         });
         let Some(reasons) = reasons else {
-            return Err(Cancelled::Failed(Failure::of(error)));
+            return Err(Cancelled::Failed(attempts.judge(Failure::of(error))));
         };
         let reasons = reasons.into_iter().map(|reason| Reason {
             code: reason.code.unwrap_or_else(|| "None".to_owned()),

@@ -151,6 +151,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::TtlAboveAsked { .. }
         | Refusal::ResidualAboveCeiling { .. }
         | Refusal::NotGrantable { .. }
+        | Refusal::OtherName { .. }
         | Refusal::BeneficiaryIsAgent { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::AlreadyHeldUntil { .. }
         | Refusal::AlreadyStands

@@ -73,6 +73,8 @@ pub enum BuildError {
 pub struct Adapters {
     /// Remembers.
     pub store: Arc<dyn RequestStore>,
+    /// The same store, where it is a table whose lists are checked now and then.
+    pub table: Option<DynamoStore>,
     /// Knows people.
     pub directory: Arc<dyn Directory>,
     /// Give and take access, by configured name.
@@ -111,9 +113,10 @@ impl Adapters {
         let webhook = config.pager.webhook.clone();
         let webhook = webhook.map(|webhook| WebhookPager::new(webhook.url, webhook.token));
         let random: Arc<dyn Random> = Arc::new(OsRandom);
-        let store = open_store(&config.store).await?;
+        let (store, table) = opened(&config.store).await?;
         let mut adapters = Self {
             store,
+            table,
             directory: Arc::new(config.people.clone()),
             provisioners,
             notifiers: csv.into_iter().collect(),
@@ -197,12 +200,19 @@ impl Adapters {
 
 /// Opens the store alone, for the verbs that need nothing else.
 pub async fn open_store(store: &Store) -> Result<Arc<dyn RequestStore>, StoreError> {
+    opened(store).await.map(|(store, _)| store)
+}
+
+async fn opened(store: &Store) -> Result<(Arc<dyn RequestStore>, Option<DynamoStore>), StoreError> {
     match store {
-        Store::Sqlite { file } => Ok(Arc::new(SqliteStore::open(file, Options::default())?)),
+        Store::Sqlite { file } => {
+            let store = SqliteStore::open(file, Options::default())?;
+            Ok((Arc::new(store), None))
+        }
         // On the heap: the future of AWS's client is a large one.
         Store::DynamoDb(settings) => {
-            let connected = Box::pin(DynamoStore::connect(settings)).await;
-            Ok(Arc::new(connected?))
+            let table = Box::pin(DynamoStore::connect(settings)).await?;
+            Ok((Arc::new(table.clone()), Some(table)))
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::build::{Adapters, BuildError, record_configuration};
 use crate::config::Config;
 use crate::discovery::Discovery;
+use crate::lists;
 use crate::observe;
 use crate::watch::{Live, Watch};
 use crate::worker::{Swept, Worker};
@@ -175,6 +176,9 @@ impl Daemon {
         let listed = kept_running("the discovery", || {
             Discovery::new(Arc::clone(&self.engine)).run()
         });
+        let checked = kept_running("the check", || {
+            lists::check(self.adapters.table.clone(), Arc::clone(&self.engine))
+        });
         let watched = kept_running("the watch", || {
             let watch = Watch::new(Arc::clone(&self.engine), names(&self.adapters));
             watch_for_ever(watch, self.metrics.clone())
@@ -184,6 +188,7 @@ impl Daemon {
             () = stop => Ok(()),
             () = &mut work => Err(io::Error::other("the worker ended by itself")),
             () = watched => Err(io::Error::other("the watch ended by itself")),
+            () = checked => Err(io::Error::other("the check ended by itself")),
             () = listed => Err(io::Error::other("the discovery ended by itself")),
             Some(served) = services.join_next() => {
                 served.unwrap_or_else(|error| Err(io::Error::other(error)))

@@ -51,6 +51,11 @@ pub const DRIFT: &str = "jit_drift";
 /// Alarms raised; one that is raised again counts again.
 pub const PAGES: &str = "jit_pages_total";
 
+/// How old the oldest list of what a provider has is.
+pub const LISTINGS_AGE_SECONDS: &str = "jit_listings_age_seconds";
+/// What the last check of a store's lists found; always zero, or somebody else writes the table.
+pub const STORE_DIFFERENCE: &str = "jit_store_difference";
+
 /// What a metric measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -76,7 +81,7 @@ pub struct Metric {
 }
 
 /// Every metric that this program may show.
-pub const METRICS: [Metric; 16] = [
+pub const METRICS: [Metric; 18] = [
     metric(
         REQUESTS,
         Form::Counter,
@@ -168,6 +173,18 @@ pub const METRICS: [Metric; 16] = [
         "Access that stands without a live record",
     ),
     metric(PAGES, Form::Counter, &[], "Alarms raised"),
+    metric(
+        LISTINGS_AGE_SECONDS,
+        Form::Gauge,
+        &[],
+        "How long ago the provider was asked what it has whose list is the oldest",
+    ),
+    metric(
+        STORE_DIFFERENCE,
+        Form::Gauge,
+        &["kind"],
+        "Rows that the last check of the whole store found missing or stray and mended, or left alone",
+    ),
 ];
 
 const fn metric(

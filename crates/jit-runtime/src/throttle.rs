@@ -52,7 +52,7 @@ impl Throttled {
     }
 
     /// Learns from the provider's own Retry-After.
-    fn heed<T>(&self, answer: Result<T, PortError>) -> Result<T, PortError> {
+    fn heed<T>(&self, purpose: Purpose, answer: Result<T, PortError>) -> Result<T, PortError> {
         if let Err(error) = &answer
             && let ErrorKind::RateLimited {
                 retry_after_ms: Some(millis),
@@ -79,6 +79,7 @@ impl Provisioner for Throttled {
     ) -> Result<Resolved, PortError> {
         self.draw(Purpose::Give, "resolve")?;
         self.heed(
+            Purpose::Give,
             self.inner
                 .resolve(beneficiary, entitlement, parameters)
                 .await,
@@ -87,22 +88,23 @@ impl Provisioner for Throttled {
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
         self.draw(Purpose::Give, "grant")?;
-        self.heed(self.inner.grant(call).await)
+        self.heed(Purpose::Give, self.inner.grant(call).await)
     }
 
     async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
         self.draw(Purpose::Give, "mint")?;
-        self.heed(self.inner.mint(call).await)
+        self.heed(Purpose::Give, self.inner.mint(call).await)
     }
 
     async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
         self.draw(Purpose::TakeAway, "revoke")?;
-        self.heed(self.inner.revoke(call).await)
+        self.heed(Purpose::TakeAway, self.inner.revoke(call).await)
     }
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
-        self.draw(call.purpose, "inspect")?;
-        self.heed(self.inner.inspect(call).await)
+        let purpose = call.purpose;
+        self.draw(purpose, "inspect")?;
+        self.heed(purpose, self.inner.inspect(call).await)
     }
 
     async fn standing(
@@ -111,12 +113,12 @@ impl Provisioner for Throttled {
         page: Option<&str>,
     ) -> Result<Page<Standing>, PortError> {
         self.draw(Purpose::Give, "list")?;
-        self.heed(self.inner.standing(resource, page).await)
+        self.heed(Purpose::Give, self.inner.standing(resource, page).await)
     }
 
     async fn offers(&self) -> Result<Vec<Offer>, PortError> {
         self.draw(Purpose::Give, "list what it offers")?;
-        self.heed(self.inner.offers().await)
+        self.heed(Purpose::Give, self.inner.offers().await)
     }
 }
 

@@ -11,7 +11,8 @@ use jit_core::request::{AccessRequest, Status};
 use jit_core::time::Timestamp;
 
 use crate::observe::{
-    CLOCK_OFFSET_SECONDS, DELIVERIES_PENDING, INBOX_AGE_SECONDS, LIVE_GRANTS, OVERDUE_GRANTS, STUCK,
+    CLOCK_OFFSET_SECONDS, DELIVERIES_PENDING, INBOX_AGE_SECONDS, LISTINGS_AGE_SECONDS, LIVE_GRANTS,
+    OVERDUE_GRANTS, STUCK,
 };
 
 /// How often the gauges are refreshed and the clock is looked at.
@@ -97,6 +98,9 @@ impl Watch {
             .deliveries_due(&self.notifiers, Timestamp::MAX, PAGE)
             .await?;
         metrics::gauge!(DELIVERIES_PENDING).set(as_gauge(pending.len()));
+        if let Some(age) = self.engine.listings_age() {
+            metrics::gauge!(LISTINGS_AGE_SECONDS).set(age.as_secs_f64());
+        }
         self.count_live().await
     }
 

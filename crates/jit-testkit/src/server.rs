@@ -1,6 +1,7 @@
 //! Servers that nobody here wrote, started for a test and ended with it. `tests/run` installs them;
 //! one that is missing fails the test that needs it, with the command that installs it.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 /// How often a server is asked whether it is up.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How often it is asked before it counts as broken.
-const LOOKS: u32 = 500;
+/// How often it is asked before it counts as broken. The slowest needs some seconds where others
+/// are busy too.
+const LOOKS: u32 = 1_500;
 
 /// A server on loopback. It ends when this is dropped.
 pub struct Server {
@@ -44,22 +46,79 @@ impl Drop for Server {
 ///
 /// # Panics
 /// Where it is not installed or does not start.
+pub fn dynoxide() -> Server {
+    dynoxide_with(&[])
+}
+
+/// The same with its rows in this file instead of in memory.
+///
+/// # Panics
+/// Where it is not installed or does not start.
+pub fn dynoxide_in(file: &Path) -> Server {
+    dynoxide_with(&["--db-path".as_ref(), file.as_os_str()])
+}
+
 #[expect(
     clippy::expect_used,
     clippy::panic,
     reason = "a test fails by panicking"
 )]
-pub fn dynoxide() -> Server {
+fn dynoxide_with(more: &[&OsStr]) -> Server {
     let program = installed("aws/node_modules/@dynoxide/linux-x64/dynoxide");
     let Some(program) = program else {
         panic!("dynoxide is not installed; run tests/aws/install once");
     };
     start(|port| {
         let mut command = Command::new(&program);
-        command.args(["--port", &port.to_string()]);
+        command.args(["--port", &port.to_string()]).args(more);
         command
     })
     .expect("dynoxide starts")
+}
+
+/// A second opinion on DynamoDB, and what answers for the organization. It forgets the token of a
+/// transaction at once, and takes keys of any type.
+///
+/// # Panics
+/// Where it is not installed or does not start.
+#[expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+pub fn moto() -> Server {
+    let Some(program) = installed("py-aws/bin/python") else {
+        panic!("moto is not installed; run tests/aws/install once");
+    };
+    start(|port| {
+        let mut command = Command::new(&program);
+        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p"]);
+        command.arg(port.to_string());
+        command
+    })
+    .expect("moto starts")
+}
+
+/// The server that removes rows by their expiry, about a minute after it; of the lane `--deep`.
+///
+/// # Panics
+/// Where it is not installed or does not start.
+#[expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+pub fn ministack() -> Server {
+    let Some(program) = installed("py-ministack/bin/ministack") else {
+        panic!("ministack is not installed; run tests/aws/deep");
+    };
+    start(|port| {
+        let mut command = Command::new(&program);
+        command.env("BIND_HOST", "127.0.0.1");
+        command.env("GATEWAY_PORT", port.to_string());
+        command
+    })
+    .expect("ministack starts")
 }
 
 /// A file under the folder into which `tests/run` installs.
@@ -91,27 +150,5 @@ fn start(command: impl Fn(u16) -> Command) -> std::io::Result<Server> {
             std::thread::sleep(LOOK_EVERY);
         }
     }
-    Err(std::io::Error::other("it ended, or did not answer in 10 s"))
-}
-
-/// The counterpart of IAM Identity Center, its identity store and Organizations, with nothing in it
-/// but an instance. It ends every operation at once, and enforces next to nothing.
-///
-/// # Panics
-/// Where it is not installed or does not start.
-#[expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-pub fn moto() -> Server {
-    let Some(program) = installed("py-aws/bin/moto_server") else {
-        panic!("moto is not installed; run tests/aws/run once");
-    };
-    start(|port| {
-        let mut command = Command::new(&program);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        command
-    })
-    .expect("moto starts")
+    Err(std::io::Error::other("it ended, or did not answer in 30 s"))
 }

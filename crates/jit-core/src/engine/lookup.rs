@@ -150,6 +150,7 @@ impl Engine {
         match resolved {
             Ok(resolved) => Ok(Some(resolved)),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) if error.told.is_some() && !error.kind.is_retryable() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::future::try_join;
+use futures_util::future::join;
 
 pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
 pub use offers::Found;
@@ -339,9 +339,16 @@ impl Engine {
     /// Records that are due now, the longest due first and revokes before all else.
     pub async fn due(&self, limit: usize) -> Result<Vec<Due>, PortError> {
         let (store, now) = (&self.parts.store, self.now());
-        let (newest, due) = try_join(store.newest_commit(), store.due(now, limit)).await?;
-        let Some(at) = newest else {
-            return Ok(due);
+        let (newest, due) = join(store.newest_commit(), store.due(now, limit)).await;
+        let due = due?;
+        let at = match newest {
+            Ok(Some(at)) => at,
+            Ok(None) => return Ok(due),
+            // What is due is due by our clock as well. Whatever is loaded teaches the time too.
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "the newest commit cannot be read");
+                return Ok(due);
+            }
         };
         self.observe(at);
         // A clock that is far behind finds nothing due, and so would never learn that it is.

@@ -36,7 +36,8 @@ pub struct Found {
 #[derive(Debug)]
 pub(super) struct Listing {
     at: Timestamp,
-    ids: Vec<EntitlementId>,
+    /// With what the provider calls it, which is only looked through and never shown.
+    offers: Vec<(EntitlementId, String)>,
 }
 
 /// Everything that can be found, in the order of the ids.
@@ -63,9 +64,9 @@ struct Known {
 
 impl Index {
     pub(super) fn of(catalog: &Catalog, listings: BTreeMap<ProviderName, Arc<Listing>>) -> Self {
-        let known = |id: &EntitlementId, is_listed| {
+        let known = |id: &EntitlementId, title: &str, is_listed| {
             let entry = catalog.get(id)?;
-            let text = format!("{id}\n{}", entry.title).to_lowercase();
+            let text = format!("{id}\n{}\n{title}", entry.title).to_lowercase();
             let id = id.clone();
             let known = Known {
                 id,
@@ -74,9 +75,10 @@ impl Index {
             };
             Some((known.id.clone(), known))
         };
-        let listed = listings.values().flat_map(|listing| &listing.ids);
-        let listed = listed.filter_map(|id| known(id, true));
-        let written = catalog.iter().filter_map(|entry| known(&entry.id, false));
+        let listed = listings.values().flat_map(|listing| &listing.offers);
+        let listed = listed.filter_map(|(id, title)| known(id, title, true));
+        let written = catalog.iter();
+        let written = written.filter_map(|entry| known(&entry.id, "", false));
         // What is written down as well stands as it is written.
         let entries: BTreeMap<EntitlementId, Known> = listed.chain(written).collect();
         Self {
@@ -134,18 +136,20 @@ impl Engine {
     pub async fn discover(&self, provider: &ProviderName) -> Result<usize, PortError> {
         let at = self.now();
         let offers = self.provisioner(provider)?.offers().await?;
-        let ids = offers.iter().filter_map(|offer| {
+        let all = offers.len();
+        let fitting = offers.into_iter().filter_map(|offer| {
             let id = format!("{provider}/{}", offer.name);
             let id: EntitlementId = id.parse().ok()?;
-            self.parts.catalog.get(&id).map(|_| id)
+            self.parts.catalog.get(&id).map(|_| ())?;
+            Some((id, offer.title))
         });
-        let ids: Vec<EntitlementId> = ids.collect();
-        let left_out = offers.len() - ids.len();
+        let offers: Vec<(EntitlementId, String)> = fitting.collect();
+        let left_out = all - offers.len();
         if left_out > 0 {
             tracing::debug!(provider = %provider, left_out, "offers that fit no family");
         }
-        let count = ids.len();
-        let listing = Arc::new(Listing { at, ids });
+        let count = offers.len();
+        let listing = Arc::new(Listing { at, offers });
         let mut listings = self.index().listings.clone();
         listings.insert(provider.clone(), listing);
         let index = Arc::new(Index::of(&self.parts.catalog, listings));
@@ -202,6 +206,11 @@ impl Engine {
             }
         }
         Ok(found)
+    }
+
+    /// Whether the caller is somebody here at all.
+    pub async fn knows(&self, via: &Principal) -> Result<(), EngineError> {
+        self.reader(via).await.map(drop)
     }
 
     /// The entry with this id, where the caller may ask for it or decide it.

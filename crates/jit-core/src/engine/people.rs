@@ -17,7 +17,7 @@ use crate::policy::{Authority, Right};
 use crate::ports::{
     CommitError, Counter, Credential, ErrorKind, Idempotency, PortError, Row, RowChange,
 };
-use crate::principal::{Principal, PrincipalId, Profile};
+use crate::principal::{BadName, Principal, PrincipalId, Profile};
 use crate::provider::{Handle, Kind, Parameters};
 use crate::request::{AccessRequest, IdempotencyKey, Reason, RequestId};
 use crate::time::{Timestamp, Ttl};
@@ -271,6 +271,8 @@ impl Engine {
             id: self.new_id(now),
             beneficiary: None,
             target: None,
+            called: None,
+            why_not: None,
             provider: provisioner.describe(),
             presence: None,
             running_until: None,
@@ -285,8 +287,21 @@ impl Engine {
             .await
         {
             Ok(resolved) => {
+                let provider = entitlement.id.provider();
+                let called = resolved.name.as_ref();
+                // A name that is none stands for no entitlement, so it is nobody's either.
+                let called = called.map(|name| format!("{provider}/{name}").parse());
+                facts.called = called.transpose().map_err(|error: BadName| {
+                    let kind = ErrorKind::Misconfigured;
+                    PortError::nothing_done("engine", "name what is asked for", kind).because(error)
+                })?;
                 facts.provider = resolved.described(facts.provider);
                 facts.target = Some(resolved.target);
+            }
+            Err(error) if error.told.is_some() && !error.kind.is_retryable() => {
+                tracing::info!(error = %error.chain(), "what was asked for cannot be granted");
+                facts.why_not = error.told;
+                return Ok(facts);
             }
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(facts),
             Err(error) => return Err(error.into()),

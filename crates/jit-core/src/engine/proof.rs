@@ -8,7 +8,7 @@ use super::Engine;
 use crate::audit::{
     Actor, Broken, ChainHead, SYSTEM_CHAIN, Sealed, SystemFact, verify_chain, verify_request,
 };
-use crate::ports::{CommitError, PortError, Query, RequestStore, Row, RowChange};
+use crate::ports::{CommitError, PortError, Query, RECORDS_KEPT, RequestStore, Row, RowChange};
 use crate::request::RequestId;
 use crate::time::Timestamp;
 
@@ -208,7 +208,11 @@ async fn verify_one(
         let record = store.load(id).await?;
         let events = store.events(id).await?;
         let checked = match &record {
-            None => Err(Problem::NoRecord(id)),
+            None => match may_be_forgotten(store, id, &events).await? {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Problem::NoRecord(id)),
+                Err(broken) => Err(broken.into()),
+            },
             Some(record) => verify_request(record, &events)
                 .map(drop)
                 .map_err(Problem::from),
@@ -226,6 +230,22 @@ async fn verify_one(
         report.problems.push(problem);
     }
     Ok(())
+}
+
+/// Whether the story that a chain tells was over so long ago that its record may be gone.
+async fn may_be_forgotten(
+    store: &dyn RequestStore,
+    id: RequestId,
+    events: &[Sealed],
+) -> Result<Result<bool, Broken>, PortError> {
+    if let Err(broken) = verify_chain(&id.to_string(), events) {
+        return Ok(Err(broken));
+    }
+    let last = events.last().and_then(|last| last.event().ok());
+    let over = last.filter(|last| last.event.status.is_over());
+    let newest = store.newest_commit().await?;
+    let is_long_ago = |at: Timestamp| newest.is_some_and(|newest| at + RECORDS_KEPT <= newest);
+    Ok(Ok(over.is_some_and(|over| is_long_ago(over.at))))
 }
 
 async fn verify_checkpoints(

@@ -40,7 +40,10 @@ pub(super) fn still_good(
     let part = request.parts.first();
     let as_asked = |now: &Resolved| {
         let longest = part.provider.residual;
-        now.target == part.target && now.residual.is_none_or(|residual| residual <= longest)
+        let name = part.entitlement.name();
+        now.target == part.target
+            && now.residual.is_none_or(|residual| residual <= longest)
+            && now.name.as_ref().is_none_or(|now| now == name)
     };
     if !facts.resolved.as_ref().is_some_and(as_asked) {
         return Err(NotGood::Cancel(CancelReason::PolicyChanged));

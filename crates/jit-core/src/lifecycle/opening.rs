@@ -47,6 +47,10 @@ pub struct OpenFacts {
     pub beneficiary: Option<Profile>,
     /// What the provider resolves the part to; none where it does not know it.
     pub target: Option<Target>,
+    /// The one id of what it resolves to, where the provider names its things.
+    pub called: Option<EntitlementId>,
+    /// What the provider says to whoever asked, where it does not resolve.
+    pub why_not: Option<&'static str>,
     /// What the provider declares about itself.
     pub provider: Description,
     /// What the provider shows, where no live grant owns the slot.
@@ -267,9 +271,17 @@ pub fn open(
         id: opening.beneficiary().clone(),
     };
     let beneficiary = facts.beneficiary.as_ref().ok_or_else(unknown)?;
+    if let Some(called) = facts.called.as_ref().filter(|it| **it != entitlement.id) {
+        let may_know = may_ask_about(rules, &opening.by.profile, called);
+        return Err(Refusal::OtherName {
+            asked: entitlement.id.clone(),
+            called: may_know.then(|| called.clone()),
+        });
+    }
     let target = facts.target.clone().ok_or_else(|| Refusal::NotGrantable {
         entitlement: entitlement.id.clone(),
         beneficiary: beneficiary.id.clone(),
+        why: facts.why_not,
     })?;
     let residual = facts.provider.lives_on(ttl.duration());
     if residual > tier.residual_max() {

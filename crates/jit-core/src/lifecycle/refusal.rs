@@ -55,11 +55,18 @@ pub enum Refusal {
     #[error("this was carried out already, by another process that took it over")]
     InputDone,
     #[error(
-        "the provider does not know what is asked for: {entitlement} cannot be granted to {beneficiary}"
+        "{entitlement} cannot be granted to {beneficiary}: {}",
+        .why.unwrap_or("the provider does not know what is asked for, or for whom")
     )]
     NotGrantable {
         entitlement: EntitlementId,
         beneficiary: PrincipalId,
+        why: Option<&'static str>,
+    },
+    #[error("{asked} is called otherwise; {}", ask_for(called.as_ref()))]
+    OtherName {
+        asked: EntitlementId,
+        called: Option<EntitlementId>,
     },
 
     // Who asked.
@@ -150,6 +157,13 @@ fn by_whom(by: &Option<Approver>) -> String {
     }
 }
 
+fn ask_for(called: Option<&EntitlementId>) -> String {
+    match called {
+        Some(called) => format!("ask for {called}"),
+        None => "ask an operator what for".to_owned(),
+    }
+}
+
 impl Refusal {
     /// The right that was missing, where that is why: such a refusal goes to the audit.
     pub fn missing_right(&self) -> Option<Right> {
@@ -181,6 +195,7 @@ impl Refusal {
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::InputDone => "input_done",
             Self::NotGrantable { .. } => "not_grantable",
+            Self::OtherName { .. } => "other_name",
             Self::UnknownPrincipal { .. } => "unknown_principal",
             Self::InactivePrincipal { .. } => "inactive_principal",
             Self::NotAllowed { .. } | Self::NotAllowedAnywhere { .. } => "not_allowed",

@@ -80,6 +80,9 @@ pub struct Idempotency {
     pub forget_at: Timestamp,
 }
 
+/// A store may forget a record so long after its story was over. Its chain is kept for ever.
+pub const RECORDS_KEPT: Duration = Duration::from_secs(400 * 86_400);
+
 /// The most records that one commit may change.
 pub const COMMIT_RECORDS_LIMIT: usize = 8;
 
@@ -233,7 +236,8 @@ pub struct Query {
 /// - A commit whose input is done already, or was never put, is `InputDone`.
 /// - A record of a later release ([`crate::request::ShapeError::Newer`]) is an error of kind
 ///   [`super::ErrorKind::Misconfigured`] for `load` and `story`, and is left out of listings with a line in the log.
-/// - Events are never changed or removed.
+/// - Events are never changed or removed. A record whose story is over, and of which nothing is
+///   owed, may be gone after [`RECORDS_KEPT`]; no other ever is.
 /// - `inbox_put` is durable when it returns; keys are kept for an hour. A new item is whose who put
 ///   it, as if taken then; one that was taken and is not done is listed again 30 s later.
 #[async_trait]

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jit_core::Refusal;
+use jit_core::catalog::Entitlement;
 use jit_core::engine::{EngineError, NewRequest};
 use jit_core::ports::{ErrorKind, Offer, PortError, Provisioner};
+use jit_core::principal::Profile;
+use jit_core::provider::{Parameters, Resolved};
 use jit_core::request::Status;
 use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::HostileHandle;
@@ -28,7 +31,7 @@ impl Meddle for Shop {
         let shelf = self.shelf.lock().unwrap().clone().ok_or_else(away)?;
         let offer = |name: String| Offer {
             resource: name.clone(),
-            title: name.clone(),
+            title: format!("Number {} of them", name.len()),
             name,
         };
         Ok(shelf.into_iter().map(offer).collect())
@@ -79,11 +82,14 @@ async fn b1_what_a_provider_has_is_found_beside_what_is_written_down() {
         found(&stage, "ana", " stage/team-b ", 9).await.0,
         ["stage/team-b"]
     );
+    // So is what the provider calls it.
+    assert_eq!(found(&stage, "ana", "number 6", 9).await.0, teams.0);
     assert_eq!(found(&stage, "ana", "nothing", 9).await.0, [""; 0]);
     // Whoever has no right finds nothing.
-    let mut profiles = stage.people.profiles.lock().unwrap();
-    profiles.get_mut(&id("cleo")).unwrap().groups.clear();
-    drop(profiles);
+    {
+        let mut profiles = stage.people.profiles.lock().unwrap();
+        profiles.get_mut(&id("cleo")).unwrap().groups.clear();
+    }
     assert_eq!(found(&stage, "cleo", "", 9).await, (vec![], 0));
     let stranger = stage.engine.search(&via("nobody"), "", 9).await;
     assert!(stranger.is_err(), "{stranger:?}");
@@ -149,4 +155,99 @@ async fn what_fits_a_family_is_granted_whether_it_was_listed_or_not() {
         ),
         "{refused:?}"
     );
+}
+
+/// A provider that names its things itself, or says why something cannot be had.
+struct Naming {
+    inner: HostileHandle,
+    name: Arc<Mutex<Result<Option<&'static str>, &'static str>>>,
+}
+
+#[async_trait]
+impl Meddle for Naming {
+    fn behind(&self) -> &dyn Provisioner {
+        &self.inner
+    }
+    async fn resolve(
+        &self,
+        beneficiary: &Profile,
+        entitlement: &Entitlement,
+        parameters: &Parameters,
+    ) -> Result<Resolved, PortError> {
+        let name = *self.name.lock().unwrap();
+        let failed = |told| {
+            PortError::nothing_done("naming", "resolve", ErrorKind::Misconfigured).telling(told)
+        };
+        let name = name.map_err(failed)?.map(str::to_owned);
+        let inner = &self.inner;
+        let resolved = inner.resolve(beneficiary, entitlement, parameters).await?;
+        Ok(Resolved { name, ..resolved })
+    }
+}
+
+type Name = Arc<Mutex<Result<Option<&'static str>, &'static str>>>;
+
+fn naming(name: Option<&'static str>) -> (Stage, Name) {
+    let stage = Stage::new();
+    let name = Arc::new(Mutex::new(Ok(name)));
+    let inner = stage.provider.as_seen_by(stage.clock.clone());
+    let naming = Naming {
+        inner,
+        name: name.clone(),
+    };
+    (stage.around(Arc::new(Front(naming))), name)
+}
+
+/// Two names for one thing would be two tiers and two sets of approvers for it.
+#[tokio::test]
+async fn s11_a_thing_is_granted_under_the_one_name_that_its_provider_gives_it() {
+    let (stage, name) = naming(Some("admins"));
+    let request = stage.open("ana", "10m").await;
+    *name.lock().unwrap() = Ok(Some("ops"));
+    let refused = stage.engine.open(&via("cleo"), stage.ask("10m")).await;
+    let called = "stage/ops".parse().unwrap();
+    let Err(EngineError::Refused(refusal)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(
+        matches!(&refusal, Refusal::OtherName { called: Some(it), .. } if *it == called),
+        "{refusal:?}"
+    );
+    assert!(
+        refusal.to_string().ends_with("ask for stage/ops"),
+        "{refusal}"
+    );
+    // Renamed between the ask and the grant.
+    stage.approve("bob", &request).await;
+    stage.work().await;
+    assert_eq!(stage.status(request.id).await, Status::Cancelled);
+    // Its name is told to those alone who may ask for it.
+    *name.lock().unwrap() = Ok(Some("../elsewhere"));
+    let refused = stage.engine.open(&via("cleo"), stage.ask("10m")).await;
+    assert!(
+        matches!(
+            &refused,
+            Err(EngineError::Refused(Refusal::OtherName { .. }))
+        ),
+        "{refused:?}"
+    );
+    *name.lock().unwrap() = Ok(Some("no name at all"));
+    let failed = stage.engine.open(&via("cleo"), stage.ask("10m")).await;
+    assert!(matches!(failed, Err(EngineError::Failed(_))), "{failed:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_granted_is_refused_with_the_sentence_of_the_provider() {
+    let (stage, name) = naming(None);
+    let request = stage.open("ana", "10m").await;
+    *name.lock().unwrap() = Err("nobody may have this from here");
+    let refused = stage.engine.open(&via("cleo"), stage.ask("10m")).await;
+    let Err(EngineError::Refused(refusal)) = refused else {
+        panic!("{refused:?}");
+    };
+    let said = refusal.to_string();
+    assert!(said.ends_with("nobody may have this from here"), "{said}");
+    stage.approve("bob", &request).await;
+    stage.work().await;
+    assert_eq!(stage.status(request.id).await, Status::Cancelled);
 }

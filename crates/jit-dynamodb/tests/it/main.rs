@@ -8,5 +8,15 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod check;
 mod contract;
+mod cost;
+mod expiry;
+mod faulty;
+mod forms;
+mod limits;
+mod opening;
+mod processes;
+mod races;
+mod replies;
 mod world;

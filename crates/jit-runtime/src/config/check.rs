@@ -7,7 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jit_core::catalog::{Catalog, Entitlement, EntitlementId, Family, ParameterRule, ProviderName};
+use jit_core::catalog::{
+    Catalog, Entitlement, EntitlementId, Family, ParameterRule, Pattern, ProviderName,
+};
 use jit_core::digest::{Digest, sha256_json};
 use jit_core::policy::{Policy, Tier};
 use secrecy::ExposeSecret;
@@ -244,6 +246,20 @@ impl Check<'_, '_> {
         Some(At { value, at })
     }
 
+    /// A family whose every member an earlier one has would never count.
+    fn reachable<'f>(
+        &mut self,
+        pattern: Option<&At<Pattern>>,
+        mut before: impl Iterator<Item = &'f Pattern>,
+    ) {
+        let Some(pattern) = pattern else { return };
+        if let Some(first) = before.find(|first| first.covers(&pattern.value)) {
+            let what = format!("all that fits {} fits {first} as well", pattern.value);
+            let instead = "the first family that fits counts: write the narrower one before";
+            self.problems.add(pattern.at, what, instead);
+        }
+    }
+
     fn families(&mut self, written: &Written) -> Vec<Family> {
         let providers = readable(written.providers.iter().map(|it| &it.name));
         let tiers = readable(written.tiers.iter().map(|it| &it.name));
@@ -267,6 +283,8 @@ impl Check<'_, '_> {
             if let Some(tier) = &table.tier {
                 self.known("tier", tier, tiers.as_deref());
             }
+            let before = families.iter().map(|family: &Family| &family.pattern);
+            self.reachable(table.entitlements.as_ref(), before);
             families.extend(family(table));
         }
         families

@@ -104,11 +104,9 @@ fn facts(scene: &Scene<'_>) -> Value {
         .provider
         .lives_on(request.ttl.duration());
     if residual > Duration::ZERO {
-        fields.push(
-            Markup::new("*Lives on after the end*\nat most ")
-                .number(residual.as_secs())
-                .text(" s"),
-        );
+        let secs = residual.as_secs();
+        let lasting = Ttl::from_secs(secs).map_or_else(|_| format!("{secs} s"), spoken);
+        fields.push(Markup::new("*Lives on after the end*\nat most ").code(&lasting));
     }
     let fields: Vec<Value> = fields.iter().map(Markup::object).collect();
     json!({"type": "section", "block_id": "facts", "fields": fields})

@@ -322,13 +322,21 @@ async fn everything(store: &dyn RequestStore) -> Vec<String> {
     seen
 }
 
-/// Inputs come one after the other: the key of an older one may be forgotten by then, or not.
+/// Inputs come one after the other, and so do commits that use a key or count: what is older may be
+/// forgotten by then, or not.
 fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
-    let mut newest = 0;
+    let (mut put, mut decided) = (0, 0);
     for step in &mut steps {
-        if let Step::Put(_, at) = step {
-            newest = newest.max(*at);
-            *at = newest;
+        match step {
+            Step::Put(_, at) => {
+                put = put.max(*at);
+                *at = put;
+            }
+            Step::Commit(write) if write.key.is_some() || write.counter.is_some() => {
+                decided = decided.max(write.at.unwrap_or_default());
+                write.at = Some(decided);
+            }
+            _ => {}
         }
     }
     steps

@@ -46,7 +46,7 @@ fn the_preset_is_a_configuration_that_works() {
             "C012AB3CD",
         ),
         ("aws/prod-shop/ReadOnlyAccess", "read", "C012AB3CD"),
-        ("aws/dev/AdministratorAccess", "standard", "C012AB3CE"),
+        ("aws/dev-shop/AdministratorAccess", "standard", "C012AB3CE"),
     ] {
         let id: EntitlementId = id.parse().unwrap();
         let entry = config.catalog.get(&id).unwrap();
@@ -59,6 +59,36 @@ fn the_preset_is_a_configuration_that_works() {
             .unwrap();
         assert_eq!(route.channel.as_str(), channel);
     }
+}
+
+/// The owners of production decide on it, and nobody else.
+#[test]
+fn whoever_decides_on_development_decides_on_nothing_of_production() {
+    let config = Folder::with(PRESET).read(&SLACK_TOKENS).unwrap();
+    let may = |who: &str, id: &str| {
+        let who = who.parse().unwrap();
+        let known = config.people.find(&who).unwrap();
+        let verdict = config
+            .policy
+            .evaluate(Right::Approve, &known.profile, &id.parse().unwrap());
+        verdict.allowed
+    };
+    for (id, bob, carol) in [
+        ("aws/prod-shop/AdministratorAccess", true, false),
+        ("aws/prod-shop/ReadOnlyAccess", true, false),
+        ("aws/dev-shop/AdministratorAccess", false, true),
+        ("aws/shop/AdministratorAccess", false, false),
+    ] {
+        assert_eq!(may("bob@example.com", id), bob, "{id}");
+        assert_eq!(may("carol@example.com", id), carol, "{id}");
+    }
+    // What fits no family cannot be asked for at all.
+    assert!(
+        config
+            .catalog
+            .get(&"aws/222222222222/Admin".parse().unwrap())
+            .is_none()
+    );
 }
 
 #[test]
@@ -210,6 +240,10 @@ fn a_family_names_its_provider_and_a_tier() {
         &family("group file/*", "standard"),
         &["entitlement pattern"],
     );
+    // What an earlier family has already would never be reached.
+    let hidden = family("groupfile/*", "standard")
+        + "[[family]]\nentitlements = \"groupfile/team-*\"\ntitle = \"Teams\"\ntier = \"standard\"\n";
+    refused(&hidden, &["groupfile/team-*", "fits groupfile/*", "before"]);
     // Whoever changes what may be asked for changes the configuration.
     let other = read(&family("groupfile/team-*", "standard").replace("Groups", "Teams")).unwrap();
     assert_ne!(config.digest, other.digest);
