@@ -178,7 +178,7 @@ impl IdentityCenter {
                 ended.map(|ended| ended.account_assignment_deletion_status)
             }
         };
-        let status = status.map_err(|answer| self.learn(answer))?;
+        let status = status.map_err(|answer| self.learn(change.purpose(), answer))?;
         // AWS took it; without a status there is nothing to watch.
         let unsaid = || AccountAssignmentOperationStatus::builder().build();
         let status = status.unwrap_or_else(unsaid);
@@ -447,7 +447,7 @@ impl IdentityCenter {
                         .max_results(PAGE_SIZE)
                         .set_next_token(pages.token());
                     let action = "ListAccountAssignmentCreationStatus";
-                    let page = self.ask_now(action, call.send()).await;
+                    let page = self.ask_now(errand.purpose, action, call.send()).await;
                     let page = page.map_err(no_instance)?;
                     (page.account_assignments_creation_status, page.next_token)
                 }
@@ -460,7 +460,7 @@ impl IdentityCenter {
                         .max_results(PAGE_SIZE)
                         .set_next_token(pages.token());
                     let action = "ListAccountAssignmentDeletionStatus";
-                    let page = self.ask_now(action, call.send()).await;
+                    let page = self.ask_now(errand.purpose, action, call.send()).await;
                     let page = page.map_err(no_instance)?;
                     (page.account_assignments_deletion_status, page.next_token)
                 }

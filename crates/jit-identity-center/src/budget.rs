@@ -124,9 +124,9 @@ impl Budget {
         placed.ok().flatten().ok_or(Duration::from_secs(1))
     }
 
-    /// Learns that AWS wants to be left alone for this long.
-    pub(crate) fn pause(&self, wait: Duration) {
-        self.quota.pause(wait, self.clock.now());
+    /// Learns from a call of this purpose that AWS wants to be left alone for this long.
+    pub(crate) fn pause(&self, purpose: Purpose, wait: Duration) {
+        self.quota.pause(purpose, wait, self.clock.now());
     }
 }
 
@@ -174,9 +174,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_closes_the_region_for_everybody() {
+    async fn a_pause_closes_the_region_and_what_gives_was_told_holds_no_revoke_back() {
         let (clock, budget) = budget(Limits::default());
-        budget.pause(Duration::from_secs(2));
+        budget.pause(Purpose::Give, Duration::from_secs(2));
+        let refused = budget.draw(Purpose::Give, Duration::ZERO).await;
+        assert_eq!(refused, Err(Duration::from_secs(2)));
+        assert_eq!(budget.draw(Purpose::TakeAway, Duration::ZERO).await, Ok(()));
+        budget.pause(Purpose::TakeAway, Duration::from_secs(2));
         let refused = budget.draw(Purpose::TakeAway, Duration::ZERO).await;
         assert_eq!(refused, Err(Duration::from_secs(2)));
         clock.advance(Duration::from_secs(2));
