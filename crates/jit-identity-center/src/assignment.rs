@@ -96,7 +96,8 @@ impl IdentityCenter {
             send_before,
         );
         let begun = async {
-            // It is kept until the operation ends or nobody watches it any more.
+            self.unwatched.forget_the_old();
+            // It is kept until the operation ends.
             let held = self.budget.place(change.purpose()).await;
             let held = held.map_err(Trouble::Busy)?;
             self.turn(self.errand(change.purpose())).await?;
@@ -112,7 +113,14 @@ impl IdentityCenter {
             }))
         });
         match begun {
-            Ok((_held, status)) => self.watch(change, place, status, deadline).await,
+            Ok((held, status)) => {
+                let operation = status.request_id().map(str::to_owned);
+                let watched = self.watch(change, place, status, deadline).await;
+                if let (Ok(Answer::Accepted), Some(operation)) = (&watched, operation) {
+                    self.unwatched.keep(change, &operation, held);
+                }
+                watched
+            }
             Err(trouble) if change == Change::Delete && trouble.is_not_found() => {
                 self.nothing_to_delete(place, trouble, deadline).await
             }
@@ -170,7 +178,7 @@ impl IdentityCenter {
                 ended.map(|ended| ended.account_assignment_deletion_status)
             }
         };
-        let status = status.map_err(|answer| self.learn(answer))?;
+        let status = status.map_err(|answer| self.learn(change.purpose(), answer))?;
         // AWS took it; without a status there is nothing to watch.
         let unsaid = || AccountAssignmentOperationStatus::builder().build();
         let status = status.unwrap_or_else(unsaid);
@@ -424,12 +432,11 @@ impl IdentityCenter {
             .build();
         let mut operations = Vec::new();
         let mut pages = Pages::default();
+        let mut began = None;
         loop {
             let instance = &self.settings.instance_arn;
             self.turn(errand).await?;
-            if pages.token().is_none() {
-                beginning.now();
-            }
+            let began = *began.get_or_insert_with(|| beginning.now());
             let (listed, next) = match change {
                 Change::Create => {
                     let call = clients
@@ -440,7 +447,7 @@ impl IdentityCenter {
                         .max_results(PAGE_SIZE)
                         .set_next_token(pages.token());
                     let action = "ListAccountAssignmentCreationStatus";
-                    let page = self.ask_now(action, call.send()).await;
+                    let page = self.ask_now(errand.purpose, action, call.send()).await;
                     let page = page.map_err(no_instance)?;
                     (page.account_assignments_creation_status, page.next_token)
                 }
@@ -453,7 +460,7 @@ impl IdentityCenter {
                         .max_results(PAGE_SIZE)
                         .set_next_token(pages.token());
                     let action = "ListAccountAssignmentDeletionStatus";
-                    let page = self.ask_now(action, call.send()).await;
+                    let page = self.ask_now(errand.purpose, action, call.send()).await;
                     let page = page.map_err(no_instance)?;
                     (page.account_assignments_deletion_status, page.next_token)
                 }
@@ -461,6 +468,7 @@ impl IdentityCenter {
             let listed = listed.unwrap_or_default().into_iter();
             operations.extend(listed.filter_map(|operation| operation.request_id));
             if !pages.turn(next)? {
+                self.unwatched.listed(change, began, &operations);
                 return Ok(operations);
             }
         }

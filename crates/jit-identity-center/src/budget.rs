@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jit_core::ports::{Clock, Purpose};
 use jit_core::quota::{Quota, Rate};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How much a region takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,8 @@ impl Default for Limits {
 pub struct Budget {
     clock: Arc<dyn Clock>,
     quota: Quota,
-    outstanding: Semaphore,
-    giving: Semaphore,
+    outstanding: Arc<Semaphore>,
+    giving: Arc<Semaphore>,
     patience: Duration,
 }
 
@@ -55,9 +55,9 @@ impl std::fmt::Debug for Budget {
 
 /// A place among the operations that are being applied; dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
-    _among_the_giving: Option<SemaphorePermit<'a>>,
-    _among_all: SemaphorePermit<'a>,
+pub(crate) struct Held {
+    _among_the_giving: Option<OwnedSemaphorePermit>,
+    _among_all: OwnedSemaphorePermit,
 }
 
 impl Budget {
@@ -70,8 +70,8 @@ impl Budget {
         let places = usize::try_from(limits.outstanding.max(1)).unwrap_or(1);
         Self {
             quota: Quota::new(rate, clock.now()),
-            outstanding: Semaphore::new(places),
-            giving: Semaphore::new((places / 4).max(1)),
+            outstanding: Arc::new(Semaphore::new(places)),
+            giving: Arc::new(Semaphore::new((places / 4).max(1))),
             patience: limits.patience,
             clock,
         }
@@ -97,28 +97,36 @@ impl Budget {
         }
     }
 
-    /// Takes a place for an operation; else says when to come back.
+    /// Takes a place for an operation; else says when to come back. Who takes away waits twice as
+    /// long: coming back later would cost it its place in the row.
     ///
-    /// It is given back when the operation ends, or when its caller stops watching it; in the
-    /// second case AWS itself refuses what is too much, and that is a throttled call like any.
-    pub(crate) async fn place(&self, purpose: Purpose) -> Result<Place<'_>, Duration> {
+    /// It is given back when the operation ends, or is not listed any more, or when nobody looked
+    /// for too long; in the last case AWS itself refuses what is too much, and that is a throttled
+    /// call like any.
+    pub(crate) async fn place(&self, purpose: Purpose) -> Result<Held, Duration> {
+        let giving = || Arc::clone(&self.giving).acquire_owned();
         let placed = async {
             let among_the_giving = match purpose {
-                Purpose::Give => Some(self.giving.acquire().await.ok()?),
+                Purpose::Give => Some(giving().await.ok()?),
                 Purpose::TakeAway => None,
             };
-            Some(Place {
+            let all = Arc::clone(&self.outstanding);
+            Some(Held {
                 _among_the_giving: among_the_giving,
-                _among_all: self.outstanding.acquire().await.ok()?,
+                _among_all: all.acquire_owned().await.ok()?,
             })
         };
-        let placed = tokio::time::timeout(self.patience, placed).await;
+        let patience = match purpose {
+            Purpose::Give => self.patience,
+            Purpose::TakeAway => self.patience * 2,
+        };
+        let placed = tokio::time::timeout(patience, placed).await;
         placed.ok().flatten().ok_or(Duration::from_secs(1))
     }
 
-    /// Learns that AWS wants to be left alone for this long.
-    pub(crate) fn pause(&self, wait: Duration) {
-        self.quota.pause(wait, self.clock.now());
+    /// Learns from a call of this purpose that AWS wants to be left alone for this long.
+    pub(crate) fn pause(&self, purpose: Purpose, wait: Duration) {
+        self.quota.pause(purpose, wait, self.clock.now());
     }
 }
 
@@ -166,9 +174,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_closes_the_region_for_everybody() {
+    async fn a_pause_closes_the_region_and_what_gives_was_told_holds_no_revoke_back() {
         let (clock, budget) = budget(Limits::default());
-        budget.pause(Duration::from_secs(2));
+        budget.pause(Purpose::Give, Duration::from_secs(2));
+        let refused = budget.draw(Purpose::Give, Duration::ZERO).await;
+        assert_eq!(refused, Err(Duration::from_secs(2)));
+        assert_eq!(budget.draw(Purpose::TakeAway, Duration::ZERO).await, Ok(()));
+        budget.pause(Purpose::TakeAway, Duration::from_secs(2));
         let refused = budget.draw(Purpose::TakeAway, Duration::ZERO).await;
         assert_eq!(refused, Err(Duration::from_secs(2)));
         clock.advance(Duration::from_secs(2));

@@ -40,7 +40,7 @@ use accounts::Accounts;
 use assignment::{Change, Place};
 use connect::{Clients, Connection};
 use fence::Passage;
-use operations::Operations;
+use operations::{Operations, Unwatched};
 use rounds::Rounds;
 use sets::Sets;
 use trouble::{Reason, Trouble};
@@ -83,8 +83,6 @@ pub struct Settings {
     pub users: UserLookup,
     /// What `offers` lists.
     pub offers: OfferScope,
-    /// Under which names something may be asked for that is not written down in the catalogue.
-    pub names: Names,
     /// How an accepted operation is watched.
     pub pace: Pace,
 }
@@ -105,7 +103,6 @@ impl Settings {
             endpoint_url: None,
             users: UserLookup::default(),
             offers: OfferScope::default(),
-            names: Names::default(),
             pace: Pace::default(),
         }
     }
@@ -153,20 +150,6 @@ pub enum OfferScope {
     Provisioned,
 }
 
-/// Under which names a member of a family may be asked for. What is written down in the catalogue may
-/// name its resource in any way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Names {
-    /// Under any: the account by id or name, the permission set by name or ARN. Then rules and
-    /// families must fit all of them: `aws/prod-*` does not fit `aws/222222222222/Admin`, which may
-    /// be the same.
-    #[default]
-    Any,
-    /// Only as `offers` names it. Where accounts may not be listed, they have no other names than
-    /// their ids.
-    AsOffered,
-}
-
 /// How an accepted operation is watched until it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -197,6 +180,7 @@ pub struct IdentityCenter {
     sets: Sets,
     accounts: Accounts,
     operations: Operations,
+    unwatched: Unwatched,
     /// For who gives and for who takes away.
     rounds: [Lists; 2],
     management_account: Mutex<Option<String>>,
@@ -267,6 +251,7 @@ impl IdentityCenter {
             sets: Sets::default(),
             accounts: Accounts::default(),
             operations: Operations::default(),
+            unwatched: Unwatched::default(),
             rounds: Default::default(),
             management_account: Mutex::new(None),
         })
@@ -287,12 +272,13 @@ impl IdentityCenter {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         self.turn(errand).await?;
-        self.ask_now(action, call).await
+        self.ask_now(errand.purpose, action, call).await
     }
 
     /// Asks in a turn that came already.
     async fn ask_now<T, E>(
         &self,
+        purpose: Purpose,
         action: &'static str,
         call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, Trouble>
@@ -301,7 +287,10 @@ impl IdentityCenter {
     {
         let answer = call.await;
         // What only reads has no effect, however far it came.
-        answer.map_err(|error| self.learn(trouble::NotDone::of(action, error, Passage::Through)))
+        answer.map_err(|error| {
+            let answer = trouble::NotDone::of(action, error, Passage::Through);
+            self.learn(purpose, answer)
+        })
     }
 
     /// Waits until a call may be made.
@@ -311,9 +300,9 @@ impl IdentityCenter {
     }
 
     /// What a failed call teaches for the next ones.
-    fn learn(&self, answer: Box<trouble::NotDone>) -> Trouble {
+    fn learn(&self, purpose: Purpose, answer: Box<trouble::NotDone>) -> Trouble {
         if let Some(pause) = answer.wants_a_pause() {
-            self.budget.pause(pause);
+            self.budget.pause(purpose, pause);
         }
         match answer.reason {
             Reason::CredentialsExpired => {

@@ -18,10 +18,9 @@ use jit_core::ports::Purpose;
 use jit_core::principal::{Profile, Subject};
 use jit_core::provider::{Parameters, Resolved, Target};
 
-use crate::assignment::is_account_id;
 use crate::sets::Set;
 use crate::trouble::Trouble;
-use crate::{Errand, IdentityCenter, Names, Pages, UserLookup};
+use crate::{Errand, IdentityCenter, Pages, UserLookup};
 
 impl IdentityCenter {
     /// The provider's own ids of a person and an entitlement, or why it can never be given.
@@ -37,14 +36,15 @@ impl IdentityCenter {
             .then_some(())
             .ok_or(Trouble::Parameters)?;
         let (account, set) = split_names(&entitlement.resource)?;
-        self.check_names(errand, entitlement, account, set).await?;
         let account = self.find_account(errand, account).await?;
         self.not_the_management_account(errand, &account).await?;
         let set = self.find_set(errand, set).await?;
         self.check_account(errand, &account, &set).await?;
         let subject = self.find_user(errand, beneficiary).await?;
+        let name = self.one_name(errand, entitlement, &account, &set).await?;
         let resource = format!("{account}/{}", set.arn);
         Ok(Resolved {
+            name,
             target: Target::new(&self.settings.instance_arn, subject, resource),
             residual: Some(set.session),
         })
@@ -62,35 +62,23 @@ fn split_names(resource: &str) -> Result<(&str, &str), Trouble> {
 }
 
 impl IdentityCenter {
-    /// Refuses a member of a family under another name than the one it is offered under, where the
-    /// settings say so: what is held against rules and families is the name alone.
-    async fn check_names(
+    /// The one name of a member of a family: the one that it is offered under. Rules and families are
+    /// held against names, and `aws/222222222222/Admin` does not fit `aws/prod-*`. Where accounts may
+    /// not be listed they have no other names than their ids. What is written down in the catalogue
+    /// has the name that is written there.
+    async fn one_name(
         &self,
         errand: Errand,
         entitlement: &Entitlement,
         account: &str,
-        set: &str,
-    ) -> Result<(), Trouble> {
-        let is_written_down = entitlement.resource != entitlement.id.name();
-        if is_written_down || self.settings.names == Names::Any {
-            return Ok(());
+        set: &Set,
+    ) -> Result<Option<String>, Trouble> {
+        if entitlement.resource != entitlement.id.name() {
+            return Ok(None);
         }
-        if set.starts_with("arn:") {
-            return Err(Trouble::NotItsName {
-                name: set.to_owned(),
-                instead: "the permission set's name".to_owned(),
-            });
-        }
-        if !is_account_id(account) {
-            return Ok(());
-        }
-        match self.offered_name(errand, account).await? {
-            Some(instead) => Err(Trouble::NotItsName {
-                name: account.to_owned(),
-                instead,
-            }),
-            None => Ok(()),
-        }
+        let offered = self.offered_name(errand, account).await?;
+        let account = offered.as_deref().unwrap_or(account);
+        Ok(Some(format!("{account}/{}", set.name)))
     }
 }
 

@@ -3,14 +3,50 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use aws_sdk_ssoadmin::types::AccountAssignmentOperationStatus;
 
+use tokio::time::Instant;
+
 use crate::assignment::{Change, Place};
+use crate::budget::Held;
 use crate::lookup::lock;
 
 /// More than can be in progress at once, many times over.
 const REMEMBERED: usize = 500;
+
+/// How long an operation that nobody watches any more keeps its place where nobody lists what is in
+/// progress.
+const UNWATCHED_LIMIT: Duration = Duration::from_secs(60);
+
+/// Operations that are in progress at AWS and that nobody watches any more, with their places: AWS
+/// counts them until they end.
+#[derive(Debug, Default)]
+pub(crate) struct Unwatched(Mutex<Vec<(Change, String, Instant, Held)>>);
+
+impl Unwatched {
+    /// Keeps the place of an operation until it is not listed any more.
+    pub(crate) fn keep(&self, change: Change, operation: &str, held: Held) {
+        let until = Instant::now() + UNWATCHED_LIMIT;
+        lock(&self.0).push((change, operation.to_owned(), until, held));
+    }
+
+    /// Gives back the places of those that are not on a list that was begun at this moment, and of
+    /// those that are older than any that is looked after.
+    pub(crate) fn listed(&self, change: Change, began: Instant, open: &[String]) {
+        lock(&self.0).retain(|(of, operation, until, _)| {
+            let was_there = *until < began + UNWATCHED_LIMIT;
+            let is_over = *of == change && was_there && !open.contains(operation);
+            Instant::now() < *until && !is_over
+        });
+    }
+
+    /// Gives back the places of those that are too old.
+    pub(crate) fn forget_the_old(&self) {
+        lock(&self.0).retain(|(_, _, until, _)| Instant::now() < *until);
+    }
+}
 
 /// The targets of the last operations that were begun or described. An operation is on one target
 /// for ever, so nothing here grows old.

@@ -38,9 +38,11 @@ pub(crate) struct Beginning<'a> {
 
 impl Beginning<'_> {
     /// Nothing of it has been asked for before this, and all of it is asked for after.
-    pub(crate) fn now(&mut self) {
+    pub(crate) fn now(&mut self) -> Instant {
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        self.at = Some((number, Instant::now()));
+        let now = Instant::now();
+        self.at = Some((number, now));
+        now
     }
 }
 

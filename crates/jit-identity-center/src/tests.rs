@@ -5,6 +5,7 @@ mod contract;
 mod faults;
 mod giving;
 mod listing;
+mod live;
 mod looking;
 mod moto;
 mod naming;
@@ -52,7 +53,7 @@ const BRISK: Pace = Pace {
 /// A region that takes as much as a test has, and a call that never waits.
 const AMPLE: Limits = Limits {
     calls_per_second: 1_000_000,
-    outstanding: 10,
+    outstanding: 1_000,
     patience: Duration::ZERO,
 };
 

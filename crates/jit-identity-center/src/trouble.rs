@@ -416,13 +416,34 @@ impl Trouble {
         }
     }
 
+    /// What whoever asked may be told of it.
+    fn told(&self) -> Option<&'static str> {
+        match self {
+            Self::NoSuchUser => Some("they are not in the directory that AWS access is given from"),
+            Self::UserDisabled => {
+                Some("they are disabled in the directory that AWS access is given from")
+            }
+            Self::NoSuchName(_) | Self::NoSuchAccount(_) => Some("there is no such account"),
+            Self::NotItsName { .. } => Some("several accounts are called so; look for it by name"),
+            Self::NoSuchSet(_) => Some("there is no such permission set"),
+            Self::AccountNotActive(_) => Some("the account is not active"),
+            Self::ManagementAccount(_) => Some("the management account is never given"),
+            _ => None,
+        }
+    }
+
     /// What the port says of it.
     pub(crate) fn during(self, operation: &'static str) -> PortError {
         let error = match self.effect() {
             Effect::None => PortError::nothing_done,
             Effect::Unknown => PortError::maybe_done,
         };
-        error("identity-center", operation, self.kind()).because(self)
+        let error = error("identity-center", operation, self.kind());
+        let error = match self.told() {
+            Some(sentence) => error.telling(sentence),
+            None => error,
+        };
+        error.because(self)
     }
 }
 

@@ -19,6 +19,12 @@ use crate::Pace;
 
 struct SimulatedAws(Scene);
 
+/// An entry of the catalogue with a name of its own; a member of a family has one name only.
+fn written_down(mut ask: Ask) -> Ask {
+    ask.entitlement.id = "aws/written-down".parse().unwrap();
+    ask
+}
+
 impl SimulatedAws {
     fn new(setup: Setup, pace: Pace) -> Self {
         let setup = Setup {
@@ -51,7 +57,7 @@ impl ProvisionerFixture for SimulatedAws {
     }
 
     fn known(&self) -> Ask {
-        ask("ana@example.com", "production/ReadOnly")
+        written_down(ask("ana@example.com", "production/ReadOnly"))
     }
 
     fn unknown(&self) -> Ask {
@@ -60,10 +66,8 @@ impl ProvisionerFixture for SimulatedAws {
 
     fn alias(&self) -> Option<(Arc<dyn Provisioner>, Ask)> {
         let other = self.0.another(|_| {});
-        Some((
-            other,
-            ask_as("ana", &format!("{PRODUCTION}/{}", self.0.set)),
-        ))
+        let by_ids = ask_as("ana", &format!("{PRODUCTION}/{}", self.0.set));
+        Some((other, written_down(by_ids)))
     }
 
     async fn crowd(&mut self) {

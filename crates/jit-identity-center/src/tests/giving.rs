@@ -285,6 +285,39 @@ async fn what_a_role_lacks_is_named_and_nothing_is_done() {
     assert!(!chain.contains("secret"), "{chain}");
 }
 
+const TEN_PLACES: crate::Limits = crate::Limits {
+    outstanding: 10,
+    ..AMPLE
+};
+
+/// AWS counts an operation until it ends, whether anybody watches it or not.
+#[tokio::test]
+async fn an_operation_that_nobody_watches_keeps_its_place_until_it_is_not_listed() {
+    let scene = Scene::slow();
+    let mut settings = settings(&scene.sim);
+    settings.pace = super::BRISK;
+    let adapter = connected(settings, TEN_PLACES, &scene.clock, key(), None);
+    for number in 0..3 {
+        let user = scene.world().add_user(&format!("person-{number}"), "");
+        let mut target = scene.target();
+        target.subject = user.parse().unwrap();
+        let given = grant(&adapter, &target, scene.soon()).await;
+        if number < 2 {
+            assert_eq!(given.unwrap(), Answer::Accepted);
+            continue;
+        }
+        // Two are a quarter of ten.
+        let kind = given.unwrap_err().kind;
+        assert!(matches!(kind, ErrorKind::RateLimited { .. }), "{kind:?}");
+        super::inspect(&adapter, &target).await.unwrap();
+        grant(&adapter, &target, scene.soon()).await.unwrap_err();
+        scene.pass(Duration::from_secs(10));
+        super::inspect(&adapter, &target).await.unwrap();
+        let given = grant(&adapter, &target, scene.soon()).await;
+        assert_eq!(given.unwrap(), Answer::Accepted);
+    }
+}
+
 #[tokio::test]
 async fn l3_giving_leaves_operations_for_taking_away() {
     let scene = Scene::new();
@@ -292,7 +325,7 @@ async fn l3_giving_leaves_operations_for_taking_away() {
     world.hostile("CreateAccountAssignment", Hostility::Freeze);
     let mut settings = settings(&scene.sim);
     settings.pace.within = Duration::from_secs(30);
-    let adapter = connected(settings, AMPLE, &scene.clock, key(), None);
+    let adapter = connected(settings, TEN_PLACES, &scene.clock, key(), None);
     let mut targets = Vec::new();
     for number in 0..3 {
         let user = world.add_user(&format!("person-{number}"), "");

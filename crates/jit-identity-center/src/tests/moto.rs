@@ -196,7 +196,7 @@ async fn moto_agrees_with_what_it_can_show() {
     assert_eq!(by_name.target.subject.as_str(), moto.user);
     assert_eq!(by_name.residual, Some(EIGHT_HOURS));
     let again = resolve(aws, &ask("ana@example.com", &by_id)).await;
-    assert_eq!(again.unwrap(), by_name);
+    assert_eq!(again.unwrap().target, by_name.target);
     for (who, what) in [
         ("eve@example.com", "production/ReadOnly"),
         ("ana@example.com", "production/NoSuchSet"),

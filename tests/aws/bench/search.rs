@@ -1,6 +1,6 @@
 //! How long it takes to list an organization of 1,000 accounts and 100 permission sets from a
 //! simulated AWS, and to find something among the 100,000 at each keystroke.
-//! `cargo run --release -p jit-identity-center --example search`
+//! `tests/aws/bench/run` runs it.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -12,10 +12,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_config::SdkConfig;
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sim::{AccessKey, Setup, Sim};
+use aws_sim::{Setup, Sim};
 use jit_core::catalog::{Catalog, Family, ProviderName};
 use jit_core::engine::{ClockTrust, Engine, EngineParts};
 use jit_core::policy::{Effect, Policy, Right, Rule};
@@ -40,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     sim.world().fill(ACCOUNTS, SETS);
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(sample::start()));
     let provider: ProviderName = "aws".parse()?;
-    let aws = Arc::new(connected(&sim, provider.clone(), &clock)?);
+    let aws = Arc::new(connected(&sim, provider.clone(), &clock).await?);
 
     let began = Instant::now();
     let offers = aws.offers().await?;
@@ -65,29 +62,34 @@ async fn main() -> Result<(), Box<dyn Error>> {
     );
 
     for who in ["everything", "one account", "nothing"] {
+        let caller = via(&who.replace(' ', "-"));
+        let mut first = None;
         let (mut worst, mut at) = (Duration::ZERO, String::new());
         for typed in TYPED {
             for end in 0..=typed.len() {
-                let text = &typed[..end];
-                let began = Instant::now();
+                let text = typed.get(..end).unwrap_or_default();
                 for _ in 0..TIMES {
-                    engine
-                        .search(&via(&who.replace(' ', "-")), text, 100)
-                        .await
-                        .map_err(|error| format!("{error:?}"))?;
-                }
-                let each = began.elapsed() / TIMES;
-                if each >= worst {
-                    (worst, at) = (each, text.to_owned());
+                    let began = Instant::now();
+                    let found = engine.search(&caller, text, 100).await;
+                    found.map_err(|error| format!("{error:?}"))?;
+                    let took = began.elapsed();
+                    if first.is_none() {
+                        first = Some(took);
+                    } else if took >= worst {
+                        (worst, at) = (took, text.to_owned());
+                    }
                 }
             }
         }
-        println!("who may ask for {who}: slowest keystroke {worst:?}, at {at:?}");
+        let first = first.unwrap_or_default();
+        println!(
+            "who may ask for {who}: first keystroke {first:?}, slowest of all others {worst:?}, at {at:?}"
+        );
     }
     Ok(())
 }
 
-fn connected(
+async fn connected(
     sim: &Sim,
     provider: ProviderName,
     clock: &Arc<dyn Clock>,
@@ -106,18 +108,9 @@ fn connected(
         calls_per_second: 1_000_000,
         ..Limits::default()
     };
-    let key = AccessKey::default();
-    let key = Credentials::new(key.id, key.secret, None, None, "bench");
-    let config = SdkConfig::builder()
-        .credentials_provider(SharedCredentialsProvider::new(key))
-        .build();
     let budget = Arc::new(Budget::new(ample, Arc::clone(clock)));
-    Ok(IdentityCenter::with_sdk_config(
-        settings,
-        budget,
-        Arc::clone(clock),
-        config,
-    )?)
+    let connected = IdentityCenter::connect(settings, budget, Arc::clone(clock));
+    Ok(Box::pin(connected).await?)
 }
 
 fn engine(
