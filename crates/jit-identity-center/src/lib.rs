@@ -83,6 +83,8 @@ pub struct Settings {
     pub users: UserLookup,
     /// What `offers` lists.
     pub offers: OfferScope,
+    /// What accounts are called in entitlements.
+    pub accounts: AccountNames,
     /// How an accepted operation is watched.
     pub pace: Pace,
 }
@@ -103,6 +105,7 @@ impl Settings {
             endpoint_url: None,
             users: UserLookup::default(),
             offers: OfferScope::default(),
+            accounts: AccountNames::default(),
             pace: Pace::default(),
         }
     }
@@ -148,6 +151,19 @@ pub enum OfferScope {
     Every,
     /// Only permission sets in accounts that they are provisioned to already.
     Provisioned,
+}
+
+/// What accounts are called in entitlements: one way for all of them, so that one assignment has one
+/// name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AccountNames {
+    /// By their names in the organization: `aws/prod-shop/ReadOnly`. Whoever may rename an account
+    /// chooses which patterns it fits.
+    #[default]
+    Names,
+    /// By their ids, which nobody can change: `aws/222222222222/ReadOnly`. People search by name all
+    /// the same.
+    Ids,
 }
 
 /// How an accepted operation is watched until it is done.

@@ -18,9 +18,10 @@ use jit_core::ports::Purpose;
 use jit_core::principal::{Profile, Subject};
 use jit_core::provider::{Parameters, Resolved, Target};
 
+use crate::offers::can_be_named;
 use crate::sets::Set;
 use crate::trouble::Trouble;
-use crate::{Errand, IdentityCenter, Pages, UserLookup};
+use crate::{AccountNames, Errand, IdentityCenter, Pages, UserLookup};
 
 impl IdentityCenter {
     /// The provider's own ids of a person and an entitlement, or why it can never be given.
@@ -62,10 +63,10 @@ fn split_names(resource: &str) -> Result<(&str, &str), Trouble> {
 }
 
 impl IdentityCenter {
-    /// The one name of a member of a family: the one that it is offered under. Rules and families are
-    /// held against names, and `aws/222222222222/Admin` does not fit `aws/prod-*`. Where accounts may
-    /// not be listed they have no other names than their ids. What is written down in the catalogue
-    /// has the name that is written there.
+    /// The one name of an assignment: the one that it is offered under. Rules and families are held
+    /// against names, and `aws/222222222222/Admin` does not fit `aws/prod-*`. Where accounts may not
+    /// be listed they have no other names than their ids. A permission set that no name can stand
+    /// for is what the catalogue calls it.
     async fn one_name(
         &self,
         errand: Errand,
@@ -73,12 +74,14 @@ impl IdentityCenter {
         account: &str,
         set: &Set,
     ) -> Result<Option<String>, Trouble> {
-        if entitlement.resource != entitlement.id.name() {
-            return Ok(None);
-        }
-        let offered = self.offered_name(errand, account).await?;
+        let offered = match self.settings.accounts {
+            AccountNames::Names => self.offered_name(errand, account).await?,
+            AccountNames::Ids => None,
+        };
         let account = offered.as_deref().unwrap_or(account);
-        Ok(Some(format!("{account}/{}", set.name)))
+        let provider = entitlement.id.provider();
+        let can_be_named = can_be_named(&provider, account, set);
+        Ok(can_be_named.then(|| format!("{account}/{}", set.name)))
     }
 }
 

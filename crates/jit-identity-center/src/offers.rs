@@ -8,7 +8,7 @@ use jit_core::ports::{Offer, Purpose};
 use crate::accounts::Account;
 use crate::sets::Set;
 use crate::trouble::Trouble;
-use crate::{Errand, IdentityCenter, OFFER_PATIENCE, OfferScope};
+use crate::{AccountNames, Errand, IdentityCenter, OFFER_PATIENCE, OfferScope};
 
 impl IdentityCenter {
     /// Every permission set in every active account but the management account.
@@ -26,6 +26,7 @@ impl IdentityCenter {
                 &self.settings.provider,
                 &listing.accounts,
                 &sets,
+                self.settings.accounts,
                 is_offered,
             )
         };
@@ -46,6 +47,13 @@ impl IdentityCenter {
     }
 }
 
+/// Whether a name of its own can stand for a set in an account.
+pub(crate) fn can_be_named(provider: &ProviderName, account: &str, set: &Set) -> bool {
+    let id = format!("{provider}/{account}/{}", set.name);
+    let is_whole = !set.name.is_empty() && !set.name.contains('/');
+    is_whole && id.parse::<EntitlementId>().is_ok()
+}
+
 /// The offers of these accounts and sets, in the order of their names. A set whose name cannot stand
 /// in an entitlement (`=` and `,` cannot), or that another one has too, is left out: nobody could ask
 /// for it by its name, and another name for it would be a way around the rules that name it.
@@ -53,19 +61,17 @@ fn offers(
     provider: &ProviderName,
     accounts: &[Account],
     sets: &[Set],
+    called: AccountNames,
     is_offered: &dyn Fn(&Account, &Set) -> bool,
 ) -> Vec<Offer> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for set in sets {
         *counts.entry(&set.name).or_default() += 1;
     }
-    let can_be_named = |slug: &str, set: &Set| {
-        let id = format!("{provider}/{slug}/{}", set.name);
-        let is_whole = !set.name.is_empty() && !set.name.contains('/');
-        is_whole && id.parse::<EntitlementId>().is_ok()
-    };
     let mut named: Vec<&Set> = sets.iter().collect();
-    named.retain(|set| counts.get(set.name.as_str()) == Some(&1) && can_be_named("a", set));
+    named.retain(|set| {
+        counts.get(set.name.as_str()) == Some(&1) && can_be_named(provider, "a", set)
+    });
     named.sort_by(|one, other| one.name.cmp(&other.name));
     let mut accounts: Vec<&Account> = accounts.iter().collect();
     // `/` stands behind each name, and before some of the letters that names have.
@@ -76,9 +82,13 @@ fn offers(
     let mut offers = Vec::new();
     for account in accounts {
         for set in &named {
-            if is_offered(account, set) && can_be_named(&account.slug, set) {
+            let called = match called {
+                AccountNames::Names => &account.slug,
+                AccountNames::Ids => &account.id,
+            };
+            if is_offered(account, set) && can_be_named(provider, called, set) {
                 offers.push(Offer {
-                    name: format!("{}/{}", account.slug, set.name),
+                    name: format!("{called}/{}", set.name),
                     resource: format!("{}/{}", account.id, set.arn),
                     title: format!("{} in {} ({})", set.name, account.name, account.id),
                 });
@@ -98,7 +108,13 @@ mod tests {
         let accounts = accounts.map(|(id, name)| ((*id).to_owned(), (*name).to_owned()));
         let listing = Listing::sample(accounts);
         let provider = "aws".parse().unwrap();
-        let offers = offers(&provider, &listing.accounts, sets, &|_, _| true);
+        let offers = offers(
+            &provider,
+            &listing.accounts,
+            sets,
+            AccountNames::Names,
+            &|_, _| true,
+        );
         offers.into_iter().map(|offer| offer.name).collect()
     }
 

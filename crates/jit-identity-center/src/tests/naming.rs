@@ -222,9 +222,27 @@ async fn a_member_of_a_family_has_one_name_whatever_it_was_asked_for_by() {
         assert_eq!(resolved.target, scene.target());
         assert_eq!(resolved.name.as_deref(), Some("production/ReadOnly"));
     }
-    // What is written down has the name that is written there.
+    // So has what is written down: else it would be one thing under two tiers.
     let written = resolve(aws, &ask(ANA, &by_id)).await.unwrap();
-    assert_eq!((written.target, written.name), (scene.target(), None));
+    assert_eq!(written.name.as_deref(), Some("production/ReadOnly"));
+    // By ids, where the operator wants what no renaming changes.
+    let by_ids = scene.another(|settings| settings.accounts = crate::AccountNames::Ids);
+    let resolved = resolve(&by_ids, &member("production/ReadOnly"))
+        .await
+        .unwrap();
+    assert_eq!(resolved.name.as_deref(), Some(by_id.as_str()));
+    let offers = by_ids.offers().await.unwrap();
+    assert!(
+        offers
+            .iter()
+            .all(|offer| offer.name.starts_with(char::is_numeric))
+    );
+    assert!(
+        offers
+            .iter()
+            .any(|offer| offer.title.contains("Production")),
+        "{offers:?}"
+    );
 
     // An account that came after the last listing has a name all the same.
     scene.world().add_account(SECOND, "Brand New");

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use jit_core::catalog::ProviderName;
 use jit_dynamodb::Settings as TableSettings;
-use jit_identity_center::{Limits, OfferScope, Settings, UserLookup};
+use jit_identity_center::{AccountNames, Limits, OfferScope, Settings, UserLookup};
 use serde::Deserialize;
 
 use super::check::Check;
@@ -113,6 +113,14 @@ pub(super) enum OffersWord {
     Provisioned,
 }
 
+/// What accounts are called, in the file's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AccountsWord {
+    Names,
+    Ids,
+}
+
 /// Which table, in the words of `[store]`.
 #[derive(Default)]
 pub(super) struct StoreTable {
@@ -139,6 +147,7 @@ pub(super) struct InstanceTable {
     identity_store: Option<At<IdentityStoreId>>,
     users: Option<At<UsersWord>>,
     offers: Option<At<OffersWord>>,
+    accounts: Option<At<AccountsWord>>,
     calls_per_second: Option<At<u64>>,
     outstanding: Option<At<u64>>,
     endpoint: Option<At<Endpoint>>,
@@ -158,6 +167,7 @@ impl InstanceTable {
             identity_store: table.parsed("identity_store"),
             users: table.choice("users"),
             offers: table.choice("offers"),
+            accounts: table.choice("accounts"),
             calls_per_second: table.whole("calls_per_second", 1..=1_000),
             outstanding: table.whole("outstanding", 1..=100),
             endpoint: table.parsed("endpoint"),
@@ -183,6 +193,10 @@ impl InstanceTable {
         settings.offers = match self.offers.as_ref().map(|offers| offers.value) {
             Some(OffersWord::Provisioned) => OfferScope::Provisioned,
             Some(OffersWord::Every) | None => OfferScope::Every,
+        };
+        settings.accounts = match self.accounts.as_ref().map(|accounts| accounts.value) {
+            Some(AccountsWord::Ids) => AccountNames::Ids,
+            Some(AccountsWord::Names) | None => AccountNames::Names,
         };
         let usual = Limits::default();
         let number = |written: &Option<At<u64>>, usual| {

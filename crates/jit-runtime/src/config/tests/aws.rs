@@ -1,7 +1,7 @@
 //! What the file says of AWS.
 
 use jit_core::catalog::EntitlementId;
-use jit_identity_center::{Limits, OfferScope, UserLookup};
+use jit_identity_center::{AccountNames, Limits, OfferScope, UserLookup};
 
 use super::*;
 
@@ -95,6 +95,7 @@ fn whoever_decides_on_development_decides_on_nothing_of_production() {
 fn what_the_preset_has_commented_out_works_too() {
     let text = PRESET
         .replace("# offers", "offers")
+        .replace("# accounts", "accounts")
         .replace("# calls_per", "calls_per")
         .replace("# outstanding", "outstanding");
     let config = Folder::with(&text).read(&SLACK_TOKENS).unwrap();
@@ -102,6 +103,7 @@ fn what_the_preset_has_commented_out_works_too() {
         panic!("Identity Center gives access");
     };
     assert_eq!(settings.offers, OfferScope::Provisioned);
+    assert_eq!(settings.accounts, AccountNames::Ids);
     assert_eq!(*limits, Limits::default());
 }
 
