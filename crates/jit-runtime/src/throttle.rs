@@ -59,7 +59,7 @@ impl Throttled {
             } = error.kind
         {
             self.quota
-                .pause(Duration::from_millis(millis), self.clock.now());
+                .pause(purpose, Duration::from_millis(millis), self.clock.now());
         }
         answer
     }
