@@ -11,6 +11,7 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
+    clippy::indexing_slicing,
     reason = "a measurement reads the clock and prints what it saw"
 )]
 
@@ -253,7 +254,7 @@ impl Scene {
 struct Seen {
     /// How late each end was at the ledger, in the order in which they were due, seconds.
     late_s: Vec<f64>,
-    /// The most ends that overtook one which was due before them.
+    /// Calls by operation.
     calls: BTreeMap<String, usize>,
     throttled: usize,
     /// From the first end due until fewer are left than may be outstanding, seconds.
