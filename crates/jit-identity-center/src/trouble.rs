@@ -246,9 +246,15 @@ impl NotDone {
             "ConflictException" => (Reason::Other, ErrorKind::Conflict),
             "ValidationException"
             | "InvalidInputException"
-            | "ServiceQuotaExceededException"
             | "SerializationException"
             | "UnknownOperationException" => (Reason::Other, ErrorKind::Misconfigured),
+            // What there is too much of may go: it is worth another try while there is time.
+            "ServiceQuotaExceededException" => (
+                Reason::Other,
+                ErrorKind::RateLimited {
+                    retry_after_ms: None,
+                },
+            ),
             "ThrottlingException"
             | "Throttling"
             | "ThrottledException"
@@ -427,7 +433,10 @@ impl Trouble {
             Self::NotItsName { .. } => Some("several accounts are called so; look for it by name"),
             Self::NoSuchSet(_) => Some("there is no such permission set"),
             Self::AccountNotActive(_) => Some("the account is not active"),
-            Self::ManagementAccount(_) => Some("the management account is never given"),
+            Self::ManagementAccount(_) => Some(
+                "assignments on the management account cannot be made from a delegated \
+                 administrator account",
+            ),
             _ => None,
         }
     }

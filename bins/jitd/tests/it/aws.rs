@@ -2,7 +2,7 @@
 //! workspace around them; everybody lives through an asking and its end.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use aws_sim::{AccessKey, Entry, Seat, Setup, Sim, What};
@@ -138,7 +138,7 @@ impl House {
     }
 
     /// Runs a verb of `jit` as this person.
-    fn jit(&self, server: &str, person: &str, arguments: &[&str]) -> Value {
+    fn ran(&self, server: &str, person: &str, arguments: &[&str]) -> Output {
         let token = self.folder.path().join(person);
         if !token.exists() {
             let token = token.display().to_string();
@@ -148,13 +148,28 @@ impl House {
         }
         let mut command = self.command(program("jit", &["--json", "--server", server]));
         command.arg("--token-file").arg(token).args(arguments);
-        let said = ran(command);
+        ran(command)
+    }
+
+    fn jit(&self, server: &str, person: &str, arguments: &[&str]) -> Value {
+        let said = self.ran(server, person, arguments);
         assert!(
             said.status.success(),
             "{arguments:?}: {}",
             text(&said.stderr)
         );
         serde_json::from_slice(&said.stdout).unwrap()
+    }
+
+    /// What is said to somebody who is refused.
+    fn refused(&self, server: &str, person: &str, arguments: &[&str]) -> String {
+        let said = self.ran(server, person, arguments);
+        assert!(
+            !said.status.success(),
+            "{arguments:?}: {}",
+            text(&said.stdout)
+        );
+        text(&said.stderr)
     }
 
     fn is_ana_in(&self) -> bool {
@@ -359,23 +374,52 @@ async fn f2_sessions_that_would_outlive_the_tier_are_refused_with_the_numbers() 
     let house = House::new(None).await;
     let (_daemon, api) = house.daemon();
     let refused = |entitlement: &str| {
-        let server = ["--json", "--server", &api];
-        // A token is made on the way.
-        house.jit(&api, "ana@example.com", &["list"]);
-        let mut command = house.command(program("jit", &server));
-        command
-            .arg("--token-file")
-            .arg(house.folder.path().join("ana@example.com"));
-        command.args(["request", entitlement, "--reason", "the checkout is down"]);
-        let said = ran(command);
-        assert!(!said.status.success(), "{}", text(&said.stdout));
-        text(&said.stderr)
+        let ask = ["request", entitlement, "--reason", "the checkout is down"];
+        house.refused(&api, "ana@example.com", &ask)
     };
     let said = refused("aws/prod-shop/AllDay");
     assert!(said.contains("43200") && said.contains("3600"), "{said}");
-    // What there is not, and who may not have it, and what is not to be had from here.
-    let said = refused("aws/prod-shop/Nothing");
-    assert!(said.contains("not_grantable"), "{said}");
-    let said = refused("aws/prod-nowhere/AdministratorAccess");
-    assert!(said.contains("not_grantable"), "{said}");
+    // What there is not.
+    for (entitlement, why) in [
+        ("aws/prod-shop/Nothing", "there is no such permission set"),
+        (
+            "aws/prod-nowhere/AdministratorAccess",
+            "there is no such account",
+        ),
+    ] {
+        let said = refused(entitlement);
+        assert!(
+            said.contains("not_grantable") && said.contains(why),
+            "{said}"
+        );
+    }
+}
+
+/// Two names for one thing would be two tiers and two sets of approvers for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn b1_production_is_decided_on_by_its_owners_whatever_it_is_called() {
+    let house = House::new(None).await;
+    let (_daemon, api) = house.daemon();
+    let ask = |entitlement| ["request", entitlement, "--reason", "the checkout is down"];
+    let ana = "ana@example.com";
+    for other in [
+        "aws/222222222222/AdministratorAccess",
+        "aws/dev-shop/AdministratorAccess",
+        "aws/Prod-Shop/AdministratorAccess",
+        "aws/shop/AdministratorAccess",
+    ] {
+        let said = house.refused(&api, ana, &ask(other));
+        let is_refused = ["unknown_entitlement", "not_grantable"].map(|code| said.contains(code));
+        assert!(is_refused.contains(&true), "{other}: {said}");
+    }
+    let asked = house.jit(&api, ana, &ask("aws/prod-shop/AdministratorAccess"));
+    let id = asked["id"].as_str().unwrap();
+    // Carol decides on development alone.
+    house.refused(&api, "carol@example.com", &["approve", id]);
+    assert!(house.ledger(What::Given).is_empty());
+    house.jit(&api, "bob@example.com", &["approve", id]);
+    until("the access is there", async || {
+        !house.ledger(What::Given).is_empty()
+    })
+    .await;
 }

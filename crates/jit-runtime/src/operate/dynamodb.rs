@@ -13,7 +13,7 @@ use crate::config::{Config, Environment, Store};
 /// About a store in DynamoDB.
 #[derive(Debug, Subcommand)]
 pub enum DynamoDbVerb {
-    /// Make the table that [store] names, or see that it is there and ours
+    /// Make the table that the configuration names, or see that it is there and ours
     CreateTable {
         /// The configuration file
         #[arg(
