@@ -21,6 +21,8 @@ use crate::{CALL_LIMIT, Errand, IdentityCenter, Pages, Settings};
 
 /// The most entries that AWS puts on a page.
 const PAGE_SIZE: i32 = 100;
+/// The longest that is kept of a reason of AWS's, in characters.
+const REASON_LIMIT: usize = 500;
 /// How many operations are watched on one list instead of each by itself, which takes one more call
 /// for its end.
 const WATCHED_TOGETHER: usize = 3;
@@ -315,7 +317,7 @@ impl IdentityCenter {
         Err(Trouble::Failed {
             kind,
             effect,
-            reason: reason.chars().take(500).collect(),
+            reason: reason.chars().take(REASON_LIMIT).collect(),
             operation: status.request_id().unwrap_or("unknown").to_owned(),
         })
     }
@@ -468,9 +470,28 @@ impl IdentityCenter {
             let listed = listed.unwrap_or_default().into_iter();
             operations.extend(listed.filter_map(|operation| operation.request_id));
             if !pages.turn(next)? {
-                self.unwatched.listed(change, began, &operations);
+                for over in self.unwatched.listed(change, began, &operations) {
+                    self.tell_of(errand, change, &over).await;
+                }
                 return Ok(operations);
             }
+        }
+    }
+
+    /// Tells the log why an operation failed that nobody watched to its end. Who looks at the access
+    /// sees that it is not so; why is said here alone.
+    async fn tell_of(&self, errand: Errand, change: Change, operation: &str) {
+        let Ok(status) = self.operation(errand, change, operation).await else {
+            return;
+        };
+        if status.status() == Some(&StatusValues::Failed) {
+            let reason = status.failure_reason().unwrap_or("AWS gives no reason");
+            let reason: String = reason.chars().take(REASON_LIMIT).collect();
+            tracing::warn!(
+                operation,
+                reason,
+                "AWS took an operation, and it failed late"
+            );
         }
     }
 

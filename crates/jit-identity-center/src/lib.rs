@@ -181,7 +181,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             first: Duration::from_millis(250),
-            most: Duration::from_secs(1),
+            most: Duration::from_millis(500),
             within: Duration::from_secs(10),
         }
     }

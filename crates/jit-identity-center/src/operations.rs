@@ -33,13 +33,16 @@ impl Unwatched {
     }
 
     /// Gives back the places of those that are not on a list that was begun at this moment, and of
-    /// those that are older than any that is looked after.
-    pub(crate) fn listed(&self, change: Change, began: Instant, open: &[String]) {
+    /// those that are older than any that is looked after. Which are over by that list.
+    pub(crate) fn listed(&self, change: Change, began: Instant, open: &[String]) -> Vec<String> {
+        let mut over = Vec::new();
         lock(&self.0).retain(|(of, operation, until, _)| {
             let was_there = *until < began + UNWATCHED_LIMIT;
             let is_over = *of == change && was_there && !open.contains(operation);
+            over.extend(is_over.then(|| operation.clone()));
             Instant::now() < *until && !is_over
         });
+        over
     }
 
     /// Gives back the places of those that are too old.

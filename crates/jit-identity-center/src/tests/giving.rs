@@ -390,3 +390,20 @@ async fn two_instances_of_one_region_share_its_budget() {
         "{error:?}"
     );
 }
+
+/// Why it failed is said by AWS alone, to whoever asks about the operation.
+#[tokio::test]
+async fn an_operation_that_fails_when_nobody_watches_any_more_is_asked_about() {
+    let scene = Scene::slow();
+    let why = aws_sim::Hostility::Fail("the role cannot be made".to_owned());
+    scene.world().hostile("CreateAccountAssignment", why);
+    assert_eq!(scene.grant().await.unwrap(), Answer::Accepted);
+    scene.world().take_calls();
+    scene.pass(Duration::from_secs(10));
+    assert_eq!(scene.inspect().await.unwrap(), Presence::Absent);
+    let calls = scene.world().take_calls();
+    let asked = calls
+        .iter()
+        .filter(|call| call.action == "sso:DescribeAccountAssignmentCreationStatus");
+    assert_eq!(asked.count(), 1, "{calls:#?}");
+}
