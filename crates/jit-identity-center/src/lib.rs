@@ -169,7 +169,7 @@ pub enum AccountNames {
 /// How an accepted operation is watched until it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// The first wait; each next one is half as long again.
+    /// The first wait; each next one is half as long again, up to the longest.
     pub first: Duration,
     /// The longest wait.
     pub most: Duration,
@@ -181,7 +181,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             first: Duration::from_millis(250),
-            most: Duration::from_millis(500),
+            most: Duration::from_millis(250),
             within: Duration::from_secs(10),
         }
     }
