@@ -177,8 +177,7 @@ impl DynamoStore {
                 true => failure,
                 false => failure.unsure(),
             })?;
-            let token = looks.token();
-            let mut plan = match Plan::new(commit, &seen, &token) {
+            let mut plan = match Plan::new(commit, &seen) {
                 Ok(plan) => plan,
                 Err(fault) => return self.unless_written(commit, sent, fault).await,
             };
@@ -187,6 +186,7 @@ impl DynamoStore {
             let Some(within) = left.map_or(Some(None), |left| left.map(Some)) else {
                 return self.unless_written(commit, sent, Fault::Conflict).await;
             };
+            let token = looks.token();
             let mark = mark(&mut plan.writes, &token);
             match send(&self.table, plan.writes, &token, within).await {
                 Ok(()) => return Ok(plan.taken),
