@@ -80,6 +80,7 @@ impl Directory for Everybody {
             active: true,
             groups: [group].into(),
             groups_unknown: Default::default(),
+            manager: None,
             subjects: BTreeMap::new(),
         }))
     }

@@ -563,6 +563,7 @@ mod tests {
             active: true,
             groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
             groups_unknown: Default::default(),
+            manager: None,
             subjects: BTreeMap::new(),
         }
     }

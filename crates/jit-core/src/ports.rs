@@ -4,6 +4,7 @@
 mod provisioner;
 mod store;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ pub use provisioner::*;
 pub use store::*;
 
 pub use crate::change::{Change, Counter, SlotChange, Wake};
-use crate::principal::{PrincipalId, Profile};
+use crate::principal::{GroupName, PrincipalId, Profile};
 pub use crate::provider::{Effect, ErrorKind};
 use crate::request::{AccessRequest, RequestId};
 use crate::time::Timestamp;
@@ -121,7 +122,7 @@ pub trait Random: Send + Sync {
 /// none, or to several, is `None`. The answer was true at most [`PROFILE_REMEMBERED_FOR`] before
 /// the call, whatever it is put together from; a failure is an error and never an empty answer, and
 /// a group of which it could not be found out whether they are in it is named as such. A call ends
-/// within 3 s, by its own deadline.
+/// within 3 s, by its own deadline; one for the members of a group within 10 s.
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// What is known of this principal.
@@ -131,6 +132,23 @@ pub trait Directory: Send + Sync {
     /// without waiting for anybody where anything is known. All else is as true as in `profile`.
     async fn profile_lately(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
         self.profile(id).await
+    }
+
+    /// Every active person in this group, by canonical id; none where this directory knows no such
+    /// group. Whoever is named here has the group in their profile as well.
+    async fn members(
+        &self,
+        _group: &GroupName,
+    ) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
+        Ok(None)
+    }
+
+    /// The same as it was known lately, without waiting for anybody where anything is known.
+    async fn members_lately(
+        &self,
+        group: &GroupName,
+    ) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
+        self.members(group).await
     }
 }
 

@@ -188,6 +188,9 @@ pub struct Profile {
     /// but put off.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub groups_unknown: BTreeSet<GroupName>,
+    /// The canonical id of the person's manager, where the directory knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<PrincipalId>,
     /// The principal's ids inside the providers, where they differ from the canonical id.
     pub subjects: BTreeMap<ProviderName, Subject>,
 }

@@ -149,6 +149,7 @@ fn ask(person: &str, group: &str) -> Ask {
             active: true,
             groups: [].into(),
             groups_unknown: Default::default(),
+            manager: None,
             subjects: [].into(),
         },
         entitlement: Entitlement {

@@ -220,6 +220,7 @@ fn ask(person: &str, resource: &str) -> Ask {
             active: true,
             groups: [].into(),
             groups_unknown: [].into(),
+            manager: None,
             subjects: [].into(),
         },
         entitlement: Entitlement {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use jit_core::ports::{Directory, PortError};
-use jit_core::principal::{PrincipalId, Profile};
+use jit_core::principal::{GroupName, PrincipalId, Profile};
 use serde::{Deserialize, Serialize};
 
 /// A person or an agent with every name that leads to them.
@@ -64,6 +64,17 @@ impl Directory for ConfiguredPeople {
     async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
         Ok(self.find(id).map(|known| known.profile.clone()))
     }
+
+    async fn members(&self, group: &GroupName) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
+        let mut members = None;
+        for profile in self.known.iter().map(|known| &known.profile) {
+            if profile.groups.contains(group) {
+                let members: &mut BTreeSet<PrincipalId> = members.get_or_insert_default();
+                members.extend(profile.active.then(|| profile.id.clone()));
+            }
+        }
+        Ok(members)
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +90,7 @@ mod tests {
                 active: true,
                 groups: BTreeSet::new(),
                 groups_unknown: Default::default(),
+                manager: None,
                 subjects: BTreeMap::new(),
             },
             aliases: aliases.iter().map(|alias| alias.parse().unwrap()).collect(),

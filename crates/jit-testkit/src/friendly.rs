@@ -98,6 +98,7 @@ pub(crate) fn ask(person: &str, resource: &str) -> Ask {
             active: true,
             groups: [].into(),
             groups_unknown: Default::default(),
+            manager: None,
             subjects: [].into(),
         },
         entitlement: Entitlement {

@@ -238,6 +238,7 @@ impl Stage {
                     active: true,
                     groups: [group.parse().unwrap()].into(),
                     groups_unknown: Default::default(),
+                    manager: None,
                     subjects: BTreeMap::new(),
                 },
             );

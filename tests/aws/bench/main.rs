@@ -97,6 +97,7 @@ impl Scene {
                 active: true,
                 groups: Default::default(),
                 groups_unknown: Default::default(),
+                manager: None,
                 subjects: [("aws".parse()?, subject.parse()?)].into(),
             };
             let mut profiles = known.profiles.lock().map_err(|_| "poisoned")?;

@@ -130,6 +130,7 @@ fn engine(
             active: true,
             groups: [group.parse()?].into(),
             groups_unknown: Default::default(),
+            manager: None,
             subjects: BTreeMap::new(),
         };
         let mut profiles = people.profiles.lock().map_err(|_| "poisoned")?;

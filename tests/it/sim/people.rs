@@ -67,6 +67,7 @@ fn profile(name: &str, kind: PrincipalKind, groups: &[&str]) -> Profile {
         active: true,
         groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
         groups_unknown: Default::default(),
+        manager: None,
         subjects: BTreeMap::new(),
     }
 }

@@ -377,6 +377,7 @@ async fn s10_an_agent_asks_for_its_person_and_decides_nothing() {
         active: true,
         groups: ["approvers".parse().unwrap()].into(),
         groups_unknown: Default::default(),
+        manager: None,
         subjects: Default::default(),
     };
     stage

@@ -60,6 +60,7 @@ impl Service {
                 active: true,
                 groups: [group.parse().unwrap()].into(),
                 groups_unknown: Default::default(),
+                manager: None,
                 subjects: BTreeMap::new(),
             };
             people.profiles.lock().unwrap().insert(id(name), profile);

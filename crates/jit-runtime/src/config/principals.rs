@@ -144,6 +144,7 @@ impl Check<'_, '_> {
                 active: table.active,
                 groups: table.groups.iter().map(|it| it.value.clone()).collect(),
                 groups_unknown: Default::default(),
+                manager: None,
                 subjects,
             },
             aliases: table
@@ -169,6 +170,7 @@ impl Check<'_, '_> {
                 active: table.active,
                 groups: BTreeSet::new(),
                 groups_unknown: Default::default(),
+                manager: None,
                 subjects: BTreeMap::new(),
             },
             aliases: BTreeSet::new(),

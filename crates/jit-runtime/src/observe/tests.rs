@@ -198,6 +198,7 @@ async fn call_everything(provider: &MeteredProvisioner) -> bool {
         active: true,
         groups: [].into(),
         groups_unknown: Default::default(),
+        manager: None,
         subjects: [].into(),
     };
     let entitlement = Entitlement {

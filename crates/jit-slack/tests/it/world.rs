@@ -550,6 +550,7 @@ fn people() -> Arc<People> {
                 _ => ["wiki".parse().unwrap()].into(),
             },
             groups_unknown: Default::default(),
+            manager: None,
             subjects: BTreeMap::new(),
         };
         people.profiles.lock().unwrap().insert(id(name), profile);

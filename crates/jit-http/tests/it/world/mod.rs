@@ -206,6 +206,7 @@ impl People {
             active: true,
             groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
             groups_unknown: Default::default(),
+            manager: None,
             subjects: BTreeMap::new(),
         };
         let ana = person("ana", &["engineers", "leads"]);
