@@ -51,6 +51,8 @@ impl Default for Limits {
 pub(crate) enum Counted {
     /// One user by id or login.
     User,
+    /// Users by what they have in common.
+    Search,
     /// The groups of one user: how an end is read back.
     UserGroups,
     /// One group.
@@ -68,7 +70,7 @@ impl Counted {
     fn ends_access(self) -> bool {
         match self {
             Self::Membership | Self::UserGroups => true,
-            Self::User | Self::Group | Self::Members | Self::Organization => false,
+            Self::User | Self::Search | Self::Group | Self::Members | Self::Organization => false,
         }
     }
 }

@@ -209,6 +209,35 @@ impl Okta {
         self.page(purpose, Counted::Members, action, url).await
     }
 
+    /// The users, whatever their status, of whom an attribute of the profile has one of these values
+    /// without regard to case. What is found lags behind what is true ("List all users").
+    pub(crate) async fn search(
+        &self,
+        purpose: Purpose,
+        attribute: &str,
+        values: &[&str],
+    ) -> Result<Vec<User>, Trouble> {
+        let literal = |value: &&str| {
+            let literal = serde_json::to_string(value).expect("a text is always written");
+            format!("profile.{attribute} eq {literal}")
+        };
+        let wanted: Vec<String> = values.iter().map(literal).collect();
+        let mut list = self.url(&["api", "v1", "users"]);
+        list.query_pairs_mut()
+            .append_pair("search", &wanted.join(" or "))
+            .append_pair("limit", PAGE_SIZE);
+        let mut pages = Pages::of(list.clone());
+        let mut found = Vec::new();
+        let mut at = Some(list);
+        while let Some(url) = at {
+            let page = self.page(purpose, Counted::Search, "search for users", &url);
+            let (users, next) = page.await?;
+            found.extend::<Vec<User>>(users);
+            at = pages.turn(next.as_deref())?;
+        }
+        Ok(found)
+    }
+
     /// The id of the organization, asked for once.
     pub(crate) async fn organization(&self, purpose: Purpose) -> Result<&str, Trouble> {
         let known = (self.organization).get_or_try_init(|| self.organization_now(purpose));

@@ -9,8 +9,10 @@
 mod answer;
 mod budget;
 mod client;
+mod directory;
 mod fence;
 mod groups;
+mod memory;
 mod pages;
 mod shapes;
 mod token;
@@ -31,6 +33,7 @@ use wire::Wire;
 
 pub use budget::Limits;
 pub use client::Okta;
+pub use directory::{DirectorySettings, OktaDirectory};
 pub use groups::OktaGroups;
 pub use token::Auth;
 

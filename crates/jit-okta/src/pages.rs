@@ -8,8 +8,9 @@ use reqwest::Url;
 
 use crate::trouble::Trouble;
 
-/// More pages than any list has that could be read in time.
-const PAGES_LIMIT: usize = 1_000;
+/// More pages than any list has that could be read in time: 50,000 users. What never ends must not use
+/// up what the organization takes in a minute.
+const PAGES_LIMIT: usize = 250;
 
 /// Where a list goes on.
 #[derive(Debug)]

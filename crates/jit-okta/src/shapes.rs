@@ -38,6 +38,9 @@ impl Status {
 pub(crate) struct User {
     pub(crate) id: String,
     pub(crate) status: Status,
+    /// As Okta writes it: `2026-11-26T05:17:52.000Z`, so that texts compare as times do.
+    #[serde(default)]
+    pub(crate) created: Option<String>,
     #[serde(default)]
     pub(crate) profile: Map<String, Value>,
 }
@@ -45,6 +48,12 @@ pub(crate) struct User {
 impl User {
     pub(crate) fn login(&self) -> &str {
         self.text("login").unwrap_or_default()
+    }
+
+    /// What older accounts have less of. One whose beginning is not known is the youngest.
+    pub(crate) fn age(&self) -> (bool, Option<&str>, &str) {
+        let created = self.created.as_deref();
+        (created.is_none(), created, &self.id)
     }
 
     /// An attribute of the profile that is a text and not empty.

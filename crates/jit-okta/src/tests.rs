@@ -2,6 +2,7 @@
 //! moves.
 
 mod contract;
+mod directory;
 mod faults;
 mod fencing;
 mod limits;

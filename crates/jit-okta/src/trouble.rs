@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use crate::answer::{Answer, Refusal};
 use crate::fence::Passage;
 
-pub(crate) const ADAPTER: &str = "okta";
+const ADAPTER: &str = "okta";
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,13 @@ pub(crate) enum Trouble {
     NoSuchUser,
     #[error("Okta answered with a user that bears another login than was asked for")]
     OtherUser,
+    #[error(
+        "more accounts than one person has share one value of the attribute {0:?} in Okta; take the \
+         value from those that are of several people, or name another attribute"
+    )]
+    SharedByTooMany(String),
+    #[error("the attribute {0:?} in Okta is no text, so it cannot say whose an account is")]
+    NoText(String),
     #[error("the user is suspended in Okta")]
     Suspended,
     #[error("the user is deactivated in Okta")]
@@ -233,6 +240,11 @@ impl Trouble {
         matches!(self, Self::Okta(answer) if answer.reason == Reason::NotFound)
     }
 
+    /// Whether Okta does not understand the id or the login that it was given.
+    pub(crate) fn is_malformed(&self) -> bool {
+        matches!(self, Self::Okta(answer) if answer.reason == Reason::Malformed)
+    }
+
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSuchUser | Self::NoSuchGroup(_) => ErrorKind::NotFound,
@@ -246,6 +258,8 @@ impl Trouble {
             | Self::NothingToMint
             | Self::BadSubject
             | Self::OtherUser
+            | Self::SharedByTooMany(_)
+            | Self::NoText(_)
             | Self::Suspended
             | Self::Deprovisioned
             | Self::NotActive
