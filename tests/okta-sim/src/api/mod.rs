@@ -202,10 +202,8 @@ impl Operation {
             | Self::ListOnCalls
             | Self::GetPagerDutyUser
             | Self::EnqueueEvent => None,
-            Self::ListUsers | Self::GetUser => Some(Scope::UsersRead),
-            Self::ListUserGroups | Self::ListGroups | Self::GetGroup | Self::ListGroupUsers => {
-                Some(Scope::GroupsRead)
-            }
+            Self::ListUsers | Self::GetUser | Self::ListUserGroups => Some(Scope::UsersRead),
+            Self::ListGroups | Self::GetGroup | Self::ListGroupUsers => Some(Scope::GroupsRead),
             Self::AddUserToGroup | Self::RemoveUserFromGroup => Some(Scope::GroupsManage),
         }
     }
@@ -327,8 +325,6 @@ fn organization(state: &State) -> Value {
     let base = &state.base;
     json!({
         "id": state.organization(), "pipeline": "idx",
-        "settings": {"analyticsCollectionEnabled": false, "bugReportingEnabled": true,
-                     "omEnabled": false},
         "_links": {"organization": {"href": base}},
     })
 }

@@ -213,6 +213,8 @@ fn a_token_reaches_as_far_as_its_scope() {
     assert!(challenge.contains("error=\"insufficient_scope\""));
     assert!(challenge.contains("scope=\"okta.groups.manage\""));
     assert_eq!(service.stage.get("/api/v1/users").status, 403);
+    let groups = format!("/api/v1/users/{}/groups", service.stage.ana);
+    assert_eq!(service.stage.get(&groups).status, 403);
     service.authorize("okta.groups.manage");
     assert_eq!(service.stage.get("/api/v1/groups").status, 200);
     assert_eq!(service.stage.join().status, 204);

@@ -83,15 +83,15 @@ fn a_token_may_what_it_may_and_no_more() {
         (vec![], [false; 8]),
         (
             vec![Scope::UsersRead],
-            [true, true, false, false, false, false, false, false],
+            [true, true, true, false, false, false, false, false],
         ),
         (
             vec![Scope::GroupsRead],
-            [false, false, true, true, true, true, false, false],
+            [false, false, false, true, true, true, false, false],
         ),
         (
             vec![Scope::GroupsManage],
-            [false, false, true, true, true, true, true, true],
+            [false, false, false, true, true, true, true, true],
         ),
         (vec![Scope::UsersRead, Scope::GroupsManage], [true; 8]),
     ] {
