@@ -1,7 +1,79 @@
-//! Errors as Okta's API answers them.
-//! <https://developer.okta.com/docs/reference/error-codes/>
+//! Errors as the vendors' APIs answer them. Okta's codes are listed at
+//! <https://developer.okta.com/docs/reference/error-codes/>.
 
 use serde_json::{Value, json};
+
+use crate::pagerduty::PagerError;
+
+/// Why a call was not done, in the words of whoever was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Refusal {
+    Okta(OktaError),
+    OAuth {
+        status: u16,
+        error: &'static str,
+        description: String,
+    },
+    PagerDuty(PagerError),
+}
+
+impl From<OktaError> for Refusal {
+    fn from(error: OktaError) -> Self {
+        Self::Okta(error)
+    }
+}
+
+impl From<PagerError> for Refusal {
+    fn from(error: PagerError) -> Self {
+        Self::PagerDuty(error)
+    }
+}
+
+impl Refusal {
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::Okta(error) => error.status,
+            Self::OAuth { status, .. } => *status,
+            Self::PagerDuty(error) => error.status,
+        }
+    }
+
+    /// What a call's outcome is called.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Okta(error) => error.code.to_owned(),
+            Self::OAuth { error, .. } => (*error).to_owned(),
+            Self::PagerDuty(error) => error.message.clone(),
+        }
+    }
+
+    /// What `WWW-Authenticate` says, if it says anything.
+    pub(crate) fn challenge(&self) -> Option<String> {
+        match self {
+            Self::Okta(error) => error.challenge.clone(),
+            Self::OAuth { .. } | Self::PagerDuty(_) => None,
+        }
+    }
+
+    /// The body of the answer to the request of this id.
+    pub(crate) fn body(&self, request_id: &str) -> Value {
+        match self {
+            Self::Okta(error) => error.body(&format!("oae{request_id}")),
+            Self::OAuth {
+                error, description, ..
+            } => json!({"error": error, "error_description": description}),
+            Self::PagerDuty(error) => error.body(),
+        }
+    }
+}
+
+/// What may be wrong with a vendor rather than with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Throttled,
+    Internal,
+    Unavailable,
+}
 
 /// Why a call was not done.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,21 +137,19 @@ impl OktaError {
         Self::new(405, "E0000022", summary)
     }
 
-    pub(crate) fn internal() -> Self {
-        Self::new(500, "E0000009", "Internal Server Error")
-    }
-
-    pub(crate) fn unavailable() -> Self {
-        Self::new(503, "E0000010", "Service is in read only mode")
-    }
-
     pub(crate) fn token() -> Self {
         Self::new(401, "E0000011", "Invalid token provided")
     }
 
-    pub(crate) fn throttled() -> Self {
-        let summary = "API call exceeded rate limit due to too many requests.";
-        Self::new(429, "E0000047", summary)
+    pub(crate) fn of(fault: Fault) -> Self {
+        match fault {
+            Fault::Throttled => {
+                let summary = "API call exceeded rate limit due to too many requests.";
+                Self::new(429, "E0000047", summary)
+            }
+            Fault::Internal => Self::new(500, "E0000009", "Internal Server Error"),
+            Fault::Unavailable => Self::new(503, "E0000010", "Service is in read only mode"),
+        }
     }
 
     pub(crate) fn challenged(mut self, challenge: String) -> Self {

@@ -1,6 +1,7 @@
 //! An Okta organization on loopback for tests: users, groups, memberships, API tokens and OAuth for
-//! service apps, over the HTTP that Okta's Core API speaks. It enforces what Okta documents, goes
-//! wrong on demand, and keeps a ledger of who really was in which group when. Nothing here knows the product, and
+//! service apps, over the HTTP that Okta's Core API speaks; and beside it what PagerDuty answers
+//! about who is on call. It enforces what the vendors document and goes wrong on demand, and it
+//! keeps a ledger of who really was in which group when. Nothing here knows the product, and
 //! nothing here talks to Okta.
 //!
 //! ```
@@ -22,12 +23,14 @@
 
 mod api;
 mod clock;
+mod control;
 mod deed;
 mod directory;
 mod error;
 mod hostile;
 mod ledger;
 mod limits;
+mod pagerduty;
 mod serve;
 mod setup;
 mod sim;
@@ -39,6 +42,7 @@ pub use deed::Deed;
 pub use directory::{GroupType, UserStatus};
 pub use hostile::{Away, Hostility, Reset, Rule};
 pub use ledger::{By, Entry, Period, What};
+pub use pagerduty::{OnCall, PagerEvent};
 pub use setup::{ApiToken, Limits, Scope, ServiceApp, Setup, Time};
 pub use sim::Sim;
 pub use state::Call;

@@ -16,6 +16,7 @@ pub(crate) enum Family {
     User,
     Token,
     Other,
+    PagerDuty,
 }
 
 impl Family {
@@ -27,6 +28,7 @@ impl Family {
             Self::User => setup.limits.user,
             Self::Token => setup.limits.token,
             Self::Other => setup.limits.other,
+            Self::PagerDuty => setup.pagerduty_per_minute,
         }
     }
 }

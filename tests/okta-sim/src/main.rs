@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use okta_sim::{Setup, Sim};
 
-/// A simulated Okta organization on loopback.
+/// A simulated Okta organization on loopback, with a simulated PagerDuty under /pagerduty.
 #[derive(Debug, Parser)]
 #[command(name = "okta-sim", version)]
 struct Args {

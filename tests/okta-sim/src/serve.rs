@@ -14,14 +14,15 @@ use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::api::{self, Access, Refusal, Reply, Request};
+use crate::api::{self, Access, Reply, Request};
 use crate::clock::{http_date, micros, seconds};
-use crate::error::OktaError;
+use crate::control;
+use crate::error::{Fault, Refusal};
 use crate::hostile::{Away, Hostility, Reset, Stage};
-use crate::limits::Standing;
+use crate::limits::{Family, Standing};
 use crate::state::{Call, State};
 use crate::world::World;
 
@@ -41,7 +42,7 @@ pub(crate) struct Connection(pub(crate) u64);
 
 /// Serves until the runtime ends.
 pub(crate) async fn serve(listener: TcpListener, world: World) {
-    let router = Router::new().fallback(any(answer)).with_state(world);
+    let router = control::router().fallback(any(answer)).with_state(world);
     let mut connections = 0;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -186,7 +187,9 @@ fn read(state: &mut State, parts: &Parts, body: &str) -> Request {
 fn judge(state: &mut State, request: &Request, connection: Connection) -> Verdict {
     match state.away {
         Some(Away::Refused) => return Verdict::HangUp,
-        Some(Away::Unavailable) => return refused(&OktaError::unavailable(), request, Vec::new()),
+        Some(Away::Unavailable) => {
+            return refused(&request.fault(Fault::Unavailable), request, Vec::new());
+        }
         None => {}
     }
     let at = state.calls.len();
@@ -218,18 +221,18 @@ type Judged = (Verdict, String, Option<String>);
 
 /// Whether there is room for a call, and then what becomes of it.
 fn limited(state: &mut State, request: &Request) -> Judged {
-    let too_many = OktaError::throttled();
-    let code = too_many.code.to_owned();
-    let is_api = request.operation().is_none_or(|it| it.family().is_some());
-    if is_api && state.in_flight > state.setup.concurrent_max {
+    let too_many = request.fault(Fault::Throttled);
+    let name = too_many.name();
+    if request.is_oktas() && state.in_flight > state.setup.concurrent_max {
         let headers = concurrent(state.moment);
-        return (refused(&too_many, request, headers), code, None);
+        return (refused(&too_many, request, headers), name, None);
     }
     let family = request.operation().and_then(api::Operation::family);
     let standing = family.map(|it| state.buckets.take(it, &state.setup, state.moment));
-    let headers = standing.map(of_standing).unwrap_or_default();
+    let headers = standing.map(|it| of_standing(it, family, state.moment));
+    let headers = headers.unwrap_or_default();
     if standing.is_some_and(|it| it.is_over) {
-        return (refused(&too_many, request, headers), code, None);
+        return (refused(&too_many, request, headers), name, None);
     }
     match api::admit(state, request) {
         Ok(access) => {
@@ -241,18 +244,27 @@ fn limited(state: &mut State, request: &Request) -> Judged {
             let (verdict, outcome) = treat(state, request, access, headers);
             (verdict, outcome, token)
         }
-        Err(error) => {
-            let code = error.code.to_owned();
-            (refused(&error, request, headers), code, None)
-        }
+        Err(refusal) => (refused(&refusal, request, headers), refusal.name(), None),
     }
 }
 
 type Headers = Vec<(&'static str, String)>;
 
-fn of_standing(standing: Standing) -> Headers {
+/// How a bucket stands: Okta says at which second it is full again, PagerDuty in how many.
+fn of_standing(standing: Standing, family: Option<Family>, now: i64) -> Headers {
     // A reset that was rounded down would be too soon.
-    let reset = seconds(standing.reset.saturating_add(999_999));
+    let reset = standing.reset.saturating_add(999_999);
+    if family == Some(Family::PagerDuty) {
+        return vec![
+            ("ratelimit-limit", standing.limit.to_string()),
+            ("ratelimit-remaining", standing.remaining.to_string()),
+            (
+                "ratelimit-reset",
+                seconds(reset.saturating_sub(now)).to_string(),
+            ),
+        ];
+    }
+    let reset = seconds(reset);
     vec![
         ("x-rate-limit-limit", standing.limit.to_string()),
         ("x-rate-limit-remaining", standing.remaining.to_string()),
@@ -271,17 +283,22 @@ fn concurrent(now: i64) -> Headers {
 }
 
 /// The same headers, of a bucket that is empty until whatever it is made to say.
-fn throttled(mut headers: Headers, reset: Reset, now: i64) -> Headers {
-    headers.retain(|(name, _)| *name == "x-rate-limit-limit");
-    headers.push(("x-rate-limit-remaining", "0".to_owned()));
-    let at = |at: i64| seconds(at).to_string();
+fn throttled(request: &Request, mut headers: Headers, reset: Reset, now: i64) -> Headers {
+    let (remaining, when, from) = if request.is_oktas() {
+        ("x-rate-limit-remaining", "x-rate-limit-reset", 0)
+    } else {
+        ("ratelimit-remaining", "ratelimit-reset", now)
+    };
+    headers.retain(|(name, _)| *name != remaining && *name != when);
+    headers.push((remaining, "0".to_owned()));
+    let at = |at: i64| seconds(at.saturating_sub(from)).to_string();
     let reset = match reset {
         Reset::In(time) => Some(at(now.saturating_add(micros(time)))),
         Reset::Ago(time) => Some(at(now.saturating_sub(micros(time)))),
         Reset::Missing => None,
         Reset::Garbage => Some("soon".to_owned()),
     };
-    headers.extend(reset.map(|it| ("x-rate-limit-reset", it)));
+    headers.extend(reset.map(|it| (when, it)));
     headers
 }
 
@@ -292,22 +309,14 @@ fn treat(
     access: Access,
     headers: Headers,
 ) -> (Verdict, String) {
-    let fail = |error: &OktaError, headers: Headers| {
-        (refused(error, request, headers), error.code.to_owned())
-    };
+    let fail =
+        |refusal: &Refusal, headers: Headers| (refused(refusal, request, headers), refusal.name());
+    let broken = |fault: Fault, headers: Headers| fail(&request.fault(fault), headers);
     let wrong = |verdict, what: &str| (verdict, what.to_owned());
     let Some(hostility) = state.hostility(Stage::Door, request) else {
         return match api::run(state, request, &access) {
             Ok(reply) => wrong(done(reply, headers), "ok"),
-            Err(Refusal::Okta(error)) => fail(&error, headers),
-            Err(Refusal::OAuth {
-                status,
-                error,
-                description,
-            }) => {
-                let body = json!({"error": error, "error_description": description});
-                (said(status, &body, headers), error.to_owned())
-            }
+            Err(refusal) => fail(&refusal, headers),
         };
     };
     let mut execute = || {
@@ -315,16 +324,16 @@ fn treat(
     };
     match hostility {
         Hostility::Throttle(reset) => {
-            let headers = throttled(headers, reset, state.moment);
-            fail(&OktaError::throttled(), headers)
+            let headers = throttled(request, headers, reset, state.moment);
+            broken(Fault::Throttled, headers)
         }
-        Hostility::Concurrent => fail(&OktaError::throttled(), concurrent(state.moment)),
-        Hostility::InternalError => fail(&OktaError::internal(), headers),
+        Hostility::Concurrent => broken(Fault::Throttled, concurrent(state.moment)),
+        Hostility::InternalError => broken(Fault::Internal, headers),
         Hostility::InternalErrorAfter => {
             execute();
-            fail(&OktaError::internal(), headers)
+            broken(Fault::Internal, headers)
         }
-        Hostility::Unavailable => fail(&OktaError::unavailable(), headers),
+        Hostility::Unavailable => broken(Fault::Unavailable, headers),
         Hostility::Hang => wrong(Verdict::Hang, "hangs"),
         Hostility::Garbage => {
             execute();
@@ -353,7 +362,7 @@ fn treat(
         | Hostility::EmptyPage
         | Hostility::NextElsewhere(_)
         | Hostility::Before(_)
-        | Hostility::Then(_) => fail(&OktaError::internal(), headers),
+        | Hostility::Then(_) => broken(Fault::Internal, headers),
     }
 }
 
@@ -365,11 +374,9 @@ fn done(reply: Reply, mut headers: Headers) -> Verdict {
     }
 }
 
-fn refused(error: &OktaError, request: &Request, mut headers: Headers) -> Verdict {
-    let challenge = error.challenge.clone();
-    headers.extend(challenge.map(|it| ("www-authenticate", it)));
-    let id = format!("oae{}", request.id);
-    said(error.status, &error.body(&id), headers)
+fn refused(refusal: &Refusal, request: &Request, mut headers: Headers) -> Verdict {
+    headers.extend(refusal.challenge().map(|it| ("www-authenticate", it)));
+    said(refusal.status(), &refusal.body(&request.id), headers)
 }
 
 /// An answer in JSON.

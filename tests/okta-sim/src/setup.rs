@@ -34,6 +34,12 @@ pub struct Setup {
     pub search_lag: Duration,
     /// How long every answer takes, by the machine's clock: for benches.
     pub latency: Duration,
+    /// The tokens of PagerDuty's REST API.
+    pub pagerduty_tokens: Vec<String>,
+    /// The integration keys of PagerDuty's Events API, 32 characters each.
+    pub routing_keys: Vec<String>,
+    /// How many calls a minute PagerDuty's REST API answers.
+    pub pagerduty_per_minute: u32,
 }
 
 impl Default for Setup {
@@ -52,6 +58,9 @@ impl Default for Setup {
             user_groups_page_max: None,
             search_lag: Duration::ZERO,
             latency: Duration::ZERO,
+            pagerduty_tokens: vec!["a-simulated-pagerduty-token".to_owned()],
+            routing_keys: vec!["0123456789abcdef0123456789abcdef".to_owned()],
+            pagerduty_per_minute: 960,
         }
     }
 }
@@ -93,6 +102,20 @@ pub struct Limits {
     pub token: u32,
     /// Everything else under `/api/v1`: members, and the groups of a user.
     pub other: u32,
+}
+
+impl Limits {
+    /// The same limit for every family.
+    pub fn all(calls: u32) -> Self {
+        Self {
+            groups: calls,
+            group: calls,
+            users: calls,
+            user: calls,
+            token: calls,
+            other: calls,
+        }
+    }
 }
 
 impl Default for Limits {

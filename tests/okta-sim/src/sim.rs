@@ -62,7 +62,7 @@ impl Sim {
         })
     }
 
-    /// Where it answers, such as `http://127.0.0.1:40123`.
+    /// Where it answers, such as `http://127.0.0.1:40123`; PagerDuty is under `/pagerduty`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -13,6 +13,7 @@ use crate::directory::{Group, User, Versions};
 use crate::hostile::{Away, Hostility, Rules, Stage};
 use crate::ledger::{By, Entry, What};
 use crate::limits::Buckets;
+use crate::pagerduty::Account;
 use crate::setup::{ApiToken, ServiceApp, Setup};
 
 /// A call that arrived, whatever became of it.
@@ -66,6 +67,7 @@ pub(crate) struct State {
     pub(crate) groups: BTreeMap<String, Versions<Group>>,
     /// Who is in which group.
     pub(crate) members: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) pagerduty: Account,
     due: BTreeMap<(i64, u64), Event>,
     pub(crate) ledger: Vec<Entry>,
     pub(crate) calls: Vec<Call>,
@@ -99,6 +101,7 @@ impl State {
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
             members: BTreeMap::new(),
+            pagerduty: Account::default(),
             due: BTreeMap::new(),
             ledger: Vec::new(),
             calls: Vec::new(),
@@ -113,6 +116,11 @@ impl State {
     /// A new id of this kind: three characters, and seventeen of the seed's sequence.
     pub(crate) fn draw_id(&mut self, kind: &str) -> String {
         format!("{kind}{}", word(&mut self.random, 17))
+    }
+
+    /// A new id as PagerDuty's are: `P`, and six capitals or digits.
+    pub(crate) fn draw_pager_id(&mut self) -> String {
+        format!("P{}", word(&mut self.random, 6).to_uppercase())
     }
 
     /// The id of an answer. It is of a sequence of its own, so that how often somebody asks does

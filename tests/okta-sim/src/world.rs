@@ -12,6 +12,7 @@ use crate::deed::Deed;
 use crate::directory::{Group, GroupType, User, UserStatus, Versions};
 use crate::hostile::{Away, Hostility, Rule};
 use crate::ledger::{By, Entry, Period, What};
+use crate::pagerduty::{OnCall, PagerEvent, Responder};
 use crate::setup::{ApiToken, ServiceApp, Setup};
 use crate::state::{Call, State};
 
@@ -211,6 +212,65 @@ impl World {
             }
         }
         periods
+    }
+
+    // --- who is on call
+
+    /// Adds a user of PagerDuty and returns the id.
+    pub fn add_responder(&self, name: &str, email: &str) -> String {
+        self.with(|state| {
+            let id = state.draw_pager_id();
+            let (name, email) = (name.to_owned(), email.to_owned());
+            let responder = Responder { name, email };
+            state.pagerduty.responders.insert(id.clone(), responder);
+            id
+        })
+    }
+
+    /// Deletes a user of PagerDuty, who is on call no more.
+    pub fn delete_responder(&self, id: &str) {
+        self.with(|state| state.pagerduty.responders.remove(id));
+    }
+
+    /// Adds a schedule and returns the id.
+    pub fn add_schedule(&self, name: &str) -> String {
+        self.with(|state| {
+            let id = state.draw_pager_id();
+            state
+                .pagerduty
+                .schedules
+                .insert(id.clone(), name.to_owned());
+            id
+        })
+    }
+
+    /// Adds an escalation policy and returns the id.
+    pub fn add_escalation_policy(&self, name: &str) -> String {
+        self.with(|state| {
+            let id = state.draw_pager_id();
+            state.pagerduty.policies.insert(id.clone(), name.to_owned());
+            id
+        })
+    }
+
+    /// Puts somebody on call.
+    pub fn put_on_call(&self, entry: OnCall) {
+        self.with(|state| state.pagerduty.on_calls.push(entry));
+    }
+
+    /// Nobody is on call any more.
+    pub fn clear_on_calls(&self) {
+        self.with(|state| state.pagerduty.on_calls.clear());
+    }
+
+    /// Every event that PagerDuty accepted, in order.
+    pub fn events(&self) -> Vec<PagerEvent> {
+        self.with(|state| state.pagerduty.events.clone())
+    }
+
+    /// The keys of the alerts that were opened and not resolved.
+    pub fn open_alerts(&self) -> Vec<String> {
+        self.with(|state| state.pagerduty.open.iter().cloned().collect())
     }
 
     // --- calls

@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::error::OktaError;
+use crate::error::{Fault, OktaError, Refusal};
 use crate::limits::Family;
+use crate::pagerduty;
 use crate::setup::Scope;
 use crate::state::State;
 
@@ -40,6 +41,12 @@ pub enum Operation {
     AddUserToGroup,
     /// `DELETE /api/v1/groups/{id}/users/{id}`
     RemoveUserFromGroup,
+    /// PagerDuty's `GET /oncalls`
+    ListOnCalls,
+    /// PagerDuty's `GET /users/{id}`
+    GetPagerDutyUser,
+    /// PagerDuty's `POST /v2/enqueue`
+    EnqueueEvent,
 }
 
 /// A request that was read.
@@ -68,8 +75,27 @@ impl Request {
         Some(Wanted::of(self).ok()?.operation())
     }
 
+    /// The path below PagerDuty's, if it is meant.
+    fn pagerduty(&self) -> Option<&str> {
+        let below = self.path.strip_prefix("/pagerduty")?;
+        below.starts_with('/').then_some(below)
+    }
+
+    /// Whether Okta is meant, whose limit on concurrent calls counts it.
+    pub(crate) fn is_oktas(&self) -> bool {
+        self.pagerduty().is_none()
+    }
+
+    /// What a fault of the vendor is like, in its words.
+    pub(crate) fn fault(&self, fault: Fault) -> Refusal {
+        match self.pagerduty() {
+            Some(path) => pagerduty::fault(path, fault).into(),
+            None => OktaError::of(fault).into(),
+        }
+    }
+
     /// The first value of a query parameter; an empty one is none.
-    fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(known, _)| known == name);
         found
             .map(|(_, value)| value.as_str())
@@ -90,10 +116,15 @@ enum Wanted {
     Members(String),
     Join(String, String),
     Leave(String, String),
+    PagerDuty(pagerduty::Wanted),
 }
 
 impl Wanted {
-    fn of(request: &Request) -> Result<Self, OktaError> {
+    fn of(request: &Request) -> Result<Self, Refusal> {
+        if let Some(path) = request.pagerduty() {
+            let wanted = pagerduty::Wanted::of(&request.method, path)?;
+            return Ok(Self::PagerDuty(wanted));
+        }
         let path = request.path.trim_matches('/');
         let parts: Vec<String> = path.split('/').map(decoded).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -122,8 +153,8 @@ impl Wanted {
                 | ["api", "v1", "users", _, "groups"]
                 | ["api", "v1", "groups", _, "users"]
                 | ["api", "v1", "groups", _, "users", _],
-            ) => return Err(OktaError::no_method()),
-            _ => return Err(OktaError::no_path()),
+            ) => return Err(OktaError::no_method().into()),
+            _ => return Err(OktaError::no_path().into()),
         };
         Ok(wanted)
     }
@@ -140,15 +171,17 @@ impl Wanted {
             Self::Members(_) => Operation::ListGroupUsers,
             Self::Join(..) => Operation::AddUserToGroup,
             Self::Leave(..) => Operation::RemoveUserFromGroup,
+            Self::PagerDuty(wanted) => wanted.operation(),
         }
     }
 }
 
 impl Operation {
-    /// Which bucket its calls are taken out of; the organization's description has none.
+    /// Which bucket its calls are taken out of; what is for anybody has none.
     pub(crate) fn family(self) -> Option<Family> {
         match self {
-            Self::Organization => None,
+            Self::Organization | Self::EnqueueEvent => None,
+            Self::ListOnCalls | Self::GetPagerDutyUser => Some(Family::PagerDuty),
             Self::Token => Some(Family::Token),
             Self::ListUsers => Some(Family::Users),
             Self::GetUser => Some(Family::User),
@@ -164,11 +197,13 @@ impl Operation {
     /// What a token needs for it; nothing, where none is asked for.
     fn scope(self) -> Option<Scope> {
         match self {
-            Self::Organization | Self::Token => None,
-            Self::ListUsers | Self::GetUser => Some(Scope::UsersRead),
-            Self::ListUserGroups | Self::ListGroups | Self::GetGroup | Self::ListGroupUsers => {
-                Some(Scope::GroupsRead)
-            }
+            Self::Organization
+            | Self::Token
+            | Self::ListOnCalls
+            | Self::GetPagerDutyUser
+            | Self::EnqueueEvent => None,
+            Self::ListUsers | Self::GetUser | Self::ListUserGroups => Some(Scope::UsersRead),
+            Self::ListGroups | Self::GetGroup | Self::ListGroupUsers => Some(Scope::GroupsRead),
             Self::AddUserToGroup | Self::RemoveUserFromGroup => Some(Scope::GroupsManage),
         }
     }
@@ -191,7 +226,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn ok(body: Value) -> Self {
+    pub(crate) fn ok(body: Value) -> Self {
         Self {
             status: 200,
             body: Some(body),
@@ -209,28 +244,19 @@ impl Reply {
     }
 }
 
-/// Why a call was not done, in the words of the API or of OAuth.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Refusal {
-    Okta(OktaError),
-    OAuth {
-        status: u16,
-        error: &'static str,
-        description: String,
-    },
-}
-
-impl From<OktaError> for Refusal {
-    fn from(error: OktaError) -> Self {
-        Self::Okta(error)
+/// Whether whoever calls may have what is asked for. `None` is nobody, who may ask for some.
+pub(crate) fn admit(state: &State, request: &Request) -> Result<Option<Access>, Refusal> {
+    match Wanted::of(request)? {
+        Wanted::PagerDuty(wanted) => Ok(wanted.admit(state, request)?),
+        wanted => match wanted.operation().scope() {
+            Some(needed) => Ok(Some(admit_for(needed, state, request)?)),
+            None => Ok(None),
+        },
     }
 }
 
-/// Whether whoever calls may have what is asked for. `None` is nobody, who may ask for some.
-pub(crate) fn admit(state: &State, request: &Request) -> Result<Option<Access>, OktaError> {
-    let Some(needed) = Wanted::of(request)?.operation().scope() else {
-        return Ok(None);
-    };
+/// Whether whoever calls has a token that is good for this.
+fn admit_for(needed: Scope, state: &State, request: &Request) -> Result<Access, OktaError> {
     let challenge = |error: &str, description: &str| {
         let base = &state.base;
         format!(
@@ -253,7 +279,7 @@ pub(crate) fn admit(state: &State, request: &Request) -> Result<Option<Access>, 
             if !allows(&access) {
                 return Err(OktaError::denied());
             }
-            Ok(Some(access))
+            Ok(access)
         }
         Some(("Bearer", secret)) => {
             let known = state.accesses.get(secret);
@@ -268,7 +294,7 @@ pub(crate) fn admit(state: &State, request: &Request) -> Result<Option<Access>, 
                 let why = "The access token provided does not contain the required scopes.";
                 return Err(OktaError::denied().challenged(challenge("insufficient_scope", why)));
             }
-            Ok(Some(access.clone()))
+            Ok(access.clone())
         }
         Some(_) => Err(OktaError::token()),
         None => Err(OktaError::session()),
@@ -288,6 +314,7 @@ pub(crate) fn run(state: &mut State, request: &Request, access: &Access) -> Resu
         Wanted::Members(group) => groups::members(state, request, &group)?,
         Wanted::Join(group, user) => groups::join(state, request, access, (&group, &user))?,
         Wanted::Leave(group, user) => groups::leave(state, request, access, (&group, &user))?,
+        Wanted::PagerDuty(wanted) => pagerduty::run(state, request, &wanted)?,
     };
     Ok(reply)
 }
@@ -298,8 +325,6 @@ fn organization(state: &State) -> Value {
     let base = &state.base;
     json!({
         "id": state.organization(), "pipeline": "idx",
-        "settings": {"analyticsCollectionEnabled": false, "bugReportingEnabled": true,
-                     "omEnabled": false},
         "_links": {"organization": {"href": base}},
     })
 }

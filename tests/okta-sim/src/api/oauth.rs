@@ -11,8 +11,9 @@ use ring::signature::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Access, Refusal, Reply, Request};
+use super::{Access, Reply, Request};
 use crate::clock::{micros, seconds};
+use crate::error::Refusal;
 use crate::setup::{Scope, ServiceApp};
 use crate::state::State;
 

@@ -10,7 +10,12 @@
 )]
 
 mod client;
+mod control;
+mod hostile;
 mod limits;
 mod lists;
 mod memberships;
+mod oauth;
+mod pagerduty;
 mod people;
+mod tokens;
