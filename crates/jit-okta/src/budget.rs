@@ -22,9 +22,10 @@ const COME_BACK: Duration = Duration::from_secs(1);
 /// How much an organization takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls over time, all of them together. Okta counts by kind of call and minute, 100 to a few
-    /// thousand of each, and an API token or a service app has half of that unless somebody gives it
-    /// more ("Rate limits", "Configurable token and OAuth 2.0 app rate limits").
+    /// Calls over time, all of them together. Okta counts by kind of call and minute, 500 to 2,000 of
+    /// each in a workforce organization, and an API token or a service app has half of that unless
+    /// somebody gives it more ("Rate limits", "Configurable token and OAuth 2.0 app rate limits").
+    /// What Okta's own counters show goes before this number.
     pub calls: Rate,
     /// Calls that are under way at once, at least four. Okta refuses more than 35 or 75 in the whole
     /// organization ("Concurrency limits").
@@ -37,8 +38,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             calls: Rate {
-                per_second: 8,
-                burst: 120,
+                per_second: 15,
+                burst: 240,
             },
             at_once: 15,
             patience: PATIENCE_LIMIT,

@@ -28,7 +28,7 @@ const ACCEPTED_WITHIN: Duration = Duration::from_secs(840);
 const APPLIED_WITHIN: Duration = Duration::from_secs(60);
 /// Every call of the port ends by this; the contract allows 15 s.
 const CALL_LIMIT: Duration = Duration::from_secs(14);
-/// What is left of it, at least, to look for a change that was answered.
+/// How long a change that was answered is looked for.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// How long a call that changes something waits to hear which organization this is, which is asked
 /// once in the life of a process.
@@ -122,7 +122,7 @@ impl OktaGroups {
         changed.await?;
         // Okta does not say that what it answered is seen already. Where it is, that is the end of
         // it; else the change is under way.
-        let look = tokio::time::timeout_at(until, self.presence(target, purpose)).await;
+        let look = tokio::time::timeout(LOOK_LIMIT, self.presence(target, purpose)).await;
         Ok(match look {
             Ok(Ok(seen)) if seen == wanted => Answer::Applied,
             Ok(_) | Err(_) => Answer::Accepted,

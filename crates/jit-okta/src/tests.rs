@@ -3,6 +3,7 @@
 
 mod contract;
 mod directory;
+mod encrypted;
 mod faults;
 mod fencing;
 mod limits;

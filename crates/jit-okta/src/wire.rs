@@ -52,8 +52,13 @@ impl Wire {
             .with_safe_default_protocol_versions()
             .and_then(BuilderVerifierExt::with_platform_verifier)
             .map_err(|error| Trouble::Tls(error.to_string()))?;
+        Self::over(tls.with_no_client_auth(), origin)
+    }
+
+    /// The same with the TLS of somebody who knows the other side better.
+    pub(crate) fn over(tls: ClientConfig, origin: &Url) -> Result<Self, Trouble> {
         // Nothing is sent in early data, which anybody could send once more.
-        let mut single = tls.with_no_client_auth();
+        let mut single = tls;
         single.enable_early_data = false;
         let mut pooled = single.clone();
         single.alpn_protocols = vec![b"http/1.1".to_vec()];
