@@ -105,6 +105,9 @@ pub(crate) fn is_organization_id(text: &str) -> bool {
     text.starts_with("00o") && is_id(text)
 }
 
+/// No login and no address is longer ("Create a user": a login has 5 to 100 letters).
+pub(crate) const NAME_LIMIT: usize = 300;
+
 fn is_id(text: &str) -> bool {
     (4..=40).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric())
 }
@@ -114,7 +117,7 @@ fn is_id(text: &str) -> bool {
 pub(crate) fn check_name(name: &str) -> Result<&str, Trouble> {
     let is_special = matches!(name, "" | "." | "..") || name.eq_ignore_ascii_case("me");
     let is_bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '/' | '\\' | '%');
-    match is_special || name.contains(is_bad) {
+    match is_special || name.len() > NAME_LIMIT || name.contains(is_bad) {
         true => Err(Trouble::BadSubject),
         false => Ok(name),
     }
@@ -134,6 +137,8 @@ mod tests {
         ] {
             assert!(check_name(name).is_err(), "{name:?}");
         }
+        assert!(check_name(&"a".repeat(NAME_LIMIT)).is_ok());
+        assert!(check_name(&"a".repeat(NAME_LIMIT + 1)).is_err());
         assert!(is_group_id("00g1emaKYZTWRYYRRTSK"));
         for id in ["", "00g", "00u1emaKYZTWRYYRRTSK", "00g../users", "Admins"] {
             assert!(!is_group_id(id), "{id:?}");

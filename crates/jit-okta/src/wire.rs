@@ -27,6 +27,9 @@ const UNHEARD_LIMIT: Duration = Duration::from_secs(15);
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
 /// Connections that are kept for reading.
 const IDLE_CONNECTIONS: usize = 8;
+/// For how long: whoever stands before a server closes what is idle for about a minute, and a call
+/// that meets the close is lost.
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The ways to Okta.
 #[derive(Debug)]
@@ -69,6 +72,7 @@ impl Wire {
         };
         let reads = base(&pooled, proxy)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_LIMIT)
             .build()
             .map_err(Trouble::Client)?;
         Ok(Self {

@@ -8,7 +8,7 @@ use jit_core::ports::PortError;
 use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile, Subject};
 
 use super::{PURPOSE, Shared};
-use crate::shapes::{Status, User};
+use crate::shapes::{NAME_LIMIT, Status, User};
 use crate::trouble::Trouble;
 
 /// More accounts than one person has. A value that more accounts share, such as `0000`, is nobody's
@@ -166,6 +166,9 @@ impl Shared {
         attribute: &str,
         value: &str,
     ) -> Result<Found, PortError> {
+        if value.len() > NAME_LIMIT {
+            return Ok(Found::Nobody);
+        }
         let bears = |user: &User| {
             let text = user.text(attribute);
             text.is_some_and(|text| text.eq_ignore_ascii_case(value))

@@ -1,13 +1,14 @@
 //! API tokens and service apps: how they are got, renewed, refused, and kept to themselves.
 
 use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jit_core::ports::{Effect, ErrorKind};
-use jit_core::provider::{Answer, Presence};
+use jit_core::provider::{Answer, Presence, Target};
 use okta_sim::{ApiToken, Away, Hostility, Operation, Reset, Rule, Scope, ServiceApp, Setup};
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
@@ -17,7 +18,7 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
 use super::{Scene, printed, setup};
-use crate::{Auth, Okta, Settings};
+use crate::{Auth, Okta, OktaGroups, Settings};
 
 /// A key that opens nothing but a simulator.
 const RSA: &str = include_str!("rsa.pem");
@@ -229,6 +230,40 @@ fn what_is_no_key_is_refused_with_a_hint() {
         assert_eq!(error.kind, ErrorKind::Misconfigured);
         assert!(error.chain().contains("PKCS#8"));
         assert!(!printed(&error).contains("canary"));
+    }
+}
+
+/// What Okta answers for an app that has the switch for it on.
+#[tokio::test]
+async fn a_token_that_would_be_bound_to_a_key_is_told_as_such() {
+    let refused = json!({"error": "invalid_dpop_proof"});
+    let bound = json!({"access_token": "a", "token_type": "DPoP", "expires_in": 3600});
+    for (status, body) in [("400 Bad Request", refused), ("200 OK", bound)] {
+        let body = body.to_string();
+        let length = body.len();
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = [0; 8_192];
+            let _ = stream.read(&mut bytes).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let scene = Scene::new();
+        let settings = Settings::new("okta".parse().unwrap(), url, auth(p256().0));
+        let okta = super::connected(settings, &scene.clock);
+        okta.organization.set("00osimulated".to_owned()).unwrap();
+        let target = Target::new("okta:00osimulated", "00u1".parse().unwrap(), "00g1");
+        let groups = OktaGroups::new(okta);
+        let error = super::grant(&groups, &target, scene.soon()).await;
+        let error = error.unwrap_err();
+        assert_eq!(
+            (error.kind, error.effect),
+            (ErrorKind::Misconfigured, Effect::None)
+        );
+        assert!(error.chain().contains("DPoP"), "{}", error.chain());
+        served.join().unwrap();
     }
 }
 

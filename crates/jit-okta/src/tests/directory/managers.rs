@@ -23,7 +23,18 @@ async fn a_manager_is_named_by_login_by_address_or_by_id() {
         let manager = manager_of(&town, "ana@example.com").await;
         assert_eq!(manager.as_deref(), Some("b.oss@example.com"), "{name}");
     }
-    for name in ["", "nobody@example.com", "me", "a/b", "..", "\"", "b.oss"] {
+    let endless = "a@".repeat(100_000);
+    for name in [
+        "",
+        "nobody@example.com",
+        "me",
+        "a/b",
+        "..",
+        "\"",
+        "\" or status eq \"ACTIVE\" or id eq \"@",
+        "b.oss",
+        &endless,
+    ] {
         world.set_profile(&town.scene.ana, "managerId", name);
         let manager = manager_of(&town, "ana@example.com").await;
         assert_eq!(manager, None, "{name:?}");
