@@ -85,11 +85,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let group = world.fill("approvers", MEMBERS);
     let name: GroupName = "approvers".parse()?;
     let somebody: PrincipalId = "approvers-000007@example.com".parse()?;
-    world.set_profile(
-        world.members(&group).get(7).ok_or("an empty group")?,
-        "managerId",
-        "approvers-000008@example.com",
-    );
+    // A login that is taken gives the id of who has it.
+    let user = world.add_user(somebody.as_str(), "");
+    world.set_profile(&user, "managerId", "approvers-000008@example.com");
     let directory = || {
         let auth = Auth::Ssws(ApiToken::default().secret.into());
         let settings = Settings::new("okta".parse()?, sim.url(), auth);
