@@ -16,6 +16,7 @@ pub mod observe;
 pub mod operate;
 pub mod pager;
 pub mod people;
+pub mod rota;
 pub mod throttle;
 pub mod watch;
 pub mod worker;

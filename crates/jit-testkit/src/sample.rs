@@ -94,6 +94,7 @@ pub fn request(number: u16) -> AccessRequest {
         },
         opened_at,
         decide_by: opened_at + Duration::from_secs(900),
+        ladder: vec![],
         updated_at: opened_at,
         approvals: Vec::new(),
         stage: Stage::Pending,

@@ -118,6 +118,8 @@ impl Index {
 fn about(policy: &Policy, profile: &Profile) -> Policy {
     let concerns = |who: &Who| match who {
         Who::AnyPerson | Who::AnyAgent => true,
+        // Whose manager somebody is depends on whom something is for.
+        Who::Manager => false,
         Who::Principal(id) => *id == profile.id,
         Who::Group(group) => {
             profile.groups.contains(group) || profile.groups_unknown.contains(group)

@@ -10,6 +10,7 @@
 )]
 
 mod deciding;
+mod escalating;
 mod granting;
 mod knowing;
 mod offering;
