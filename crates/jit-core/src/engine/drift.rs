@@ -107,6 +107,11 @@ impl Reconciliation {
         &self.provider
     }
 
+    /// Whether all was asked, and only what was found is to be written down.
+    pub fn is_asked(&self) -> bool {
+        self.listing.is_none() && self.entitlements.is_empty() && self.resources.is_empty()
+    }
+
     /// Leaves out what cannot be listed now, and goes on with the next.
     pub fn skip(&mut self) {
         self.left_out += 1;
