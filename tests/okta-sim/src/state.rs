@@ -32,6 +32,8 @@ pub struct Call {
     pub token: Option<String>,
     /// Which connection it came on: two calls with one number shared a connection.
     pub connection: u64,
+    /// When that connection was opened, in microseconds since 1970.
+    pub connected_at_micros: i64,
     /// What it was answered, if it was answered.
     pub status: Option<u16>,
     /// The `X-Okta-Request-Id` it was answered with.
