@@ -42,7 +42,7 @@ const EDGES: [(&str, &[&str]); 18] = [
 ];
 
 /// What the domain may use of others. Everything here is small and does no I/O.
-const CORE_MAY_USE: [&str; 11] = [
+const CORE_MAY_USE: [&str; 13] = [
     "async-trait",
     "futures-channel",
     "futures-util",
@@ -52,6 +52,8 @@ const CORE_MAY_USE: [&str; 11] = [
     "thiserror",
     "time",
     "tracing",
+    "tz-rs",
+    "tzdb_data",
     "uuid",
     "zeroize",
 ];

@@ -114,6 +114,8 @@ fn policy() -> Result<Policy, Box<dyn Error>> {
             rights: [right].into(),
             entitlements: vec!["crane/*".parse()?],
             principals: vec![who.parse()?],
+            hours: None,
+            after: None,
         })
     };
     let rules = vec![

@@ -2,10 +2,13 @@
 //! for facts of no request. An event is sealed by the commit that it describes, so no second
 //! writer exists.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::ProviderName;
 use crate::digest::Digest;
-use crate::policy::Right;
+use crate::policy::{Right, Who};
 use crate::principal::{Principal, PrincipalId};
 use crate::provider::{ErrorKind, Presence, Target};
 use crate::request::{
@@ -107,6 +110,13 @@ pub enum Fact {
     },
     /// The requester or the beneficiary took it back.
     Withdrawn,
+    /// Nobody decided so far, so that others may as well.
+    Escalated {
+        /// Which later step of the ladder, from 1.
+        step: u8,
+        /// Who.
+        to: BTreeSet<Who>,
+    },
     /// Nobody decided in time.
     Lapsed,
     /// It is no longer what would be given.
@@ -228,6 +238,20 @@ pub enum SystemFact {
         right: Right,
         /// On which request.
         request: Option<RequestId>,
+    },
+    /// Access stands at a provider that no live grant explains.
+    DriftFound {
+        /// The configured provider.
+        provider: ProviderName,
+        /// Whose, and what.
+        targets: Vec<Target>,
+    },
+    /// Such access is gone, or has a live grant.
+    DriftGone {
+        /// The configured provider.
+        provider: ProviderName,
+        /// Whose, and what.
+        targets: Vec<Target>,
     },
     /// No new grants from here on.
     Paused,

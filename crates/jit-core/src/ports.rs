@@ -134,8 +134,8 @@ pub trait Directory: Send + Sync {
         self.profile(id).await
     }
 
-    /// Every active person in this group, by canonical id; none where this directory knows no such
-    /// group. Whoever is named here has the group in their profile as well.
+    /// Every active person in this group, by canonical id; none where this directory cannot tell.
+    /// Whoever is named here has the group in their profile as well.
     async fn members(
         &self,
         _group: &GroupName,
@@ -150,6 +150,19 @@ pub trait Directory: Send + Sync {
     ) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
         self.members(group).await
     }
+}
+
+/// Who is on call.
+///
+/// # Contract
+/// The answer names people by any name that the directory knows them by. Nobody is an answer; what
+/// could not be found out is an error and never nobody. Only whoever is to be called first is named,
+/// not those who are called when that one does not answer. A call ends within 3 s, by its own
+/// deadline.
+#[async_trait]
+pub trait Rota: Send + Sync {
+    /// Whoever is on call at this instant.
+    async fn on_call(&self, at: Timestamp) -> Result<BTreeSet<PrincipalId>, PortError>;
 }
 
 /// How long before a call of [`Directory::profile`] its answer may have been found out. Services

@@ -4,6 +4,7 @@
 mod grant;
 mod id;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::ChainHead;
 use crate::catalog::EntitlementId;
 use crate::digest::{Digest, sha256_json};
-use crate::policy::TierName;
+use crate::policy::{TierName, Who};
 use crate::principal::{BadName, PrincipalId};
 use crate::provider::{Description, Parameters, SlotKey, Target};
 use crate::time::{Timestamp, Ttl};
@@ -100,6 +101,18 @@ pub struct Terms {
     /// The digest of the catalogue entry and the tier: the policy that was shown to whoever
     /// decides.
     pub policy: Digest,
+}
+
+/// A later step of the ladder of a request: who else may decide from then on, by the rules as they
+/// were when it was opened. It says when they are told; whether they may is judged at the decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rung {
+    /// When it is due.
+    pub at: Timestamp,
+    /// Who.
+    pub to: BTreeSet<Who>,
+    /// When it was reached.
+    pub reached_at: Option<Timestamp>,
 }
 
 /// Who approved.
@@ -283,6 +296,9 @@ pub struct AccessRequest {
     pub opened_at: Timestamp,
     /// It lapses then unless somebody decides.
     pub decide_by: Timestamp,
+    /// The later steps of its ladder, from the first to the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ladder: Vec<Rung>,
     /// The newest commit.
     pub updated_at: Timestamp,
     /// The approvals that count.

@@ -14,7 +14,7 @@ use std::path::Path;
 use jit_core::Timestamp;
 use jit_core::audit::{CallResult, Fact, SystemFact};
 use jit_core::digest::Digest;
-use jit_core::policy::Right;
+use jit_core::policy::{Right, Who};
 use jit_core::provider::{ErrorKind, Presence};
 use jit_core::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Mismatch, REQUEST_SHAPE, ShapeError, Status,
@@ -108,6 +108,10 @@ fn facts() -> Vec<Fact> {
             reason: reason().unwrap(),
         },
         Fact::Withdrawn,
+        Fact::Escalated {
+            step: 1,
+            to: ["oncall:primary".parse().unwrap(), Who::Manager].into(),
+        },
         Fact::Lapsed,
         Fact::Invalidated {
             why: Mismatch::PolicyChanged,
@@ -177,6 +181,14 @@ fn system_facts() -> Vec<SystemFact> {
         SystemFact::AuthorityRefused {
             right: Right::Approve,
             request: Some(request.id),
+        },
+        SystemFact::DriftFound {
+            provider: "okta".parse().unwrap(),
+            targets: vec![request.parts.first().target.clone()],
+        },
+        SystemFact::DriftGone {
+            provider: "okta".parse().unwrap(),
+            targets: vec![request.parts.first().target.clone()],
         },
         SystemFact::Paused,
         SystemFact::Resumed,

@@ -134,6 +134,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         Refusal::UnknownRequest => StatusCode::NOT_FOUND,
         Refusal::InactivePrincipal { .. }
         | Refusal::NotAllowed { .. }
+        | Refusal::NotNow { .. }
         | Refusal::NotAllowedAnywhere { .. }
         | Refusal::BeneficiaryNotAllowed { .. }
         | Refusal::AgentForAnother { .. }
@@ -141,6 +142,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::NotYours
         | Refusal::NotTheAsker => StatusCode::FORBIDDEN,
         Refusal::UnknownEntitlement { .. }
+        | Refusal::NobodyEligible { .. }
         | Refusal::UnknownPrincipal { .. }
         | Refusal::TooManyParts { .. }
         | Refusal::ParametersNotTaken { .. }

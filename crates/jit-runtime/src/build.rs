@@ -1,7 +1,7 @@
 //! From a configuration to an engine: the adapters that it names are opened, wrapped in what counts
 //! and limits their calls, and put together. Everything that runs the engine begins here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use jit_core::engine::{BadParts, ClockTrust, EngineParts};
 use jit_core::policy::{Policy, Who};
 use jit_core::ports::{
     Clock, CommitError, Directory, Notifier, Pager, PortError, Provisioner, Random, RequestStore,
-    Row, RowChange,
+    Rota, Row, RowChange,
 };
-use jit_core::principal::{GroupName, PrincipalId};
+use jit_core::principal::GroupName;
 use jit_core::quota::Rate;
 use jit_dynamodb::DynamoStore;
 use jit_groupfile::GroupFile;
@@ -24,12 +24,12 @@ use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{Options, SqliteStore};
 
 use crate::clock::{OsRandom, SystemClock};
-use crate::config::{self, Config, ProviderKind, Store};
+use crate::config::{self, Config, ProviderKind, RotaKind, Store};
 use crate::csv::CsvSink;
 use crate::nudge::Nudge;
 use crate::observe::{MeteredProvisioner, MeteredStore};
 use crate::pager::{Pagers, WebhookPager};
-use crate::people::ConfiguredPeople;
+use crate::rota::WithRotas;
 use crate::throttle::Throttled;
 use crate::worker::{Worker, WorkerSettings};
 
@@ -117,7 +117,7 @@ impl Adapters {
         let mut adapters = Self {
             store,
             table,
-            directory: Arc::new(config.people.clone()),
+            directory: directory(config, &clock),
             provisioners,
             notifiers: csv.into_iter().collect(),
             slack: None,
@@ -145,7 +145,6 @@ impl Adapters {
             random: Arc::clone(&self.random),
             catalog: config.catalog.clone(),
             policy: config.policy.clone(),
-            members: members(&config.people),
             names: workspace.names.clone(),
         })?;
         let groups = groups_of(&config.policy);
@@ -241,25 +240,27 @@ async fn provisioners(
     Ok(made)
 }
 
+/// Who people are, by the configuration, and who of them is on call.
+fn directory(config: &Config, clock: &Arc<dyn Clock>) -> Arc<dyn Directory> {
+    let people: Arc<dyn Directory> = Arc::new(config.people.clone());
+    if config.rotas.is_empty() {
+        return people;
+    }
+    let rotas = config.rotas.iter().map(|rota| {
+        let RotaKind::Weekly(weekly) = &rota.kind;
+        let weekly: Arc<dyn Rota> = Arc::new(weekly.clone());
+        (rota.group.clone(), weekly)
+    });
+    Arc::new(WithRotas::new(people, rotas.collect(), Arc::clone(clock)))
+}
+
 /// The groups that the rules of a policy name.
 pub(crate) fn groups_of(policy: &Policy) -> impl Iterator<Item = GroupName> {
     let who = policy.rules().iter().flat_map(|rule| &rule.principals);
     who.filter_map(|who| match who {
         Who::Group(group) => Some(group.clone()),
-        Who::AnyPerson | Who::AnyAgent | Who::Principal(_) => None,
+        Who::AnyPerson | Who::AnyAgent | Who::Manager | Who::Principal(_) => None,
     })
-}
-
-/// Who is in which group, as far as the configuration says so.
-fn members(people: &ConfiguredPeople) -> BTreeMap<GroupName, BTreeSet<PrincipalId>> {
-    let mut members: BTreeMap<GroupName, BTreeSet<PrincipalId>> = BTreeMap::new();
-    for profile in people.iter().map(|known| &known.profile) {
-        for group in &profile.groups {
-            let members = members.entry(group.clone()).or_default();
-            members.insert(profile.id.clone());
-        }
-    }
-    members
 }
 
 /// Writes into the audit with which configuration this process starts, unless the last one started

@@ -16,6 +16,7 @@ mod document;
 mod environment;
 mod principals;
 mod problems;
+mod rotas;
 mod slack;
 mod written;
 
@@ -27,6 +28,7 @@ use std::time::Duration;
 use jit_core::catalog::{Catalog, ProviderName};
 use jit_core::digest::Digest;
 use jit_core::policy::Policy;
+use jit_core::principal::GroupName;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,7 @@ pub use self::environment::{Environment, VARIABLES};
 pub use self::problems::{Place, Problem};
 use crate::pager::WebhookUrl;
 use crate::people::ConfiguredPeople;
+use crate::rota::WeeklyRota;
 
 /// What `jitd init` writes: a commented configuration that works as it stands.
 pub const TEMPLATE: &str = include_str!("../../../docs/examples/jit.toml");
@@ -60,6 +63,8 @@ pub struct Config {
     pub policy: Policy,
     /// Who people are.
     pub people: ConfiguredPeople,
+    /// Who is on call.
+    pub rotas: Vec<Rota>,
     /// Who is woken up.
     pub pager: Pager,
     /// The workspace, where there is one.
@@ -130,6 +135,23 @@ pub enum ProviderKind {
         /// How much of its region may be used at once.
         limits: jit_identity_center::Limits,
     },
+}
+
+/// `[[rota]]`: who is on call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rota {
+    /// The group that rules name whoever is on call by.
+    pub group: GroupName,
+    /// How that is known.
+    pub kind: RotaKind,
+}
+
+/// The kinds of rota that this release has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotaKind {
+    /// It is written down in the configuration.
+    Weekly(WeeklyRota),
 }
 
 /// `[pager]`: who is woken up, beside the log and the metric.

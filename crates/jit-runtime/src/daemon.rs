@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::Engine;
+use jit_core::catalog::ProviderName;
 use jit_core::engine::ClockTrust;
 use jit_core::ports::{CommitError, PortError};
 use jit_http::ApiState;
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::build::{Adapters, BuildError, record_configuration};
 use crate::config::Config;
 use crate::discovery::Discovery;
+use crate::drift;
 use crate::lists;
 use crate::observe;
 use crate::watch::{Live, Watch};
@@ -179,6 +181,9 @@ impl Daemon {
         let checked = kept_running("the check", || {
             lists::check(self.adapters.table.clone(), Arc::clone(&self.engine))
         });
+        let reconciled = kept_running("the look for drift", || {
+            drift::look_for_ever(Arc::clone(&self.engine), providers(&self.adapters))
+        });
         let watched = kept_running("the watch", || {
             let watch = Watch::new(Arc::clone(&self.engine), names(&self.adapters));
             watch_for_ever(watch, self.metrics.clone())
@@ -190,6 +195,7 @@ impl Daemon {
             () = watched => Err(io::Error::other("the watch ended by itself")),
             () = checked => Err(io::Error::other("the check ended by itself")),
             () = listed => Err(io::Error::other("the discovery ended by itself")),
+            () = reconciled => Err(io::Error::other("the look for drift ended by itself")),
             Some(served) = services.join_next() => {
                 served.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
@@ -256,6 +262,9 @@ impl Sweeper {
                 .unwrap_or_else(again)
                 .run(stopped(told.clone()))
         });
+        let reconciled = kept_running("the look for drift", || {
+            drift::look_for_ever(Arc::clone(&self.engine), providers(&self.adapters))
+        });
         let watched = kept_running("the watch", || {
             Watch::new(Arc::clone(&self.engine), names(&self.adapters)).run()
         });
@@ -264,6 +273,7 @@ impl Sweeper {
             () = stop => {}
             () = &mut work => return,
             () = watched => {}
+            () = reconciled => {}
         }
         tell.send_replace(Stopping::Yes);
         if tokio::time::timeout(STOP_WITHIN, work).await.is_err() {
@@ -351,6 +361,10 @@ async fn watch_for_ever(watch: Watch, metrics: PrometheusHandle) {
         () = watch.run() => {}
         () = upkeep => {}
     }
+}
+
+fn providers(adapters: &Adapters) -> Vec<ProviderName> {
+    adapters.provisioners.keys().cloned().collect()
 }
 
 fn names(adapters: &Adapters) -> Vec<String> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use jit_core::catalog::EntitlementId;
-use jit_core::policy::{Right, Verdict};
+use jit_core::policy::{Case, Right, Verdict, When};
 use jit_core::ports::{Clock, CommitError, PortError, Random, RequestStore};
 use jit_core::principal::PrincipalId;
 use jit_http::token::TokenError;
@@ -288,10 +288,14 @@ impl Desk<'_> {
             let entitlement = entitlement.clone();
             return Err(OperateError::UnknownEntitlement { entitlement });
         }
+        let now = self.clock.now();
         let Verdict { allowed, trace } = match right {
-            Right::Audit | Right::Operate => config.policy.evaluate_anywhere(right, &known.profile),
+            Right::Audit | Right::Operate => {
+                config.policy.evaluate_anywhere(right, &known.profile, now)
+            }
             Right::Request | Right::OnBehalfOf | Right::Approve | Right::Revoke => {
-                config.policy.evaluate(right, &known.profile, entitlement)
+                let case = Case::new(entitlement, When::at(now));
+                config.policy.evaluate(right, &known.profile, &case)
             }
         };
         let id = &known.profile.id;

@@ -1,14 +1,13 @@
 //! Whom to mention where a decision is waited for: whoever may make it, as far as the rules name
 //! them. It judges nobody's right to decide; that is the engine's, at the decision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-use jit_core::policy::{Effect, Policy, Right, Rule, Who};
-use jit_core::ports::Directory;
-use jit_core::principal::{GroupName, PrincipalId};
+use jit_core::engine::{Own, Recent, eligible};
+use jit_core::policy::{Deciders as Named, Policy, Span, Who};
+use jit_core::ports::{Clock, Directory};
 use jit_core::request::{AccessRequest, Approver};
 
 use crate::groups::user_group;
@@ -16,8 +15,6 @@ use crate::people::{Names, UserGroupId, UserId};
 
 /// People that a reminder mentions at most: more of them would all wait for another.
 const MENTIONS: usize = 10;
-/// People who are looked up for that at most.
-const LOOKED_UP: usize = 30;
 
 /// Whom a message mentions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,8 +28,8 @@ pub(crate) struct Mentions {
 /// Who may decide what, by the rules.
 pub(crate) struct Deciders {
     policy: Policy,
-    members: BTreeMap<GroupName, BTreeSet<PrincipalId>>,
     directory: Arc<dyn Directory>,
+    clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for Deciders {
@@ -44,72 +41,83 @@ impl fmt::Debug for Deciders {
 impl Deciders {
     pub(crate) fn new(
         policy: Policy,
-        members: BTreeMap<GroupName, BTreeSet<PrincipalId>>,
         directory: Arc<dyn Directory>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             policy,
-            members,
             directory,
+            clock,
         }
     }
 
-    /// Whoever may decide this and has not yet. A rule for everybody names nobody.
+    /// Whoever may decide this now and has not yet. A rule for everybody names nobody.
     pub(crate) async fn of(&self, request: &AccessRequest, names: &Names) -> Mentions {
-        let named = self.named(request, Effect::Allow);
-        let denied = self.named(request, Effect::Deny);
-        let groups = named.iter().filter(|who| !denied.contains(*who));
-        let groups = groups.filter_map(|who| match who {
-            Who::Group(group) => user_group(group),
-            Who::AnyPerson | Who::AnyAgent | Who::Principal(_) => None,
-        });
-        let people: BTreeSet<&PrincipalId> = named
-            .iter()
-            .flat_map(|who| match who {
-                Who::Principal(id) => vec![id],
-                Who::Group(group) => self.members.get(group).into_iter().flatten().collect(),
-                Who::AnyPerson | Who::AnyAgent => vec![],
-            })
-            .filter(|id| names.user(id).is_some())
-            .collect();
-        let looked_up = people.into_iter().take(LOOKED_UP);
-        let users = join_all(looked_up.map(|id| self.decides(id, request))).await;
-        let users = users.into_iter().flatten();
-        Mentions {
-            groups: groups.collect(),
-            users: users
-                .filter_map(|id| names.user(&id).cloned())
-                .take(MENTIONS)
-                .collect(),
-        }
+        let named = self.named(request);
+        self.mentions(named, request, names).await
     }
 
-    /// Whom rules of this kind about the decision name.
-    fn named(&self, request: &AccessRequest, effect: Effect) -> BTreeSet<&Who> {
-        let on = &request.parts.first().entitlement;
-        let fits = |rule: &&Rule| {
-            rule.effect == effect
-                && rule.rights.contains(&Right::Approve)
-                && rule.entitlements.iter().any(|entry| entry.matches(on))
+    /// Those of them whom a step of the ladder is for.
+    pub(crate) async fn among(
+        &self,
+        to: &BTreeSet<Who>,
+        request: &AccessRequest,
+        names: &Names,
+    ) -> Mentions {
+        let mut named = self.named(request);
+        named.allowed.retain(|who| to.contains(*who));
+        self.mentions(named, request, names).await
+    }
+
+    fn named(&self, request: &AccessRequest) -> Named<'_> {
+        let now = self.clock.now();
+        let span = Span {
+            opened_at: request.opened_at,
+            from: now,
+            until: now,
         };
-        let rules = self.policy.rules().iter().filter(fits);
-        rules.flat_map(|rule| &rule.principals).collect()
+        let on = &request.parts.first().entitlement;
+        self.policy.deciders(on, span)
     }
 
-    /// Their id, where they are there, may decide it, and have not yet. Whoever cannot be looked
-    /// up is not mentioned: a reminder is no reason to fail.
-    async fn decides(&self, id: &PrincipalId, request: &AccessRequest) -> Option<PrincipalId> {
-        let profile = self.directory.profile(id).await.ok().flatten()?;
-        let (own, me) = (
-            [&request.requester, &request.beneficiary],
-            Approver::Person(profile.id.clone()),
-        );
-        let has_approved = request.approvals.iter().any(|approval| approval.by == me);
-        let mut parts = request.parts.iter();
-        let may = parts.all(|part| {
-            let entitlement = &part.entitlement;
-            self.policy.allows(Right::Approve, &profile, entitlement)
+    /// A user group is mentioned as one; whoever cannot be looked up is not mentioned, as that is no
+    /// reason to fail.
+    async fn mentions(
+        &self,
+        mut named: Named<'_>,
+        request: &AccessRequest,
+        names: &Names,
+    ) -> Mentions {
+        let mut mentions = Mentions::default();
+        let denied = named.denied.clone();
+        named.allowed.retain(|who| {
+            let group = match who {
+                Who::Group(group) => user_group(group),
+                Who::AnyPerson | Who::AnyAgent | Who::Manager | Who::Principal(_) => None,
+            };
+            let is_group = group.is_some();
+            if !denied.contains(*who) {
+                mentions.groups.extend(group);
+            }
+            !is_group
         });
-        (may && !has_approved && !own.contains(&&profile.id)).then_some(profile.id)
+        let directory = self.directory.as_ref();
+        let beneficiary = directory.profile_lately(&request.beneficiary).await;
+        let Ok(Some(beneficiary)) = beneficiary else {
+            return mentions;
+        };
+        let own = Own {
+            requester: &request.requester,
+            beneficiary: &beneficiary,
+        };
+        let found = eligible(&named, directory, own, Recent::Lately).await;
+        let approved = |id: &_| {
+            let me = Approver::Person(Clone::clone(id));
+            request.approvals.iter().any(|approval| approval.by == me)
+        };
+        let people = found.people.iter().filter(|id| !approved(id));
+        let users = people.filter_map(|id| names.user(id).cloned());
+        mentions.users = users.take(MENTIONS).collect();
+        mentions
     }
 }

@@ -7,12 +7,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jit_core::policy::{Effect, Policy, Who};
-use jit_core::ports::{Directory, PortError};
+use jit_core::ports::{Directory, ErrorKind, PortError};
 use jit_core::principal::{GroupName, PrincipalId, Profile};
 
+use crate::ADAPTER;
 use crate::people::UserGroupId;
 use crate::roster::{Recent, Roster};
+
+/// How many users of a group are looked up at once.
+const AT_ONCE: usize = 8;
 
 /// A directory that also knows who is in which user group of a workspace.
 pub(crate) struct WithUserGroups {
@@ -39,7 +44,7 @@ pub(crate) fn denied(policy: &Policy) -> BTreeSet<GroupName> {
     named
         .filter_map(|who| match who {
             Who::Group(group) => Some(group.clone()),
-            Who::AnyPerson | Who::AnyAgent | Who::Principal(_) => None,
+            Who::AnyPerson | Who::AnyAgent | Who::Manager | Who::Principal(_) => None,
         })
         .collect()
 }
@@ -101,6 +106,31 @@ impl WithUserGroups {
         }
         profile
     }
+
+    /// Who the users in this group are here; users who are nobody here are left out.
+    async fn in_group(
+        &self,
+        group: &UserGroupId,
+        how: Recent,
+    ) -> Result<BTreeSet<PrincipalId>, PortError> {
+        let unknown = || {
+            let what = "list a user group";
+            PortError::nothing_done(ADAPTER, what, ErrorKind::Unavailable)
+        };
+        let members = self.roster.members(how).await.ok_or_else(unknown)?;
+        let users = members.of(group).ok_or_else(unknown)?;
+        let found = stream::iter(users).map(|user| self.roster.known_as(user));
+        let found: Vec<Option<PrincipalId>> = found.buffer_unordered(AT_ONCE).try_collect().await?;
+        let mut people = BTreeSet::new();
+        for id in found.into_iter().flatten() {
+            let profile = match how {
+                Recent::Now => self.inner.profile(&id).await?,
+                Recent::Lately => self.inner.profile_lately(&id).await?,
+            };
+            people.extend(profile.filter(|it| it.active).map(|it| it.id));
+        }
+        Ok(people)
+    }
 }
 
 #[async_trait]
@@ -116,6 +146,23 @@ impl Directory for WithUserGroups {
         match self.inner.profile_lately(id).await? {
             Some(profile) => Ok(Some(self.with_groups(profile, Recent::Lately).await)),
             None => Ok(None),
+        }
+    }
+
+    async fn members(&self, group: &GroupName) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
+        match user_group(group) {
+            Some(group) => self.in_group(&group, Recent::Now).await.map(Some),
+            None => self.inner.members(group).await,
+        }
+    }
+
+    async fn members_lately(
+        &self,
+        group: &GroupName,
+    ) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
+        match user_group(group) {
+            Some(group) => self.in_group(&group, Recent::Lately).await.map(Some),
+            None => self.inner.members_lately(group).await,
         }
     }
 }

@@ -30,7 +30,7 @@ mod text;
 mod web;
 mod webhook;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ use jit_core::Engine;
 use jit_core::catalog::Catalog;
 use jit_core::policy::Policy;
 use jit_core::ports::{Clock, Directory, Notifier, Random, RequestStore};
-use jit_core::principal::{GroupName, PrincipalId};
+use jit_core::principal::GroupName;
 use secrecy::SecretString;
 use slack_morphism::SlackApiTokenType;
 use slack_morphism::hyper_tokio::SlackHyperClient;
@@ -106,8 +106,6 @@ pub struct SlackParts {
     pub catalog: Catalog,
     /// Who may decide what, to mention them in reminders.
     pub policy: Policy,
-    /// Who is in the groups that the configuration fills, for the same.
-    pub members: BTreeMap<GroupName, BTreeSet<PrincipalId>>,
     /// Which user each principal is, as far as the configuration says so.
     pub names: Names,
 }
@@ -163,7 +161,7 @@ impl Slack {
         ));
         let denied = groups::denied(&parts.policy);
         let directory = Arc::clone(&parts.directory);
-        let deciders = Deciders::new(parts.policy, parts.members, directory);
+        let deciders = Deciders::new(parts.policy, directory, Arc::clone(&parts.clock));
         let notifier = Arc::new(SlackNotifier::new(
             web,
             Arc::clone(&roster),

@@ -2,15 +2,16 @@
 //! messages. A card is drawn from the record, so it is right after any number of failures.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jit_core::Timestamp;
-use jit_core::audit::AuditEvent;
+use jit_core::audit::{AuditEvent, Fact};
 use jit_core::catalog::Catalog;
+use jit_core::policy::Who;
 use jit_core::ports::{Announcement, Clock, ErrorKind, Notifier, PortError, Told};
 use jit_core::principal::PrincipalId;
 use jit_core::request::{AccessRequest, Phase, Stage};
@@ -213,10 +214,11 @@ impl SlackNotifier {
         let (mut place, drawn) = self.draw(to, place, &card(scene), scene.request).await?;
         // A card that is new shows everything that came before it. Where it is must not be lost
         // over a line of its thread either: whoever came again would post yet another.
-        if drawn == Drawn::Changed
-            && let Some(lines) = thread(scene, news)
-        {
-            self.say(to, Some(&place.ts), &lines).await?;
+        if drawn == Drawn::Changed {
+            let whom = self.escalated(scene, news, to.until).await;
+            if let Some(lines) = thread(scene, news, &whom) {
+                self.say(to, Some(&place.ts), &lines).await?;
+            }
         }
         if scene.request.stage != Stage::Pending {
             return Ok(Told {
@@ -238,6 +240,21 @@ impl SlackNotifier {
             // Nobody is reminded of what has lapsed.
             again_at: (again_at < scene.request.decide_by).then_some(again_at),
         })
+    }
+
+    /// Whom a step of the ladder that was just reached is for.
+    async fn escalated(&self, scene: &Scene<'_>, news: &[AuditEvent], until: Instant) -> Mentions {
+        let reached = news.iter().filter_map(|event| match &event.event.what {
+            Fact::Escalated { to, .. } => Some(to),
+            _ => None,
+        });
+        let to: BTreeSet<Who> = reached.flatten().cloned().collect();
+        if to.is_empty() || scene.request.stage != Stage::Pending {
+            return Mentions::default();
+        }
+        let found = self.deciders.among(&to, scene.request, scene.names);
+        let found = tokio::time::timeout_at(until, found).await;
+        found.unwrap_or_default()
     }
 
     /// Whom a reminder mentions: whom the operator says, else whoever may decide.

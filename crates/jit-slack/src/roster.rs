@@ -81,6 +81,12 @@ pub(crate) enum Recent {
 pub(crate) struct Members(HashMap<UserGroupId, HashSet<UserId>>);
 
 impl Members {
+    /// Everybody in this group; none where Slack does not say who is.
+    pub(crate) fn of(&self, group: &UserGroupId) -> Option<Vec<UserId>> {
+        let users = self.0.get(group)?;
+        Some(users.iter().cloned().collect())
+    }
+
     /// Whether this user is in this group; none where Slack does not say who is.
     pub(crate) fn has(&self, group: &UserGroupId, user: &UserId) -> Option<bool> {
         self.0.get(group).map(|users| users.contains(user))
@@ -394,6 +400,35 @@ impl Roster {
             .profile(&address.ok_or_else(unmapped)?)
             .await?;
         Ok(profile.ok_or_else(unmapped)?.id)
+    }
+
+    /// Whom this user would be found to be, who has not come in; none where that is nobody. Nothing
+    /// is written down.
+    pub(crate) async fn known_as(
+        self: &Arc<Self>,
+        user: UserId,
+    ) -> Result<Option<PrincipalId>, PortError> {
+        let names = self.names();
+        if let Some((id, _)) = names.iter().find(|(_, met)| **met == user) {
+            return Ok(Some(id.clone()));
+        }
+        let nothing = Account {
+            stranger: None,
+            email: None,
+            seen_at: self.clock.now(),
+        };
+        let account = match self.email_match {
+            EmailMatch::Off => nothing,
+            EmailMatch::On => self.account_lately(&user).await?,
+        };
+        if account.stranger.is_some() {
+            return Ok(None);
+        }
+        match self.found(&user, &account).await {
+            Ok(id) => Ok(Some(id)),
+            Err(NotKnown::Stranger(_)) => Ok(None),
+            Err(NotKnown::Failed(error)) => Err(error),
+        }
     }
 
     /// Writes down whom this user was first found to be, and says whom; and that this person was

@@ -296,6 +296,7 @@ fn is_of_deciders(fact: &Fact) -> bool {
             | Fact::ApprovalRetracted { .. }
             | Fact::Denied { .. }
             | Fact::Withdrawn
+            | Fact::Escalated { .. }
             | Fact::Lapsed
             | Fact::Invalidated { .. }
     )

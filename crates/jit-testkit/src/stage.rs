@@ -7,7 +7,7 @@
     reason = "a fixture that breaks is a test that fails"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use jit_core::policy::{Effect, Policy, Quota, Right, Rule, Tier};
 use jit_core::ports::{
     Alarm, Clock, Directory, ErrorKind, Pager, PortError, Provisioner, RequestStore,
 };
-use jit_core::principal::{Door, Principal, PrincipalId, PrincipalKind, Profile};
+use jit_core::principal::{Door, GroupName, Principal, PrincipalId, PrincipalKind, Profile};
 use jit_core::provider::{Description, Kind, Parameters, Target};
 use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_core::{Refusal, Timestamp, Ttl};
@@ -66,6 +66,18 @@ impl Directory for People {
             return Err(PortError::nothing_done("people", "look up", kind));
         }
         Ok(found)
+    }
+
+    async fn members(&self, group: &GroupName) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
+        if *self.is_down.lock().unwrap() {
+            let kind = ErrorKind::Unavailable;
+            return Err(PortError::nothing_done("people", "list a group", kind));
+        }
+        let profiles = self.profiles.lock().unwrap();
+        let members = profiles
+            .values()
+            .filter(|it| it.active && it.groups.contains(group));
+        Ok(Some(members.map(|profile| profile.id.clone()).collect()))
     }
 }
 
@@ -164,15 +176,21 @@ pub fn tier(name: &str, approvals: u8) -> Tier {
     }
 }
 
-/// Who may do what on the stage.
-pub fn rules() -> Vec<Rule> {
-    let rule = |who: &str, rights: &[Right]| Rule {
+/// A rule that gives these rights over everything.
+pub fn rule(who: &str, rights: &[Right]) -> Rule {
+    Rule {
         name: who.to_owned(),
         effect: Effect::Allow,
         rights: rights.iter().copied().collect(),
         entitlements: vec!["*".parse().unwrap()],
         principals: vec![who.parse().unwrap()],
-    };
+        hours: None,
+        after: None,
+    }
+}
+
+/// Who may do what on the stage.
+pub fn rules() -> Vec<Rule> {
     vec![
         rule("group:askers", &[Right::Request]),
         rule("agent:*", &[Right::Request]),
@@ -257,6 +275,7 @@ impl Stage {
             pager: pager.clone(),
             provisioner: Arc::new(provider.as_seen_by(clock.clone())),
             approvals,
+            rules: rules(),
         };
         let engine = parts.engine(1);
         Self {
@@ -278,6 +297,7 @@ impl Stage {
             pager: self.pager.clone(),
             provisioner: Arc::new(self.provider.as_seen_by(clock)),
             approvals,
+            rules: rules(),
         };
         parts.engine(2)
     }
@@ -291,9 +311,27 @@ impl Stage {
             pager: self.pager.clone(),
             provisioner,
             approvals: 1,
+            rules: rules(),
         };
         Self {
             engine: parts.engine(3),
+            ..self
+        }
+    }
+
+    /// The same service under other rules.
+    pub fn under(self, approvals: u8, rules: Vec<Rule>) -> Self {
+        let parts = Parts {
+            clock: self.clock.clone(),
+            store: self.store.clone(),
+            people: self.people.clone(),
+            pager: self.pager.clone(),
+            provisioner: Arc::new(self.provider.as_seen_by(self.clock.clone())),
+            approvals,
+            rules,
+        };
+        Self {
+            engine: parts.engine(4),
             ..self
         }
     }
@@ -418,6 +456,7 @@ struct Parts {
     pager: Arc<Beeper>,
     provisioner: Arc<dyn Provisioner>,
     approvals: u8,
+    rules: Vec<Rule>,
 }
 
 impl Parts {
@@ -430,7 +469,7 @@ impl Parts {
             pager: self.pager,
             clock: self.clock,
             random: Arc::new(SeededRandom::new(seed)),
-            policy: Policy::new(vec![tier("tier", self.approvals)], rules()).unwrap(),
+            policy: Policy::new(vec![tier("tier", self.approvals)], self.rules).unwrap(),
             catalog: catalog("tier"),
         };
         Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap())

@@ -147,6 +147,8 @@ impl Scene {
             rights: [Right::Request].into(),
             entitlements: vec!["*".parse()?],
             principals: vec!["*".parse()?],
+            hours: None,
+            after: None,
         };
         let family = Family {
             pattern: "aws/*".parse()?,

@@ -143,6 +143,8 @@ fn engine(
             rights: [right].into(),
             entitlements: vec![pattern.parse()?],
             principals: vec![format!("group:{group}").parse()?],
+            hours: None,
+            after: None,
         })
     };
     let mut rules = vec![

@@ -68,6 +68,8 @@ fn rule(right: &[Right], who: &str) -> Rule {
         rights: right.iter().copied().collect(),
         entitlements: vec!["*".parse().unwrap()],
         principals: vec![who.parse::<Who>().unwrap()],
+        hours: None,
+        after: None,
     }
 }
 
@@ -94,6 +96,8 @@ pub(crate) fn policy(ttl_max: Ttl, denied: &BTreeSet<PrincipalId>) -> Policy {
             rights: [Right::Request, Right::Approve].into(),
             entitlements: vec!["*".parse().unwrap()],
             principals: denied.iter().cloned().map(Who::Principal).collect(),
+            hours: None,
+            after: None,
         });
     }
     Policy::new(tiers, rules).unwrap()

@@ -14,6 +14,7 @@ use futures_util::future::{Either, join_all, pending, select};
 use super::{Engine, TRIES, read_event};
 use crate::audit::{Fact, Sealed};
 use crate::change::Change;
+use crate::policy::Who;
 use crate::ports::{
     Alarm, Announcement, CommitError, Delivery, DeliveryKey, ErrorKind, Notifier, Pager, PortError,
     Told, Touch,
@@ -88,7 +89,8 @@ pub enum MoreToSay {
     No,
 }
 
-/// Pages for every grant that became stuck.
+/// Pages for every grant that became stuck, and for every request that was put to whoever is on
+/// call.
 pub(super) struct Paging {
     pager: Arc<dyn Pager>,
 }
@@ -107,7 +109,9 @@ impl Notifier for Paging {
 
     fn targets(&self, request: &AccessRequest) -> Vec<String> {
         let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());
-        if stuck {
+        let reached = request.ladder.iter().filter(|it| it.reached_at.is_some());
+        let mut put_to = reached.flat_map(|rung| &rung.to);
+        if stuck || put_to.any(Who::is_on_call) {
             vec!["oncall".to_owned()]
         } else {
             vec![]
@@ -117,19 +121,9 @@ impl Notifier for Paging {
     async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
         let request = announcement.request;
         for event in announcement.news {
-            let Fact::Stuck { why } = event.event.what else {
+            let Some(summary) = summary(request, &event.event.what) else {
                 continue;
             };
-            let what = match why {
-                Stuck::NotAccepted => "no revoke was accepted",
-                Stuck::NotVerified => "the access is not verified absent",
-                Stuck::Refused => "the provider refuses to revoke",
-            };
-            let entitlement = &request.parts.first().entitlement;
-            let summary = format!(
-                "STUCK: {what} for {entitlement}; trying on. See {}",
-                request.id
-            );
             let alarm = Alarm {
                 request: Some(request.id),
                 summary,
@@ -138,6 +132,30 @@ impl Notifier for Paging {
             self.pager.page(&alarm).await?;
         }
         Ok(Told::default())
+    }
+}
+
+/// What a page says of this fact, where it is one to page for.
+fn summary(request: &AccessRequest, fact: &Fact) -> Option<String> {
+    let (id, entitlement) = (request.id, &request.parts.first().entitlement);
+    match fact {
+        Fact::Stuck { why } => {
+            let what = match why {
+                Stuck::NotAccepted => "no revoke was accepted",
+                Stuck::NotVerified => "the access is not verified absent",
+                Stuck::Refused => "the provider refuses to revoke",
+            };
+            Some(format!(
+                "STUCK: {what} for {entitlement}; trying on. See {id}"
+            ))
+        }
+        Fact::Escalated { to, .. } => {
+            let on_call = to.iter().find(|who| who.is_on_call())?;
+            Some(format!(
+                "A request for {entitlement} waits for {on_call}: nobody decided so far. See {id}"
+            ))
+        }
+        _ => None,
     }
 }
 

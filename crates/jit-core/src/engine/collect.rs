@@ -101,11 +101,11 @@ impl Engine {
     ) -> Result<(AccessRequest, u32), EngineError> {
         for _ in 0..TRIES {
             let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
-            if let Err(refusal) = self.check_reads(&by.profile, &request) {
-                if refusal == Refusal::UnknownRequest {
+            if let Err(error) = self.check_reads(&by.profile, &request).await {
+                if matches!(error, EngineError::Refused(Refusal::UnknownRequest)) {
                     self.note_missing(by, Some(id), Right::Request).await;
                 }
-                return Err(refusal.into());
+                return Err(error);
             }
             let (facts, looked_up_at) = self.lease_facts(&request).await?;
             let collect = Command::Collect {

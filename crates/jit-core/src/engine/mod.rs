@@ -3,6 +3,8 @@
 
 mod announce;
 mod collect;
+mod drift;
+mod eligible;
 mod lookup;
 mod offers;
 mod people;
@@ -18,6 +20,8 @@ use std::time::Duration;
 use futures_util::future::join;
 
 pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
+pub use drift::{Drift, Drifted, Outcome, Progress, Reconciliation};
+pub use eligible::{Eligible, Own, Reach, Recent, eligible};
 pub use offers::Found;
 pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};

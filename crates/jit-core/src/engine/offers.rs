@@ -118,6 +118,8 @@ impl Index {
 fn about(policy: &Policy, profile: &Profile) -> Policy {
     let concerns = |who: &Who| match who {
         Who::AnyPerson | Who::AnyAgent => true,
+        // Whose manager somebody is depends on whom something is for.
+        Who::Manager => false,
         Who::Principal(id) => *id == profile.id,
         Who::Group(group) => {
             profile.groups.contains(group) || profile.groups_unknown.contains(group)
@@ -223,6 +225,17 @@ impl Engine {
         let entry = self.parts.catalog.get(id);
         let entry = entry.filter(|entry| may_ask_about(self.rules(), &by.profile, &entry.id));
         Ok(entry.map(std::borrow::Cow::into_owned))
+    }
+
+    /// Every entitlement of a provider that is known.
+    pub(super) fn offered_by(&self, provider: &ProviderName) -> Vec<Entitlement> {
+        let index = self.index();
+        let known = index
+            .entries
+            .iter()
+            .filter(|known| known.id.provider() == *provider);
+        let entries = known.filter_map(|known| self.parts.catalog.get(&known.id));
+        entries.map(std::borrow::Cow::into_owned).collect()
     }
 
     /// The one listed or written id for which this holds.

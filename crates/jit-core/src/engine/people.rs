@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::TryFutureExt;
-use futures_util::future::try_join;
+use futures_util::future::{try_join, try_join3};
+use futures_util::{FutureExt, TryFutureExt};
 
-use super::{Along, Engine, EngineError, FLAGS, LOOK_UPS, PAUSED, TRIES};
+use super::{
+    Along, Engine, EngineError, FLAGS, LOOK_UPS, Own, PAUSED, Reach, Recent, TRIES, eligible,
+};
 use crate::audit::{AuditEvent, SystemFact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::digest::sha256_json;
@@ -13,7 +15,7 @@ use crate::lifecycle::{
     Automatic, By, Command, OPENED, OPENED_LIMIT, OpenFacts, Opening, Readiness, Refusal,
     Transition, decide, open,
 };
-use crate::policy::{Authority, Right};
+use crate::policy::{Authority, Right, Span, Tier};
 use crate::ports::{
     CommitError, Counter, Credential, ErrorKind, Idempotency, PortError, Row, RowChange,
 };
@@ -224,11 +226,13 @@ impl Engine {
             let people = self.look_up(ids()).await?;
             let beneficiary = people.known.get(&beneficiary_id);
             // Refused here, no provider is asked anything.
-            let (entitlement, ..) = opening.check(self.rules(), beneficiary, readiness)?;
+            let (entitlement, tier, _) =
+                opening.check(self.rules(), beneficiary, readiness, self.now())?;
             let asked = self.open_facts(&entitlement, opening, beneficiary);
             let still = self.readiness().map_err(EngineError::from);
-            let facts;
-            (facts, readiness) = try_join(asked, still).await?;
+            let found = self.deciders(&entitlement.id, tier, opening, beneficiary);
+            let (facts, deciders);
+            (facts, readiness, deciders) = try_join3(asked, still, found.map(Ok)).await?;
             // People come last, so that they are the freshest.
             let people = self.look_up(ids()).await?;
             let unknown = || Refusal::UnknownPrincipal {
@@ -242,6 +246,7 @@ impl Engine {
             };
             let facts = OpenFacts {
                 beneficiary: people.known.get(&beneficiary_id).cloned(),
+                deciders,
                 readiness,
                 automatic,
                 ..facts
@@ -255,6 +260,41 @@ impl Engine {
             }
         }
         Err(PortError::nothing_done("directory", "look up", ErrorKind::Unavailable).into())
+    }
+
+    /// How many people may decide this, where they are too few: what was known lately is believed
+    /// of many, and of few it is found out now.
+    async fn deciders(
+        &self,
+        on: &EntitlementId,
+        tier: &Tier,
+        opening: &Opening,
+        beneficiary: Option<&Profile>,
+    ) -> Option<usize> {
+        let own = Own {
+            requester: &opening.by.profile.id,
+            beneficiary: beneficiary?,
+        };
+        let opened_at = self.now();
+        let span = Span {
+            opened_at,
+            from: opened_at,
+            until: opened_at + tier.decision_window.duration(),
+        };
+        let deciders = self.parts.policy.deciders(on, span);
+        for how in [Recent::Lately, Recent::Now] {
+            let directory = self.parts.directory.as_ref();
+            let found = eligible(&deciders, directory, own, how).await;
+            let enough = found.people.len() >= usize::from(tier.approvals);
+            match found.reach {
+                Reach::Everybody => return None,
+                Reach::Whole | Reach::Unsure if enough => return None,
+                Reach::Whole if how == Recent::Now => return Some(found.people.len()),
+                Reach::Unsure if how == Recent::Now => return None,
+                Reach::Whole | Reach::Unsure => {}
+            }
+        }
+        None
     }
 
     /// What the provider and the slot say about an ask.
@@ -276,6 +316,7 @@ impl Engine {
             provider: provisioner.describe(),
             presence: None,
             running_until: None,
+            deciders: None,
             readiness: Readiness::Ready,
             automatic: Automatic::Try,
         };
@@ -356,11 +397,11 @@ impl Engine {
             let by = self.caller(via).await?;
             let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
             // Whoever may not see it learns nothing from the refusal either.
-            if let Err(refusal) = self.check_reads(&by.profile, &request) {
-                if refusal == Refusal::UnknownRequest {
+            if let Err(error) = self.check_reads(&by.profile, &request).await {
+                if matches!(error, EngineError::Refused(Refusal::UnknownRequest)) {
                     self.note_missing(&by, Some(id), verb.right()).await;
                 }
-                return Err(refusal.into());
+                return Err(error);
             }
             let (command, looked_up_at) = self.command(&by, known_at, &request, &verb).await?;
             let judged = decide(self.rules(), &request, &command, self.now());
@@ -492,7 +533,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let by = self.caller(via).await?;
         let right = Right::Operate;
-        let verdict = self.parts.policy.evaluate_anywhere(right, &by.profile);
+        let policy = &self.parts.policy;
+        let verdict = policy.evaluate_anywhere(right, &by.profile, self.now());
         let judged = match verdict.answer() {
             Authority::Yes => Ok(()),
             Authority::Unsure => Err(Refusal::CannotTell.into()),

@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::try_join_all;
+
 use super::people::Reading;
 use super::{Engine, EngineError, read_event};
 use crate::catalog::EntitlementId;
 use crate::lifecycle::{Refusal, authority};
-use crate::policy::{Authority, Right, Verdict};
+use crate::policy::{Authority, Case, Right, Verdict, When};
 use crate::ports::{PortError, Query};
 use crate::principal::{Principal, PrincipalId, Profile};
 use crate::request::{AccessRequest, Approver, RequestId, Status};
+
+/// The rights by which somebody may read what is not their own.
+const READING: [Right; 3] = [Right::Approve, Right::Revoke, Right::Audit];
 
 /// What of some requests somebody may read, from the newest to the oldest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,27 +35,54 @@ pub enum Extent {
 }
 
 impl Engine {
-    /// Whether this principal may read this request: their own; one that they may decide or
-    /// revoke; every one with the right to audit; a stuck one with the right to operate.
-    pub fn may_read(&self, profile: &Profile, request: &AccessRequest) -> bool {
-        self.reads(profile, request) == Authority::Yes
-    }
-
     /// Refuses whoever may not read it, and notes nothing: they are told that it is not there. Where
     /// that cannot be found out they are told so, as they may have the right.
-    pub(super) fn check_reads(
+    pub(super) async fn check_reads(
         &self,
         profile: &Profile,
         request: &AccessRequest,
-    ) -> Result<(), Refusal> {
-        match self.reads(profile, request) {
+    ) -> Result<(), EngineError> {
+        // Whoever may read it anyway waits for nobody else to be looked up.
+        if self.reads(profile, request, &BTreeMap::new()) == Authority::Yes {
+            return Ok(());
+        }
+        let managed = self.managed(std::slice::from_ref(request)).await?;
+        match self.reads(profile, request, &managed) {
             Authority::Yes => Ok(()),
-            Authority::Unsure => Err(Refusal::CannotTell),
-            Authority::No => Err(Refusal::UnknownRequest),
+            Authority::Unsure => Err(Refusal::CannotTell.into()),
+            Authority::No => Err(Refusal::UnknownRequest.into()),
         }
     }
 
-    fn reads(&self, profile: &Profile, request: &AccessRequest) -> Authority {
+    /// Those whom these requests are for, where a rule names their managers.
+    async fn managed(
+        &self,
+        requests: &[AccessRequest],
+    ) -> Result<BTreeMap<PrincipalId, Profile>, PortError> {
+        let policy = &self.parts.policy;
+        let mut rights = READING.into_iter();
+        if !rights.any(|right| policy.names_managers(right)) {
+            return Ok(BTreeMap::new());
+        }
+        let ids: BTreeSet<&PrincipalId> = requests.iter().map(|it| &it.beneficiary).collect();
+        let directory = &self.parts.directory;
+        let found = ids.into_iter().map(|id| async move {
+            let profile = directory.profile_lately(id).await?;
+            Ok::<_, PortError>(profile.map(|profile| (id.clone(), profile)))
+        });
+        let found = try_join_all(found).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Whether this principal may read this request: their own; one that they may decide or
+    /// revoke, at whichever time; every one with the right to audit; a stuck one with the right to
+    /// operate.
+    fn reads(
+        &self,
+        profile: &Profile,
+        request: &AccessRequest,
+        managed: &BTreeMap<PrincipalId, Profile>,
+    ) -> Authority {
         if !profile.active {
             return Authority::No;
         }
@@ -66,18 +98,23 @@ impl Engine {
         }
         let policy = &self.parts.policy;
         let over = |right| {
+            let beneficiary = managed.get(&request.beneficiary);
             let parts = request.parts.iter();
-            parts
-                .map(|part| policy.answer(right, profile, &part.entitlement))
+            let cases = parts.map(|it| Case::new(&it.entitlement, When::Ever).of(beneficiary));
+            cases
+                .map(|case| policy.answer(right, profile, &case))
                 .fold(Authority::No, Authority::or)
         };
         let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());
         let operates = match stuck {
-            true => policy.evaluate_anywhere(Right::Operate, profile).answer(),
+            true => {
+                let verdict = policy.evaluate_anywhere(Right::Operate, profile, self.now());
+                verdict.answer()
+            }
             false => Authority::No,
         };
         let mut answer = operates;
-        for right in [Right::Approve, Right::Revoke, Right::Audit] {
+        for right in READING {
             if answer == Authority::Yes {
                 break;
             }
@@ -92,7 +129,7 @@ impl Engine {
         let by = self.reader(via).await?;
         let story = self.story(id).await?;
         let (request, events) = story.ok_or(Refusal::UnknownRequest)?;
-        self.check_reads(&by.profile, &request)?;
+        self.check_reads(&by.profile, &request).await?;
         let events = events
             .iter()
             .map(read_event)
@@ -120,7 +157,9 @@ impl Engine {
         if !of_others && query.principal.is_none() {
             query.principal = Some(by.profile.id.clone());
         }
-        let readable = |request: &AccessRequest| self.may_read(&by.profile, request);
+        let readable = |request: &AccessRequest, managed: &_| {
+            self.reads(&by.profile, request, managed) == Authority::Yes
+        };
         let requests = self.pages(query, readable).await?;
         Ok(Listed { requests, extent })
     }
@@ -148,12 +187,13 @@ impl Engine {
             return Ok(None);
         }
         let id = by.profile.id.clone();
-        let people = BTreeMap::from([(id.clone(), by.profile)]);
         let (now, me) = (self.now(), Approver::Person(id.clone()));
-        let waits = |request: &AccessRequest| {
+        let waits = |request: &AccessRequest, managed: &BTreeMap<PrincipalId, Profile>| {
+            let mut people = managed.clone();
+            people.insert(id.clone(), by.profile.clone());
             now < request.decide_by
                 && !request.approvals.iter().any(|approval| approval.by == me)
-                && authority(self.rules(), &people, &id, request) == Authority::Yes
+                && authority(self.rules(), &people, &id, request, now) == Authority::Yes
         };
         let pending = Query {
             statuses: vec![Status::Pending],
@@ -168,7 +208,7 @@ impl Engine {
     async fn pages(
         &self,
         mut query: Query,
-        is_wanted: impl Fn(&AccessRequest) -> bool,
+        is_wanted: impl Fn(&AccessRequest, &BTreeMap<PrincipalId, Profile>) -> bool,
     ) -> Result<Vec<AccessRequest>, PortError> {
         let limit = query.limit.clamp(1, 1_000);
         query.limit = 1_000;
@@ -177,7 +217,8 @@ impl Engine {
             let page = self.parts.store.query(&query).await?;
             let full = page.len() == query.limit;
             query.after = page.last().map(|request| request.id).or(query.after);
-            wanted.extend(page.into_iter().filter(&is_wanted));
+            let managed = self.managed(&page).await?;
+            wanted.extend(page.into_iter().filter(|it| is_wanted(it, &managed)));
             if wanted.len() >= limit || !full {
                 wanted.truncate(limit);
                 return Ok(wanted);
@@ -195,10 +236,11 @@ impl Engine {
             let Some(request) = self.load(id).await? else {
                 continue;
             };
-            match self.check_reads(&by.profile, &request) {
+            match self.check_reads(&by.profile, &request).await {
                 Ok(()) => drop(readable.insert(id)),
-                Err(Refusal::CannotTell) => why = Refusal::CannotTell,
-                Err(_) => {}
+                Err(EngineError::Refused(Refusal::CannotTell)) => why = Refusal::CannotTell,
+                Err(EngineError::Refused(_)) => {}
+                Err(failed @ EngineError::Failed(_)) => return Err(failed),
             }
         }
         match readable.into_iter().collect::<Vec<_>>().as_slice() {
@@ -220,7 +262,8 @@ impl Engine {
         let unknown = || Refusal::UnknownPrincipal { id: about.clone() };
         let profile = self.parts.directory.profile_lately(about).await?;
         let policy = &self.parts.policy;
-        let auditor = policy.answer(Right::Audit, &by.profile, entitlement);
+        let case = Case::new(entitlement, When::at(self.now()));
+        let auditor = policy.answer(Right::Audit, &by.profile, &case);
         let oneself = profile
             .as_ref()
             .is_some_and(|profile| profile.id == by.profile.id);
@@ -233,9 +276,6 @@ impl Engine {
                 return Err(Refusal::NotAllowedAnywhere { right }.into());
             }
         }
-        Ok(self
-            .parts
-            .policy
-            .evaluate(right, &profile.ok_or_else(unknown)?, entitlement))
+        Ok(policy.evaluate(right, &profile.ok_or_else(unknown)?, &case))
     }
 }

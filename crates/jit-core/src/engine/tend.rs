@@ -42,7 +42,7 @@ impl Engine {
             return true;
         }
         match duty {
-            Duty::Lapse | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => true,
+            Duty::Lapse | Duty::Escalate | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => true,
             // The end is for whoever serves the provider, as long as anybody does.
             Duty::Finish(_) => request
                 .grant()
@@ -56,9 +56,12 @@ impl Engine {
         let provider = request.parts.first().entitlement.provider();
         let command = match duty {
             Duty::Finish(_) if !self.serves(&provider) => Command::DueElsewhere,
-            Duty::Lapse | Duty::Cancel(_) | Duty::Finish(_) | Duty::Close | Duty::Stick(_) => {
-                Command::Due
-            }
+            Duty::Lapse
+            | Duty::Escalate
+            | Duty::Cancel(_)
+            | Duty::Finish(_)
+            | Duty::Close
+            | Duty::Stick(_) => Command::Due,
             Duty::Lease | Duty::Verify | Duty::Check | Duty::Revoke | Duty::Look => Command::Take,
         };
         // Before the take is committed, so that a pause since then counts.
@@ -67,7 +70,7 @@ impl Engine {
             return Ok(false);
         };
         match duty {
-            Duty::Lapse | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => {}
+            Duty::Lapse | Duty::Escalate | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => {}
             Duty::Finish(_) if !self.serves(&provider) => {}
             Duty::Finish(_) | Duty::Revoke => self.revoke(taken, read_at).await?,
             Duty::Lease => self.provision(taken).await?,

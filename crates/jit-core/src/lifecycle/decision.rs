@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::opening::{check_rights, enter_approved};
+use super::opening::{check_rights, enter_approved, lacking};
 use super::{By, Facts, Refusal, Rules, Transition, change, grant};
 use crate::audit::{Actor, Fact};
-use crate::policy::{Authority, Right};
+use crate::policy::{Authority, Case, Right, When};
 use crate::principal::{PrincipalId, Profile};
 use crate::request::{
     AccessRequest, Approval, Approver, CancelReason, Cause, End, Mismatch, Phase, Reason, Stage,
@@ -51,7 +51,8 @@ pub fn eligibility(
         else {
             return Err(Mismatch::NoLongerEligible.into());
         };
-        let judged = check_rights(rules, requester, beneficiary, &part.entitlement);
+        let (on, asked_at) = (&part.entitlement, request.opened_at);
+        let judged = check_rights(rules, requester, beneficiary, on, asked_at);
         judged.map_err(|refusal| {
             if refusal == Refusal::CannotTell {
                 Unfit::CannotTell
@@ -65,23 +66,34 @@ pub fn eligibility(
 
 /// Whether the principal with this canonical id may decide this request: an active person with the
 /// right, who neither made it nor gets it (S9). Requester, beneficiary and approvers are compared
-/// by what the directory calls them now, not by what it called them then.
+/// by what the directory calls them now, not by what it called them then. Hours, and how long the
+/// request must have waited, are judged by the instant of the decision.
 pub fn authority(
     rules: Rules<'_>,
     people: &BTreeMap<PrincipalId, Profile>,
     id: &PrincipalId,
     request: &AccessRequest,
+    decided_at: Timestamp,
 ) -> Authority {
     let known = people.get(id).filter(|profile| profile.id == *id);
     let Some(profile) = known.filter(|_| !is_own(people, id, request)) else {
         return Authority::No;
     };
-    let over = |entitlement| rules.policy.answer(Right::Approve, profile, entitlement);
-    request
-        .parts
-        .iter()
-        .map(|part| over(&part.entitlement))
+    cases(people, request, decided_at)
+        .map(|case| rules.policy.answer(Right::Approve, profile, &case))
         .fold(Authority::Yes, Authority::and)
+}
+
+/// What somebody needs the right to decide over.
+fn cases<'a>(
+    people: &'a BTreeMap<PrincipalId, Profile>,
+    request: &'a AccessRequest,
+    at: Timestamp,
+) -> impl Iterator<Item = Case<'a>> {
+    let beneficiary = people.get(&request.beneficiary);
+    let waited = at.since(request.opened_at);
+    let parts = request.parts.iter();
+    parts.map(move |part| Case::new(&part.entitlement, When::At { at, waited }).of(beneficiary))
 }
 
 /// Whether this person made the request or gets the access, under whichever name.
@@ -117,15 +129,16 @@ fn check_decidable(
     }
     let mut decider = BTreeMap::from([(id.clone(), by.profile.clone())]);
     decider.extend(people.clone());
-    match authority(rules, &decider, id, request) {
+    match authority(rules, &decider, id, request, now) {
         Authority::Yes => {}
         Authority::Unsure => return Err(Refusal::CannotTell),
         Authority::No => {
-            let entitlement = request.parts.first().entitlement.clone();
-            return Err(Refusal::NotAllowed {
-                right: Right::Approve,
-                entitlement,
-            });
+            let (right, of) = (Right::Approve, &by.profile);
+            let lacks = |case: &Case<'_>| rules.policy.answer(right, of, case) == Authority::No;
+            let mut lacked = cases(people, request, now).filter(lacks);
+            let on = &request.parts.first().entitlement;
+            let case = lacked.next().unwrap_or(Case::new(on, When::at(now)));
+            return Err(lacking(rules.policy, right, of, &case));
         }
     }
     match &request.stage {
@@ -256,7 +269,7 @@ fn drop_without_authority(
 ) -> Result<Vec<Fact>, Refusal> {
     let counts = |approval: &Approval| match &approval.by {
         Approver::Person(id) if id == newest => Authority::Yes,
-        Approver::Person(id) => authority(rules, &facts.people, id, request),
+        Approver::Person(id) => authority(rules, &facts.people, id, request, approval.at),
         Approver::Automatic => Authority::Yes,
     };
     let (mut kept, mut dropped) = (vec![], vec![]);
@@ -417,18 +430,12 @@ pub(super) fn revoke(
     now: Timestamp,
 ) -> Result<Transition, Refusal> {
     for part in request.parts.iter() {
-        match rules
-            .policy
-            .answer(Right::Revoke, &by.profile, &part.entitlement)
-        {
+        let case = Case::new(&part.entitlement, When::at(now));
+        match rules.policy.answer(Right::Revoke, &by.profile, &case) {
             Authority::Yes => {}
             Authority::Unsure => return Err(Refusal::CannotTell),
             Authority::No => {
-                let entitlement = part.entitlement.clone();
-                return Err(Refusal::NotAllowed {
-                    right: Right::Revoke,
-                    entitlement,
-                });
+                return Err(lacking(rules.policy, Right::Revoke, &by.profile, &case));
             }
         }
     }

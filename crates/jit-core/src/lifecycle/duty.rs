@@ -18,6 +18,8 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(60);
 pub enum Duty {
     /// Nobody decided in time: save that.
     Lapse,
+    /// Nobody decided so far and a later step of the ladder is due: save that.
+    Escalate,
     /// It was not provisioned or collected in time, and no call was sent: save that.
     Cancel(CancelReason),
     /// Lease the record for a grant call.
@@ -44,7 +46,12 @@ impl Duty {
     fn takes_away(self) -> bool {
         match self {
             Self::Finish(_) | Self::Revoke | Self::Look | Self::Close | Self::Stick(_) => true,
-            Self::Lapse | Self::Cancel(_) | Self::Lease | Self::Verify | Self::Check => false,
+            Self::Lapse
+            | Self::Escalate
+            | Self::Cancel(_)
+            | Self::Lease
+            | Self::Verify
+            | Self::Check => false,
         }
     }
 }
@@ -52,7 +59,12 @@ impl Duty {
 /// Everything that the record owes and since when, the most important first.
 fn duties(request: &AccessRequest) -> Vec<(Timestamp, Duty)> {
     match &request.stage {
-        Stage::Pending => vec![(request.decide_by, Duty::Lapse)],
+        Stage::Pending => {
+            let mut duties = vec![(request.decide_by, Duty::Lapse)];
+            let next = request.ladder.iter().find(|it| it.reached_at.is_none());
+            duties.extend(next.map(|rung| (rung.at, Duty::Escalate)));
+            duties
+        }
         Stage::Denied { .. }
         | Stage::Withdrawn { .. }
         | Stage::Lapsed

@@ -124,6 +124,7 @@ pub(super) fn due(request: &AccessRequest, now: Timestamp) -> Transition {
             work.after.stage = Stage::Lapsed;
             work.done()
         }
+        Some(Duty::Escalate) => escalate(work),
         Some(Duty::Cancel(why)) => cancel(work, why).done(),
         // The worker that saves the turn to Revoking has thereby taken the record.
         Some(Duty::Finish(cause)) => work
@@ -149,12 +150,26 @@ pub(super) fn due(request: &AccessRequest, now: Timestamp) -> Transition {
     }
 }
 
+/// Every step of the ladder that is due is reached, each with its event.
+fn escalate(mut work: Work<'_>) -> Transition {
+    let now = work.now;
+    for (step, rung) in (1..).zip(&mut work.after.ladder) {
+        if rung.at <= now && rung.reached_at.is_none() {
+            rung.reached_at = Some(now);
+            let to = rung.to.clone();
+            work.said.push(Fact::Escalated { step, to });
+        }
+    }
+    work.done()
+}
+
 /// The same without taking the record: whoever saves this sends no delete.
 pub(super) fn due_elsewhere(request: &AccessRequest, now: Timestamp) -> Transition {
     match owed(request, now) {
         Some(Duty::Finish(cause)) => begin_ending(Work::on(request, now), cause).done(),
         Some(
             Duty::Lapse
+            | Duty::Escalate
             | Duty::Cancel(_)
             | Duty::Close
             | Duty::Stick(_)
@@ -203,7 +218,14 @@ pub(super) fn take(request: &AccessRequest, now: Timestamp) -> Transition {
         Some(Duty::Verify | Duty::Check | Duty::Look) => {
             work.with(|grant, _| grant.next_at = now + TAKEN_FOR).done()
         }
-        Some(Duty::Lapse | Duty::Cancel(_) | Duty::Finish(_) | Duty::Close | Duty::Stick(_))
+        Some(
+            Duty::Lapse
+            | Duty::Escalate
+            | Duty::Cancel(_)
+            | Duty::Finish(_)
+            | Duty::Close
+            | Duty::Stick(_),
+        )
         | None => Transition::default(),
     }
 }

@@ -10,7 +10,7 @@ use crate::change::SlotChange;
 use crate::policy::Authority;
 use crate::provider::{Description, Kind, NativeExpiry, Presence, Resolved};
 use crate::request::{
-    AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, Sent, Slot,
+    AccessRequest, Approval, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, Sent, Slot,
 };
 use crate::time::Timestamp;
 
@@ -48,15 +48,13 @@ pub(super) fn still_good(
     if !facts.resolved.as_ref().is_some_and(as_asked) {
         return Err(NotGood::Cancel(CancelReason::PolicyChanged));
     }
-    let counts = |approver: &Approver| match approver {
+    let people = &facts.facts.people;
+    let counts = |approval: &Approval| match &approval.by {
         Approver::Automatic => Authority::Yes,
-        Approver::Person(id) => authority(rules, &facts.facts.people, id, request),
+        Approver::Person(id) => authority(rules, people, id, request, approval.at),
     };
     let all = request.approvals.iter();
-    match all
-        .map(|approval| counts(&approval.by))
-        .fold(Authority::Yes, Authority::and)
-    {
+    match all.map(counts).fold(Authority::Yes, Authority::and) {
         Authority::Yes => Ok(()),
         Authority::Unsure => Err(NotGood::CannotTell),
         Authority::No => Err(NotGood::Cancel(CancelReason::PolicyChanged)),

@@ -8,12 +8,12 @@ use super::{By, PARAMETERS_DEPTH, PARAMETERS_LIMIT, Readiness, Refusal, Rules, T
 use crate::audit::{self, Actor, ChainHead, Fact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::change::{Change, Counter};
-use crate::policy::{Authority, Right, Tier};
+use crate::policy::{Authority, Case, Policy, Right, Tier, When};
 use crate::principal::{PrincipalId, PrincipalKind, Profile};
 use crate::provider::{Description, Kind, Parameters, Presence, Target};
 use crate::request::{
-    AccessRequest, Approval, Approver, Grant, Part, Phase, REQUEST_SHAPE, Reason, RequestId, Stage,
-    Terms,
+    AccessRequest, Approval, Approver, Grant, Part, Phase, REQUEST_SHAPE, Reason, RequestId, Rung,
+    Stage, Terms,
 };
 use crate::time::{Timestamp, Ttl};
 
@@ -57,6 +57,8 @@ pub struct OpenFacts {
     pub presence: Option<Presence>,
     /// When the running grant on the same slot ends, if one is Active.
     pub running_until: Option<Timestamp>,
+    /// How many people may decide it; none where that cannot be told, or there are enough.
+    pub deciders: Option<usize>,
     /// Whether anything new may be given.
     pub readiness: Readiness,
     /// Whether the tier's automatic quota may be used.
@@ -98,6 +100,7 @@ impl Opening {
         rules: Rules<'a>,
         beneficiary: Option<&Profile>,
         readiness: Readiness,
+        now: Timestamp,
     ) -> Result<(Cow<'a, Entitlement>, &'a Tier, Ttl), Refusal> {
         readiness.check()?;
         let requester = &self.by.profile;
@@ -110,18 +113,19 @@ impl Opening {
         let unknown = || Refusal::UnknownEntitlement {
             entitlement: id.clone(),
         };
-        match asks_about(rules, requester, id) {
+        match asks_about(rules, requester, &Case::new(id, When::Ever).of(beneficiary)) {
             Authority::Yes => {}
             Authority::Unsure => return Err(Refusal::CannotTell),
             Authority::No => return Err(unknown()),
         }
         let entitlement = rules.catalog.get(id).ok_or_else(unknown)?;
         let tier = rules.policy.tier(&entitlement.tier).ok_or_else(unknown)?;
-        check_requester(rules, requester, beneficiary, id)?;
+        let case = Case::new(id, When::at(now)).of(beneficiary);
+        check_requester(rules, requester, beneficiary, &case)?;
         let nobody = || Refusal::UnknownPrincipal {
             id: self.beneficiary().clone(),
         };
-        check_beneficiary(rules, beneficiary.ok_or_else(nobody)?, id)?;
+        check_beneficiary(rules, beneficiary.ok_or_else(nobody)?, &case)?;
         check_parameters(&entitlement, parameters)?;
         let ttl = self.ttl.unwrap_or(tier.ttl_default);
         if ttl > tier.ttl_max {
@@ -182,25 +186,45 @@ fn depth(value: &serde_json::Value) -> usize {
 
 /// Whether somebody has any right by which they may know of an entitlement that can be asked for.
 pub fn may_ask_about(rules: Rules<'_>, asker: &Profile, id: &EntitlementId) -> bool {
-    asks_about(rules, asker, id) == Authority::Yes
+    asks_about(rules, asker, &Case::new(id, When::Ever)) == Authority::Yes
 }
 
-fn asks_about(rules: Rules<'_>, asker: &Profile, id: &EntitlementId) -> Authority {
+fn asks_about(rules: Rules<'_>, asker: &Profile, case: &Case<'_>) -> Authority {
     [Right::Request, Right::OnBehalfOf, Right::Approve]
         .into_iter()
-        .map(|right| rules.policy.answer(right, asker, id))
+        .map(|right| rules.policy.answer(right, asker, case))
         .fold(Authority::No, Authority::or)
 }
 
-/// Whether this requester may have this for this person.
+/// That somebody has not got a right; or that they have it at another time.
+pub(super) fn lacking(
+    policy: &Policy,
+    right: Right,
+    profile: &Profile,
+    case: &Case<'_>,
+) -> Refusal {
+    let entitlement = case.on.clone();
+    let ever = Case {
+        when: When::Ever,
+        ..*case
+    };
+    match policy.answer(right, profile, &ever) {
+        Authority::Yes => Refusal::NotNow { right, entitlement },
+        Authority::No | Authority::Unsure => Refusal::NotAllowed { right, entitlement },
+    }
+}
+
+/// Whether this requester may have this for this person, who asked at this instant.
 pub(super) fn check_rights(
     rules: Rules<'_>,
     requester: &Profile,
     beneficiary: &Profile,
     entitlement: &EntitlementId,
+    asked_at: Timestamp,
 ) -> Result<(), Refusal> {
-    check_requester(rules, requester, Some(beneficiary), entitlement)?;
-    check_beneficiary(rules, beneficiary, entitlement)
+    let case = Case::new(entitlement, When::at(asked_at)).of(Some(beneficiary));
+    check_requester(rules, requester, Some(beneficiary), &case)?;
+    check_beneficiary(rules, beneficiary, &case)
 }
 
 /// Whether this requester may ask, for a person who may be unknown.
@@ -208,7 +232,7 @@ fn check_requester(
     rules: Rules<'_>,
     requester: &Profile,
     beneficiary: Option<&Profile>,
-    entitlement: &EntitlementId,
+    case: &Case<'_>,
 ) -> Result<(), Refusal> {
     let oneself = beneficiary.is_some_and(|known| known.id == requester.id);
     let right = match &requester.kind {
@@ -220,13 +244,10 @@ fn check_requester(
         PrincipalKind::Person if !oneself => Right::OnBehalfOf,
         PrincipalKind::Agent { .. } | PrincipalKind::Person => Right::Request,
     };
-    match rules.policy.answer(right, requester, entitlement) {
+    match rules.policy.answer(right, requester, case) {
         Authority::Yes => Ok(()),
         Authority::Unsure => Err(Refusal::CannotTell),
-        Authority::No => Err(Refusal::NotAllowed {
-            right,
-            entitlement: entitlement.clone(),
-        }),
+        Authority::No => Err(lacking(rules.policy, right, requester, case)),
     }
 }
 
@@ -235,7 +256,7 @@ fn check_requester(
 fn check_beneficiary(
     rules: Rules<'_>,
     beneficiary: &Profile,
-    entitlement: &EntitlementId,
+    case: &Case<'_>,
 ) -> Result<(), Refusal> {
     let id = || beneficiary.id.clone();
     if beneficiary.is_agent() {
@@ -244,15 +265,12 @@ fn check_beneficiary(
     if !beneficiary.active {
         return Err(Refusal::InactivePrincipal { id: id() });
     }
-    match rules
-        .policy
-        .answer(Right::Request, beneficiary, entitlement)
-    {
+    match rules.policy.answer(Right::Request, beneficiary, case) {
         Authority::Yes => Ok(()),
         Authority::Unsure => Err(Refusal::CannotTell),
         Authority::No => Err(Refusal::BeneficiaryNotAllowed {
             beneficiary: id(),
-            entitlement: entitlement.clone(),
+            entitlement: case.on.clone(),
         }),
     }
 }
@@ -265,7 +283,7 @@ pub fn open(
     now: Timestamp,
 ) -> Result<Transition, Refusal> {
     let (entitlement, tier, ttl) =
-        opening.check(rules, facts.beneficiary.as_ref(), facts.readiness)?;
+        opening.check(rules, facts.beneficiary.as_ref(), facts.readiness, now)?;
     let (_, parameters) = opening.part()?;
     let unknown = || Refusal::UnknownPrincipal {
         id: opening.beneficiary().clone(),
@@ -304,6 +322,7 @@ pub fn open(
     if facts.provider.kind == Kind::Minted && for_another {
         return Err(Refusal::CredentialForAnother);
     }
+    let decide_by = now + tier.decision_window.duration();
     let part = Part {
         entitlement: entitlement.id.clone(),
         parameters: parameters.clone(),
@@ -331,12 +350,37 @@ pub fn open(
             policy: rules.policy.terms_digest(&entitlement),
         },
         opened_at: now,
-        decide_by: now + tier.decision_window.duration(),
+        decide_by,
+        ladder: rungs(rules.policy, &entitlement.id, now, decide_by),
         updated_at: now,
         approvals: vec![],
         stage: Stage::Pending,
     };
-    opened(request, opening, tier, facts.automatic, now)
+    let opened = opened(request, opening, tier, facts.automatic, now)?;
+    let waits = opened
+        .request()
+        .is_some_and(|it| it.stage == Stage::Pending);
+    match facts.deciders {
+        Some(found) if waits && found < usize::from(tier.approvals) => {
+            Err(Refusal::NobodyEligible {
+                entitlement: entitlement.id.clone(),
+                needed: tier.approvals,
+                found,
+            })
+        }
+        Some(_) | None => Ok(opened),
+    }
+}
+
+/// The later steps of the ladder of a request that is opened now, as far as it may wait.
+fn rungs(policy: &Policy, on: &EntitlementId, now: Timestamp, decide_by: Timestamp) -> Vec<Rung> {
+    let steps = policy.ladder(on).into_iter();
+    let rungs = steps.map(|step| Rung {
+        at: now + step.after.duration(),
+        to: step.to,
+        reached_at: None,
+    });
+    rungs.filter(|rung| rung.at < decide_by).collect()
 }
 
 /// Seals the first events of a request, and approves it where the quota is to be used.
@@ -444,6 +488,7 @@ pub(super) fn enter_approved(request: &mut AccessRequest, now: Timestamp) -> Fac
         told_until: None,
         handle: None,
         active_at: None,
+        missing_since: None,
         rechecks: vec![],
         next_at: now,
         failures: 0,

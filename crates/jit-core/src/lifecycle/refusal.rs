@@ -81,6 +81,21 @@ pub enum Refusal {
         right: Right,
         entitlement: EntitlementId,
     },
+    #[error(
+        "{entitlement} needs {needed} to approve it, and {}; ask an operator who should decide", others(*found)
+    )]
+    NobodyEligible {
+        entitlement: EntitlementId,
+        needed: u8,
+        found: usize,
+    },
+    #[error(
+        "the rules give you the right to {right} for {entitlement} at other hours, or once a request has waited longer; `jit policy explain` shows when"
+    )]
+    NotNow {
+        right: Right,
+        entitlement: EntitlementId,
+    },
     #[error("you do not have the right to {right}")]
     NotAllowedAnywhere { right: Right },
     #[error("{beneficiary} may not hold {entitlement}")]
@@ -157,6 +172,14 @@ fn by_whom(by: &Option<Approver>) -> String {
     }
 }
 
+fn others(found: usize) -> String {
+    match found {
+        0 => "nobody may who is not you or the one whom it is for".to_owned(),
+        1 => "only one person may who is not you or the one whom it is for".to_owned(),
+        more => format!("only {more} people may who are not you or the one whom it is for"),
+    }
+}
+
 fn ask_for(called: Option<&EntitlementId>) -> String {
     match called {
         Some(called) => format!("ask for {called}"),
@@ -168,7 +191,9 @@ impl Refusal {
     /// The right that was missing, where that is why: such a refusal goes to the audit.
     pub fn missing_right(&self) -> Option<Right> {
         match self {
-            Self::NotAllowed { right, .. } | Self::NotAllowedAnywhere { right } => Some(*right),
+            Self::NotAllowed { right, .. }
+            | Self::NotNow { right, .. }
+            | Self::NotAllowedAnywhere { right } => Some(*right),
             Self::OwnRequest => Some(Right::Approve),
             // Said alike of what does not exist, so that nobody learns which it is.
             Self::UnknownEntitlement { .. } => Some(Right::Request),
@@ -199,6 +224,8 @@ impl Refusal {
             Self::UnknownPrincipal { .. } => "unknown_principal",
             Self::InactivePrincipal { .. } => "inactive_principal",
             Self::NotAllowed { .. } | Self::NotAllowedAnywhere { .. } => "not_allowed",
+            Self::NobodyEligible { .. } => "nobody_eligible",
+            Self::NotNow { .. } => "not_now",
             Self::BeneficiaryNotAllowed { .. } => "beneficiary_not_allowed",
             Self::AgentForAnother { .. } => "agent_for_another",
             Self::BeneficiaryIsAgent { .. } => "beneficiary_is_agent",

@@ -10,6 +10,8 @@
 )]
 
 mod deciding;
+mod drifting;
+mod escalating;
 mod granting;
 mod knowing;
 mod offering;

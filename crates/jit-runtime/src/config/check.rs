@@ -19,7 +19,8 @@ use super::environment::{Environment, PAGER_TOKEN, PAGER_WEBHOOK};
 use super::problems::{At, Problems, Spot, cut, nearest};
 use super::written::{Address, EntitlementTable, FamilyTable, ProviderTable, TierTable, Written};
 use super::{
-    Audit, Config, Http, Log, LogFormat, Pager, Provider, ProviderKind, Store, Webhook, Worker,
+    Audit, Config, Http, Log, LogFormat, Pager, Provider, ProviderKind, Rota, Store, Webhook,
+    Worker,
 };
 use crate::people::{ConfiguredPeople, KnownPrincipal};
 
@@ -52,6 +53,7 @@ impl Check<'_, '_> {
         self.slots(&written.entitlements);
         let names = self.names(written);
         let people = self.people(written, &names);
+        let rotas = self.rotas(written, &names);
         let rules = self.rules(written, &names);
         let slack = self.slack(written);
         // A tier that contradicts itself was told with its place.
@@ -65,10 +67,11 @@ impl Check<'_, '_> {
             http,
             worker,
             providers: providers.into_iter().map(|read| read.value).collect(),
-            digest: digest_of(&policy, &catalog, &people),
+            digest: digest_of(&policy, &catalog, &people, &rotas),
             catalog,
             policy,
             people,
+            rotas,
             pager,
             slack,
             audit: Audit { csv },
@@ -456,10 +459,15 @@ fn entitlement(table: &EntitlementTable) -> Option<Entitlement> {
     })
 }
 
-fn digest_of(policy: &Policy, catalog: &Catalog, people: &ConfiguredPeople) -> Digest {
+fn digest_of(
+    policy: &Policy,
+    catalog: &Catalog,
+    people: &ConfiguredPeople,
+    rotas: &[Rota],
+) -> Digest {
     let catalog: (Vec<&Entitlement>, &[Family]) = (catalog.iter().collect(), catalog.families());
     let people: Vec<&KnownPrincipal> = people.iter().collect();
-    sha256_json(&(policy, catalog, people))
+    sha256_json(&(policy, catalog, people, rotas))
 }
 
 /// The one name of a file, whether it exists yet or not: symbolic links are resolved as far as they

@@ -9,6 +9,7 @@ use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile, Subjec
 
 use super::check::{Check, readable};
 use super::problems::{At, Spot};
+use super::rotas::RotaTable;
 use super::written::{AgentTable, PersonTable, RuleTable, Written};
 use crate::people::KnownPrincipal;
 
@@ -23,6 +24,8 @@ pub(super) struct Names<'w> {
     aliases: BTreeMap<&'w PrincipalId, &'w PrincipalId>,
     /// Groups that somebody is in.
     groups: BTreeSet<&'w GroupName>,
+    /// The groups of whoever is on call, if all could be read.
+    rotas: Option<BTreeSet<&'w GroupName>>,
     /// There is a workspace, whose user groups can be named.
     in_slack: bool,
     /// Some name could not be read, so a name that leads nowhere may lead to that one.
@@ -40,6 +43,7 @@ impl Check<'_, '_> {
         let all_people = readable(written.people.iter().map(|it| &it.id));
         let all_agents = readable(written.agents.iter().map(|it| &it.id));
         let mut names = Names {
+            rotas: written.rotas.iter().map(RotaTable::group).collect(),
             in_slack: written.slack.is_some(),
             unreadable: all_people.is_none() || all_agents.is_none(),
             ..Names::default()
@@ -217,12 +221,15 @@ impl Check<'_, '_> {
             if table.effect == Effect::Allow {
                 self.can_count(table, names);
             }
+            self.comes_to_it(table, written);
             rules.extend(table.name.as_ref().map(|name| Rule {
                 name: name.value.clone(),
                 effect: table.effect,
                 rights: table.rights.iter().map(|right| right.value).collect(),
                 entitlements: values(&table.entitlements),
                 principals: values(&table.principals),
+                hours: table.hours.as_ref().map(|hours| hours.value.clone()),
+                after: table.after.as_ref().map(|after| after.value),
             }));
         }
         rules
@@ -255,7 +262,15 @@ impl Check<'_, '_> {
 
     fn who(&mut self, who: &At<Who>, names: &Names<'_>) {
         match &who.value {
-            Who::AnyPerson | Who::AnyAgent => {}
+            Who::AnyPerson | Who::AnyAgent | Who::Manager => {}
+            Who::Group(group) if who.value.is_on_call() => {
+                let known = names.rotas.as_ref().is_none_or(|it| it.contains(group));
+                if !known {
+                    let what = format!("there is no rota for {group}");
+                    let instead = "write a [[rota]] of this name, without oncall: before it";
+                    self.problems.add(who.at, what, instead);
+                }
+            }
             Who::Group(group) => {
                 let in_slack = names.in_slack && jit_slack::user_group(group).is_some();
                 if !names.groups.contains(group) && !in_slack {
@@ -267,14 +282,18 @@ impl Check<'_, '_> {
                 }
             }
             Who::Principal(id) => {
-                if !names.people.contains(id) && !names.agents.contains(id) {
-                    let name = At {
-                        value: id.clone(),
-                        at: who.at,
-                    };
-                    self.no_such_principal(&name, names);
+                let (value, at) = (id.clone(), who.at);
+                if !names.agents.contains(id) {
+                    self.person_named(&At { value, at }, names);
                 }
             }
+        }
+    }
+
+    /// Refuses a name that is not the id of a person.
+    pub(super) fn person_named(&mut self, name: &At<PrincipalId>, names: &Names<'_>) {
+        if !names.people.contains(&name.value) {
+            self.no_such_principal(name, names);
         }
     }
 
@@ -287,7 +306,7 @@ impl Check<'_, '_> {
         let agent = table.principals.iter().find(|who| match &who.value {
             Who::AnyAgent => true,
             Who::Principal(id) => names.agents.contains(id),
-            Who::AnyPerson | Who::Group(_) => false,
+            Who::AnyPerson | Who::Manager | Who::Group(_) => false,
         });
         if let (Some(right), Some(agent)) = (more_than_asking, agent) {
             let what = format!("{} may never {}", agent.value, right.value);
@@ -304,6 +323,51 @@ impl Check<'_, '_> {
             let what = format!("{} is a right over everything or over nothing", right.value);
             let instead = "write entitlements = [\"*\"], in a rule of its own if need be";
             self.problems.add(right.at, what, instead);
+        }
+    }
+}
+
+impl Check<'_, '_> {
+    /// Refuses a step of a ladder that is none, or that never comes because everything has lapsed
+    /// before.
+    fn comes_to_it(&mut self, table: &RuleTable, written: &Written) {
+        let Some(after) = &table.after else { return };
+        let mut others = table.rights.iter().filter(|it| it.value != Right::Approve);
+        if table.effect == Effect::Deny || others.next().is_some() {
+            let what = "only the right to approve can begin later";
+            let instead = "remove after, or write a rule of its own with rights = [\"approve\"]";
+            self.problems.add(after.at, what, instead);
+        }
+        let fits = |pattern: &Pattern, on: &Pattern| pattern.overlaps(on);
+        let entitlements = written.entitlements.iter().filter(|entry| {
+            let id = entry.id.as_ref();
+            id.is_some_and(|id| {
+                table
+                    .entitlements
+                    .iter()
+                    .any(|it| it.value.matches(&id.value))
+            })
+        });
+        let families = written.families.iter().filter(|family| {
+            let on = family.entitlements.as_ref();
+            on.is_some_and(|on| {
+                table
+                    .entitlements
+                    .iter()
+                    .any(|it| fits(&it.value, &on.value))
+            })
+        });
+        let named = entitlements.filter_map(|it| it.tier.as_ref());
+        let named = named.chain(families.filter_map(|it| it.tier.as_ref()));
+        let windows = named.filter_map(|name| {
+            let mut tiers = written.tiers.iter().filter_map(|it| it.tier.as_ref());
+            let tier = tiers.find(|tier| tier.value.name == name.value)?;
+            Some(tier.value.decision_window)
+        });
+        if let Some(longest) = windows.max().filter(|longest| *longest <= after.value) {
+            let what = format!("what this rule is about lapses after {longest}");
+            let instead = "write a shorter time, or a longer decision_window in the tier";
+            self.problems.add(after.at, what, instead);
         }
     }
 }

@@ -1,9 +1,12 @@
 //! What a configuration promises, file by file.
 
 mod aws;
+mod rotas;
 
 use super::*;
-use jit_core::policy::Right;
+use jit_core::Timestamp;
+use jit_core::catalog::EntitlementId;
+use jit_core::policy::{Case, Right, When};
 use jit_core::principal::PrincipalKind;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
@@ -146,7 +149,11 @@ fn a_good_file_gives_the_domain_its_values() {
     assert_eq!(tier.ttl_max.to_string(), "8h");
     assert_eq!(tier.residual_max_secs, 0);
     let ana = &config.people.find(&"ana".parse().unwrap()).unwrap().profile;
-    assert!(config.policy.allows(Right::Request, ana, &id));
+    assert!(
+        config
+            .policy
+            .allows(Right::Request, ana, &Case::new(&id, When::Ever))
+    );
     let bot = config.people.find(&"agent:bot".parse().unwrap()).unwrap();
     assert_eq!(
         bot.profile.kind,
@@ -161,7 +168,8 @@ fn the_template_is_a_configuration_that_works() {
     let folder = Folder::with(TEMPLATE);
     let config = folder.read(&[]).unwrap();
     let profile = |name: &str| &config.people.find(&name.parse().unwrap()).unwrap().profile;
-    let admins = "groupfile/admins".parse().unwrap();
+    let admins: EntitlementId = "groupfile/admins".parse().unwrap();
+    let admins = Case::new(&admins, When::Ever);
     assert!(
         config
             .policy
@@ -177,9 +185,10 @@ fn the_template_is_a_configuration_that_works() {
             .policy
             .allows(Right::Approve, profile("bob"), &admins)
     );
-    let everything = config
-        .policy
-        .evaluate_anywhere(Right::Operate, profile("bob"));
+    let everything =
+        config
+            .policy
+            .evaluate_anywhere(Right::Operate, profile("bob"), Timestamp::MIN);
     assert!(everything.allowed);
     let readers = config.catalog.get(&"groupfile/readers".parse().unwrap());
     let low = config.policy.tier(&readers.unwrap().tier).unwrap();

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use jit_core::Ttl;
 use jit_core::catalog::{EntitlementId, Pattern, ProviderName};
-use jit_core::policy::{APPROVALS_LIMIT, Effect, Quota, Right, Tier, TierName, Who};
+use jit_core::policy::{APPROVALS_LIMIT, Effect, Hours, Quota, Right, Tier, TierName, Who};
 use jit_core::principal::{GroupName, PrincipalId, Subject};
 use jit_slack::UserId;
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use super::LogFormat;
 use super::aws::{InstanceTable, StoreTable};
 use super::document::Table;
 use super::problems::At;
+use super::rotas::RotaTable;
 use super::slack::SlackTable;
 use crate::pager::WebhookUrl;
 
@@ -77,6 +78,7 @@ pub(super) struct Written {
     pub(super) families: Vec<FamilyTable>,
     pub(super) tiers: Vec<TierTable>,
     pub(super) rules: Vec<RuleTable>,
+    pub(super) rotas: Vec<RotaTable>,
     pub(super) people: Vec<PersonTable>,
     pub(super) agents: Vec<AgentTable>,
     pub(super) slack: Option<SlackTable>,
@@ -116,6 +118,8 @@ pub(super) struct RuleTable {
     pub(super) rights: Vec<At<Right>>,
     pub(super) entitlements: Vec<At<Pattern>>,
     pub(super) principals: Vec<At<Who>>,
+    pub(super) hours: Option<At<Hours>>,
+    pub(super) after: Option<At<Ttl>>,
 }
 
 pub(super) struct PersonTable {
@@ -165,6 +169,7 @@ impl Written {
         written.families = file.each("family", "[[family]]", FamilyTable::read);
         written.tiers = file.each("tier", "[[tier]]", TierTable::read);
         written.rules = file.each("rule", "[[rule]]", RuleTable::read);
+        written.rotas = file.each("rota", "[[rota]]", RotaTable::read);
         written.people = file.each("person", "[[person]]", PersonTable::read);
         written.agents = file.each("agent", "[[agent]]", AgentTable::read);
         written.slack = file.within("slack", "[slack]", SlackTable::read);
@@ -298,6 +303,8 @@ impl RuleTable {
             rights: table.choice_list("rights"),
             entitlements: table.parsed_list("entitlements"),
             principals: table.parsed_list("principals"),
+            hours: table.parsed("hours"),
+            after: table.parsed("after"),
         }
     }
 }

@@ -59,6 +59,7 @@ fn request() -> AccessRequest {
         },
         opened_at: at(0),
         decide_by: at(60),
+        ladder: vec![],
         updated_at: at(0),
         approvals: Vec::new(),
         stage: Stage::Pending,

@@ -139,6 +139,7 @@ fn count_fact(record: &AccessRequest, fact: &Fact, at: Timestamp, counted: &mut 
             }
         }
         Fact::Approved { .. }
+        | Fact::Escalated { .. }
         | Fact::ApprovalDropped { .. }
         | Fact::ApprovalRetracted { .. }
         | Fact::Cancelled { .. }

@@ -1,10 +1,12 @@
 //! The card in the channel of those who decide: one builder for every state, and the lines of its
 //! thread.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jit_core::Ttl;
 use jit_core::audit::{Actor, AuditEvent, Fact};
+use jit_core::policy::Who;
 use jit_core::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, RequestId, Stage,
     Stuck,
@@ -17,6 +19,9 @@ use super::{
 };
 use crate::deciders::Mentions;
 use crate::text::{MARKUP_LIMIT, Markup, Show, plain, quote, spoken, whole};
+
+/// How many names a step of the ladder shows.
+const STEP_NAMES: usize = 5;
 
 /// The card as the record is now.
 pub(crate) fn card(scene: &Scene<'_>) -> Message {
@@ -39,6 +44,7 @@ pub(crate) fn card(scene: &Scene<'_>) -> Message {
     if !buttons.is_empty() {
         blocks.push(actions("decide", buttons));
     }
+    blocks.extend(ladder(request));
     let state = state(scene);
     let mut status = state.context();
     status["block_id"] = "status".into();
@@ -178,6 +184,41 @@ fn is_ending(phase: &Phase) -> bool {
     }
 }
 
+/// Who else may decide, and from when on, while it waits.
+fn ladder(request: &AccessRequest) -> Option<Value> {
+    if request.stage != Stage::Pending || request.ladder.is_empty() {
+        return None;
+    }
+    let steps = request.ladder.iter().map(|rung| match rung.reached_at {
+        Some(at) => whom(Markup::new(":ladder: "), &rung.to)
+            .text(" may decide since ")
+            .at(at, Show::Time),
+        None => whom(Markup::new(":ladder: "), &rung.to)
+            .text(" may decide from ")
+            .at(rung.at, Show::Time),
+    });
+    let steps: Vec<Value> = steps.map(|step| step.object()).collect();
+    Some(json!({"type": "context", "block_id": "ladder", "elements": steps}))
+}
+
+/// Whom a step of the ladder names, as the rules do.
+fn whom(mut line: Markup, to: &BTreeSet<Who>) -> Markup {
+    for (place, who) in to.iter().take(STEP_NAMES).enumerate() {
+        if place > 0 {
+            line = line.text(", ");
+        }
+        line = match who {
+            Who::AnyPerson => line.text("everybody"),
+            Who::Manager => line.text("the manager"),
+            Who::AnyAgent | Who::Group(_) | Who::Principal(_) => line.code(&who.to_string()),
+        };
+    }
+    match u64::try_from(to.len().saturating_sub(STEP_NAMES)) {
+        Ok(0) | Err(_) => line,
+        Ok(more) => line.text(" and ").number(more).text(" more"),
+    }
+}
+
 /// How far it is, in one line.
 pub(super) fn state(scene: &Scene<'_>) -> Markup {
     let names = scene.names;
@@ -312,11 +353,11 @@ fn cancelled(why: CancelReason) -> &'static str {
 }
 
 /// What the thread says of these events, a line each; nothing where there is nothing to say.
-pub(crate) fn thread(scene: &Scene<'_>, news: &[AuditEvent]) -> Option<Message> {
+pub(crate) fn thread(scene: &Scene<'_>, news: &[AuditEvent], whom: &Mentions) -> Option<Message> {
     let mut said: Option<Markup> = None;
     let mut quotes = vec![];
     for event in news {
-        let Some(line) = line(scene, event) else {
+        let Some(line) = line(scene, event, whom) else {
             continue;
         };
         said = Some(match said {
@@ -341,14 +382,7 @@ pub(crate) fn thread(scene: &Scene<'_>, news: &[AuditEvent]) -> Option<Message> 
 
 /// What the thread says of a request that nobody answers.
 pub(crate) fn reminder(scene: &Scene<'_>, whom: &Mentions) -> Message {
-    let mut line = Markup::new(":bell: ");
-    for group in &whom.groups {
-        line = line.group(group).text(" ");
-    }
-    for user in &whom.users {
-        line = line.user(user).text(" ");
-    }
-    let line = line
+    let line = mention(Markup::new(":bell: "), whom)
         .person(&scene.request.requester, scene.names)
         .text(" still waits for an answer; it lapses ")
         .at(scene.request.decide_by, Show::DayAndTime);
@@ -356,6 +390,16 @@ pub(crate) fn reminder(scene: &Scene<'_>, whom: &Mentions) -> Message {
         text: line.as_str().to_owned(),
         blocks: vec![line.section()],
     }
+}
+
+fn mention(mut line: Markup, whom: &Mentions) -> Markup {
+    for group in &whom.groups {
+        line = line.group(group).text(" ");
+    }
+    for user in &whom.users {
+        line = line.user(user).text(" ");
+    }
+    line
 }
 
 fn reason_of(fact: &Fact) -> Option<&str> {
@@ -368,7 +412,7 @@ fn reason_of(fact: &Fact) -> Option<&str> {
     }
 }
 
-fn line(scene: &Scene<'_>, event: &AuditEvent) -> Option<Markup> {
+fn line(scene: &Scene<'_>, event: &AuditEvent, mentioned: &Mentions) -> Option<Markup> {
     let names = scene.names;
     let by = |line: Markup| match &event.actor {
         Actor::Principal { id, .. } => line.text(" by ").person(id, names),
@@ -391,6 +435,10 @@ fn line(scene: &Scene<'_>, event: &AuditEvent) -> Option<Markup> {
             .text(" took the approval back"),
         Fact::Denied { .. } => by(Markup::new(":no_entry: Denied")),
         Fact::Withdrawn => by(Markup::new(":leftwards_arrow_with_hook: Withdrawn")),
+        Fact::Escalated { to, .. } => {
+            let line = mention(Markup::new(":ladder: "), mentioned);
+            whom(line.text("Nobody decided so far; from now on so may "), to)
+        }
         Fact::Lapsed => Markup::new(":zzz: Nobody answered in time; ask again"),
         Fact::Invalidated { .. } => by(Markup::new(":no_entry: No longer valid")),
         Fact::Cancelled { why, .. } => {

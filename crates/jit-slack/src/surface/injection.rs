@@ -200,7 +200,7 @@ fn drawn(told: &Told) -> Vec<Value> {
     }
     let whom = super::tests::mentions();
     all.push(message(reminder(&scenes[0], &whom)));
-    all.extend(thread(&scenes[0], &told.news).map(message));
+    all.extend(thread(&scenes[0], &told.news, &whom).map(message));
     all.push(message(listing(&scenes)));
     let reason = told.requests[0].reason.as_str();
     let entitlement = &told.entitlement;

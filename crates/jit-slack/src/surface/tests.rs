@@ -1,19 +1,20 @@
 //! Every surface in every state, plain and with the most extreme values that the domain lets in.
 //! The drawings are kept; `tests/slack` checks them with Slack's own libraries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::Refusal;
+use jit_core::Timestamp;
 use jit_core::Ttl;
 use jit_core::audit::{Actor, AuditEvent, Fact, RequestEvent};
 use jit_core::catalog::{Entitlement, ParameterRule};
 use jit_core::digest::Digest;
 use jit_core::engine::Extent;
-use jit_core::policy::Tier;
+use jit_core::policy::{STEPS_LIMIT, Tier, Who};
 use jit_core::principal::{Door, Principal};
 use jit_core::provider::Kind;
 use jit_core::request::{
-    AccessRequest, Approver, CancelReason, Cause, End, Phase, Stage, Status, Stuck,
+    AccessRequest, Approver, CancelReason, Cause, End, Phase, Rung, Stage, Status, Stuck,
 };
 use jit_testkit::sample;
 use serde_json::{Value, json};
@@ -56,6 +57,11 @@ fn extreme(mut request: AccessRequest) -> AccessRequest {
     request
 }
 
+fn rung(at: u64, to: BTreeSet<Who>, reached_at: Option<Timestamp>) -> Rung {
+    let at = sample::at(at);
+    Rung { at, to, reached_at }
+}
+
 pub(super) const MOMENTS: [Moment; 4] = [
     Moment::Given,
     Moment::Expiring,
@@ -89,6 +95,23 @@ fn requests() -> Vec<(String, AccessRequest)> {
     let mut for_another = sample::request_in(42, Status::Active);
     for_another.beneficiary = "bob@example.com".parse().unwrap();
     all.push(("for-another".to_owned(), for_another));
+    let mut escalated = sample::request_in(45, Status::Pending);
+    let to = |who: &str| [who.parse().unwrap(), Who::Manager].into();
+    escalated.ladder = vec![
+        rung(300, to("oncall:primary"), Some(sample::at(301))),
+        rung(600, to("group:platform-leads"), None),
+    ];
+    all.push(("pending-escalated".to_owned(), escalated.clone()));
+    let long = |n: usize| format!("group:{n}{}", "g".repeat(190)).parse().unwrap();
+    let longest = (0..STEPS_LIMIT).map(|step| {
+        rung(
+            300,
+            (0..9).map(long).collect(),
+            Some(sample::at(step.into())),
+        )
+    });
+    escalated.ladder = longest.collect();
+    all.push(("pending-escalated-extreme".to_owned(), escalated));
     let mut taken_over = sample::request_in(43, Status::Closed);
     if let Stage::Granted(grant) = &mut taken_over.stage {
         let by = sample::id(44);
@@ -122,6 +145,10 @@ pub(crate) fn events(request: &AccessRequest) -> Vec<AuditEvent> {
             reason: request.reason.clone(),
         },
         Fact::Withdrawn,
+        Fact::Escalated {
+            step: 1,
+            to: ["oncall:primary".parse().unwrap(), Who::Manager].into(),
+        },
         Fact::Lapsed,
         Fact::Invalidated {
             why: jit_core::request::Mismatch::Revoked,
@@ -298,7 +325,10 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         .filter(|(name, _)| name.starts_with("pending"))
     {
         let news = events(scene.request);
-        message(format!("thread-{name}"), thread(scene, &news).unwrap());
+        message(
+            format!("thread-{name}"),
+            thread(scene, &news, &mentions()).unwrap(),
+        );
         message(format!("reminder-{name}"), reminder(scene, &mentions()));
         let nobody = reminder(scene, &Mentions::default());
         message(format!("reminder-{name}-of-nobody"), nobody);

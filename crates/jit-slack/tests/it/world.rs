@@ -1,7 +1,7 @@
 //! A whole service around a simulated workspace: an engine in memory, a provider that does what it
 //! is told, and people who are on both sides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use jit_core::catalog::{Catalog, Entitlement, ParameterRule};
 use jit_core::engine::{ClockTrust, Engine, EngineParts};
 use jit_core::policy::{Effect, Policy, Right, Rule, Tier, Who};
 use jit_core::ports::{Clock, Directory, PortError, Provisioner, Query, RequestStore};
-use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
+use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile};
 use jit_core::request::{AccessRequest, Status};
 use jit_slack::{
     Commands, Connection, EmailMatch, Names, Reached, Route, Settings, Slack, SlackParts, Transport,
@@ -55,6 +55,10 @@ impl Directory for Shaky {
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer);
         assert!(panics.is_err(), "a mistake of the directory's");
         self.people.profile(id).await
+    }
+
+    async fn members(&self, group: &GroupName) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
+        self.people.members(group).await
     }
 }
 
@@ -106,6 +110,8 @@ pub(crate) fn rule(who: &str, rights: &[Right]) -> Rule {
         rights: rights.iter().copied().collect(),
         entitlements: vec!["*".parse().unwrap()],
         principals: vec![who.parse().unwrap()],
+        hours: None,
+        after: None,
     }
 }
 
@@ -229,17 +235,18 @@ impl World {
             rule("*", &[Right::Request]),
             rule("group:slack:S0OFFICERS", &[Right::Approve]),
             rule("bob@example.com", &[Right::Approve, Right::Revoke]),
+            // Who is nobody in Slack, so that two can decide.
+            rule("dora@example.com", &[Right::Approve]),
             rule("cleo@example.com", &[Right::OnBehalfOf]),
         ];
         rules.extend(more);
         let named = rules.iter().flat_map(|rule| &rule.principals);
         let groups = named.filter_map(|who| match who {
             Who::Group(group) => Some(group.clone()),
-            Who::AnyPerson | Who::AnyAgent | Who::Principal(_) => None,
+            Who::AnyPerson | Who::AnyAgent | Who::Manager | Who::Principal(_) => None,
         });
         let groups = groups.collect();
         let policy = Policy::new(vec![tier("one", 1), tier("two", 2)], rules).unwrap();
-        let members = ["ana", "cleo"].into_iter().map(id).collect();
         let adapter = Slack::new(SlackParts {
             settings,
             api: slack.api_url(),
@@ -251,7 +258,6 @@ impl World {
             random: random.clone(),
             catalog: catalog(),
             policy: policy.clone(),
-            members: BTreeMap::from([("wiki".parse().unwrap(), members)]),
             names,
         })
         .unwrap();
@@ -540,13 +546,13 @@ pub(crate) fn wall_clock() -> Timestamp {
 
 fn people() -> Arc<People> {
     let people = People::default();
-    for (name, user) in [("ana", "U0ANA"), ("bob", "U0BOB"), ("cleo", "U0CLEO")] {
+    for name in ["ana", "bob", "cleo", "dora"] {
         let profile = Profile {
             id: id(name),
             kind: PrincipalKind::Person,
             active: true,
             groups: match name {
-                "bob" => Default::default(),
+                "bob" | "dora" => Default::default(),
                 _ => ["wiki".parse().unwrap()].into(),
             },
             groups_unknown: Default::default(),
@@ -554,6 +560,8 @@ fn people() -> Arc<People> {
             subjects: BTreeMap::new(),
         };
         people.profiles.lock().unwrap().insert(id(name), profile);
+    }
+    for (name, user) in [("ana", "U0ANA"), ("bob", "U0BOB"), ("cleo", "U0CLEO")] {
         let alias = format!("slack:{user}").parse().unwrap();
         people.aliases.lock().unwrap().insert(alias, id(name));
     }

@@ -80,8 +80,7 @@ pub(super) fn members(state: &mut State, request: &Request, id: &str) -> Result<
     if state.group_at(id, then).is_none() {
         return Err(no_such_group(id));
     }
-    let members = state.members_at(|group, _| group == id, then);
-    let members = members.into_iter().map(|(_, user)| user).collect();
+    let members = state.members_at(id, then).into_iter().collect();
     let most = state.setup.members_page_max;
     let page = page(state, request, members, Sizes::linked(most))?;
     let shown = (page.ids.iter())

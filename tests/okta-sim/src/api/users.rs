@@ -92,8 +92,7 @@ impl Wanted {
 pub(super) fn groups(state: &mut State, request: &Request, key: &str) -> Result<Reply, OktaError> {
     let then = state.seen(request);
     let id = find(state, key, then)?;
-    let groups = state.members_at(|_, user| user == id, then);
-    let groups = groups.into_iter().map(|(group, _)| group).collect();
+    let groups = state.groups_at(&id, then).into_iter().collect();
     let most = state.setup.user_groups_page_max.unwrap_or(usize::MAX);
     let page = page(state, request, groups, Sizes::linked(most))?;
     let shown = (page.ids.iter())

@@ -344,10 +344,18 @@ fn a_request_has_every_field_once_in_a_form() {
         ("client_assertion", assertion.as_str()),
         ("scope", ALL),
     ];
-    for left_out in 0..fields.len() {
+    for (left_out, status, error) in [
+        (0, 400, "invalid_request"),
+        (1, 401, "invalid_client"),
+        (2, 401, "invalid_client"),
+        (3, 400, "invalid_scope"),
+    ] {
         let mut some = fields.to_vec();
         some.remove(left_out);
-        refused(&service.ask_with(&some), 400, "invalid_request");
+        refused(&service.ask_with(&some), status, error);
+        let mut blank = fields;
+        blank[left_out].1 = "";
+        refused(&service.ask_with(&blank), status, error);
     }
     let mut twice = fields.to_vec();
     twice.push(("scope", ALL));

@@ -131,6 +131,8 @@ fn policy() -> Policy {
         rights: rights.iter().copied().collect(),
         entitlements: on.iter().map(|on| on.parse().unwrap()).collect(),
         principals: who.iter().map(|who| who.parse().unwrap()).collect(),
+        hours: None,
+        after: None,
     };
     let rules = vec![
         rule(
