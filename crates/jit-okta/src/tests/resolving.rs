@@ -143,7 +143,9 @@ async fn which_organization_it_is_is_asked_once_and_a_failure_is_not_remembered(
     assert_eq!(error.kind, ErrorKind::Unavailable);
     scene.inspect().await.unwrap();
     scene.inspect().await.unwrap();
-    assert_eq!(scene.calls(Operation::Organization).len(), 2);
+    let asked = scene.calls(Operation::Organization);
+    assert_eq!(asked.len(), 2);
+    assert!(asked.iter().all(|call| call.token.is_none()));
 }
 
 #[tokio::test]
