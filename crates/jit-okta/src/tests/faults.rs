@@ -6,7 +6,7 @@ use jit_core::ports::{Effect, ErrorKind, Provisioner};
 use jit_core::provider::{Answer, Presence};
 use okta_sim::{Away, Deed, Hostility, Operation, Rule, Setup, UserStatus};
 
-use super::{Scene, setup};
+use super::{Scene, inspect, setup};
 
 /// So many pages that a list has some.
 fn small_pages() -> Scene {
@@ -66,14 +66,17 @@ async fn the_access_of_a_deactivated_person_is_seen_and_taken_away() {
 async fn nobody_is_believed_to_be_gone_in_another_organization() {
     let scene = Scene::new();
     scene.grant().await.unwrap();
+    let ours = scene.target();
     // The address leads to an organization that knows nobody of ours.
     let other = Setup {
         seed: 99,
         ..setup()
     };
     scene.world().reset(other);
-    let error = scene.inspect().await.unwrap_err();
+    assert_ne!(scene.target().realm, ours.realm);
+    let error = inspect(&scene.groups, &ours).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Misconfigured);
+    assert!(error.chain().contains("another organization"));
     let listed = scene.groups.standing(&scene.admins, None).await;
     assert_eq!(listed.unwrap_err().kind, ErrorKind::Misconfigured);
 }

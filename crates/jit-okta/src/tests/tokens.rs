@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jit_core::ports::{Effect, ErrorKind};
 use jit_core::provider::{Answer, Presence, Target};
-use okta_sim::{ApiToken, Away, Hostility, Operation, Reset, Rule, Scope, ServiceApp, Setup};
+use okta_sim::{ApiToken, Away, Deed, Hostility, Operation, Reset, Rule, Scope, ServiceApp, Setup};
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RsaKeyPair};
@@ -156,6 +156,43 @@ async fn whoever_reads_with_a_revoked_token_asks_once_more_with_another_one() {
     let error = scene.inspect().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Forbidden, "{}", error.chain());
     assert_eq!(scene.calls(Operation::Token).len(), 3);
+}
+
+#[tokio::test]
+async fn whoever_reads_asks_once_more_and_not_for_ever() {
+    let scene = scene(p256(), |_| {});
+    scene.inspect().await.unwrap();
+    scene.world().take_calls();
+    // Every token is revoked just before it arrives.
+    let revoke = Deed::RevokeToken {
+        token: CLIENT.to_owned(),
+    };
+    let before = Hostility::Before(revoke);
+    scene.world().hostile(Operation::ListUserGroups, before);
+    let error = scene.inspect().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Forbidden);
+    assert_eq!(scene.calls(Operation::ListUserGroups).len(), 2);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_renewal_while_the_old_token_is_good() {
+    let scene = scene(p256(), |_| {});
+    scene.inspect().await.unwrap();
+    scene.pass(Duration::from_secs(56 * 60));
+    scene.world().hostile(Operation::Token, Hostility::Hang);
+    let other = async {
+        // The other one renews already.
+        while scene.calls(Operation::Token).len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        scene.inspect().await
+    };
+    tokio::select! {
+        biased;
+        _ = scene.inspect() => unreachable!("it waits for the renewal"),
+        seen = other => assert_eq!(seen.unwrap(), Presence::Absent),
+    }
+    assert_eq!(scene.calls(Operation::Token).len(), 2);
 }
 
 /// It is sent once, and the next one has another token.
