@@ -154,4 +154,5 @@ async fn a_change_is_one_call_of_http_1_over_tls() {
     assert_eq!(lines[0], "PUT /api/v1/groups/00g1/users/00u1 HTTP/1.1");
     assert_eq!(heard.text.matches("HTTP/1.1").count(), 1, "{}", heard.text);
     assert!(lines.contains(&"authorization: SSWS a-token"));
+    assert_eq!(heard.text.matches("content-length: 0").count(), 1);
 }

@@ -1,12 +1,17 @@
 //! What goes wrong in the organization and on the way there, one by one.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::pin::pin;
+use std::thread;
 use std::time::Duration;
 
 use jit_core::ports::{Effect, ErrorKind, Provisioner};
 use jit_core::provider::{Answer, Presence};
 use okta_sim::{Away, Deed, Hostility, Operation, Rule, Setup, UserStatus};
 
-use super::{Scene, inspect, setup};
+use super::{Scene, connected, inspect, settings, setup};
+use crate::{OktaGroups, Settings};
 
 /// So many pages that a list has some.
 fn small_pages() -> Scene {
@@ -191,6 +196,32 @@ async fn a_server_that_never_answers_is_left_before_the_deadline_of_the_port() {
 }
 
 #[tokio::test]
+async fn what_was_done_without_an_answer_may_have_been_done() {
+    let scene = Scene::new();
+    scene.grant().await.unwrap();
+    let remove = Operation::RemoveUserFromGroup;
+    scene.world().hostile(remove, Hostility::HangAfter);
+    let mut revoked = pin!(scene.revoke());
+    while scene.calls(remove).is_empty() {
+        tokio::select! {
+            biased;
+            _ = &mut revoked => unreachable!("nobody answers"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    // It was sent; the rest of the time passes by itself.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let error = revoked.await.unwrap_err();
+    assert!(began.elapsed() <= Duration::from_secs(15));
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Unavailable, Effect::Unknown)
+    );
+    assert!(!scene.is_member());
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let scene = Scene::new();
     scene.inspect().await.unwrap();
@@ -295,4 +326,38 @@ async fn a_page_of_another_listing_is_refused() {
     );
     let again = scene.groups.standing(&everybody, None).await;
     assert_eq!(again.unwrap_err().kind, ErrorKind::Unavailable);
+}
+
+/// A server that sends a list and never comes to its end.
+#[tokio::test]
+async fn an_answer_without_an_end_is_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let sent = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4_096]).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n[").unwrap();
+        let spaces = [b' '; 65_536];
+        let mut sent = 0;
+        while stream.write_all(&spaces).is_ok() {
+            sent += spaces.len();
+        }
+        sent
+    });
+    let scene = Scene::new();
+    let settings = Settings {
+        org_url: url,
+        ..settings(&scene.sim)
+    };
+    let okta = connected(settings, &scene.clock);
+    let realm = scene.target().realm;
+    let id = realm.strip_prefix("okta:").unwrap();
+    okta.organization.set(id.to_owned()).unwrap();
+    let groups = OktaGroups::new(okta);
+    let error = inspect(&groups, &scene.target()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable);
+    // The connection is closed by whoever runs beside this.
+    let sent = tokio::task::spawn_blocking(|| sent.join().unwrap());
+    let sent = sent.await.unwrap();
+    assert!(sent < 32 * 1_024 * 1_024, "{sent} bytes were taken");
 }

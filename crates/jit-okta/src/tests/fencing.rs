@@ -127,12 +127,16 @@ async fn s3_each_change_has_a_connection_of_its_own() {
         scene.grant().await.unwrap();
         scene.inspect().await.unwrap();
         scene.revoke().await.unwrap();
+        scene.pass(Duration::from_secs(3_600));
     }
     let calls = scene.world().calls();
     let changes = calls.iter().filter(|call| {
         let operation = call.operation.unwrap();
         operation == Operation::AddUserToGroup || operation == Operation::RemoveUserFromGroup
     });
+    for change in changes.clone() {
+        assert_eq!(change.connected_at_micros, change.at_micros, "a new one");
+    }
     let connections: Vec<u64> = changes.map(|call| call.connection).collect();
     assert_eq!(connections.len(), 6);
     for connection in &connections {
