@@ -17,6 +17,7 @@ pub mod observe;
 pub mod operate;
 pub mod pager;
 pub mod people;
+pub mod reach;
 pub mod rota;
 pub mod throttle;
 pub mod watch;
