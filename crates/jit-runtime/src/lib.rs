@@ -9,7 +9,7 @@ pub mod config;
 pub mod csv;
 pub mod daemon;
 pub mod discovery;
-mod drift;
+pub mod drift;
 mod lists;
 pub mod log;
 pub mod nudge;
