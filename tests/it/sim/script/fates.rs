@@ -105,9 +105,9 @@ const FATES: [(Fate, u64); 29] = [
     (Fate::OtherNames, 60),
     (Fate::Orphaned, 80),
     (Fate::Poisoned, 190),
-    (Fate::Robbed, 100),
-    (Fate::Returned, 60),
-    (Fate::Stranger, 30),
+    (Fate::Robbed, 130),
+    (Fate::Returned, 150),
+    (Fate::Stranger, 75),
 ];
 
 impl Fate {
