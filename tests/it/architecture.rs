@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -16,6 +16,7 @@ const EDGES: [(&str, &[&str]); 17] = [
     ("jit-groupfile", &["jit-core"]),
     ("jit-identity-center", &["jit-core"]),
     ("jit-http", &["jit-core"]),
+    ("jit-okta", &["jit-core"]),
     ("jit-slack", &["jit-core"]),
     ("jit-cli", &[]),
     (
