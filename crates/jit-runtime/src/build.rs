@@ -117,7 +117,7 @@ impl Adapters {
         let mut adapters = Self {
             store,
             table,
-            directory: directory(config, &clock),
+            directory: directory(config, &clock)?,
             provisioners,
             notifiers: csv.into_iter().collect(),
             slack: None,
@@ -240,18 +240,25 @@ async fn provisioners(
     Ok(made)
 }
 
-/// Who people are, by the configuration, and who of them is on call.
-fn directory(config: &Config, clock: &Arc<dyn Clock>) -> Arc<dyn Directory> {
+/// Who people are, and who of them is on call.
+///
+/// # Errors
+/// Where an adapter cannot be made.
+pub(crate) fn directory(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Directory>, PortError> {
     let people: Arc<dyn Directory> = Arc::new(config.people.clone());
     if config.rotas.is_empty() {
-        return people;
+        return Ok(people);
     }
     let rotas = config.rotas.iter().map(|rota| {
         let RotaKind::Weekly(weekly) = &rota.kind;
         let weekly: Arc<dyn Rota> = Arc::new(weekly.clone());
         (rota.group.clone(), weekly)
     });
-    Arc::new(WithRotas::new(people, rotas.collect(), Arc::clone(clock)))
+    let rotas = WithRotas::new(people, rotas.collect(), Arc::clone(clock));
+    Ok(Arc::new(rotas))
 }
 
 /// The groups that the rules of a policy name.

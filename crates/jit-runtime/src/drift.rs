@@ -38,7 +38,7 @@ struct Interval {
 }
 
 /// Looks until it is dropped.
-pub(crate) async fn look_for_ever(engine: Arc<Engine>, providers: Vec<ProviderName>) {
+pub async fn look_for_ever(engine: Arc<Engine>, providers: Vec<ProviderName>) {
     // A provider that is slow, or wants to be left alone, holds up nothing else.
     let everything = join_all(providers.iter().map(|provider| async {
         loop {
@@ -52,6 +52,7 @@ pub(crate) async fn look_for_ever(engine: Arc<Engine>, providers: Vec<ProviderNa
         loop {
             if is_ours(&engine, FRESH, "").await {
                 look_at_fresh(&engine).await;
+                tell(&engine, &providers).await;
             }
             tokio::time::sleep(TICK).await;
         }
@@ -108,6 +109,15 @@ async fn look_at_fresh(engine: &Engine) {
                 request.id = %request.id, %provider, error = %error.chain(),
                 "a slot cannot be looked at",
             ),
+        }
+    }
+}
+
+/// Somebody is told of what was found before, and could not be told.
+async fn tell(engine: &Engine, providers: &[ProviderName]) {
+    for provider in providers {
+        if let Err(error) = engine.tell_drift(provider).await {
+            tracing::warn!(%provider, error = %error.chain(), "what drifted cannot be told");
         }
     }
 }

@@ -236,11 +236,23 @@ impl Engine {
         let granted: BTreeMap<&Target, &AccessRequest> = live
             .map(|request| (&request.parts.first().target, request))
             .collect();
+        let mut unexplained = BTreeSet::new();
         for target in &listing.seen {
             if !granted.contains_key(target) && !self.is_explained(&look.provider, target).await? {
-                look.unexplained.insert(target.clone());
+                unexplained.insert(target);
             }
         }
+        if !unexplained.is_empty() {
+            // What was granted with parameters has a slot that a listing does not show.
+            let live = self.live().await?.into_iter().chain(self.fresh().await?);
+            for part in live.flat_map(|it| Vec::from(it.parts)) {
+                if !part.parameters.is_empty() {
+                    unexplained.remove(&part.target);
+                }
+            }
+        }
+        let unexplained = unexplained.into_iter().cloned();
+        look.unexplained.extend(unexplained);
         for (target, request) in granted {
             let stands = listing.seen.contains(target);
             let since = request.grant().and_then(|grant| grant.active_at);
@@ -475,21 +487,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Pages once for all that nobody was told of.
-    async fn tell_drift(&self, provider: &ProviderName) -> Result<(), PortError> {
+    /// Pages once for all at a provider that nobody was told of yet, also where it is gone by now.
+    pub async fn tell_drift(&self, provider: &ProviderName) -> Result<(), PortError> {
         let known = self.drift_rows().await?;
-        let untold = known.into_iter().filter(|(_, drift)| {
-            drift.provider == *provider && drift.told_at.is_none() && drift.gone_at.is_none()
-        });
+        let untold = known
+            .into_iter()
+            .filter(|(_, drift)| drift.provider == *provider && drift.told_at.is_none());
         let untold: Vec<(Row, Drift)> = untold.collect();
-        if untold.is_empty() {
-            return Ok(());
-        }
-        let count = untold.len();
-        let summary = match count {
-            1 => format!("1 access stands at {provider} that no grant explains; see jit drift"),
-            _ => format!(
-                "{count} accesses stand at {provider} that no grant explains; see jit drift"
+        let summary = match untold.len() {
+            0 => return Ok(()),
+            1 => format!("1 access was found at {provider} that no grant explains; see jit drift"),
+            count => format!(
+                "{count} accesses were found at {provider} that no grant explains; see jit drift"
             ),
         };
         let at = self.now();

@@ -89,7 +89,10 @@ async fn s8_what_other_hands_gave_is_found_told_once_and_left_alone() {
     assert_eq!(facts(&stage).await, [("found", 3)]);
     let paged = pages(&stage);
     assert_eq!(paged.len(), 1, "{paged:?}");
-    assert!(paged[0].contains("3 accesses stand at stage"), "{paged:?}");
+    assert!(
+        paged[0].contains("3 accesses were found at stage"),
+        "{paged:?}"
+    );
     // The same is not told again, and nothing of it is touched.
     stage.pass(60).await;
     assert_eq!(look(&stage).await.unexplained, 3);
