@@ -27,6 +27,7 @@ const EDGES: [(&str, &[&str]); 18] = [
             "jit-groupfile",
             "jit-http",
             "jit-identity-center",
+            "jit-okta",
             "jit-slack",
             "jit-sqlite",
         ],
