@@ -266,6 +266,17 @@ pub(crate) fn okta(
     settings.map(connect).transpose()
 }
 
+/// Who people are now, for whoever needs nothing else.
+///
+/// # Errors
+/// Where an adapter cannot be made.
+pub(crate) fn people_now(config: &Config) -> Result<Arc<dyn Directory>, PortError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random: Arc<dyn Random> = Arc::new(OsRandom);
+    let okta = okta(config, &clock, &random)?;
+    directory(config, &clock, okta.as_ref())
+}
+
 /// Who people are, and who of them is on call.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jit_core::Engine;
 use jit_core::catalog::ProviderName;
 use jit_core::engine::ClockTrust;
-use jit_core::ports::{Clock, CommitError, PortError, Random};
+use jit_core::ports::{CommitError, PortError};
 use jit_http::ApiState;
 use jit_slack::SlackDoor;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -21,7 +21,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::build::{self, Adapters, BuildError, record_configuration};
-use crate::clock::{OsRandom, SystemClock};
 use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::drift;
@@ -101,10 +100,7 @@ pub struct LockedOut;
 /// Refuses a policy that locks everybody out, as far as the directory can tell: whoever cannot be
 /// looked up is taken for somebody.
 pub async fn refuse_lock_out(config: &Config) -> Result<Result<(), LockedOut>, BuildError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let random: Arc<dyn Random> = Arc::new(OsRandom);
-    let okta = build::okta(config, &clock, &random)?;
-    let directory = build::directory(config, &clock, okta.as_ref())?;
+    let directory = build::people_now(config)?;
     let (policy, people) = (&config.policy, &config.people);
     let everybody = Everybody::of(policy, people, directory.as_ref(), config.leads_to()).await;
     let report = reach::lint(policy, &config.catalog, &everybody);

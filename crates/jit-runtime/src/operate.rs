@@ -139,7 +139,10 @@ pub enum OperateError {
     #[error(transparent)]
     Token(#[from] TokenError),
     /// Nobody has this name.
-    #[error("nobody is named {who} in the configuration; add a [[person]] or an [[agent]]")]
+    #[error(
+        "nobody is named {who}, neither in the configuration nor in the directory that it names; add \
+         a [[person]] or an [[agent]]"
+    )]
     UnknownPrincipal {
         /// The name.
         who: PrincipalId,

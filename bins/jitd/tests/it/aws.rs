@@ -11,7 +11,7 @@ use serde_json::Value;
 use slack_sim::{Channel, Message, SlackSim, User, Workspace};
 use tempfile::TempDir;
 
-use crate::process::{Process, jitd, ran, text, until};
+use crate::process::{Process, jitd, program, ran, text, until};
 
 const PRESET: &str = include_str!("../../../../docs/examples/aws.toml");
 const ANA: &str = "U012AB3CD";
@@ -209,19 +209,6 @@ impl House {
             |it: &Message| it.thread_ts.is_none() && !it.ephemeral && it.words().contains(words);
         self.slack.wait_for(&bob, channel, wanted).await
     }
-}
-
-/// Another binary of the workspace, beside the one under test.
-fn program(name: &str, arguments: &[&str]) -> Command {
-    let file = PathBuf::from(env!("CARGO_BIN_EXE_jitd")).with_file_name(name);
-    assert!(
-        file.exists(),
-        "run cargo build -p {name} first: {}",
-        file.display()
-    );
-    let mut command = Command::new(file);
-    command.env_clear().args(arguments);
-    command
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ mod aws;
 mod demo;
 mod house;
 mod kill;
+mod okta;
 mod process;
 mod refusals;
 mod served;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -16,6 +16,19 @@ pub(crate) fn jitd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
     command.env_clear().args(arguments);
     command.stdin(Stdio::null());
+    command
+}
+
+/// Another binary of the workspace, beside the one under test.
+pub(crate) fn program(name: &str, arguments: &[&str]) -> Command {
+    let file = PathBuf::from(env!("CARGO_BIN_EXE_jitd")).with_file_name(name);
+    assert!(
+        file.exists(),
+        "run cargo build -p {name} first: {}",
+        file.display()
+    );
+    let mut command = Command::new(file);
+    command.env_clear().args(arguments);
     command
 }
 

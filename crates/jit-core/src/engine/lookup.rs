@@ -61,9 +61,13 @@ impl Engine {
         Self::known(via, self.parts.directory.profile(&via.id).await?)
     }
 
-    /// The same for a caller who only looks.
+    /// The same for a caller who only looks. Nobody is refused for what was so a while ago.
     pub(super) async fn reader(&self, via: &Principal) -> Result<By, EngineError> {
-        Self::known(via, self.parts.directory.profile_lately(&via.id).await?)
+        let lately = self.parts.directory.profile_lately(&via.id).await?;
+        match Self::known(via, lately) {
+            Err(EngineError::Refused(_)) => self.caller(via).await,
+            known => known,
+        }
     }
 
     fn known(via: &Principal, profile: Option<Profile>) -> Result<By, EngineError> {

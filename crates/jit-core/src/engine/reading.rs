@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use super::people::Reading;
 use super::{Engine, EngineError, read_event};
 use crate::catalog::EntitlementId;
-use crate::lifecycle::{Refusal, authority};
+use crate::lifecycle::{By, Refusal, authority};
 use crate::policy::{Authority, Case, Right, Verdict, When};
 use crate::ports::{PortError, Query};
 use crate::principal::{Principal, PrincipalId, Profile};
@@ -51,6 +51,18 @@ impl Engine {
             Authority::Yes => Ok(()),
             Authority::Unsure => Err(Refusal::CannotTell.into()),
             Authority::No => Err(Refusal::UnknownRequest.into()),
+        }
+    }
+
+    /// The same for a caller who only looks, as they were known lately: nobody is refused for what
+    /// may have changed since.
+    async fn check_looks(&self, by: &By, request: &AccessRequest) -> Result<(), EngineError> {
+        match self.check_reads(&by.profile, request).await {
+            Err(EngineError::Refused(Refusal::UnknownRequest)) => {
+                let now = self.caller(&by.via).await?;
+                self.check_reads(&now.profile, request).await
+            }
+            checked => checked,
         }
     }
 
@@ -129,7 +141,7 @@ impl Engine {
         let by = self.reader(via).await?;
         let story = self.story(id).await?;
         let (request, events) = story.ok_or(Refusal::UnknownRequest)?;
-        self.check_reads(&by.profile, &request).await?;
+        self.check_looks(&by, &request).await?;
         let events = events
             .iter()
             .map(read_event)
@@ -236,7 +248,7 @@ impl Engine {
             let Some(request) = self.load(id).await? else {
                 continue;
             };
-            match self.check_reads(&by.profile, &request).await {
+            match self.check_looks(&by, &request).await {
                 Ok(()) => drop(readable.insert(id)),
                 Err(EngineError::Refused(Refusal::CannotTell)) => why = Refusal::CannotTell,
                 Err(EngineError::Refused(_)) => {}

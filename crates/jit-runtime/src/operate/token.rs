@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 use super::{Desk, Form, OperateError, Outcome};
-use crate::build::open_store;
+use crate::build::{self, open_store};
 
 /// About bearer tokens.
 #[derive(Debug, Subcommand)]
@@ -78,11 +78,12 @@ impl Desk<'_> {
 
     async fn make(&mut self, ask: NewToken, file: Option<&Path>) -> Result<(), OperateError> {
         let config = self.read_config()?;
-        let known = config.people.find(&ask.principal);
+        let directory = build::people_now(&config)?;
+        let known = directory.profile(&ask.principal).await?;
         let unknown = || OperateError::UnknownPrincipal {
             who: ask.principal.clone(),
         };
-        let principal = known.ok_or_else(unknown)?.profile.id.clone();
+        let principal = known.ok_or_else(unknown)?.id;
         let ask = NewToken { principal, ..ask };
         let store = open_store(&config.store).await?;
         // The file comes first: a token that cannot be handed over is better not made.
