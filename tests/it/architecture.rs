@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -36,6 +36,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("jit", &["jit-cli", "jit-core", "jit-runtime"]),
     ("jit-tests", &[]),
     ("aws-sim", &[]),
+    ("okta-sim", &[]),
     ("slack-sim", &[]),
 ];
 
