@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use crate::address::Address;
-use crate::trouble::{Operation, Trouble};
+use crate::trouble::Operation;
 use crate::wire;
 
 /// The longest that a call takes; the contract allows 15 s.
@@ -26,11 +26,31 @@ const SOURCE: &str = "jit-access";
 /// What kind of alarm it is, by which rules at PagerDuty may sort them.
 const CLASS: &str = "privileged access";
 
+/// The integration key of an Events API v2 integration: 32 letters and digits. It cannot be printed.
+#[derive(Debug, Clone)]
+pub struct RoutingKey(SecretString);
+
+/// A secret that is no integration key. It does not repeat the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an integration key of PagerDuty has 32 letters and digits")]
+pub struct BadRoutingKey;
+
+impl TryFrom<SecretString> for RoutingKey {
+    type Error = BadRoutingKey;
+    fn try_from(secret: SecretString) -> Result<Self, BadRoutingKey> {
+        let key = secret.expose_secret();
+        match key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            true => Ok(Self(secret)),
+            false => Err(BadRoutingKey),
+        }
+    }
+}
+
 /// Where alarms go.
 #[derive(Debug, Clone)]
 pub struct EventsSettings {
-    /// The integration key of an Events API v2 integration: 32 letters and digits.
-    pub routing_key: SecretString,
+    /// What says which service is called.
+    pub routing_key: RoutingKey,
     /// Where the Events API is: [`Address::of_events`], or that of another region.
     pub events: Address,
 }
@@ -52,8 +72,8 @@ impl PagerDutyEvents {
     /// The pager of these settings. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Misconfigured`](jit_core::ports::ErrorKind::Misconfigured) where the key cannot be one, or
-    /// where no HTTPS client can be made, for example for want of root certificates.
+    /// [`Misconfigured`](jit_core::ports::ErrorKind::Misconfigured) where no HTTPS client can be made,
+    /// for example for want of root certificates.
     pub fn new(settings: EventsSettings) -> Result<Self, PortError> {
         Self::with_deadline(settings, DEADLINE)
     }
@@ -62,12 +82,7 @@ impl PagerDutyEvents {
         settings: EventsSettings,
         deadline: Duration,
     ) -> Result<Self, PortError> {
-        let key = settings.routing_key.expose_secret();
-        let is_key = key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        let made = match is_key {
-            true => wire::client(&settings.events, deadline),
-            false => Err(Trouble::BadRoutingKey),
-        };
+        let made = wire::client(&settings.events, deadline);
         Ok(Self {
             client: made.map_err(|trouble| trouble.during(Operation::Page))?,
             settings,
@@ -78,7 +93,7 @@ impl PagerDutyEvents {
 #[async_trait]
 impl Pager for PagerDutyEvents {
     async fn page(&self, alarm: &Alarm) -> Result<(), PortError> {
-        let event = Event::of(alarm, self.settings.routing_key.expose_secret());
+        let event = Event::of(alarm, self.settings.routing_key.0.expose_secret());
         let url = self.settings.events.at("/v2/enqueue");
         // 202 says that the event was taken; anything else, a 200 too, is not PagerDuty saying so.
         let sent = wire::sent(self.client.post(url).json(&event), StatusCode::ACCEPTED).await;

@@ -13,7 +13,7 @@ mod trouble;
 mod wire;
 
 pub use address::{Address, BadAddress};
-pub use events::{EventsSettings, PagerDutyEvents};
+pub use events::{BadRoutingKey, EventsSettings, PagerDutyEvents, RoutingKey};
 pub use rota::{BadId, Duty, Id, Levels, PagerDuty, Settings};
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ fn settings(duty: Duty) -> Settings {
 
 fn events_settings(url: &str) -> EventsSettings {
     EventsSettings {
-        routing_key: SecretString::from(ROUTING_KEY),
+        routing_key: SecretString::from(ROUTING_KEY).try_into().unwrap(),
         events: url.parse().unwrap(),
     }
 }

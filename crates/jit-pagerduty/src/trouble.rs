@@ -21,8 +21,6 @@ pub(crate) enum Trouble {
     Client(#[source] reqwest::Error),
     #[error("the API key cannot stand in a header")]
     BadToken,
-    #[error("an integration key has 32 letters and digits")]
-    BadRoutingKey,
     #[error("PagerDuty cannot be reached")]
     Connect(#[source] reqwest::Error),
     #[error("PagerDuty did not answer in time")]
@@ -57,9 +55,7 @@ impl From<reqwest::Error> for Trouble {
 impl Trouble {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Client(_) | Self::BadToken | Self::BadRoutingKey | Self::Nameless => {
-                ErrorKind::Misconfigured
-            }
+            Self::Client(_) | Self::BadToken | Self::Nameless => ErrorKind::Misconfigured,
             Self::Connect(_)
             | Self::Timeout
             | Self::Broken(_)
@@ -83,7 +79,6 @@ impl Trouble {
         match self {
             Self::Client(_)
             | Self::BadToken
-            | Self::BadRoutingKey
             | Self::Connect(_)
             | Self::TooFast { .. }
             | Self::Nameless => Effect::None,

@@ -12,14 +12,15 @@ use jit_core::catalog::ProviderName;
 use jit_core::engine::{BadParts, ClockTrust, EngineParts};
 use jit_core::policy::{Policy, Who};
 use jit_core::ports::{
-    Clock, CommitError, Directory, Notifier, Pager, PortError, Provisioner, Random, RequestStore,
-    Rota, Row, RowChange,
+    Clock, CommitError, Directory, ErrorKind, Notifier, Pager, PortError, Provisioner, Random,
+    RequestStore, Rota, Row, RowChange,
 };
 use jit_core::principal::GroupName;
 use jit_core::quota::Rate;
 use jit_dynamodb::DynamoStore;
 use jit_groupfile::GroupFile;
 use jit_identity_center::{Budget, IdentityCenter};
+use jit_pagerduty::{PagerDuty, PagerDutyEvents};
 use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{Options, SqliteStore};
 
@@ -110,18 +111,16 @@ impl Adapters {
         let provisioners = provisioners(config, &clock).await?;
         let csv = config.audit.csv.as_ref();
         let csv = csv.map(|file| Arc::new(CsvSink::new(file)) as Arc<dyn Notifier>);
-        let webhook = config.pager.webhook.clone();
-        let webhook = webhook.map(|webhook| WebhookPager::new(webhook.url, webhook.token));
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         let (store, table) = opened(&config.store).await?;
         let mut adapters = Self {
             store,
             table,
-            directory: directory(config, &clock),
+            directory: directory(config, &clock)?,
             provisioners,
             notifiers: csv.into_iter().collect(),
             slack: None,
-            pager: Arc::new(Pagers::new(webhook.transpose()?)),
+            pager: Arc::new(pagers(&config.pager)?),
             clock,
             random,
             nudge: Nudge::default(),
@@ -240,18 +239,45 @@ async fn provisioners(
     Ok(made)
 }
 
+/// Who is woken up.
+fn pagers(config: &config::Pager) -> Result<Pagers, PortError> {
+    let mut outlets: Vec<Arc<dyn Pager>> = Vec::new();
+    if let Some(webhook) = config.webhook.clone() {
+        outlets.push(Arc::new(WebhookPager::new(webhook.url, webhook.token)?));
+    }
+    if let Some(settings) = config.pagerduty.clone() {
+        outlets.push(Arc::new(PagerDutyEvents::new(settings)?));
+    }
+    Ok(Pagers::new(outlets))
+}
+
 /// Who people are, by the configuration, and who of them is on call.
-fn directory(config: &Config, clock: &Arc<dyn Clock>) -> Arc<dyn Directory> {
+fn directory(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Directory>, PortError> {
     let people: Arc<dyn Directory> = Arc::new(config.people.clone());
     if config.rotas.is_empty() {
-        return people;
+        return Ok(people);
     }
-    let rotas = config.rotas.iter().map(|rota| {
-        let RotaKind::Weekly(weekly) = &rota.kind;
-        let weekly: Arc<dyn Rota> = Arc::new(weekly.clone());
-        (rota.group.clone(), weekly)
-    });
-    Arc::new(WithRotas::new(people, rotas.collect(), Arc::clone(clock)))
+    let mut rotas: BTreeMap<GroupName, Arc<dyn Rota>> = BTreeMap::new();
+    for rota in &config.rotas {
+        let asked: Arc<dyn Rota> = match (&rota.kind, &config.pagerduty) {
+            (RotaKind::Weekly(weekly), _) => Arc::new(weekly.clone()),
+            (RotaKind::PagerDuty { duty, levels }, Some(pagerduty)) => {
+                Arc::new(PagerDuty::rota(jit_pagerduty::Settings {
+                    token: pagerduty.token.clone(),
+                    api: pagerduty.api.clone(),
+                    duty: duty.clone(),
+                    levels: *levels,
+                })?)
+            }
+            // The configuration's reader has refused it.
+            (RotaKind::PagerDuty { .. }, None) => {
+                let kind = ErrorKind::Misconfigured;
+                return Err(PortError::nothing_done("pagerduty", "be asked", kind));
+            }
+        };
+        rotas.insert(rota.group.clone(), asked);
+    }
+    Ok(Arc::new(WithRotas::new(people, rotas, Arc::clone(clock))))
 }
 
 /// The groups that the rules of a policy name.

@@ -46,7 +46,7 @@ impl Check<'_, '_> {
         let format = format.map_or(LogFormat::default(), |format| format.value);
         let providers = self.providers(&written.providers);
         let (store, csv) = self.files(written, &providers);
-        let pager = self.pager(written.webhook.clone());
+        let pager = self.pager(written);
         let tiers = self.tiers(&written.tiers);
         let entitlements = self.entitlements(written);
         let families = self.families(written);
@@ -54,6 +54,7 @@ impl Check<'_, '_> {
         let names = self.names(written);
         let people = self.people(written, &names);
         let rotas = self.rotas(written, &names);
+        let pagerduty = self.pagerduty(written);
         let rules = self.rules(written, &names);
         let slack = self.slack(written);
         // A tier that contradicts itself was told with its place.
@@ -72,6 +73,7 @@ impl Check<'_, '_> {
             policy,
             people,
             rotas,
+            pagerduty,
             pager,
             slack,
             audit: Audit { csv },
@@ -159,7 +161,7 @@ impl Check<'_, '_> {
         (store, csv.map(|csv| csv.value))
     }
 
-    fn pager(&mut self, written: Option<At<crate::pager::WebhookUrl>>) -> Pager {
+    fn pager(&mut self, written: &Written) -> Pager {
         let (environment, folder) = (self.environment, self.folder);
         let url = environment.secret(PAGER_WEBHOOK, folder, self.problems);
         let token = environment.secret(PAGER_TOKEN, folder, self.problems);
@@ -171,15 +173,17 @@ impl Check<'_, '_> {
                 None
             }
         });
-        let url = url.or(written.map(|url| url.value));
+        let url = url.or(written.webhook.as_ref().map(|url| url.value.clone()));
         if url.is_none() && token.is_some() {
             let what = "there is a token for the pager and no webhook to send it to";
             let instead = "write webhook = \"https://…\" in [pager], or unset it";
             self.problems
                 .add(Spot::Variable(PAGER_TOKEN), what, instead);
         }
-        let webhook = url.map(|url| Webhook { url, token });
-        Pager { webhook }
+        Pager {
+            webhook: url.map(|url| Webhook { url, token }),
+            pagerduty: self.pagerduty_events(written),
+        }
     }
 
     fn providers(&mut self, tables: &[ProviderTable]) -> Vec<At<Provider>> {

@@ -15,7 +15,7 @@ use super::LogFormat;
 use super::aws::{InstanceTable, StoreTable};
 use super::document::Table;
 use super::problems::At;
-use super::rotas::RotaTable;
+use super::rotas::{PagerDutyTable, RotaTable};
 use super::slack::SlackTable;
 use crate::pager::WebhookUrl;
 
@@ -79,6 +79,7 @@ pub(super) struct Written {
     pub(super) tiers: Vec<TierTable>,
     pub(super) rules: Vec<RuleTable>,
     pub(super) rotas: Vec<RotaTable>,
+    pub(super) pagerduty: PagerDutyTable,
     pub(super) people: Vec<PersonTable>,
     pub(super) agents: Vec<AgentTable>,
     pub(super) slack: Option<SlackTable>,
@@ -170,6 +171,8 @@ impl Written {
         written.tiers = file.each("tier", "[[tier]]", TierTable::read);
         written.rules = file.each("rule", "[[rule]]", RuleTable::read);
         written.rotas = file.each("rota", "[[rota]]", RotaTable::read);
+        let pagerduty = file.within("pagerduty", "[pagerduty]", PagerDutyTable::read);
+        written.pagerduty = pagerduty.unwrap_or_default();
         written.people = file.each("person", "[[person]]", PersonTable::read);
         written.agents = file.each("agent", "[[agent]]", AgentTable::read);
         written.slack = file.within("slack", "[slack]", SlackTable::read);

@@ -7,4 +7,5 @@ mod house;
 mod lifecycle;
 mod operator;
 mod outages;
+mod pagerduty;
 mod services;
