@@ -17,6 +17,7 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("jit-identity-center", &["jit-core"]),
     ("jit-pagerduty", &["jit-core"]),
     ("jit-http", &["jit-core"]),
+    ("jit-okta", &["jit-core"]),
     ("jit-slack", &["jit-core"]),
     ("jit-cli", &[]),
     (

@@ -11,23 +11,46 @@ pub mod demo;
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jit_core::engine::ClockTrust;
 use jit_runtime::config::{Config, Environment, TEMPLATE};
-use jit_runtime::daemon::Daemon;
+use jit_runtime::daemon::{Daemon, refuse_lock_out};
 use jit_runtime::log::{self, LevelFilter};
 use jit_runtime::operate::{DynamoDbVerb, Outcome, SlackVerb};
 
+/// What to serve, and what to believe.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The configuration file
+    #[arg(
+        long,
+        env = "JIT_CONFIG",
+        value_name = "FILE",
+        default_value = "jit.toml"
+    )]
+    config: PathBuf,
+    /// Believe the clock of this machine, whatever instants other processes wrote
+    #[arg(long)]
+    trust_clock: bool,
+    /// Start although nothing that can be asked for can be had by anybody
+    #[arg(long)]
+    allow_lock_out: bool,
+}
+
 /// Serves as this file says, until `stop` is ready.
-pub async fn serve(
-    config: &Path,
-    trust: ClockTrust,
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let config = Config::read(config, &Environment::of_process())?;
+pub async fn serve(run: &Run, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let config = Config::read(&run.config, &Environment::of_process())?;
     log::start(config.log.format, LevelFilter::INFO);
+    if let Err(locked_out) = refuse_lock_out(&config).await? {
+        anyhow::ensure!(run.allow_lock_out, locked_out);
+        tracing::warn!("the policy locks everybody out, and that is allowed");
+    }
+    let trust = match run.trust_clock {
+        true => ClockTrust::Trusted,
+        false => ClockTrust::Compared,
+    };
     let daemon = Daemon::start(config, trust).await?;
     let (api, observe) = (daemon.api_address()?, daemon.observe_address()?);
     tracing::info!(%api, %observe, "serving");

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use jit_core::Ttl;
-use jit_core::engine::ClockTrust;
 use jit_runtime::config::LogFormat;
 use jit_runtime::daemon::{block_on, signalled};
 use jit_runtime::log::{self, LevelFilter};
 use jit_runtime::operate::{DynamoDbVerb, SlackVerb};
-use jitd::demo;
+use jitd::{Run, demo};
 
 /// Just-in-time privileged access: people ask, others decide, the clock takes it away
 #[derive(Debug, Parser)]
@@ -23,19 +22,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Serve until SIGINT or SIGTERM
-    Run {
-        /// The configuration file
-        #[arg(
-            long,
-            env = "JIT_CONFIG",
-            value_name = "FILE",
-            default_value = "jit.toml"
-        )]
-        config: PathBuf,
-        /// Believe the clock of this machine, whatever instants other processes wrote
-        #[arg(long)]
-        trust_clock: bool,
-    },
+    Run(Run),
     /// Try everything on this machine, in a temporary folder that is removed at the end
     Demo {
         /// Play the whole story and end, instead of serving until Ctrl-C
@@ -74,16 +61,7 @@ fn main() -> ExitCode {
 async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     match verb {
-        Verb::Run {
-            config,
-            trust_clock,
-        } => {
-            let trust = match trust_clock {
-                true => ClockTrust::Trusted,
-                false => ClockTrust::Compared,
-            };
-            jitd::serve(&config, trust, signalled()?).await?;
-        }
+        Verb::Run(run) => jitd::serve(&run, signalled()?).await?,
         Verb::Demo { play, ttl } => {
             let stop = signalled()?;
             log::start(LogFormat::Text, LevelFilter::WARN);

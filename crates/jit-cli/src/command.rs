@@ -74,6 +74,8 @@ pub enum Command {
     Pause,
     /// Let new access go on
     Resume,
+    /// Show what stands at providers without a grant, and grants whose access is missing
+    Drift,
     /// Show who you are here and whether new access is paused
     Status,
 }

@@ -2,6 +2,7 @@
 //! that is added to the API changes nothing here.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::error::Exit;
-use crate::text::{Inert, brief, clock, instant, until};
+use crate::text::{Inert, brief, clock, instant, table, until};
 
 /// A request.
 #[derive(Debug, Clone, Deserialize)]
@@ -357,6 +358,83 @@ impl Entitlement {
         "APPROVALS",
         "WHAT IT IS",
     ];
+}
+
+/// What the providers and the records do not agree on.
+#[derive(Debug, Deserialize)]
+pub(crate) struct DriftList {
+    pub(crate) unexplained: Vec<Drift>,
+    pub(crate) missing: Vec<Missing>,
+}
+
+impl fmt::Display for DriftList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.unexplained.is_empty() && self.missing.is_empty() {
+            return f.write_str("what the providers have is what the records say");
+        }
+        if !self.unexplained.is_empty() {
+            let rows = self.unexplained.iter().map(Drift::row);
+            let shown = table(&Drift::HEADINGS, rows);
+            write!(f, "no grant explains:\n{shown}")?;
+        }
+        if !self.missing.is_empty() {
+            let rows = self.missing.iter().map(Missing::row);
+            let shown = table(&Missing::HEADINGS, rows);
+            let between = if self.unexplained.is_empty() {
+                ""
+            } else {
+                "\n\n"
+            };
+            write!(f, "{between}granted, and taken by other hands:\n{shown}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Access that no grant explains.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Drift {
+    provider: Inert,
+    subject: Inert,
+    resource: Inert,
+    found_at: Inert,
+}
+
+impl Drift {
+    pub(crate) fn row(&self) -> Vec<String> {
+        vec![
+            self.provider.to_string(),
+            self.subject.to_string(),
+            self.resource.to_string(),
+            instant(&self.found_at),
+        ]
+    }
+
+    /// The headings of such rows.
+    pub(crate) const HEADINGS: [&'static str; 4] = ["PROVIDER", "WHOSE", "WHAT", "FOUND"];
+}
+
+/// A grant whose access is missing.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Missing {
+    request: Inert,
+    beneficiary: Inert,
+    entitlement: Inert,
+    missing_since: Option<Inert>,
+}
+
+impl Missing {
+    pub(crate) fn row(&self) -> Vec<String> {
+        vec![
+            self.request.to_string(),
+            self.beneficiary.to_string(),
+            self.entitlement.to_string(),
+            self.missing_since.as_ref().map_or(String::new(), instant),
+        ]
+    }
+
+    /// The headings of such rows.
+    pub(crate) const HEADINGS: [&'static str; 4] = ["REQUEST", "WHOSE", "WHAT", "SINCE"];
 }
 
 impl Event {

@@ -10,7 +10,8 @@ use crate::Form;
 use crate::command::{ApproveArgs, Command, DenyArgs, ListArgs, RequestArgs, RevokeArgs};
 use crate::error::{CliError, Exit};
 use crate::model::{
-    Collected, Entitlement, EntitlementList, Event, EventList, Me, Paused, Request, RequestList,
+    Collected, DriftList, Entitlement, EntitlementList, Event, EventList, Me, Paused, Request,
+    RequestList,
 };
 use crate::session::{Call, Reply, Session};
 use crate::text::{inert_json, inert_lines, instant, pairs, table};
@@ -52,8 +53,16 @@ impl Verbs<'_> {
                     .await?
             }
             Command::Status => self.status().await?,
+            Command::Drift => self.drift().await?,
         }
         Ok(Exit::Done)
+    }
+
+    /// Shows where providers and records do not agree.
+    async fn drift(&mut self) -> Result<(), CliError> {
+        let reply = self.session.call(Call::get(&["v1", "drift"])).await?;
+        let drifted: DriftList = reply.read()?;
+        self.tell(&reply, |_| drifted.to_string())
     }
 
     // ------------------------------------------------------------------------------------ asking

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::ProviderName;
 use crate::digest::Digest;
 use crate::policy::{Right, Who};
 use crate::principal::{Principal, PrincipalId};
@@ -237,6 +238,20 @@ pub enum SystemFact {
         right: Right,
         /// On which request.
         request: Option<RequestId>,
+    },
+    /// Access stands at a provider that no live grant explains.
+    DriftFound {
+        /// The configured provider.
+        provider: ProviderName,
+        /// Whose, and what.
+        targets: Vec<Target>,
+    },
+    /// Such access is gone, or has a live grant.
+    DriftGone {
+        /// The configured provider.
+        provider: ProviderName,
+        /// Whose, and what.
+        targets: Vec<Target>,
     },
     /// No new grants from here on.
     Paused,

@@ -151,7 +151,7 @@ impl Description {
 }
 
 /// The provider's own ids for one access, resolved once and stored.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Target {
     /// The system that the ids belong to, as its adapter names it. Two configured providers that
     /// lead to one system give the same realm, so they share its slots.

@@ -182,6 +182,14 @@ fn system_facts() -> Vec<SystemFact> {
             right: Right::Approve,
             request: Some(request.id),
         },
+        SystemFact::DriftFound {
+            provider: "okta".parse().unwrap(),
+            targets: vec![request.parts.first().target.clone()],
+        },
+        SystemFact::DriftGone {
+            provider: "okta".parse().unwrap(),
+            targets: vec![request.parts.first().target.clone()],
+        },
         SystemFact::Paused,
         SystemFact::Resumed,
         SystemFact::Checkpoint {

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::document::{Failures, openapi_json};
 use crate::error::ApiError;
 use crate::extract::{Caller, Params};
-use crate::listing::{EntitlementList, EntitlementView, VerdictView};
+use crate::listing::{DriftList, EntitlementList, EntitlementView, VerdictView};
 use crate::{ApiState, observe, requests};
 
 /// One way into the API: a method and a path.
@@ -61,6 +61,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::post("/v1/resume", resume),
         Route::get("/v1/paused", paused),
         Route::get("/v1/explain", explain),
+        Route::get("/v1/drift", drift),
     ]
 }
 
@@ -227,4 +228,14 @@ async fn paused(State(state): State<ApiState>, caller: Caller) -> Answer<Paused>
     let paused = state.engine.is_paused().await;
     let paused = paused.map_err(|error| ApiError::failed(&error))?;
     Ok(axum::Json(Paused { paused }))
+}
+
+/// What stands at providers and no grant explains, and grants whose access is missing. For whoever
+/// may operate the service.
+#[utoipa::path(get, path = "/v1/drift", tag = "service", responses(
+    (status = 200, description = "What was found by the latest looks.", body = DriftList), Failures,
+))]
+async fn drift(State(state): State<ApiState>, caller: Caller) -> Answer<DriftList> {
+    let drifted = caller.told(state.engine.drift(&caller.via).await)?;
+    Ok(axum::Json(DriftList::of(&drifted)))
 }

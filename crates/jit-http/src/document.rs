@@ -99,6 +99,7 @@ pub(crate) enum Failures {
         api::pause,
         api::resume,
         api::paused,
+        api::drift,
     ),
     security(("bearer" = [])),
     modifiers(&BearerTokens)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jit_core::audit::{Actor, AuditEvent, Fact};
 use jit_core::catalog::{Entitlement, ParameterRule};
+use jit_core::engine::Drifted;
 use jit_core::policy::{Policy, Verdict};
 use serde::Serialize;
 use serde_json::Value;
@@ -186,4 +187,67 @@ fn fact_view(fact: &Fact) -> (String, BTreeMap<String, Value>) {
     };
     let said = fields.into_iter().filter(|(_, value)| !value.is_null());
     (name, said.collect())
+}
+
+/// What the providers and the records do not agree on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DriftList {
+    /// Access that stands and that no grant explains, the longest known first.
+    unexplained: Vec<DriftView>,
+    /// Requests that are active, and whose access is missing.
+    missing: Vec<MissingView>,
+}
+
+/// Access that no grant explains.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DriftView {
+    /// The configured provider.
+    #[schema(example = "okta")]
+    provider: String,
+    /// Whose, by the provider's own id.
+    subject: String,
+    /// What, by the provider's own id.
+    resource: String,
+    /// When it was first seen.
+    found_at: String,
+    /// When somebody was paged for it; null where that has not succeeded yet.
+    told_at: Option<String>,
+}
+
+/// A grant whose access was taken by other hands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MissingView {
+    /// Of which request.
+    request: String,
+    /// Who should have it.
+    beneficiary: String,
+    /// What.
+    entitlement: String,
+    /// Since when that is known.
+    missing_since: Option<String>,
+}
+
+impl DriftList {
+    pub(crate) fn of(drifted: &Drifted) -> Self {
+        let unexplained = drifted.unexplained.iter().map(|drift| DriftView {
+            provider: drift.provider.to_string(),
+            subject: drift.target.subject.to_string(),
+            resource: drift.target.resource.clone(),
+            found_at: drift.found_at.to_string(),
+            told_at: drift.told_at.map(|at| at.to_string()),
+        });
+        let missing = drifted.missing.iter().map(|request| MissingView {
+            request: request.id.to_string(),
+            beneficiary: request.beneficiary.to_string(),
+            entitlement: request.parts.first().entitlement.to_string(),
+            missing_since: request
+                .grant()
+                .and_then(|grant| grant.missing_since)
+                .map(|at| at.to_string()),
+        });
+        Self {
+            unexplained: unexplained.collect(),
+            missing: missing.collect(),
+        }
+    }
 }

@@ -437,6 +437,11 @@ impl Provisioner for IdentityCenter {
         seen.await.map_err(|trouble| trouble.during("inspect"))
     }
 
+    async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
+        let found = in_time(self.resource_of(entitlement)).await;
+        found.map_err(|trouble| trouble.during("look up"))
+    }
+
     async fn standing(
         &self,
         resource: &str,

@@ -52,6 +52,30 @@ impl IdentityCenter {
     }
 }
 
+impl IdentityCenter {
+    /// The account and the permission set that an entitlement leads to, as targets name them; none
+    /// where one of them is not there.
+    pub(crate) async fn resource_of(
+        &self,
+        entitlement: &Entitlement,
+    ) -> Result<Option<String>, Trouble> {
+        let errand = self.errand(Purpose::Give);
+        let found = async {
+            let (account, set) = split_names(&entitlement.resource)?;
+            let account = self.find_account(errand, account).await?;
+            let set = self.find_set(errand, set).await?;
+            Ok(format!("{account}/{}", set.arn))
+        };
+        match found.await {
+            Ok(resource) => Ok(Some(resource)),
+            Err(Trouble::NoSuchAccount(_) | Trouble::NoSuchName(_) | Trouble::NoSuchSet(_)) => {
+                Ok(None)
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+}
+
 /// An account, by id or by name, and what stands behind the slash.
 fn split_names(resource: &str) -> Result<(&str, &str), Trouble> {
     let (account, set) = resource.split_once('/').ok_or(Trouble::BadResource)?;

@@ -251,8 +251,14 @@ fn pagers(config: &config::Pager) -> Result<Pagers, PortError> {
     Ok(Pagers::new(outlets))
 }
 
-/// Who people are, by the configuration, and who of them is on call.
-fn directory(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Directory>, PortError> {
+/// Who people are, and who of them is on call.
+///
+/// # Errors
+/// Where an adapter cannot be made.
+pub(crate) fn directory(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Directory>, PortError> {
     let people: Arc<dyn Directory> = Arc::new(config.people.clone());
     if config.rotas.is_empty() {
         return Ok(people);

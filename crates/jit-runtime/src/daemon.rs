@@ -1,6 +1,7 @@
 //! The two services around an engine: the daemon, which listens and works, and the sweeper, which
 //! only works. How they start, run and stop; what they do is the engine's and the worker's.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -8,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::Engine;
+use jit_core::catalog::ProviderName;
 use jit_core::engine::ClockTrust;
-use jit_core::ports::{CommitError, PortError};
+use jit_core::ports::{Clock, CommitError, PortError};
 use jit_http::ApiState;
 use jit_slack::SlackDoor;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -19,11 +21,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::build::{Adapters, BuildError, record_configuration};
+use crate::build::{self, Adapters, BuildError, record_configuration};
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::discovery::Discovery;
+use crate::drift;
 use crate::lists;
 use crate::observe;
+use crate::reach::{self, Everybody};
 use crate::watch::{Live, Watch};
 use crate::worker::{Swept, Worker};
 
@@ -83,6 +88,29 @@ impl std::fmt::Debug for Daemon {
             .field("engine", &self.engine)
             .finish_non_exhaustive()
     }
+}
+
+/// A policy under which nobody could have anything.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the policy locks everybody out: nothing that can be asked for can be had. `jit policy lint` says \
+     why; if it is meant, start with --allow-lock-out. Access that was given is still taken away by a \
+     sweeper, or by a daemon that was started before"
+)]
+pub struct LockedOut;
+
+/// Refuses a policy that locks everybody out, as far as the directory can tell: whoever cannot be
+/// looked up is taken for somebody.
+pub async fn refuse_lock_out(config: &Config) -> Result<Result<(), LockedOut>, BuildError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let directory = build::directory(config, &clock)?;
+    let (policy, people) = (&config.policy, &config.people);
+    let everybody = Everybody::of(policy, people, directory.as_ref(), BTreeMap::new()).await;
+    let report = reach::lint(policy, &config.catalog, &everybody);
+    Ok(match report.everybody_is_locked_out {
+        true => Err(LockedOut),
+        false => Ok(()),
+    })
 }
 
 impl Daemon {
@@ -179,6 +207,9 @@ impl Daemon {
         let checked = kept_running("the check", || {
             lists::check(self.adapters.table.clone(), Arc::clone(&self.engine))
         });
+        let reconciled = kept_running("the look for drift", || {
+            drift::look_for_ever(Arc::clone(&self.engine), providers(&self.adapters))
+        });
         let watched = kept_running("the watch", || {
             let watch = Watch::new(Arc::clone(&self.engine), names(&self.adapters));
             watch_for_ever(watch, self.metrics.clone())
@@ -190,6 +221,7 @@ impl Daemon {
             () = watched => Err(io::Error::other("the watch ended by itself")),
             () = checked => Err(io::Error::other("the check ended by itself")),
             () = listed => Err(io::Error::other("the discovery ended by itself")),
+            () = reconciled => Err(io::Error::other("the look for drift ended by itself")),
             Some(served) = services.join_next() => {
                 served.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
@@ -256,6 +288,9 @@ impl Sweeper {
                 .unwrap_or_else(again)
                 .run(stopped(told.clone()))
         });
+        let reconciled = kept_running("the look for drift", || {
+            drift::look_for_ever(Arc::clone(&self.engine), providers(&self.adapters))
+        });
         let watched = kept_running("the watch", || {
             Watch::new(Arc::clone(&self.engine), names(&self.adapters)).run()
         });
@@ -264,6 +299,7 @@ impl Sweeper {
             () = stop => {}
             () = &mut work => return,
             () = watched => {}
+            () = reconciled => {}
         }
         tell.send_replace(Stopping::Yes);
         if tokio::time::timeout(STOP_WITHIN, work).await.is_err() {
@@ -351,6 +387,10 @@ async fn watch_for_ever(watch: Watch, metrics: PrometheusHandle) {
         () = watch.run() => {}
         () = upkeep => {}
     }
+}
+
+fn providers(adapters: &Adapters) -> Vec<ProviderName> {
+    adapters.provisioners.keys().cloned().collect()
 }
 
 fn names(adapters: &Adapters) -> Vec<String> {

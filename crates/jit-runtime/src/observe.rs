@@ -48,6 +48,8 @@ pub const INBOX_AGE_SECONDS: &str = "jit_inbox_age_seconds";
 pub const DELIVERIES_PENDING: &str = "jit_deliveries_pending";
 /// Access that stands without a live record.
 pub const DRIFT: &str = "jit_drift";
+/// When the last look at everything that a provider has ended, with nothing left out.
+pub const RECONCILE_LAST_SUCCESS: &str = "jit_reconcile_last_success_timestamp_seconds";
 /// Alarms raised; one that is raised again counts again.
 pub const PAGES: &str = "jit_pages_total";
 
@@ -81,7 +83,7 @@ pub struct Metric {
 }
 
 /// Every metric that this program may show.
-pub const METRICS: [Metric; 18] = [
+pub const METRICS: [Metric; 19] = [
     metric(
         REQUESTS,
         Form::Counter,
@@ -171,6 +173,12 @@ pub const METRICS: [Metric; 18] = [
         Form::Gauge,
         &[],
         "Access that stands without a live record",
+    ),
+    metric(
+        RECONCILE_LAST_SUCCESS,
+        Form::Gauge,
+        &["provider"],
+        "When the last look at everything that a provider has ended, with nothing left out",
     ),
     metric(PAGES, Form::Counter, &[], "Alarms raised"),
     metric(
@@ -332,6 +340,11 @@ impl Provisioner for MeteredProvisioner {
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
         self.measured("inspect", self.inner.inspect(call)).await
+    }
+
+    async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
+        self.measured("resource", self.inner.resource(entitlement))
+            .await
     }
 
     async fn standing(

@@ -4,6 +4,7 @@
 
 mod audit;
 mod dynamodb;
+mod policy;
 mod slack;
 mod token;
 
@@ -13,17 +14,14 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use jit_core::catalog::EntitlementId;
-use jit_core::policy::{Case, Right, Verdict, When};
 use jit_core::ports::{Clock, CommitError, PortError, Random, RequestStore};
 use jit_core::principal::PrincipalId;
 use jit_http::token::TokenError;
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::{Error as WordError, StrDeserializer};
 use serde_json::json;
 
 pub use audit::{AuditVerb, Format};
 pub use dynamodb::DynamoDbVerb;
+pub use policy::{Circumstances, Moment, PolicyVerb};
 pub use slack::SlackVerb;
 pub use token::TokenVerb;
 
@@ -52,26 +50,6 @@ pub enum Operation {
 pub enum ConfigVerb {
     /// Tell every mistake of the configuration with its line, or that there is none
     Check,
-}
-
-/// About the policy.
-#[derive(Debug, Subcommand)]
-pub enum PolicyVerb {
-    /// Tell whether somebody has a right over an entitlement, and what every rule says of it
-    Explain {
-        /// An id or an alias, as in the configuration
-        who: PrincipalId,
-        /// request, on_behalf_of, approve, revoke, audit or operate
-        #[arg(value_parser = right)]
-        right: Right,
-        /// As in the catalogue, such as groupfile/admins
-        entitlement: EntitlementId,
-    },
-}
-
-fn right(word: &str) -> Result<Right, String> {
-    let word: StrDeserializer<'_, WordError> = word.into_deserializer();
-    Right::deserialize(word).map_err(|error| error.to_string())
 }
 
 /// How answers are written.
@@ -172,6 +150,14 @@ pub enum OperateError {
         /// The name.
         entitlement: EntitlementId,
     },
+    /// Cases that cannot be read.
+    #[error("{}: {what}", path.display())]
+    Cases {
+        /// Of which file.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        what: String,
+    },
     /// There is no workspace to speak of.
     #[error("the configuration has no [slack]; add it as docs/examples/jit.toml shows")]
     NoSlack,
@@ -208,11 +194,7 @@ impl Desk<'_> {
     async fn carry_out(&mut self, operation: Operation) -> Result<Outcome, OperateError> {
         match operation {
             Operation::Config(ConfigVerb::Check) => self.check(),
-            Operation::Policy(PolicyVerb::Explain {
-                who,
-                right,
-                entitlement,
-            }) => self.explain(&who, right, &entitlement),
+            Operation::Policy(verb) => self.policy(verb).await,
             Operation::Audit(verb) => self.audit(verb).await,
             Operation::Token(verb) => self.token(verb).await,
         }
@@ -273,45 +255,6 @@ impl Desk<'_> {
             }
             (Err(unreadable @ BadConfig::Unreadable { .. }), _) => Err(unreadable.into()),
         }
-    }
-
-    fn explain(
-        &mut self,
-        who: &PrincipalId,
-        right: Right,
-        entitlement: &EntitlementId,
-    ) -> Result<Outcome, OperateError> {
-        let config = self.read_config()?;
-        let known = config.people.find(who);
-        let known = known.ok_or_else(|| OperateError::UnknownPrincipal { who: who.clone() })?;
-        if config.catalog.get(entitlement).is_none() {
-            let entitlement = entitlement.clone();
-            return Err(OperateError::UnknownEntitlement { entitlement });
-        }
-        let now = self.clock.now();
-        let Verdict { allowed, trace } = match right {
-            Right::Audit | Right::Operate => {
-                config.policy.evaluate_anywhere(right, &known.profile, now)
-            }
-            Right::Request | Right::OnBehalfOf | Right::Approve | Right::Revoke => {
-                let case = Case::new(entitlement, When::at(now));
-                config.policy.evaluate(right, &known.profile, &case)
-            }
-        };
-        let id = &known.profile.id;
-        if self.form == Form::Json {
-            self.json(&json!({
-                "principal": id, "right": right, "entitlement": entitlement,
-                "allowed": allowed, "trace": trace,
-            }))?;
-            return Ok(Outcome::Well);
-        }
-        let may = if allowed { "may" } else { "may not" };
-        writeln!(self.out, "{id} {may} {right} {entitlement}")?;
-        for reason in trace {
-            writeln!(self.out, "  {reason}")?;
-        }
-        Ok(Outcome::Well)
     }
 }
 

@@ -107,6 +107,11 @@ impl Provisioner for Throttled {
         self.heed(purpose, self.inner.inspect(call).await)
     }
 
+    async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
+        self.draw(Purpose::Give, "look up")?;
+        self.heed(Purpose::Give, self.inner.resource(entitlement).await)
+    }
+
     async fn standing(
         &self,
         resource: &str,

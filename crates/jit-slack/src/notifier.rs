@@ -67,6 +67,9 @@ pub(crate) struct Place {
     /// The message that warned of the end.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) warning: String,
+    /// The message that told that the access is missing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) missing: String,
     /// The end was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) over_at: Option<Timestamp>,
@@ -351,8 +354,17 @@ impl SlackNotifier {
     ) -> Result<Told, PortError> {
         let message = dm(scene, moment, reader);
         let mut told = match moment {
-            Moment::Given | Moment::Expiring => {
-                let (told, _) = self.draw(to, place, &message, scene.request).await?;
+            Moment::Given | Moment::Expiring | Moment::Missing => {
+                let (mut told, _) = self.draw(to, place, &message, scene.request).await?;
+                let grant = scene.request.grant();
+                let is_missing = grant.is_some_and(|grant| grant.missing_since.is_some());
+                if is_missing && told.missing.is_empty() {
+                    let missing = dm(scene, Moment::Missing, reader);
+                    match self.say(to, None, &missing).await {
+                        Ok(ts) => told.missing = ts,
+                        Err(error) => return Ok(self.unfinished(&told, &error)),
+                    }
+                }
                 let warning = dm(scene, Moment::Expiring, reader);
                 return self.warn(scene.request, to, told, &warning).await;
             }
@@ -362,7 +374,7 @@ impl SlackNotifier {
             }),
         };
         // The buttons of what was said before do nothing any more.
-        for earlier in [&told.ts, &told.warning] {
+        for earlier in [&told.ts, &told.warning, &told.missing] {
             self.redraw(to, earlier, &message).await?;
         }
         if moment == Moment::Over {

@@ -85,6 +85,9 @@ impl<M: Meddle> Provisioner for Front<M> {
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
         self.0.inspect(call).await
     }
+    async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
+        self.0.behind().resource(entitlement).await
+    }
     async fn standing(
         &self,
         resource: &str,

@@ -189,6 +189,7 @@ fn stage(request: &AccessRequest, status: Status) -> Stage {
         told_until: None,
         handle: None,
         active_at: sent.then(|| approved_at + Duration::from_secs(1)),
+        missing_since: None,
         rechecks: Vec::new(),
         next_at: expires_at,
         failures: 0,

@@ -178,12 +178,14 @@ async fn live(world: Arc<World>, replica: Arc<Replica>) {
             tick: TICK,
             ..WorkerSettings::default()
         };
+        let looks = world.looks(engine.clone());
         let worker = Worker::new(engine, chaos.random.clone(), settings);
         let mut deaths = chaos.deaths.subscribe();
         tokio::select! {
             biased;
             _ = deaths.recv() => {}
             () = worker.run(std::future::pending()) => {}
+            () = looks => {}
         }
         *replica.engine.lock().unwrap() = None;
         let down_for = Duration::from_millis(world.random.below(4_000));
@@ -400,6 +402,15 @@ impl World {
             catalog: catalog(&self.removed.lock().unwrap()),
         };
         Engine::new(parts, sabotage::trust(saboteur)).unwrap()
+    }
+
+    /// Looks for access that nobody granted, for as long as the replica lives.
+    async fn looks(&self, engine: Arc<Engine>) {
+        if self.plan.saboteur == Some(Saboteur::LooksAtNothing) {
+            return std::future::pending().await;
+        }
+        let providers = ["st", "mt"].map(|name| name.parse::<ProviderName>().unwrap());
+        jit_runtime::drift::look_for_ever(engine, providers.into()).await;
     }
 
     /// Every replica takes the configuration as it is now.

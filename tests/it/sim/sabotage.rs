@@ -76,6 +76,8 @@ pub(crate) enum Saboteur {
     NeverPaused,
     /// Takes every name for a person.
     NamesArePeople,
+    /// Looks for nothing that stands without a grant.
+    LooksAtNothing,
 }
 
 // ------------------------------------------------------------------------------------- clocks

@@ -64,7 +64,7 @@ const EDGES: [&str; 40] = [
 ];
 
 /// The faults of the provider, the store, the directory and the pager, and what people suffer.
-const FAULTS: [&str; 37] = [
+const FAULTS: [&str; 39] = [
     "fault conflict",
     "fault dropped_before_sending",
     "fault dropped_after_sending",
@@ -102,6 +102,8 @@ const FAULTS: [&str; 37] = [
     "loss Rule",
     "without something",
     "collected",
+    "drift in a fresh slot",
+    "drift anywhere",
 ];
 
 fn plan(seed: u64) -> Plan {
@@ -171,7 +173,7 @@ struct Ran {
     bad: Option<(u64, Outcome)>,
 }
 
-/// S1 to S7, S9, S11, S15, S16, K1 and L1 to L5 (but L4) over thousands of drawn lifecycles. Says the seed of
+/// S1 to S9, S11, S15, S16, K1 and L1 to L5 (but L4) over thousands of drawn lifecycles. Says the seed of
 /// a run that breaks one; `JIT_SIM_SEED` runs that one again.
 #[test]
 fn no_drawn_lifecycle_breaks_an_invariant_and_every_edge_and_fault_is_met() {
@@ -357,6 +359,8 @@ caught! {
         TrustsItsClock, None, ["K1"];
     not_pausing_is_caught:
         NeverPaused, None, ["Paused"];
+    looking_at_nothing_is_caught:
+        LooksAtNothing, Some(Focus { fates: &[Fate::Returned, Fate::Stranger], late: 0 }), ["S8"];
     taking_names_for_people_is_caught:
         NamesArePeople, Some(Focus { fates: &[Fate::OtherNames], late: 0 }), ["S9"];
 }

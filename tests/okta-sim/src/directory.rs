@@ -119,6 +119,31 @@ impl User {
         value.and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// As it is shown by itself: with links to what can be done with it.
+    pub(crate) fn shown_alone(&self, base: &str, id: &str) -> Value {
+        let mut shown = self.shown(base, id);
+        let link = |what: &str| {
+            let href = format!("{base}/api/v1/users/{id}/lifecycle/{what}");
+            json!({"href": href, "method": "POST"})
+        };
+        let deeds: &[&str] = match self.status {
+            UserStatus::Staged | UserStatus::Deprovisioned => &["activate"],
+            UserStatus::Suspended => &["unsuspend", "deactivate"],
+            UserStatus::LockedOut => &["unlock", "deactivate"],
+            UserStatus::Active => &["suspend", "deactivate"],
+            UserStatus::Provisioned | UserStatus::Recovery | UserStatus::PasswordExpired => {
+                &["deactivate"]
+            }
+        };
+        if let Some(links) = shown.get_mut("_links").and_then(Value::as_object_mut) {
+            for deed in deeds {
+                links.insert((*deed).to_owned(), link(deed));
+            }
+        }
+        shown
+    }
+
+    /// As it is shown in a list.
     pub(crate) fn shown(&self, base: &str, id: &str) -> Value {
         let activated = self.status.is_activated().then(|| iso(self.created_at));
         json!({
@@ -156,7 +181,7 @@ impl Group {
             let href = format!("{base}/img/logos/groups/odyssey/okta-{size}.png");
             json!({"name": size, "href": href, "type": "image/png"})
         };
-        json!({
+        let mut shown = json!({
             "id": id,
             "created": iso(self.created_at),
             "lastUpdated": iso(self.created_at),
@@ -169,7 +194,13 @@ impl Group {
                 "users": {"href": format!("{base}/api/v1/groups/{id}/users")},
                 "apps": {"href": format!("{base}/api/v1/groups/{id}/apps")},
             },
-        })
+        });
+        let links = shown.get_mut("_links").and_then(Value::as_object_mut);
+        if let (Some(links), GroupType::AppGroup) = (links, self.kind) {
+            let source = format!("{base}/api/v1/apps/0oa{}", id.trim_start_matches("00g"));
+            links.insert("source".to_owned(), json!({"href": source}));
+        }
+        shown
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Hostility {
     Unavailable,
     /// Not done, and no answer: the connection stays open until it is calm.
     Hang,
+    /// Done, and no answer: the connection stays open until it is calm.
+    HangAfter,
     /// Done, and the answer cannot be read.
     Garbage,
     /// Not done; the connection closes without an answer.
@@ -78,6 +80,7 @@ impl Hostility {
             | Self::InternalErrorAfter
             | Self::Unavailable
             | Self::Hang
+            | Self::HangAfter
             | Self::Garbage
             | Self::LoseCall
             | Self::LoseReply

@@ -34,22 +34,31 @@ const CONCURRENT_RESET: i64 = 60_000_000;
 
 /// An answer that is none: the connection closes instead.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct HangUp;
+struct HangUp;
 
-/// Which connection a request came on.
+/// Which connection a request came on, and when it was opened.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Connection(pub(crate) u64);
+struct Connection {
+    number: u64,
+    opened_at: i64,
+}
 
 /// Serves until the runtime ends.
 pub(crate) async fn serve(listener: TcpListener, world: World) {
-    let router = control::router().fallback(any(answer)).with_state(world);
+    let router = control::router()
+        .fallback(any(answer))
+        .with_state(world.clone());
     let mut connections = 0;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
         connections += 1;
-        let router = router.clone().layer(Extension(Connection(connections)));
+        let connection = Connection {
+            number: connections,
+            opened_at: world.with(|state| state.moment),
+        };
+        let router = router.clone().layer(Extension(connection));
         tokio::spawn(talk(stream, router));
     }
 }
@@ -77,7 +86,7 @@ async fn talk(stream: TcpStream, router: Router) {
         .await;
 }
 
-pub(crate) fn hang_up() -> Response {
+fn hang_up() -> Response {
     let mut response = Response::new(Body::empty());
     response.extensions_mut().insert(HangUp);
     response
@@ -199,7 +208,8 @@ fn judge(state: &mut State, request: &Request, connection: Connection) -> Verdic
         path: request.target.clone(),
         operation: request.operation(),
         token: None,
-        connection: connection.0,
+        connection: connection.number,
+        connected_at_micros: connection.opened_at,
         status: None,
         request_id: request.id.clone(),
         outcome: "ok".to_owned(),
@@ -227,7 +237,7 @@ fn limited(state: &mut State, request: &Request) -> Judged {
         let headers = concurrent(state.moment);
         return (refused(&too_many, request, headers), name, None);
     }
-    let family = request.operation().and_then(api::Operation::family);
+    let family = request.family();
     let standing = family.map(|it| state.buckets.take(it, &state.setup, state.moment));
     let headers = standing.map(|it| of_standing(it, family, state.moment));
     let headers = headers.unwrap_or_default();
@@ -335,6 +345,10 @@ fn treat(
         }
         Hostility::Unavailable => broken(Fault::Unavailable, headers),
         Hostility::Hang => wrong(Verdict::Hang, "hangs"),
+        Hostility::HangAfter => {
+            execute();
+            wrong(Verdict::Hang, "hangs after it was done")
+        }
         Hostility::Garbage => {
             execute();
             let garbage = answered(200, Body::from("[{\"id\": <html>"), headers);
@@ -393,7 +407,7 @@ fn answered(status: u16, body: Body, headers: Headers) -> Verdict {
     }))
 }
 
-pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> String {
+fn text(headers: &HeaderMap, name: HeaderName) -> String {
     headers
         .get(name)
         .and_then(|it| it.to_str().ok())

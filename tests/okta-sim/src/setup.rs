@@ -98,7 +98,7 @@ pub struct Limits {
     pub users: u32,
     /// `/api/v1/users/{id or login}`.
     pub user: u32,
-    /// `/oauth2/v1/token`.
+    /// `/oauth2/v1/token`; the admin console alone says how many, so this is assumed.
     pub token: u32,
     /// Everything else under `/api/v1`: members, and the groups of a user.
     pub other: u32,

@@ -32,6 +32,8 @@ pub struct Call {
     pub token: Option<String>,
     /// Which connection it came on: two calls with one number shared a connection.
     pub connection: u64,
+    /// When that connection was opened, in microseconds since 1970.
+    pub connected_at_micros: i64,
     /// What it was answered, if it was answered.
     pub status: Option<u16>,
     /// The `X-Okta-Request-Id` it was answered with.
@@ -220,27 +222,43 @@ impl State {
         self.members.get(group).is_some_and(|it| it.contains(user))
     }
 
-    /// The memberships as they were then, of the group and user that are asked for.
-    pub(crate) fn members_at(&self, is_meant: impl Fn(&str, &str) -> bool, then: i64) -> Pairs {
-        let mut pairs: Pairs = (self.members.iter())
-            .flat_map(|(group, users)| users.iter().map(move |user| (group, user)))
-            .filter(|(group, user)| is_meant(group, user))
-            .map(|(group, user)| (group.clone(), user.clone()))
+    /// The members of a group as they were then.
+    pub(crate) fn members_at(&self, group: &str, then: i64) -> BTreeSet<String> {
+        let now = self.members.get(group).cloned().unwrap_or_default();
+        let of = |entry: &Entry| (entry.group == group).then(|| entry.user.clone());
+        self.rewound(now, of, then)
+    }
+
+    /// The groups of a user as they were then.
+    pub(crate) fn groups_at(&self, user: &str, then: i64) -> BTreeSet<String> {
+        let now = (self.members.iter())
+            .filter(|(_, members)| members.contains(user))
+            .map(|(group, _)| group.clone())
             .collect();
-        for entry in self.ledger.iter().rev() {
-            if entry.at_micros <= then {
-                break;
-            }
-            if !is_meant(&entry.group, &entry.user) {
-                continue;
-            }
-            let pair = (entry.group.clone(), entry.user.clone());
+        let of = |entry: &Entry| (entry.user == user).then(|| entry.group.clone());
+        self.rewound(now, of, then)
+    }
+
+    /// What is so now, without what the ledger says came after then; `of` is what an entry is
+    /// about, if it is meant.
+    fn rewound(
+        &self,
+        mut ids: BTreeSet<String>,
+        of: impl Fn(&Entry) -> Option<String>,
+        then: i64,
+    ) -> BTreeSet<String> {
+        let later = self
+            .ledger
+            .iter()
+            .rev()
+            .take_while(|it| it.at_micros > then);
+        for (entry, id) in later.filter_map(|entry| Some((entry, of(entry)?))) {
             match entry.what {
-                What::Joined => pairs.remove(&pair),
-                What::Left => pairs.insert(pair),
+                What::Joined => ids.remove(&id),
+                What::Left => ids.insert(id),
             };
         }
-        pairs
+        ids
     }
 
     /// Makes a membership true or untrue, and writes it down if that is new.
@@ -270,9 +288,9 @@ impl State {
         });
     }
 
-    /// Ends every membership that is meant, by hand.
-    fn leave_all(&mut self, is_meant: impl Fn(&str, &str) -> bool) {
-        for (group, user) in self.members_at(is_meant, self.moment) {
+    /// Ends memberships by hand.
+    fn leave_all(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
+        for (group, user) in pairs {
             self.change((&group, &user), What::Left, By::Control, None);
         }
     }
@@ -321,13 +339,15 @@ impl State {
                 it.status_changed_at = moment;
             }),
             Deed::DeleteUser { user } => {
-                self.leave_all(|_, member| member == user);
+                let groups = self.groups_at(&user, moment).into_iter();
+                self.leave_all(groups.map(|group| (group, user.clone())));
                 if let Some(versions) = self.users.get_mut(&user) {
                     versions.set(moment, None);
                 }
             }
             Deed::DeleteGroup { group } => {
-                self.leave_all(|of, _| of == group);
+                let members = self.members_at(&group, moment).into_iter();
+                self.leave_all(members.map(|user| (group.clone(), user)));
                 if let Some(versions) = self.groups.get_mut(&group) {
                     versions.set(moment, None);
                 }
@@ -339,9 +359,6 @@ impl State {
         }
     }
 }
-
-/// Memberships, by group and user.
-pub(crate) type Pairs = BTreeSet<(String, String)>;
 
 /// The next number of a sequence (SplitMix64).
 fn mixed(random: &mut u64) -> u64 {

@@ -44,6 +44,32 @@ fn refused(command: Command) -> String {
 }
 
 #[test]
+fn a_policy_that_locks_everybody_out_is_refused_unless_it_is_forced() {
+    let (_folder, config) = house();
+    let sound = TEMPLATE.replace("automatic = { ceiling = 3, per = \"1d\" }", "");
+    let locked = sound.replace(
+        "rights = [\"approve\", \"revoke\"]",
+        "rights = [\"revoke\"]",
+    );
+    assert_ne!(locked, sound);
+    std::fs::write(&config, locked).unwrap();
+    let said = refused(run(&config));
+    assert!(said.contains("locks everybody out"), "{said}");
+    assert!(
+        said.contains("jit policy lint") && said.contains("--allow-lock-out"),
+        "{said}"
+    );
+    assert!(
+        !config.with_file_name("jit.db").exists(),
+        "nothing was opened"
+    );
+    // What could be had by somebody is no lock-out, and a daemon that is forced starts.
+    let mut forced = run(&config);
+    forced.arg("--allow-lock-out");
+    crate::process::Process::start(forced).hears("serving");
+}
+
+#[test]
 fn a_store_that_is_no_database_is_refused_and_left_alone() {
     let (folder, config) = house();
     let store = folder.path().join("jit.db");

@@ -3,6 +3,7 @@
 
 mod announce;
 mod collect;
+mod drift;
 mod eligible;
 mod lookup;
 mod offers;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use futures_util::future::join;
 
 pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
+pub use drift::{Drift, Drifted, Outcome, Progress, Reconciliation};
 pub use eligible::{Eligible, Own, Reach, Recent, eligible};
 pub use offers::Found;
 pub use people::{Collected, NewRequest, Reading, Verb};

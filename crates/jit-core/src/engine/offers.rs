@@ -227,6 +227,17 @@ impl Engine {
         Ok(entry.map(std::borrow::Cow::into_owned))
     }
 
+    /// Every entitlement of a provider that is known.
+    pub(super) fn offered_by(&self, provider: &ProviderName) -> Vec<Entitlement> {
+        let index = self.index();
+        let known = index
+            .entries
+            .iter()
+            .filter(|known| known.id.provider() == *provider);
+        let entries = known.filter_map(|known| self.parts.catalog.get(&known.id));
+        entries.map(std::borrow::Cow::into_owned).collect()
+    }
+
     /// The one listed or written id for which this holds.
     pub fn known_id(&self, is_meant: impl Fn(&EntitlementId) -> bool) -> Option<EntitlementId> {
         let index = self.index();

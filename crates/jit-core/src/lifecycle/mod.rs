@@ -6,6 +6,7 @@
 //! follows at the provider in `lease`, `minted`, `grant` and `revoking`.
 
 mod decision;
+mod drift;
 mod duty;
 mod grant;
 mod lease;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use decision::{DECISIONS_LIMIT, Unfit, authority, eligibility};
+pub use drift::DRIFT_OURS_FOR;
 pub use duty::{Duty, STUCK_AFTER, owed, wake};
 pub use lease::sends_after_lease;
 pub(crate) use minted::ends_at;
@@ -295,6 +297,20 @@ pub enum Command {
         /// What reading it back showed.
         read_back: Result<Presence, Failure>,
     },
+    /// Access stands that belongs to no live grant; this record was the last owner of its slot.
+    FoundStanding {
+        /// The slot as it is stored.
+        slot: Slot,
+        /// When it was seen.
+        seen_at: Timestamp,
+    },
+    /// The access of an Active grant is missing, and nothing of it is being applied.
+    FoundMissing {
+        /// Under which epoch.
+        epoch: u32,
+        /// When that was seen.
+        seen_at: Timestamp,
+    },
     /// What a look for a late effect showed.
     Looked {
         /// Under which epoch.
@@ -428,6 +444,12 @@ pub fn decide(
             read_back,
             now,
         )),
+        Command::FoundStanding { slot, seen_at } => {
+            Ok(drift::found_standing(request, slot, *seen_at, now))
+        }
+        Command::FoundMissing { epoch, seen_at } => {
+            Ok(drift::found_missing(request, *epoch, *seen_at, now))
+        }
         Command::Looked {
             epoch,
             seen_at,

@@ -488,6 +488,7 @@ pub(super) fn enter_approved(request: &mut AccessRequest, now: Timestamp) -> Fac
         told_until: None,
         handle: None,
         active_at: None,
+        missing_since: None,
         rechecks: vec![],
         next_at: now,
         failures: 0,

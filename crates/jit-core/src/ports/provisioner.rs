@@ -189,6 +189,12 @@ pub trait Provisioner: Send + Sync {
     /// Reads the provider back.
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError>;
 
+    /// The resource that an entitlement leads to, as targets name it; none where there is no such
+    /// thing. A provider whose targets have the entitlement's own resource leaves this out.
+    async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
+        Ok(Some(entitlement.resource.clone()))
+    }
+
     /// Lists who has a resource, page by page. A provider of credentials leaves this out.
     async fn standing(
         &self,

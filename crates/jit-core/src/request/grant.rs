@@ -184,6 +184,9 @@ pub struct Grant {
     pub handle: Option<Handle>,
     /// When the access became Active.
     pub active_at: Option<Timestamp>,
+    /// Since when the access is known to be missing, by other hands, while the grant is Active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Timestamp>,
     /// Instants at which an Active grant must be inspected again.
     pub rechecks: Vec<Timestamp>,
     /// The next step is due then, unless a deadline comes first. Moving it is how a worker takes

@@ -10,6 +10,7 @@
 )]
 
 mod deciding;
+mod drifting;
 mod escalating;
 mod granting;
 mod knowing;

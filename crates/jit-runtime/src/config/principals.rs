@@ -110,6 +110,9 @@ impl Check<'_, '_> {
         let mut taken = Subjects::new();
         let mut people = Vec::new();
         for table in &written.people {
+            if let Some(manager) = &table.manager {
+                self.person_named(manager, names);
+            }
             people.extend(self.person(table, providers.as_deref(), &mut taken));
         }
         for table in &written.agents {
@@ -148,7 +151,7 @@ impl Check<'_, '_> {
                 active: table.active,
                 groups: table.groups.iter().map(|it| it.value.clone()).collect(),
                 groups_unknown: Default::default(),
-                manager: None,
+                manager: table.manager.as_ref().map(|manager| manager.value.clone()),
                 subjects,
             },
             aliases: table

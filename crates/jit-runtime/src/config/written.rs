@@ -128,6 +128,7 @@ pub(super) struct PersonTable {
     pub(super) aliases: Vec<At<PrincipalId>>,
     pub(super) groups: Vec<At<GroupName>>,
     pub(super) active: bool,
+    pub(super) manager: Option<At<PrincipalId>>,
     pub(super) subjects: Vec<(At<String>, At<Subject>)>,
     pub(super) slack: Option<At<UserId>>,
     /// The name by which Slack's door asks for them.
@@ -325,6 +326,7 @@ impl PersonTable {
             aliases: table.parsed_list("aliases"),
             groups: table.parsed_list("groups"),
             active: table.flag("active").is_none_or(|active| active.value),
+            manager: table.parsed("manager"),
             subjects: table.parsed_pairs("subjects"),
             slack,
             slack_alias,

@@ -8,4 +8,5 @@ mod lifecycle;
 mod operator;
 mod outages;
 mod pagerduty;
+mod policy;
 mod services;

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use jit_core::policy::Right;
 use jit_runtime::operate::{
-    AuditVerb, ConfigVerb, Form, OperateError, Operation, Outcome, PolicyVerb, TokenVerb,
+    AuditVerb, Circumstances, ConfigVerb, Form, OperateError, Operation, Outcome, PolicyVerb,
+    TokenVerb,
 };
 
 use crate::house::{ADMINS, House};
@@ -14,6 +15,7 @@ fn explain(who: &str, right: Right) -> Operation {
         who: who.parse().unwrap(),
         right,
         entitlement: ADMINS.parse().unwrap(),
+        circumstances: Circumstances::default(),
     })
 }
 

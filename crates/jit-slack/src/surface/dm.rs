@@ -15,6 +15,8 @@ pub(crate) enum Moment {
     Given,
     /// It ends soon.
     Expiring,
+    /// Others took it away at the provider.
+    Missing,
     /// A later grant goes on with it, and has messages of its own.
     TakenOver,
     /// It is over, or will never be.
@@ -28,6 +30,7 @@ pub(crate) fn dm(scene: &Scene<'_>, moment: Moment, reader: &PrincipalId) -> Mes
     match moment {
         Moment::Given => given(scene, reader),
         Moment::Expiring => expiring(scene, reader),
+        Moment::Missing => missing(scene, reader),
         Moment::TakenOver => taken_over(scene, reader),
         Moment::Over => over(scene, reader),
     }
@@ -110,6 +113,26 @@ fn expiring(scene: &Scene<'_>, reader: &PrincipalId) -> Message {
     Message {
         text: line.as_str().to_owned(),
         blocks: vec![line.section(), actions("expiring", buttons)],
+    }
+}
+
+fn missing(scene: &Scene<'_>, reader: &PrincipalId) -> Message {
+    let line = Markup::new(":warning: ")
+        .then(whose(scene, reader))
+        .text(
+            " is missing at the provider: somebody took it away there. It is not given again by \
+             itself; return it, and ask again if ",
+        )
+        .text(match has_it(scene, reader) {
+            true => "you need it.",
+            false => "they need it.",
+        });
+    Message {
+        text: line.as_str().to_owned(),
+        blocks: vec![
+            line.section(),
+            actions("missing", vec![done_button(scene.request)]),
+        ],
     }
 }
 

@@ -62,9 +62,10 @@ fn rung(at: u64, to: BTreeSet<Who>, reached_at: Option<Timestamp>) -> Rung {
     Rung { at, to, reached_at }
 }
 
-pub(super) const MOMENTS: [Moment; 4] = [
+pub(super) const MOMENTS: [Moment; 5] = [
     Moment::Given,
     Moment::Expiring,
+    Moment::Missing,
     Moment::TakenOver,
     Moment::Over,
 ];

@@ -13,6 +13,7 @@ mod door;
 mod faulted;
 mod faults;
 mod identity;
+mod ladder;
 mod mangle;
 mod mangled;
 mod outage;

@@ -228,6 +228,11 @@ impl Provisioner for HostileHandle {
         self.provider.read("inspect", Some(&slot), look).await
     }
 
+    async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
+        let find = |state: &mut State| state.names.get(&entitlement.resource).cloned();
+        self.provider.read("resource", None, find).await
+    }
+
     async fn standing(
         &self,
         resource: &str,

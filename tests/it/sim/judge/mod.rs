@@ -4,6 +4,7 @@
 mod calls;
 mod coverage;
 mod decisions;
+mod drift;
 mod slots;
 mod timing;
 
@@ -79,6 +80,7 @@ pub(crate) async fn judge(world: &World, ended: Ended) -> Outcome {
     judge.outcomes();
     judge.slots();
     judge.credentials();
+    judge.drift(&journal);
     judge.timing();
     let mut counts = world.diary.counts.all();
     judge.count_edges(&mut counts);

@@ -15,10 +15,10 @@ use crate::sim::setting::REALM;
 
 /// A time in which a grant owned its slot.
 #[derive(Debug, Clone, Copy)]
-struct Life {
+pub(super) struct Life {
     owner: RequestId,
-    from: Timestamp,
-    until: Timestamp,
+    pub(super) from: Timestamp,
+    pub(super) until: Timestamp,
     /// When the access had to end: the end that counted, and the time to take it away.
     ends_by: Timestamp,
 }
@@ -39,7 +39,7 @@ pub(super) fn applying(story: &Story) -> u32 {
 
 impl Judge<'_> {
     /// The times in which this request's grant owned its slot.
-    fn lives(&self, story: &Story) -> Vec<Life> {
+    pub(super) fn lives(&self, story: &Story) -> Vec<Life> {
         let provider = story.record.parts.first().provider;
         let expires_at = story.record.grant().map(|grant| grant.expires_at);
         let mut ends_by = self.bounds_from(expires_at.unwrap_or(Timestamp::MAX))

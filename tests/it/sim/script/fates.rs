@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jit_core::engine::Verb;
 use jit_core::ports::Clock;
-use jit_core::provider::Kind;
+use jit_core::provider::{Kind, Parameters, Target};
 use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_testkit::hostile::Poison;
 
@@ -12,6 +12,7 @@ use super::{Ask, Script, requester};
 use crate::sim::Mood;
 use crate::sim::diary::Want;
 use crate::sim::people::{Away, Loss, id};
+use crate::sim::setting::REALM;
 
 /// What is to become of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +71,14 @@ pub(crate) enum Fate {
     Poisoned,
     /// Taken over, and then taken away by other hands.
     Robbed,
+    /// Given again by other hands after its end.
+    Returned,
+    /// Others give the same to somebody who never asked.
+    Stranger,
 }
 
 /// The fates, and how often each is drawn: the rarer what comes of it, the more often.
-const FATES: [(Fate, u64); 27] = [
+const FATES: [(Fate, u64); 29] = [
     (Fate::Preempted, 60),
     (Fate::Expires, 90),
     (Fate::Ends, 70),
@@ -100,7 +105,9 @@ const FATES: [(Fate, u64); 27] = [
     (Fate::OtherNames, 60),
     (Fate::Orphaned, 80),
     (Fate::Poisoned, 190),
-    (Fate::Robbed, 100),
+    (Fate::Robbed, 130),
+    (Fate::Returned, 150),
+    (Fate::Stranger, 75),
 ];
 
 impl Fate {
@@ -118,6 +125,7 @@ impl Fate {
             | Self::OnBehalf
             | Self::Orphaned
             | Self::Poisoned
+            | Self::Returned
             | Self::Robbed => Slot::OfItsOwn,
             Self::Expires
             | Self::Ends
@@ -133,6 +141,7 @@ impl Fate {
             | Self::PolicyPending
             | Self::PolicyApproved
             | Self::Agent
+            | Self::Stranger
             | Self::OtherNames => Slot::Any,
         }
     }
@@ -194,6 +203,16 @@ impl Script {
                 let part = request.parts.first();
                 let standing = &self.world.standing;
                 standing.foreign_grant(&part.target, &part.parameters);
+            }
+            Fate::Returned => self.returned(&request).await,
+            Fate::Stranger => {
+                let stranger = Target::new(
+                    REALM,
+                    format!("stranger-{id}").parse().unwrap(),
+                    self.pick(&["ops", "admins"]),
+                );
+                let standing = &self.world.standing;
+                standing.foreign_grant(&stranger, &Parameters::new());
             }
             Fate::PolicyPending => {
                 self.change_policy();
@@ -393,6 +412,20 @@ impl Script {
     }
 
     /// At its end something is gone that revoking must not need (S7).
+    /// Other hands give again what was taken away.
+    async fn returned(&self, request: &AccessRequest) {
+        self.approve_twice(request).await;
+        if self.reaches(request.id, &[Status::Active]).await.is_none() {
+            return;
+        }
+        self.say(&requester(request), request.id, Verb::End).await;
+        self.watch(request.id, Duration::from_secs(900)).await;
+        self.pause(1_200_000).await;
+        let part = request.parts.first();
+        let standing = &self.world.standing;
+        standing.foreign_grant(&part.target, &part.parameters);
+    }
+
     async fn orphan(&self, request: &AccessRequest) {
         self.approve_twice(request).await;
         if self.reaches(request.id, &[Status::Active]).await.is_none() {

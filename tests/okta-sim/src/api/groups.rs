@@ -12,6 +12,9 @@ use crate::error::OktaError;
 use crate::ledger::{By, What};
 use crate::state::State;
 
+/// How many groups are shown if `q` is asked and nothing else is said.
+const USUAL_FOR_Q: usize = 300;
+
 /// What `filter` knows of a group.
 const FILTERED: [&str; 2] = ["id", "type"];
 
@@ -23,15 +26,18 @@ pub(super) fn get(state: &mut State, request: &Request, id: &str) -> Result<Repl
 
 pub(super) fn list(state: &mut State, request: &Request) -> Result<Reply, OktaError> {
     let mut then = state.seen(request);
+    let most = state.setup.groups_page_max;
+    let mut sizes = Sizes::linked(most);
     let wanted = if let Some(search) = request.parameter("search") {
         then = then.saturating_sub(micros(state.setup.search_lag));
-        Wanted::Matching(Expression::parse(search).ok_or_else(OktaError::search)?)
+        Wanted::Matching(Expression::search(search).ok_or_else(OktaError::search)?)
     } else if let Some(filter) = request.parameter("filter") {
         then = then.saturating_sub(micros(state.setup.search_lag));
-        let parsed = Expression::parse(filter).filter(is_filter);
+        let parsed = Expression::filter(filter, &FILTERED);
         Wanted::Matching(parsed.ok_or_else(|| OktaError::filter(filter))?)
     } else if let Some(q) = request.parameter("q") {
         then = then.saturating_sub(micros(state.setup.search_lag));
+        sizes = Sizes::first_only(most, USUAL_FOR_Q);
         Wanted::Beginning(q.to_lowercase())
     } else {
         Wanted::All
@@ -41,8 +47,7 @@ pub(super) fn list(state: &mut State, request: &Request) -> Result<Reply, OktaEr
         .filter(|(id, group)| wanted.takes(id, group))
         .map(|(id, _)| id.clone())
         .collect();
-    let most = state.setup.groups_page_max;
-    let page = page(state, request, ids, Sizes { most, usual: most })?;
+    let page = page(state, request, ids, sizes)?;
     let shown = (page.ids.iter())
         .filter_map(|id| Some(state.group_at(id, then)?.shown(&state.base, id)))
         .collect();
@@ -70,20 +75,14 @@ impl Wanted {
     }
 }
 
-fn is_filter(expression: &Expression) -> bool {
-    let known = |attribute: &str| FILTERED.contains(&attribute);
-    expression.tests().iter().all(|it| known(&it.attribute))
-}
-
 pub(super) fn members(state: &mut State, request: &Request, id: &str) -> Result<Reply, OktaError> {
     let then = state.seen(request);
     if state.group_at(id, then).is_none() {
         return Err(no_such_group(id));
     }
-    let members = state.members_at(|group, _| group == id, then);
-    let members = members.into_iter().map(|(_, user)| user).collect();
+    let members = state.members_at(id, then).into_iter().collect();
     let most = state.setup.members_page_max;
-    let page = page(state, request, members, Sizes { most, usual: most })?;
+    let page = page(state, request, members, Sizes::linked(most))?;
     let shown = (page.ids.iter())
         .filter_map(|id| Some(state.user_at(id, then)?.shown(&state.base, id)))
         .collect();

@@ -86,6 +86,15 @@ impl Request {
         self.pagerduty().is_none()
     }
 
+    /// Which bucket it is taken out of, if there is one.
+    pub(crate) fn family(&self) -> Option<Family> {
+        match self.operation() {
+            Some(operation) => operation.family(),
+            None if self.path.starts_with("/api/v1/") => Some(Family::Other),
+            None => None,
+        }
+    }
+
     /// What a fault of the vendor is like, in its words.
     pub(crate) fn fault(&self, fault: Fault) -> Refusal {
         match self.pagerduty() {
@@ -178,7 +187,7 @@ impl Wanted {
 
 impl Operation {
     /// Which bucket its calls are taken out of; what is for anybody has none.
-    pub(crate) fn family(self) -> Option<Family> {
+    fn family(self) -> Option<Family> {
         match self {
             Self::Organization | Self::EnqueueEvent => None,
             Self::ListOnCalls | Self::GetPagerDutyUser => Some(Family::PagerDuty),
@@ -202,10 +211,8 @@ impl Operation {
             | Self::ListOnCalls
             | Self::GetPagerDutyUser
             | Self::EnqueueEvent => None,
-            Self::ListUsers | Self::GetUser => Some(Scope::UsersRead),
-            Self::ListUserGroups | Self::ListGroups | Self::GetGroup | Self::ListGroupUsers => {
-                Some(Scope::GroupsRead)
-            }
+            Self::ListUsers | Self::GetUser | Self::ListUserGroups => Some(Scope::UsersRead),
+            Self::ListGroups | Self::GetGroup | Self::ListGroupUsers => Some(Scope::GroupsRead),
             Self::AddUserToGroup | Self::RemoveUserFromGroup => Some(Scope::GroupsManage),
         }
     }
@@ -327,8 +334,6 @@ fn organization(state: &State) -> Value {
     let base = &state.base;
     json!({
         "id": state.organization(), "pipeline": "idx",
-        "settings": {"analyticsCollectionEnabled": false, "bugReportingEnabled": true,
-                     "omEnabled": false},
         "_links": {"organization": {"href": base}},
     })
 }

@@ -28,17 +28,24 @@ pub(super) fn token(state: &mut State, request: &Request) -> Result<Reply, Refus
     match field(&form, "grant_type")? {
         "client_credentials" => {}
         _ => {
-            let why = "The authorization grant type is not supported by the authorization server.";
+            let why = "The grant type in the request isn't supported.";
             return Err(refused(400, "unsupported_grant_type", why));
         }
     }
-    if field(&form, "client_assertion_type")? != ASSERTION_TYPE {
-        let why = format!("The client_assertion_type must be {ASSERTION_TYPE}.");
-        return Err(refused(400, "invalid_request", &why));
+    let said = |name: &str| form.get(name).filter(|it| !it.is_empty());
+    let (Some(kind), Some(assertion)) = (said("client_assertion_type"), said("client_assertion"))
+    else {
+        return Err(stranger("No client credentials found"));
+    };
+    if kind != ASSERTION_TYPE {
+        let why = "The `client_assertion_type` is invalid.";
+        return Err(refused(400, "invalid_request", why));
     }
-    let assertion = Assertion::read(field(&form, "client_assertion")?)?;
+    let assertion = Assertion::read(assertion)?;
     let app = assertion.verify(state)?;
-    let granted = scopes(&app, field(&form, "scope")?)?;
+    let asked = said("scope");
+    let asked = asked.ok_or_else(|| refused(400, "invalid_scope", "No scopes were requested."))?;
+    let granted = scopes(&app, asked)?;
     if let Some(jti) = assertion.claims.jti {
         state.assertions.insert((app.client_id.clone(), jti));
     }

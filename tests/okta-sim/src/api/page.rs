@@ -15,6 +15,35 @@ use crate::state::State;
 pub(super) struct Sizes {
     pub(super) most: usize,
     pub(super) usual: usize,
+    pub(super) paging: Paging,
+}
+
+impl Sizes {
+    /// Pages as big as they may be, each of which leads to the next.
+    pub(super) fn linked(most: usize) -> Self {
+        Self {
+            most,
+            usual: most,
+            paging: Paging::Linked,
+        }
+    }
+
+    /// A first page of this size if nothing is said, and no other.
+    pub(super) fn first_only(most: usize, usual: usize) -> Self {
+        Self {
+            most,
+            usual: usual.min(most),
+            paging: Paging::FirstOnly,
+        }
+    }
+}
+
+/// Whether a page leads to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paging {
+    Linked,
+    /// What `q` finds cannot be paged.
+    FirstOnly,
 }
 
 /// One page: the ids on it, and its `Link` headers.
@@ -47,7 +76,7 @@ pub(super) fn page(
     };
     ids.sort();
     ids.retain(|id| *id > after);
-    let has_more = ids.len() > size;
+    let has_more = ids.len() > size && sizes.paging == Paging::Linked;
     ids.truncate(size);
     let last = ids.last().unwrap_or(&after).clone();
     let wrong = state.hostility(Stage::Page, request);

@@ -18,8 +18,16 @@ pub(super) enum Expression {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Test {
-    pub(super) attribute: String,
+    attribute: String,
     comparison: Comparison,
+    case: Case,
+}
+
+/// Whether the case of a value counts: in a filter it does, in a search it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Counts,
+    DoesNot,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -61,18 +69,36 @@ impl Attributes for (&str, &Group) {
 }
 
 impl Expression {
-    /// Reads one; `None` if it is none, or more than there is support for.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// Reads a search; `None` if it is none, or more than there is support for.
+    pub(super) fn search(text: &str) -> Option<Self> {
+        Self::parse(text, Case::DoesNot)
+    }
+
+    /// Reads a filter, which knows these attributes and compares for equality only.
+    pub(super) fn filter(text: &str, known: &[&str]) -> Option<Self> {
+        let parsed = Self::parse(text, Case::Counts)?;
+        let is_filter = |test: &Test| {
+            let is_equality = matches!(test.comparison, Comparison::Equals(_));
+            is_equality && known.contains(&test.attribute.as_str())
+        };
+        let all = parsed.tests().into_iter().all(is_filter);
+        all.then_some(parsed)
+    }
+
+    fn parse(text: &str, case: Case) -> Option<Self> {
         if text.len() > LONGEST {
             return None;
         }
         let words = words(text)?;
-        let mut reader = Reader { words: &words };
+        let mut reader = Reader {
+            words: &words,
+            case,
+        };
         let expression = reader.any(0)?;
         reader.words.is_empty().then_some(expression)
     }
 
-    pub(super) fn tests(&self) -> Vec<&Test> {
+    fn tests(&self) -> Vec<&Test> {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::tests).collect(),
             Self::Test(test) => vec![test],
@@ -89,7 +115,7 @@ impl Expression {
 }
 
 impl Test {
-    /// Values are compared without regard to case; a list takes any of its entries.
+    /// A list takes any of its entries.
     fn takes(&self, value: Option<Value>) -> bool {
         match value {
             None | Some(Value::Null) => false,
@@ -99,10 +125,13 @@ impl Test {
                     Value::String(text) => text,
                     other => other.to_string(),
                 };
-                let text = text.to_lowercase();
+                let alike = |text: &str| match self.case {
+                    Case::Counts => text.to_owned(),
+                    Case::DoesNot => text.to_lowercase(),
+                };
                 match &self.comparison {
-                    Comparison::Equals(wanted) => text == wanted.to_lowercase(),
-                    Comparison::StartsWith(wanted) => text.starts_with(&wanted.to_lowercase()),
+                    Comparison::Equals(wanted) => alike(&text) == alike(wanted),
+                    Comparison::StartsWith(wanted) => alike(&text).starts_with(&alike(wanted)),
                     Comparison::Present => true,
                 }
             }
@@ -151,6 +180,7 @@ fn words(text: &str) -> Option<Vec<Word>> {
 
 struct Reader<'a> {
     words: &'a [Word],
+    case: Case,
 }
 
 impl Reader<'_> {
@@ -208,6 +238,7 @@ impl Reader<'_> {
         Some(Expression::Test(Test {
             attribute,
             comparison,
+            case: self.case,
         }))
     }
 

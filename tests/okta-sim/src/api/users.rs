@@ -29,25 +29,23 @@ pub(super) fn get(state: &mut State, request: &Request, key: &str) -> Result<Rep
     let id = find(state, key, then)?;
     let shown = state
         .user_at(&id, then)
-        .map(|it| it.shown(&state.base, &id));
+        .map(|it| it.shown_alone(&state.base, &id));
     Ok(Reply::ok(shown.ok_or_else(|| no_such_user(key))?))
 }
 
 pub(super) fn list(state: &mut State, request: &Request) -> Result<Reply, OktaError> {
     let mut then = state.seen(request);
-    let mut sizes = Sizes {
-        most: state.setup.users_page_max,
-        usual: state.setup.users_page_max,
-    };
+    let most = state.setup.users_page_max;
+    let mut sizes = Sizes::linked(most);
     let wanted = if let Some(search) = request.parameter("search") {
         then = then.saturating_sub(micros(state.setup.search_lag));
-        Wanted::Matching(Expression::parse(search).ok_or_else(OktaError::search)?)
+        Wanted::Matching(Expression::search(search).ok_or_else(OktaError::search)?)
     } else if let Some(filter) = request.parameter("filter") {
         then = then.saturating_sub(micros(state.setup.search_lag));
-        let parsed = Expression::parse(filter).filter(is_filter);
+        let parsed = Expression::filter(filter, &FILTERED);
         Wanted::Matching(parsed.ok_or_else(|| OktaError::filter(filter))?)
     } else if let Some(q) = request.parameter("q") {
-        sizes.usual = USUAL_FOR_Q;
+        sizes = Sizes::first_only(most, USUAL_FOR_Q);
         Wanted::Beginning(q.to_lowercase())
     } else {
         Wanted::Present
@@ -91,18 +89,12 @@ impl Wanted {
     }
 }
 
-fn is_filter(expression: &Expression) -> bool {
-    let known = |attribute: &str| FILTERED.contains(&attribute);
-    expression.tests().iter().all(|it| known(&it.attribute))
-}
-
 pub(super) fn groups(state: &mut State, request: &Request, key: &str) -> Result<Reply, OktaError> {
     let then = state.seen(request);
     let id = find(state, key, then)?;
-    let groups = state.members_at(|_, user| user == id, then);
-    let groups = groups.into_iter().map(|(group, _)| group).collect();
+    let groups = state.groups_at(&id, then).into_iter().collect();
     let most = state.setup.user_groups_page_max.unwrap_or(usize::MAX);
-    let page = page(state, request, groups, Sizes { most, usual: most })?;
+    let page = page(state, request, groups, Sizes::linked(most))?;
     let shown = (page.ids.iter())
         .filter_map(|id| Some(state.group_at(id, then)?.shown(&state.base, id)))
         .collect();

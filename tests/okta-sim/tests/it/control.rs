@@ -176,15 +176,20 @@ fn everything_that_goes_wrong_can_be_asked_for_from_outside() {
         post(&at, "hostility", wrong);
         stage.attempt("GET", "/api/v1/groups").unwrap_err();
     }
-    post(&at, "hostility", json!({"do": "hang"}));
-    std::thread::scope(|scope| {
-        let waits = scope.spawn(|| stage.attempt("GET", "/api/v1/groups").unwrap_err());
-        while get(&at, "state")["in_flight"] == 0 {
+    for wrong in ["hang", "hang_after"] {
+        post(&at, "hostility", json!({"do": wrong}));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| stage.attempt("GET", "/api/v1/groups").unwrap_err());
+            while get(&at, "state")["in_flight"] == 0 {
+                std::thread::yield_now();
+            }
+            post(&at, "calm", Value::Null);
+            waits.join().unwrap();
+        });
+        while get(&at, "state")["in_flight"] != 0 {
             std::thread::yield_now();
         }
-        post(&at, "calm", Value::Null);
-        waits.join().unwrap();
-    });
+    }
     post(&at, "away", json!({"how": "unavailable"}));
     assert_eq!(stage.get("/api/v1/groups").status, 503);
     post(&at, "away", json!({"how": "refused"}));

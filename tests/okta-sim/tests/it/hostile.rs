@@ -142,15 +142,33 @@ fn a_call_hangs_until_it_is_calm() {
         why.kind(),
         ErrorKind::WouldBlock | ErrorKind::TimedOut
     ));
-    std::thread::scope(|scope| {
-        let waits = scope.spawn(|| lost(&stage));
-        while world.calls().len() < 2 {
-            std::thread::yield_now();
-        }
-        world.calm();
-        waits.join().unwrap();
-    });
+    let hangs = |calls: usize| {
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| lost(&stage));
+            while world.calls().len() < calls {
+                std::thread::yield_now();
+            }
+            world.calm();
+            waits.join().unwrap();
+        });
+    };
+    hangs(2);
     assert!(!stage.is_member());
+    world.hostile(ADD, Hostility::HangAfter);
+    hangs(3);
+    assert!(stage.is_member());
+}
+
+#[test]
+fn a_call_shows_how_old_its_connection_was() {
+    let stage = Stage::new();
+    let mut wire = stage.wire();
+    let path = stage.membership();
+    wire.send(&stage.head("PUT", &path), "").unwrap();
+    stage.pass(7);
+    wire.send(&stage.head("DELETE", &path), "").unwrap();
+    let call = &stage.sim.world().calls()[1];
+    assert_eq!(call.at_micros - call.connected_at_micros, 7_000_000);
 }
 
 #[test]

@@ -80,8 +80,17 @@ fn pages_are_as_big_as_okta_has_them() {
     );
     let q = stage.get("/api/v1/users?q=thousand");
     assert_eq!(q.ids().len(), 10);
+    // What `q` finds cannot be paged.
+    assert_eq!(q.next(), None);
     let q = stage.get("/api/v1/users?q=thousand&limit=11");
-    assert_eq!(q.ids().len(), 11);
+    assert_eq!((q.ids().len(), q.next()), (11, None));
+    for number in 0..300 {
+        world.add_group(&format!("group {number}"));
+    }
+    assert_eq!(sizes(&pages(&stage, "/api/v1/groups")), [302]);
+    assert_eq!(sizes(&pages(&stage, "/api/v1/groups?q=g")), [300]);
+    world.add_group("group 300");
+    assert_eq!(sizes(&pages(&stage, "/api/v1/groups?q=g")), [300]);
 }
 
 #[test]

@@ -213,6 +213,8 @@ fn a_token_reaches_as_far_as_its_scope() {
     assert!(challenge.contains("error=\"insufficient_scope\""));
     assert!(challenge.contains("scope=\"okta.groups.manage\""));
     assert_eq!(service.stage.get("/api/v1/users").status, 403);
+    let groups = format!("/api/v1/users/{}/groups", service.stage.ana);
+    assert_eq!(service.stage.get(&groups).status, 403);
     service.authorize("okta.groups.manage");
     assert_eq!(service.stage.get("/api/v1/groups").status, 200);
     assert_eq!(service.stage.join().status, 204);
@@ -342,10 +344,18 @@ fn a_request_has_every_field_once_in_a_form() {
         ("client_assertion", assertion.as_str()),
         ("scope", ALL),
     ];
-    for left_out in 0..fields.len() {
+    for (left_out, status, error) in [
+        (0, 400, "invalid_request"),
+        (1, 401, "invalid_client"),
+        (2, 401, "invalid_client"),
+        (3, 400, "invalid_scope"),
+    ] {
         let mut some = fields.to_vec();
         some.remove(left_out);
-        refused(&service.ask_with(&some), 400, "invalid_request");
+        refused(&service.ask_with(&some), status, error);
+        let mut blank = fields;
+        blank[left_out].1 = "";
+        refused(&service.ask_with(&blank), status, error);
     }
     let mut twice = fields.to_vec();
     twice.push(("scope", ALL));

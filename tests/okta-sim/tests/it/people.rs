@@ -14,6 +14,7 @@ fn a_user_has_the_shape_of_okta() {
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("content-type"), "application/json");
     assert_eq!(reply.header("date"), "Thu, 26 Nov 2026 05:17:52 GMT");
+    let url = format!("{}/api/v1/users/{}", stage.sim.url(), stage.ana);
     assert_eq!(
         reply.body,
         json!({
@@ -28,10 +29,17 @@ fn a_user_has_the_shape_of_okta() {
                 "managerId": "bob@example.com",
             },
             "credentials": {"provider": {"type": "OKTA", "name": "OKTA"}},
-            "_links": {"self": {"href": format!("{}/api/v1/users/{}", stage.sim.url(), stage.ana)}},
+            "_links": {
+                "self": {"href": url},
+                "suspend": {"href": format!("{url}/lifecycle/suspend"), "method": "POST"},
+                "deactivate": {"href": format!("{url}/lifecycle/deactivate"), "method": "POST"},
+            },
         })
     );
     assert!(stage.ana.starts_with("00u") && stage.ana.len() == 20);
+    // In a list it has no links but to itself.
+    let listed = stage.get("/api/v1/users?search=id+pr").body[0]["_links"].clone();
+    assert_eq!(listed.as_object().unwrap().len(), 1);
 }
 
 #[test]
@@ -64,7 +72,9 @@ fn a_login_with_a_slash_is_found_by_id_alone() {
         .sim
         .world()
         .add_user("a/b@example.com", "ab@example.com");
-    assert_eq!(stage.get("/api/v1/users/a%2Fb@example.com").status, 404);
+    for key in ["a%2Fb@example.com", "a%2Fb"] {
+        assert_eq!(stage.get(&format!("/api/v1/users/{key}")).status, 404);
+    }
     assert_eq!(stage.get(&format!("/api/v1/users/{odd}")).status, 200);
 }
 
@@ -196,6 +206,10 @@ fn searches_are_read_as_they_are_written() {
         search(&stage, "filter", "profile.email eq \"bob@example.com\""),
         [bob]
     );
+    // In a filter the case of a value counts.
+    let shouted = "profile.email eq \"BOB@example.com\"";
+    assert!(search(&stage, "filter", shouted).is_empty());
+    assert_eq!(search(&stage, "search", shouted), [bob]);
     assert_eq!(search(&stage, "q", "BO"), [bob]);
 }
 
@@ -221,13 +235,24 @@ fn what_is_no_expression_is_refused() {
             "{expression}"
         );
     }
-    let deep = format!("{}profile.login%20pr{}", "(".repeat(17), ")".repeat(17));
-    assert_eq!(
-        stage.get(&format!("/api/v1/users?search={deep}")).status,
-        400
-    );
-    let reply = stage.get("/api/v1/users?filter=profile.slackId+eq+%22U01%22");
-    assert_eq!((reply.status, reply.error()), (400, "E0000053"));
+    for (depth, status) in [(16, 200), (17, 400)] {
+        let deep = format!("{}id%20pr{}", "(".repeat(depth), ")".repeat(depth));
+        let reply = stage.get(&format!("/api/v1/users?search={deep}"));
+        assert_eq!(reply.status, status, "{depth} deep");
+    }
+    for (length, status) in [(4096, 200), (4097, 400)] {
+        let long = format!("id+eq+%22{}%22", "x".repeat(length - 8));
+        let reply = stage.get(&format!("/api/v1/users?search={long}"));
+        assert_eq!(reply.status, status, "{length} long");
+    }
+    for filter in [
+        "profile.slackId+eq+%22U01%22",
+        "profile.login+sw+%22ana%22",
+        "profile.login+pr",
+    ] {
+        let reply = stage.get(&format!("/api/v1/users?filter={filter}"));
+        assert_eq!((reply.status, reply.error()), (400, "E0000053"), "{filter}");
+    }
 }
 
 #[test]
@@ -281,6 +306,9 @@ fn groups_are_found_by_name_type_and_id() {
     let by_name = stage.get("/api/v1/groups?filter=profile.name+eq+%22admins%22");
     assert_eq!(by_name.error(), "E0000053");
     let group = stage.get(&format!("/api/v1/groups/{}", stage.admins)).body;
+    assert!(group["_links"].get("source").is_none());
+    let theirs = stage.get(&format!("/api/v1/groups/{other}")).body;
+    assert!(theirs["_links"]["source"]["href"].is_string());
     assert_eq!(group["type"], "OKTA_GROUP");
     assert_eq!(group["objectClass"], json!(["okta:user_group"]));
     assert_eq!(

@@ -83,15 +83,15 @@ fn a_token_may_what_it_may_and_no_more() {
         (vec![], [false; 8]),
         (
             vec![Scope::UsersRead],
-            [true, true, false, false, false, false, false, false],
+            [true, true, true, false, false, false, false, false],
         ),
         (
             vec![Scope::GroupsRead],
-            [false, false, true, true, true, true, false, false],
+            [false, false, false, true, true, true, false, false],
         ),
         (
             vec![Scope::GroupsManage],
-            [false, false, true, true, true, true, true, true],
+            [false, false, false, true, true, true, true, true],
         ),
         (vec![Scope::UsersRead, Scope::GroupsManage], [true; 8]),
     ] {
@@ -126,6 +126,12 @@ fn what_is_not_there_is_said_to_be_not_there() {
     ] {
         let reply = stage.call(method, path);
         assert_eq!((reply.status, reply.error()), (status, error), "{path}");
+        let is_counted = path.starts_with("/api/v1/");
+        assert_eq!(
+            !reply.all("x-rate-limit-limit").is_empty(),
+            is_counted,
+            "{path}"
+        );
     }
 }
 
@@ -146,6 +152,8 @@ fn calls_are_remembered_with_token_time_and_connection() {
     let calls = stage.sim.world().take_calls();
     assert_eq!(calls.len(), 3);
     assert_eq!(calls[0].connection, calls[1].connection);
+    assert_eq!(calls[0].connected_at_micros, START);
+    assert_eq!(calls[2].connected_at_micros, START + 5_000_000);
     assert_ne!(calls[1].connection, calls[2].connection);
     assert_eq!(calls[0].operation, Some(Operation::AddUserToGroup));
     assert_eq!((calls[0].method.as_str(), &calls[0].path), ("PUT", &path));

@@ -1,0 +1,637 @@
+//! Looking for access that no grant explains, and for grants whose access is missing (S8). One step
+//! is one question to a provider, so that whoever takes the steps sets the pace; what is found is
+//! judged by [`crate::lifecycle`], kept in small rows, audited and paged.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Along, Engine, EngineError};
+use crate::audit::{Actor, SystemFact};
+use crate::catalog::{Entitlement, ProviderName};
+use crate::lifecycle::{Command, DRIFT_OURS_FOR, Refusal, decide};
+use crate::policy::{Authority, Right};
+use crate::ports::{
+    Alarm, Commit, CommitError, ErrorKind, InspectCall, Page, PortError, Purpose, Query, Row,
+    RowChange,
+};
+use crate::principal::Principal;
+use crate::provider::{Kind, Presence, Target};
+use crate::request::{AccessRequest, Phase, Slot, Status};
+use crate::time::Timestamp;
+
+/// The small rows that hold what was found, by slot.
+const DRIFT: &str = "drift";
+/// How much is written at once.
+const CHUNK: usize = 20;
+/// For how long what is granted is not read again.
+const LIVE_FOR: Duration = Duration::from_secs(10);
+/// More pages than any listing has.
+const PAGES_LIMIT: usize = 10_000;
+/// How often a step is judged again after another change came first.
+const TRIES: usize = 3;
+
+/// Access that stands at a provider and that no grant explains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    /// The configured provider.
+    pub provider: ProviderName,
+    /// Whose, and what.
+    pub target: Target,
+    /// When it was first seen.
+    pub found_at: Timestamp,
+    /// When somebody was paged for it.
+    pub told_at: Option<Timestamp>,
+    /// When it was found gone, or explained.
+    pub gone_at: Option<Timestamp>,
+}
+
+/// What somebody who operates the service may see of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Drifted {
+    /// Access without a grant, the longest known first.
+    pub unexplained: Vec<Drift>,
+    /// Grants whose access is missing, by other hands.
+    pub missing: Vec<AccessRequest>,
+}
+
+/// One look at everything that a provider has.
+#[derive(Debug)]
+pub struct Reconciliation {
+    provider: ProviderName,
+    /// What is still to be looked up, and then listed.
+    entitlements: VecDeque<Entitlement>,
+    resources: VecDeque<String>,
+    /// Everything that was or will be listed.
+    known: BTreeSet<String>,
+    listing: Option<Listing>,
+    /// Those of which every page was seen.
+    listed: BTreeSet<String>,
+    unexplained: BTreeSet<Target>,
+    left_out: usize,
+    /// What was granted, and when that was read.
+    live: Option<(Vec<AccessRequest>, Timestamp)>,
+}
+
+#[derive(Debug)]
+struct Listing {
+    resource: String,
+    page: Option<String>,
+    turned: usize,
+    began_at: Timestamp,
+    seen: BTreeSet<Target>,
+}
+
+/// How far a look is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to ask.
+    Going,
+    /// Everything was asked, and what was found is written down.
+    Done(Outcome),
+}
+
+/// What a look came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Access that no grant explains.
+    pub unexplained: usize,
+    /// What could not be listed.
+    pub left_out: usize,
+}
+
+impl Reconciliation {
+    /// Which provider is looked at.
+    pub fn provider(&self) -> &ProviderName {
+        &self.provider
+    }
+
+    /// Whether all was asked, and only what was found is to be written down.
+    pub fn is_asked(&self) -> bool {
+        self.listing.is_none() && self.entitlements.is_empty() && self.resources.is_empty()
+    }
+
+    /// Leaves out what cannot be listed now, and goes on with the next.
+    pub fn skip(&mut self) {
+        self.left_out += 1;
+        if self.listing.take().is_none() {
+            self.entitlements.pop_front();
+        }
+    }
+
+    /// Another resource that is ours to look at.
+    fn add(&mut self, resource: String) {
+        if self.known.insert(resource.clone()) {
+            self.resources.push_back(resource);
+        }
+    }
+}
+
+impl Engine {
+    // ------------------------------------------------------------------------------ everything
+
+    /// Begins a look at everything that a provider has: what can be asked for there, and whatever was
+    /// granted and may still be there. None for a provider of credentials, which has nothing to list.
+    pub async fn reconciliation(
+        &self,
+        provider: &ProviderName,
+    ) -> Result<Option<Reconciliation>, PortError> {
+        let described = self.provisioner(provider)?.describe();
+        if described.kind != Kind::Standing {
+            return Ok(None);
+        }
+        let mut look = Reconciliation {
+            provider: provider.clone(),
+            entitlements: self.offered_by(provider).into(),
+            resources: VecDeque::new(),
+            known: BTreeSet::new(),
+            listing: None,
+            listed: BTreeSet::new(),
+            unexplained: BTreeSet::new(),
+            left_out: 0,
+            live: None,
+        };
+        // Entitlements come and go with the configuration; what was given stays.
+        let granted = self.live().await?.into_iter().chain(self.fresh().await?);
+        for request in granted {
+            let part = request.parts.first();
+            if part.entitlement.provider() == *provider {
+                look.add(part.target.resource.clone());
+            }
+        }
+        Ok(Some(look))
+    }
+
+    /// Takes the next step: at most one listing is asked for. Where it fails nothing is lost, and the
+    /// same step can be taken again.
+    pub async fn reconcile(&self, look: &mut Reconciliation) -> Result<Progress, PortError> {
+        if let Some(entitlement) = look.entitlements.front() {
+            let provisioner = self.provisioner(&look.provider)?;
+            let resource = provisioner.resource(entitlement).await?;
+            look.entitlements.pop_front();
+            resource.into_iter().for_each(|it| look.add(it));
+            return Ok(Progress::Going);
+        }
+        if look.listing.is_none() {
+            let Some(resource) = look.resources.pop_front() else {
+                return self.note_drift(look).await.map(Progress::Done);
+            };
+            look.listing = Some(Listing {
+                resource,
+                page: None,
+                turned: 0,
+                began_at: self.now(),
+                seen: BTreeSet::new(),
+            });
+        }
+        if let Some(listing) = &mut look.listing {
+            let provisioner = self.provisioner(&look.provider)?;
+            let page = listing.page.as_deref();
+            let page = provisioner.standing(&listing.resource, page).await;
+            let page = match page {
+                // Whatever is gone has nobody in it.
+                Err(error) if error.kind == ErrorKind::NotFound => Page {
+                    items: vec![],
+                    next: None,
+                },
+                page => page?,
+            };
+            let items = page.items.into_iter().map(|standing| standing.target);
+            listing.seen.extend(items);
+            listing.page = page.next;
+            listing.turned += 1;
+            if listing.turned > PAGES_LIMIT {
+                let kind = ErrorKind::Misconfigured;
+                let error = PortError::nothing_done("engine", "list all of a provider", kind);
+                return Err(error.because("a listing goes on for ever"));
+            }
+            if listing.page.is_some() {
+                return Ok(Progress::Going);
+            }
+        }
+        if let Some(listing) = look.listing.take() {
+            let compared = self.compare(look, &listing).await;
+            if compared.is_err() {
+                look.listing = Some(listing);
+                return compared.map(|()| Progress::Going);
+            }
+            look.listed.insert(listing.resource);
+        }
+        Ok(Progress::Going)
+    }
+
+    /// Holds what stands against what is granted.
+    async fn compare(&self, look: &mut Reconciliation, listing: &Listing) -> Result<(), PortError> {
+        // However old this is: what it lacks is looked up one by one, and what it has too much of
+        // is judged by the record as it is then.
+        if look
+            .live
+            .as_ref()
+            .is_none_or(|(_, at)| self.now() >= *at + LIVE_FOR)
+        {
+            look.live = Some((self.live().await?, self.now()));
+        }
+        let live = look.live.iter().flat_map(|(live, _)| live);
+        let granted: BTreeMap<&Target, &AccessRequest> = live
+            .map(|request| (&request.parts.first().target, request))
+            .collect();
+        let mut unexplained = BTreeSet::new();
+        for target in &listing.seen {
+            if !granted.contains_key(target) && !self.is_explained(&look.provider, target).await? {
+                unexplained.insert(target);
+            }
+        }
+        if !unexplained.is_empty() {
+            // What was granted with parameters has a slot that a listing does not show.
+            let live = self.live().await?.into_iter().chain(self.fresh().await?);
+            for part in live.flat_map(|it| Vec::from(it.parts)) {
+                if !part.parameters.is_empty() {
+                    unexplained.remove(&part.target);
+                }
+            }
+        }
+        let unexplained = unexplained.into_iter().cloned();
+        look.unexplained.extend(unexplained);
+        for (target, request) in granted {
+            let stands = listing.seen.contains(target);
+            let since = request.grant().and_then(|grant| grant.active_at);
+            let was_there = since.is_some_and(|at| at < listing.began_at);
+            if target.resource == listing.resource && !stands && was_there {
+                self.look_for_missing(request).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a grant explains access that stands. Where none does, and the last one of its slot may
+    /// be the cause, the access is taken away again.
+    async fn is_explained(
+        &self,
+        provider: &ProviderName,
+        target: &Target,
+    ) -> Result<bool, PortError> {
+        for _ in 0..TRIES {
+            let key = target.slot_key(&Default::default());
+            // The slot is taken before a grant call is sent: without one, none of ours ever was.
+            let Some(owned) = self.owned(&key).await? else {
+                return Ok(false);
+            };
+            let Some(owner) = owned.owner else {
+                return Ok(false);
+            };
+            if owner.status().is_live() {
+                return Ok(true);
+            }
+            // It may have been taken away since it was listed.
+            let seen_at = self.now();
+            if self.look_at(provider, target, &owner).await? != Presence::Present {
+                return Ok(true);
+            }
+            let slot = owned.slot;
+            if self.found_standing(&owner, slot, seen_at).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Judges standing access of a slot whose last owner this is. None where another change came
+    /// first; else whether the access is being taken away.
+    async fn found_standing(
+        &self,
+        owner: &AccessRequest,
+        slot: Slot,
+        seen_at: Timestamp,
+    ) -> Result<Option<TakenBack>, PortError> {
+        let found = Command::FoundStanding { slot, seen_at };
+        let transition = decide(self.rules(), owner, &found, self.now());
+        let Ok(transition) = transition else {
+            return Ok(Some(TakenBack::No));
+        };
+        if transition.request().is_none() {
+            let same = self.load(owner.id).await?;
+            let same = same.is_some_and(|now| now.version == owner.version);
+            return Ok(same.then_some(TakenBack::No));
+        }
+        match self.commit(transition, Along::default()).await {
+            Ok(()) => Ok(Some(TakenBack::Yes)),
+            Err(CommitError::Conflict) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Looks again at an Active grant that was not listed, and says so where its access is missing.
+    async fn look_for_missing(&self, request: &AccessRequest) -> Result<(), PortError> {
+        let Some(grant) = request.grant().filter(|it| it.phase == Phase::Active) else {
+            return Ok(());
+        };
+        if grant.missing_since.is_some() {
+            return Ok(());
+        }
+        let (seen_at, part) = (self.now(), request.parts.first());
+        let provider = part.entitlement.provider();
+        if self.look_at(&provider, &part.target, request).await? != Presence::Absent {
+            return Ok(());
+        }
+        let epoch = grant.epoch;
+        let missing = Command::FoundMissing { epoch, seen_at };
+        match self.save(request.id, &missing).await {
+            Ok(_) | Err(EngineError::Refused(_)) => Ok(()),
+            Err(EngineError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Reads the provider back, in the part of the quota that gives.
+    async fn look_at(
+        &self,
+        provider: &ProviderName,
+        target: &Target,
+        request: &AccessRequest,
+    ) -> Result<Presence, PortError> {
+        let part = request.parts.first();
+        let grant = request.grant();
+        let look = InspectCall {
+            purpose: Purpose::Give,
+            request: request.id,
+            target,
+            parameters: &part.parameters,
+            handle: None,
+            expires_at: grant.map_or(request.decide_by, |grant| grant.expires_at),
+            send_before: grant.and_then(|grant| grant.slot_send_before),
+        };
+        self.provisioner(provider)?.inspect(look).await
+    }
+
+    // ------------------------------------------------------------------------------ fresh slots
+
+    /// Closed requests whose slots were granted lately: a call of theirs could still show.
+    pub async fn fresh(&self) -> Result<Vec<AccessRequest>, PortError> {
+        let since = self.now() - DRIFT_OURS_FOR;
+        let closed = Query {
+            statuses: vec![Status::Closed],
+            updated_since: Some(since),
+            limit: 1_000,
+            ..Query::default()
+        };
+        let mut fresh = self.all_of(closed).await?;
+        fresh.retain(|request| {
+            let part = request.parts.first();
+            let sent = request.grant().and_then(|grant| grant.slot_send_before);
+            part.provider.kind == Kind::Standing && sent.is_some_and(|sent| sent > since)
+        });
+        Ok(fresh)
+    }
+
+    /// Looks at the slot of one of them. True where access stands there that no grant explains.
+    pub async fn look_at_fresh(&self, request: &AccessRequest) -> Result<bool, PortError> {
+        let (provider, part) = (
+            request.parts.first().entitlement.provider(),
+            request.parts.first(),
+        );
+        let owned = self.owned(&part.slot_key()).await?;
+        let owner = owned.filter(|owned| owned.slot.owner == request.id);
+        let Some((slot, owner)) = owner.and_then(|it| Some((it.slot, it.owner?))) else {
+            return Ok(false);
+        };
+        let seen_at = self.now();
+        let stands = self.look_at(&provider, &part.target, &owner).await? == Presence::Present;
+        if !stands || self.found_standing(&owner, slot, seen_at).await?.is_none() {
+            return Ok(false);
+        }
+        self.keep(&provider, [part.target.clone()].into()).await?;
+        self.tell_drift(&provider).await?;
+        Ok(true)
+    }
+
+    // ------------------------------------------------------------------------- what was found
+
+    /// Writes down what a look found, and what is no longer so, and pages for what is new.
+    async fn note_drift(&self, look: &Reconciliation) -> Result<Outcome, PortError> {
+        let provider = &look.provider;
+        self.keep(provider, look.unexplained.clone()).await?;
+        let known = self.drift_rows().await?;
+        let gone = known.into_iter().filter(|(_, drift)| {
+            let was_listed = look.listed.contains(&drift.target.resource);
+            drift.provider == *provider
+                && drift.gone_at.is_none()
+                && was_listed
+                && !look.unexplained.contains(&drift.target)
+        });
+        let gone: Vec<(Row, Drift)> = gone.collect();
+        for chunk in gone.chunks(CHUNK) {
+            let targets = chunk.iter().map(|(_, drift)| drift.target.clone());
+            let fact = SystemFact::DriftGone {
+                provider: provider.clone(),
+                targets: targets.collect(),
+            };
+            let gone_at = Some(self.now());
+            let rows = chunk.iter().map(|(row, drift)| {
+                let drift = Drift {
+                    gone_at,
+                    ..drift.clone()
+                };
+                changed(row, &drift)
+            });
+            self.note(fact, rows.collect()).await?;
+        }
+        self.tell_drift(provider).await?;
+        Ok(Outcome {
+            unexplained: look.unexplained.len(),
+            left_out: look.left_out,
+        })
+    }
+
+    /// Keeps what is not known yet, or was gone.
+    async fn keep(
+        &self,
+        provider: &ProviderName,
+        targets: BTreeSet<Target>,
+    ) -> Result<(), PortError> {
+        let known = self.drift_rows().await?;
+        let known: BTreeMap<String, (Row, Drift)> = known
+            .into_iter()
+            .map(|(row, drift)| (row.key.clone(), (row, drift)))
+            .collect();
+        let now = self.now();
+        let new = targets.into_iter().filter_map(|target| {
+            let key = target.slot_key(&Default::default()).to_string();
+            let before = known.get(&key);
+            if before.is_some_and(|(_, drift)| drift.gone_at.is_none()) {
+                return None;
+            }
+            let drift = Drift {
+                provider: provider.clone(),
+                target: target.clone(),
+                found_at: now,
+                told_at: None,
+                gone_at: None,
+            };
+            let row = Row {
+                table: DRIFT,
+                key,
+                value: written(&drift),
+            };
+            let expected = before.map(|(row, _)| row.value.clone());
+            Some((target, RowChange { row, expected }))
+        });
+        let new: Vec<(Target, RowChange)> = new.collect();
+        for chunk in new.chunks(CHUNK) {
+            let (targets, rows) = chunk.iter().cloned().unzip();
+            let fact = SystemFact::DriftFound {
+                provider: provider.clone(),
+                targets,
+            };
+            self.note(fact, rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Pages once for all at a provider that nobody was told of yet, also where it is gone by now.
+    pub async fn tell_drift(&self, provider: &ProviderName) -> Result<(), PortError> {
+        let known = self.drift_rows().await?;
+        let untold = known
+            .into_iter()
+            .filter(|(_, drift)| drift.provider == *provider && drift.told_at.is_none());
+        let untold: Vec<(Row, Drift)> = untold.collect();
+        let summary = match untold.len() {
+            0 => return Ok(()),
+            1 => format!("1 access was found at {provider} that no grant explains; see jit drift"),
+            count => format!(
+                "{count} accesses were found at {provider} that no grant explains; see jit drift"
+            ),
+        };
+        let at = self.now();
+        let alarm = Alarm {
+            request: None,
+            summary,
+            at,
+        };
+        self.parts.pager.page(&alarm).await?;
+        for chunk in untold.chunks(CHUNK) {
+            let told_at = Some(at);
+            let rows = chunk.iter().map(|(row, drift)| {
+                let drift = Drift {
+                    told_at,
+                    ..drift.clone()
+                };
+                changed(row, &drift)
+            });
+            let commit = Commit {
+                rows: rows.collect(),
+                at: Some(at),
+                ..Commit::default()
+            };
+            match self.parts.store.commit(commit).await {
+                // Somebody else told it as well, or it is gone.
+                Ok(_) | Err(CommitError::Conflict) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn note(&self, fact: SystemFact, rows: Vec<RowChange>) -> Result<(), PortError> {
+        match self.record_system(&Actor::System, fact, rows).await {
+            // Another process found the same.
+            Ok(()) | Err(CommitError::Conflict) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    async fn drift_rows(&self) -> Result<Vec<(Row, Drift)>, PortError> {
+        let rows = self.parts.store.rows(DRIFT).await?;
+        let read = rows.into_iter().map(|row| {
+            let drift = serde_json::from_str(&row.value).map_err(|error| {
+                let kind = ErrorKind::Misconfigured;
+                PortError::nothing_done("engine", "read what drifted", kind).because(error)
+            })?;
+            Ok((row, drift))
+        });
+        read.collect()
+    }
+
+    /// What stands that no grant explains, for whoever counts it.
+    pub async fn unexplained(&self) -> Result<Vec<Drift>, PortError> {
+        let rows = self.drift_rows().await?.into_iter().map(|(_, drift)| drift);
+        let mut drifts: Vec<Drift> = rows.filter(|drift| drift.gone_at.is_none()).collect();
+        drifts.sort_by_key(|drift| drift.found_at);
+        Ok(drifts)
+    }
+
+    /// The same, and grants whose access is missing, for whoever may operate the service.
+    pub async fn drift(&self, via: &Principal) -> Result<Drifted, EngineError> {
+        let by = self.reader(via).await?;
+        let right = Right::Operate;
+        let policy = &self.parts.policy;
+        let verdict = policy.evaluate_anywhere(right, &by.profile, self.now());
+        match verdict.answer() {
+            Authority::Yes => {}
+            Authority::Unsure => return Err(Refusal::CannotTell.into()),
+            Authority::No => return Err(Refusal::NotAllowedAnywhere { right }.into()),
+        }
+        let unexplained = self.unexplained().await?;
+        let mut missing = self.live().await?;
+        missing.retain(|request| {
+            let grant = request.grant();
+            grant.is_some_and(|it| it.missing_since.is_some() && it.phase == Phase::Active)
+        });
+        Ok(Drifted {
+            unexplained,
+            missing,
+        })
+    }
+
+    /// Every request that may have access.
+    async fn live(&self) -> Result<Vec<AccessRequest>, PortError> {
+        let statuses = Status::ALL.into_iter().filter(|status| status.is_live());
+        let live = Query {
+            statuses: statuses.collect(),
+            limit: 1_000,
+            ..Query::default()
+        };
+        self.all_of(live).await
+    }
+
+    /// Every page of a query.
+    async fn all_of(&self, mut query: Query) -> Result<Vec<AccessRequest>, PortError> {
+        let mut all: Vec<AccessRequest> = vec![];
+        loop {
+            let page = self.parts.store.query(&query).await?;
+            let full = page.len() == query.limit;
+            query.after = page.last().map(|request| request.id).or(query.after);
+            all.extend(page);
+            if !full {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+/// Whether access that was found is being taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TakenBack {
+    Yes,
+    No,
+}
+
+fn written(drift: &Drift) -> String {
+    serde_json::to_string(drift).expect("a drift has string keys and no numbers, so it serialises")
+}
+
+fn changed(row: &Row, drift: &Drift) -> RowChange {
+    RowChange {
+        row: Row {
+            value: written(drift),
+            ..row.clone()
+        },
+        expected: Some(row.value.clone()),
+    }
+}
+
+fn failed(error: CommitError) -> PortError {
+    match EngineError::from(error) {
+        EngineError::Failed(error) => error,
+        EngineError::Refused(_) => PortError::nothing_done("store", "commit", ErrorKind::Conflict),
+    }
+}

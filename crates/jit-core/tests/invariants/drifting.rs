@@ -1,0 +1,257 @@
+//! S8: access that no grant explains is found, told and, where it may be ours, taken away; a grant
+//! whose access is missing is told.
+
+use jit_core::Refusal;
+use jit_core::audit::{Fact, SystemFact};
+use jit_core::engine::{Drifted, EngineError, Outcome, Progress};
+use jit_core::ports::RequestStore;
+use jit_core::provider::{Parameters, Target};
+use jit_core::request::{AccessRequest, Status};
+use jit_testkit::hostile::Fault;
+use jit_testkit::stage::{Stage, secs, via};
+
+fn target(subject: &str, resource: &str) -> Target {
+    Target::new("stage", subject.parse().unwrap(), resource)
+}
+
+/// A whole look, taking every step again that fails.
+async fn look(stage: &Stage) -> Outcome {
+    let provider = "stage".parse().unwrap();
+    let look = stage.engine.reconciliation(&provider).await.unwrap();
+    let mut look = look.expect("it is a provider of standing access");
+    for _ in 0..1_000 {
+        match stage.engine.reconcile(&mut look).await {
+            Ok(Progress::Going) | Err(_) => {}
+            Ok(Progress::Done(outcome)) => return outcome,
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+async fn drift(stage: &Stage) -> Drifted {
+    stage.engine.drift(&via("sven")).await.unwrap()
+}
+
+async fn unexplained(stage: &Stage) -> Vec<String> {
+    let drifted = drift(stage).await.unexplained.into_iter();
+    drifted
+        .map(|it| format!("{} {}", it.target.subject, it.target.resource))
+        .collect()
+}
+
+/// The facts of no request that are about this.
+async fn facts(stage: &Stage) -> Vec<(&'static str, usize)> {
+    let events = stage.store.system_events(0, 1_000).await.unwrap();
+    let facts = events
+        .iter()
+        .map(|sealed| sealed.system_event().unwrap().event);
+    facts
+        .filter_map(|fact| match fact {
+            SystemFact::DriftFound { targets, .. } => Some(("found", targets.len())),
+            SystemFact::DriftGone { targets, .. } => Some(("gone", targets.len())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn pages(stage: &Stage) -> Vec<String> {
+    let pages = stage.pager.0.lock().unwrap();
+    pages.iter().map(|alarm| alarm.summary.clone()).collect()
+}
+
+/// Asked, approved, there, and gone again.
+async fn closed(stage: &Stage) -> AccessRequest {
+    let request = stage.active("1m").await;
+    stage.pass(120).await;
+    assert_eq!(stage.status(request.id).await, Status::Closed);
+    stage.load(request.id).await
+}
+
+async fn says(stage: &Stage, request: &AccessRequest) -> Vec<Fact> {
+    let (_, events) = stage.store.story(request.id).await.unwrap().unwrap();
+    events
+        .iter()
+        .map(|it| it.event().unwrap().event.what)
+        .collect()
+}
+
+#[tokio::test]
+async fn s8_what_other_hands_gave_is_found_told_once_and_left_alone() {
+    let stage = Stage::new();
+    assert_eq!(look(&stage).await, Outcome::default());
+    for (subject, resource) in [("mallory", "admins"), ("mallory", "ops"), ("trent", "ops")] {
+        let target = target(subject, resource);
+        stage.provider.foreign_grant(&target, &Parameters::new());
+    }
+    assert_eq!(look(&stage).await.unexplained, 3);
+    let found = unexplained(&stage).await;
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(facts(&stage).await, [("found", 3)]);
+    let paged = pages(&stage);
+    assert_eq!(paged.len(), 1, "{paged:?}");
+    assert!(
+        paged[0].contains("3 accesses were found at stage"),
+        "{paged:?}"
+    );
+    // The same is not told again, and nothing of it is touched.
+    stage.pass(60).await;
+    assert_eq!(look(&stage).await.unexplained, 3);
+    assert_eq!((pages(&stage).len(), facts(&stage).await.len()), (1, 1));
+    let mallory = target("mallory", "admins");
+    let now = stage.now();
+    assert!(
+        stage
+            .provider
+            .ledger()
+            .present(&mallory, &Parameters::new(), now)
+    );
+    // What is gone is no longer listed; what comes again is told again.
+    stage.provider.foreign_revoke(&mallory, &Parameters::new());
+    assert_eq!(look(&stage).await.unexplained, 2);
+    assert_eq!(facts(&stage).await.last(), Some(&("gone", 1)));
+    assert_eq!(unexplained(&stage).await.len(), 2);
+    stage.provider.foreign_grant(&mallory, &Parameters::new());
+    assert_eq!(look(&stage).await.unexplained, 3);
+    assert_eq!(pages(&stage).len(), 2);
+}
+
+#[tokio::test]
+async fn s8_what_is_granted_is_explained_however_far_it_is() {
+    let stage = Stage::new();
+    let request = stage.active("1m").await;
+    assert_eq!(look(&stage).await, Outcome::default());
+    // While it is being taken away it stands, and is nobody else's.
+    stage.provider.outage_until(stage.now() + secs(90));
+    stage.pass(70).await;
+    assert_eq!(stage.status(request.id).await, Status::Revoking);
+    stage.provider.outage_until(stage.now());
+    assert_eq!(look(&stage).await, Outcome::default());
+    assert!(unexplained(&stage).await.is_empty());
+}
+
+#[tokio::test]
+async fn s8_what_comes_back_within_a_day_of_our_call_is_taken_away_and_paged() {
+    let stage = Stage::new();
+    let request = closed(&stage).await;
+    stage
+        .provider
+        .foreign_grant(&Stage::target(&request), &Parameters::new());
+    let fresh = stage.engine.fresh().await.unwrap();
+    assert_eq!(
+        fresh.iter().map(|it| it.id).collect::<Vec<_>>(),
+        [request.id]
+    );
+    assert!(stage.engine.look_at_fresh(&fresh[0]).await.unwrap());
+    assert_eq!(pages(&stage).len(), 1);
+    assert_eq!(stage.status(request.id).await, Status::Revoking);
+    assert!(says(&stage, &request).await.contains(&Fact::Reappeared));
+    stage.pass(120).await;
+    assert_eq!(stage.status(request.id).await, Status::Closed);
+    assert!(!stage.is_there(&request));
+    // The next look finds it gone, and an honest slot is left alone.
+    assert_eq!(look(&stage).await, Outcome::default());
+    assert!(unexplained(&stage).await.is_empty());
+    let fresh = stage.engine.fresh().await.unwrap();
+    assert!(!stage.engine.look_at_fresh(&fresh[0]).await.unwrap());
+}
+
+#[tokio::test]
+async fn s8_what_comes_back_after_a_day_is_told_and_left_alone() {
+    for (hours, taken) in [(23, true), (25, false)] {
+        let stage = Stage::new();
+        let request = closed(&stage).await;
+        stage.clock.advance(secs(hours * 3_600));
+        stage
+            .provider
+            .foreign_grant(&Stage::target(&request), &Parameters::new());
+        assert_eq!(look(&stage).await.unexplained, 1);
+        assert_eq!(pages(&stage).len(), 1);
+        let expected = if taken {
+            Status::Revoking
+        } else {
+            Status::Closed
+        };
+        assert_eq!(stage.status(request.id).await, expected, "after {hours} h");
+        let fresh = stage.engine.fresh().await.unwrap();
+        assert_eq!(fresh.is_empty(), !taken || expected == Status::Revoking);
+    }
+}
+
+#[tokio::test]
+async fn s8_a_grant_that_others_took_is_told_once_and_goes_on_until_its_end() {
+    let stage = Stage::new();
+    let request = stage.active("30m").await;
+    stage.pass(1).await;
+    stage
+        .provider
+        .foreign_revoke(&Stage::target(&request), &Parameters::new());
+    look(&stage).await;
+    look(&stage).await;
+    let missing = says(&stage, &request)
+        .await
+        .into_iter()
+        .filter(|it| *it == Fact::Missing);
+    assert_eq!(missing.count(), 1);
+    assert_eq!(stage.status(request.id).await, Status::Active);
+    assert!(
+        !stage.is_there(&request),
+        "it is never given again by itself"
+    );
+    let listed = drift(&stage).await.missing;
+    assert_eq!(
+        listed.iter().map(|it| it.id).collect::<Vec<_>>(),
+        [request.id]
+    );
+    stage.pass(1_900).await;
+    assert_eq!(stage.status(request.id).await, Status::Closed);
+    assert!(drift(&stage).await.missing.is_empty());
+}
+
+#[tokio::test]
+async fn s8_a_look_that_fails_goes_on_where_it_was_and_a_skip_forgets_nothing() {
+    let stage = Stage::new();
+    let mallory = target("mallory", "admins");
+    stage.provider.foreign_grant(&mallory, &Parameters::new());
+    assert_eq!(look(&stage).await.unexplained, 1);
+    for _ in 0..3 {
+        stage.provider.fail_next_read(Fault::Outage);
+        assert_eq!(
+            look(&stage).await,
+            Outcome {
+                unexplained: 1,
+                left_out: 0
+            }
+        );
+    }
+    // What could not be listed is not taken for gone.
+    stage.provider.outage_until(stage.now() + secs(3_600));
+    let provider = "stage".parse().unwrap();
+    let mut look = stage
+        .engine
+        .reconciliation(&provider)
+        .await
+        .unwrap()
+        .unwrap();
+    let outcome = loop {
+        match stage.engine.reconcile(&mut look).await {
+            Ok(Progress::Going) => {}
+            Ok(Progress::Done(outcome)) => break outcome,
+            Err(_) => look.skip(),
+        }
+    };
+    assert_eq!(outcome.left_out, 2);
+    assert_eq!(unexplained(&stage).await, ["mallory admins"]);
+}
+
+#[tokio::test]
+async fn only_whoever_operates_the_service_sees_what_drifted() {
+    let stage = Stage::new();
+    let refused = stage.engine.drift(&via("ana")).await;
+    assert!(
+        matches!(
+            refused,
+            Err(EngineError::Refused(Refusal::NotAllowedAnywhere { .. }))
+        ),
+        "{refused:?}"
+    );
+}

@@ -1,0 +1,686 @@
+//! What a policy comes to, for everybody at once: who can ask for what, who can decide it, and what is
+//! wrong with that. It reads the policy and the directory, judges nobody's request, and changes
+//! nothing. The rules are evaluated by [`jit_core::policy`] alone; what is here only counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use jit_core::catalog::{Catalog, EntitlementId, Pattern};
+use jit_core::policy::{Effect, Policy, Right, Rule, Tier, Who};
+use jit_core::ports::Directory;
+use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile};
+use serde::{Deserialize, Serialize};
+
+use crate::build::groups_of;
+use crate::people::ConfiguredPeople;
+
+/// The rights of people over single things, in the order in which they are told.
+const RIGHTS: [Right; 4] = [
+    Right::Request,
+    Right::OnBehalfOf,
+    Right::Approve,
+    Right::Revoke,
+];
+
+/// Everybody whom the configuration or one of the groups that rules name knows.
+#[derive(Debug, Clone, Default)]
+pub struct Everybody {
+    /// Each with the groups that matter.
+    people: BTreeMap<PrincipalId, Profile>,
+    /// Groups in which nobody is.
+    empty: BTreeSet<GroupName>,
+    /// Groups of which nobody here can say who is in them.
+    unknown: BTreeSet<GroupName>,
+    /// Where an entitlement is membership in a group that rules name.
+    leads_to: BTreeMap<EntitlementId, GroupName>,
+}
+
+impl Everybody {
+    /// Asks the directory who is in the groups that the policy names, now.
+    pub async fn of(
+        policy: &Policy,
+        configured: &ConfiguredPeople,
+        directory: &dyn Directory,
+        leads_to: BTreeMap<EntitlementId, GroupName>,
+    ) -> Self {
+        let mut everybody = Self {
+            leads_to,
+            ..Self::default()
+        };
+        for known in configured.iter() {
+            // What the directory adds, such as whether they are there at all.
+            let profile = directory.profile_lately(&known.profile.id).await;
+            let profile = profile.ok().flatten();
+            let profile = profile.unwrap_or_else(|| known.profile.clone());
+            everybody.people.insert(profile.id.clone(), profile);
+        }
+        let groups: BTreeSet<GroupName> = groups_of(policy).collect();
+        let asked = groups.into_iter().map(|group| async move {
+            let members = directory.members(&group).await;
+            (group, members)
+        });
+        for (group, members) in join_all(asked).await {
+            match members {
+                Ok(Some(members)) => everybody.join(group, members),
+                Ok(None) => drop(everybody.unknown.insert(group)),
+                Err(error) => {
+                    tracing::warn!(%group, error = %error.chain(), "who is in a group is not known");
+                    everybody.unknown.insert(group);
+                }
+            }
+        }
+        everybody
+    }
+
+    fn join(&mut self, group: GroupName, members: BTreeSet<PrincipalId>) {
+        if members.is_empty() {
+            self.empty.insert(group);
+            return;
+        }
+        for id in members {
+            let profile = self
+                .people
+                .entry(id)
+                .or_insert_with_key(|id| nobody(id.clone()));
+            profile.groups.insert(group.clone());
+        }
+    }
+
+    /// Groups of which nobody here can say who is in them.
+    pub fn unknown(&self) -> &BTreeSet<GroupName> {
+        &self.unknown
+    }
+}
+
+/// Somebody who is in no group.
+pub(crate) fn nobody(id: PrincipalId) -> Profile {
+    Profile {
+        id,
+        kind: PrincipalKind::Person,
+        active: true,
+        groups: BTreeSet::new(),
+        groups_unknown: BTreeSet::new(),
+        manager: None,
+        subjects: BTreeMap::new(),
+    }
+}
+
+// ---------------------------------------------------------------------------------------- lint
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gravity {
+    /// What the rules promise can never happen.
+    LockOut,
+    /// Whoever gets one thing can let themselves, or friends, into another.
+    Loop,
+    /// It is probably not meant.
+    Doubt,
+}
+
+/// Something that is wrong with what a policy comes to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad.
+    pub gravity: Gravity,
+    /// What.
+    pub what: String,
+    /// What to do.
+    pub instead: String,
+}
+
+/// Everything that was found, the worst first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What.
+    pub findings: Vec<Finding>,
+    /// Nothing that can be asked for can be had by anybody.
+    pub everybody_is_locked_out: bool,
+}
+
+/// Looks for lock-outs, privilege loops, empty groups and entitlements that no rule is about.
+pub fn lint(policy: &Policy, catalog: &Catalog, everybody: &Everybody) -> Report {
+    let sets = Sets::of(policy, everybody);
+    let subjects = subjects(policy, catalog);
+    let mut report = Report::default();
+    let mut can_be_had = 0_usize;
+    for subject in &subjects {
+        let (reach, found) = sets.look_at(subject);
+        can_be_had += usize::from(reach == CanBeHad::BySomebody);
+        report.findings.extend(found);
+    }
+    report.everybody_is_locked_out = !subjects.is_empty() && can_be_had == 0;
+    report.findings.extend(loops(policy, everybody));
+    for group in &everybody.empty {
+        report.findings.push(Finding {
+            gravity: Gravity::Doubt,
+            what: format!("nobody is in the group {group}, which rules name"),
+            instead: "put somebody into it, or remove it from the rules".to_owned(),
+        });
+    }
+    for (right, what) in [
+        (
+            Right::Operate,
+            "nobody may pause the service, or see what is stuck or drifted",
+        ),
+        (Right::Audit, "nobody may read the audit"),
+    ] {
+        if !sets.is_anybodys(right) {
+            report.findings.push(Finding {
+                gravity: Gravity::Doubt,
+                what: what.to_owned(),
+                instead: format!(
+                    "write a rule with rights = [\"{right}\"] and entitlements = [\"*\"]"
+                ),
+            });
+        }
+    }
+    report.findings.sort();
+    report.findings.dedup();
+    report
+}
+
+/// Whether anybody can ever have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CanBeHad {
+    BySomebody,
+    ByNobody,
+}
+
+/// Something that rules are about: an entitlement, or one that stands for all of a family.
+#[derive(Debug)]
+struct Subject<'c> {
+    /// What people know it by.
+    shown: String,
+    /// What rules are held against.
+    id: EntitlementId,
+    tier: Option<&'c Tier>,
+}
+
+/// Every entitlement; and for each family one id for every pattern of a rule that is narrower than
+/// it, in which each star stands for nothing in particular.
+fn subjects<'c>(policy: &'c Policy, catalog: &'c Catalog) -> Vec<Subject<'c>> {
+    let mut subjects: Vec<Subject<'_>> = catalog
+        .iter()
+        .map(|entitlement| Subject {
+            shown: entitlement.id.to_string(),
+            id: entitlement.id.clone(),
+            tier: policy.tier(&entitlement.tier),
+        })
+        .collect();
+    for family in catalog.families() {
+        let patterns = policy.rules().iter().flat_map(|rule| &rule.entitlements);
+        let narrower = patterns.filter(|pattern| family.pattern.covers(pattern));
+        let all: BTreeSet<&Pattern> = narrower.chain([&family.pattern]).collect();
+        for pattern in all {
+            let stands_for = pattern.as_str().replace('*', "any");
+            // One that an earlier family takes is looked at there.
+            let Ok(id) = stands_for.parse::<EntitlementId>() else {
+                continue;
+            };
+            let taken = catalog.get(&id).map(|found| found.tier.clone());
+            if taken.as_ref() == Some(&family.tier) {
+                subjects.push(Subject {
+                    shown: pattern.to_string(),
+                    id,
+                    tier: policy.tier(&family.tier),
+                });
+            }
+        }
+    }
+    subjects
+}
+
+/// A set of people, by their places.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Places(Vec<u64>);
+
+impl Places {
+    fn insert(&mut self, place: usize) {
+        let word = place / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        if let Some(bits) = self.0.get_mut(word) {
+            *bits |= 1 << (place % 64);
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine |= theirs;
+        }
+    }
+
+    fn take(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine &= !theirs;
+        }
+    }
+
+    fn has(&self, place: usize) -> bool {
+        let word = self.0.get(place / 64).copied().unwrap_or_default();
+        word & (1 << (place % 64)) != 0
+    }
+
+    fn shared(&self, other: &Self) -> usize {
+        let both = self.0.iter().zip(&other.0);
+        both.map(|(mine, theirs)| count(mine & theirs)).sum()
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|bits| count(*bits)).sum()
+    }
+}
+
+fn count(bits: u64) -> usize {
+    usize::try_from(bits.count_ones()).unwrap_or_default()
+}
+
+/// Whom something names: people, and those of whom it cannot be said here who they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Named {
+    who: Places,
+    /// Every person, managers, whoever is on call, agents, groups that nobody here can see into.
+    others: BTreeSet<Who>,
+}
+
+impl Named {
+    fn add(&mut self, other: &Self) {
+        self.who.add(&other.who);
+        self.others.extend(other.others.iter().cloned());
+    }
+
+    fn take(&mut self, other: &Self) {
+        self.who.take(&other.who);
+        self.others.retain(|who| !other.others.contains(who));
+        if other.others.contains(&Who::AnyPerson) {
+            self.others.retain(|who| *who == Who::AnyAgent);
+        }
+    }
+
+    fn is_nobody(&self) -> bool {
+        self.who.len() == 0 && self.others.is_empty()
+    }
+
+    /// Whether more people may be named than can be counted here.
+    fn is_open(&self) -> bool {
+        self.others.iter().any(|who| *who != Who::AnyAgent)
+    }
+}
+
+/// Whom each rule of a policy names.
+struct Sets<'p> {
+    policy: &'p Policy,
+    /// In the order of the rules.
+    rules: Vec<Named>,
+    /// In the order of their places.
+    people: Vec<&'p PrincipalId>,
+}
+
+impl<'p> Sets<'p> {
+    fn of(policy: &'p Policy, everybody: &'p Everybody) -> Self {
+        let active = everybody.people.values().filter(|profile| profile.active);
+        let people: Vec<&Profile> = active.filter(|profile| !profile.is_agent()).collect();
+        let mut all = Places::default();
+        let mut by_group: BTreeMap<&GroupName, Places> = BTreeMap::new();
+        let mut by_id: BTreeMap<&PrincipalId, usize> = BTreeMap::new();
+        for (place, profile) in people.iter().enumerate() {
+            all.insert(place);
+            by_id.insert(&profile.id, place);
+            for group in &profile.groups {
+                by_group.entry(group).or_default().insert(place);
+            }
+        }
+        let named = |who: &Who| {
+            let mut named = Named::default();
+            let is_other = match who {
+                Who::AnyPerson => {
+                    named.who = all.clone();
+                    true
+                }
+                Who::AnyAgent | Who::Manager => true,
+                Who::Group(group) => {
+                    named.who = by_group.get(group).cloned().unwrap_or_default();
+                    everybody.unknown.contains(group) || who.is_on_call()
+                }
+                Who::Principal(id) => {
+                    let place = by_id.get(id);
+                    place.iter().for_each(|place| named.who.insert(**place));
+                    // Whoever is not here is known to the directory alone, or is an agent.
+                    let known = everybody.people.get(id);
+                    place.is_none() && known.is_none_or(|it| it.active && it.is_agent())
+                }
+            };
+            if is_other {
+                named.others.insert(who.clone());
+            }
+            named
+        };
+        let mut whom: BTreeMap<&Who, Named> = BTreeMap::new();
+        for who in policy.rules().iter().flat_map(|rule| &rule.principals) {
+            whom.entry(who).or_insert_with(|| named(who));
+        }
+        let rules = policy.rules().iter().map(|rule| {
+            let mut all = Named::default();
+            for named in rule.principals.iter().filter_map(|who| whom.get(who)) {
+                all.add(named);
+            }
+            all
+        });
+        Self {
+            policy,
+            rules: rules.collect(),
+            people: people.into_iter().map(|profile| &profile.id).collect(),
+        }
+    }
+
+    /// Whoever has this right over this, at some time.
+    fn reach(&self, right: Right, on: &EntitlementId) -> Named {
+        let (mut allowed, mut denied) = (Named::default(), Named::default());
+        for (rule, named) in self.policy.rules().iter().zip(&self.rules) {
+            let covers = |rule: &Rule| rule.entitlements.iter().any(|it| it.matches(on));
+            if !rule.rights.contains(&right) || !covers(rule) {
+                continue;
+            }
+            match rule.effect {
+                Effect::Allow => allowed.add(named),
+                // Whoever is kept out at times has it at others.
+                Effect::Deny if rule.hours.is_none() => denied.add(named),
+                Effect::Deny => {}
+            }
+        }
+        allowed.take(&denied);
+        if right != Right::Request {
+            // Agents file requests and nothing else.
+            allowed.others.remove(&Who::AnyAgent);
+        }
+        allowed
+    }
+
+    /// Whether a right over everything is anybody's.
+    fn is_anybodys(&self, right: Right) -> bool {
+        let rules = self.policy.rules().iter().zip(&self.rules);
+        let mut giving = rules.filter(|(rule, _)| {
+            let everything = rule.entitlements.iter().any(|it| it.as_str() == "*");
+            rule.effect == Effect::Allow && rule.rights.contains(&right) && everything
+        });
+        giving.any(|(_, named)| !named.is_nobody())
+    }
+
+    /// What there is to say about one thing.
+    fn look_at(&self, subject: &Subject<'_>) -> (CanBeHad, Vec<Finding>) {
+        let shown = &subject.shown;
+        let finding = |gravity, what: String, instead: &str| Finding {
+            gravity,
+            what,
+            instead: instead.to_owned(),
+        };
+        let Some(tier) = subject.tier else {
+            return (CanBeHad::ByNobody, vec![]);
+        };
+        let askers = self.reach(Right::Request, &subject.id);
+        if askers.is_nobody() {
+            let what = format!("no rule lets anybody ask for {shown}");
+            let instead = "write a rule with the right to request, or remove it";
+            return (
+                CanBeHad::ByNobody,
+                vec![finding(Gravity::Doubt, what, instead)],
+            );
+        }
+        let mut found = vec![];
+        if self.reach(Right::Revoke, &subject.id).is_nobody() {
+            let what = format!("nobody may revoke {shown} before its end");
+            let instead = "write a rule with the right to revoke";
+            found.push(finding(Gravity::Doubt, what, instead));
+        }
+        let approvers = self.reach(Right::Approve, &subject.id);
+        let needed = usize::from(tier.approvals);
+        if tier.automatic.is_some() || approvers.is_open() {
+            return (CanBeHad::BySomebody, found);
+        }
+        let (count, own) = (approvers.who.len(), approvers.who.shared(&askers.who));
+        let too_few = "let more people approve, or ask for fewer approvals in the tier";
+        if count < needed {
+            let what = format!("{shown} needs {needed} to approve it, and {count} may");
+            found.push(finding(Gravity::LockOut, what, too_few));
+            return (CanBeHad::ByNobody, found);
+        }
+        if count == needed && own == askers.who.len() && !askers.is_open() {
+            let what = format!(
+                "{shown} needs {needed} to approve it, and whoever may ask for it is one of the \
+                 {count} who may, and may not decide what is theirs"
+            );
+            found.push(finding(Gravity::LockOut, what, too_few));
+            return (CanBeHad::ByNobody, found);
+        }
+        if count == needed && own > 0 {
+            let what = format!(
+                "{own} of those who may ask for {shown} are needed to approve it, and so cannot \
+                 get it"
+            );
+            found.push(finding(Gravity::Doubt, what, too_few));
+        }
+        (CanBeHad::BySomebody, found)
+    }
+}
+
+/// Entitlements that are membership in a group whose members decide on it, at once or round several
+/// corners: whoever is let in once lets in others.
+fn loops(policy: &Policy, everybody: &Everybody) -> Vec<Finding> {
+    let leads_to = &everybody.leads_to;
+    let decides = |group: &GroupName, on: &EntitlementId| {
+        policy.rules().iter().any(|rule| {
+            let allows = rule.effect == Effect::Allow && rule.rights.contains(&Right::Approve);
+            let names = |who: &Who| matches!(who, Who::Group(named) if named == group);
+            allows
+                && rule.principals.iter().any(names)
+                && rule.entitlements.iter().any(|it| it.matches(on))
+        })
+    };
+    // From what somebody gets to what they can decide then.
+    let next: BTreeMap<&EntitlementId, Vec<&EntitlementId>> = leads_to
+        .iter()
+        .map(|(id, group)| {
+            (
+                id,
+                leads_to.keys().filter(|on| decides(group, on)).collect(),
+            )
+        })
+        .collect();
+    let mut found = vec![];
+    for start in leads_to.keys() {
+        if let Some(path) = round(start, &next) {
+            // Each loop is told once, from the first of its entitlements.
+            if path.iter().any(|on| *on < start) {
+                continue;
+            }
+            let way: Vec<String> = path.iter().map(ToString::to_string).collect();
+            let what = match way.as_slice() {
+                [] => format!("whoever gets {start} may decide who else gets it"),
+                way => format!(
+                    "whoever gets {start} may decide on {}, and so on who else gets {start}",
+                    way.join(", and then on ")
+                ),
+            };
+            found.push(Finding {
+                gravity: Gravity::Loop,
+                what,
+                instead: "let a group decide that cannot be asked for".to_owned(),
+            });
+        }
+    }
+    found
+}
+
+/// The shortest way from something back to it, without its ends.
+fn round<'e>(
+    start: &'e EntitlementId,
+    next: &BTreeMap<&'e EntitlementId, Vec<&'e EntitlementId>>,
+) -> Option<Vec<&'e EntitlementId>> {
+    let mut seen = BTreeSet::new();
+    let mut waiting = std::collections::VecDeque::from([(start, vec![])]);
+    while let Some((at, path)) = waiting.pop_front() {
+        for on in next.get(at).into_iter().flatten() {
+            if *on == start {
+                return Some(path);
+            }
+            if seen.insert(*on) {
+                let mut longer: Vec<&EntitlementId> = path.clone();
+                longer.push(on);
+                waiting.push_back((on, longer));
+            }
+        }
+    }
+    None
+}
+
+// ---------------------------------------------------------------------------------------- diff
+
+/// Whether something is gained or lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Turn {
+    /// It is there in the new one alone.
+    Gained,
+    /// It was there in the old one alone.
+    Lost,
+}
+
+/// Who gains or loses a right.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Change {
+    /// Over what.
+    pub on: String,
+    /// Which.
+    pub right: Right,
+    /// Gained or lost.
+    pub turn: Turn,
+    /// Who, as rules name them.
+    pub who: BTreeSet<Who>,
+}
+
+/// How the terms of something change.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TermsChange {
+    /// Of what.
+    pub on: String,
+    /// Each in words.
+    pub changes: Vec<String>,
+}
+
+/// What two policies do not agree on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Of rights.
+    pub rights: Vec<Change>,
+    /// Of terms.
+    pub terms: Vec<TermsChange>,
+}
+
+/// A policy with all that it is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
+    /// Tiers and rules.
+    pub policy: &'a Policy,
+    /// What can be asked for.
+    pub catalog: &'a Catalog,
+    /// Who there is.
+    pub everybody: &'a Everybody,
+}
+
+/// Who gains and who loses what, and how the terms change. Rules are compared as what they give at
+/// some time; hours and steps are told as terms of nothing.
+pub fn diff(old: Whole<'_>, new: Whole<'_>) -> Difference {
+    let before = Sets::of(old.policy, old.everybody);
+    let after = Sets::of(new.policy, new.everybody);
+    let all = [old, new].map(|whole| subjects(whole.policy, whole.catalog));
+    let ids: BTreeMap<&EntitlementId, &str> = all
+        .iter()
+        .flatten()
+        .map(|subject| (&subject.id, subject.shown.as_str()))
+        .collect();
+    let mut difference = Difference::default();
+    for (id, shown) in ids {
+        for right in RIGHTS {
+            let reach = |whole: Whole<'_>, sets: &Sets<'_>| {
+                let exists = whole.catalog.get(id).is_some();
+                let reach = exists.then(|| sets.reach(right, id)).unwrap_or_default();
+                sets.spelt(&reach)
+            };
+            let (had, has) = (reach(old, &before), reach(new, &after));
+            for (turn, who) in [(Turn::Gained, &has - &had), (Turn::Lost, &had - &has)] {
+                if !who.is_empty() {
+                    let on = shown.to_owned();
+                    difference.rights.push(Change {
+                        on,
+                        right,
+                        turn,
+                        who,
+                    });
+                }
+            }
+        }
+        let terms = |whole: Whole<'_>| {
+            let entitlement = whole.catalog.get(id)?;
+            whole.policy.tier(&entitlement.tier).cloned()
+        };
+        if let (Some(had), Some(has)) = (terms(old), terms(new)) {
+            let changes = terms_changed(&had, &has);
+            if !changes.is_empty() {
+                let on = shown.to_owned();
+                difference.terms.push(TermsChange { on, changes });
+            }
+        }
+    }
+    difference
+}
+
+impl Sets<'_> {
+    /// Whom this is, as rules name them.
+    fn spelt(&self, named: &Named) -> BTreeSet<Who> {
+        // Everybody is one name, and not all of them.
+        if named.others.contains(&Who::AnyPerson) {
+            return named.others.clone();
+        }
+        let here = self.people.iter().enumerate();
+        let people = here.filter(|(place, _)| named.who.has(*place));
+        let people = people.map(|(_, id)| Who::Principal((*id).clone()));
+        people.chain(named.others.iter().cloned()).collect()
+    }
+}
+
+fn terms_changed(had: &Tier, has: &Tier) -> Vec<String> {
+    let mut changes = vec![];
+    let mut tell = |what: &str, had: String, has: String| {
+        if had != has {
+            changes.push(format!("{what} {had} -> {has}"));
+        }
+    };
+    tell("tier", had.name.to_string(), has.name.to_string());
+    tell(
+        "approvals",
+        had.approvals.to_string(),
+        has.approvals.to_string(),
+    );
+    tell("at most", had.ttl_max.to_string(), has.ttl_max.to_string());
+    tell(
+        "usually",
+        had.ttl_default.to_string(),
+        has.ttl_default.to_string(),
+    );
+    let automatic = |tier: &Tier| match tier.automatic {
+        Some(quota) => format!("{} per {}", quota.ceiling, quota.per),
+        None => "never".to_owned(),
+    };
+    tell("automatic", automatic(had), automatic(has));
+    let window = |tier: &Tier| tier.decision_window.to_string();
+    tell("lapses after", window(had), window(has));
+    let residual = |tier: &Tier| format!("{}s", tier.residual_max_secs);
+    tell("may live on for", residual(had), residual(has));
+    changes
+}

@@ -1,0 +1,390 @@
+//! F5: what a policy comes to, as an operator asks for it.
+
+use jit_runtime::operate::{Circumstances, Form, Operation, Outcome, PolicyVerb};
+use serde_json::Value;
+
+use crate::house::{ADMINS, House};
+
+/// Ana asks, Bob decides in office hours, whoever is on call after ten minutes, Eva never.
+const MORE: &str = r#"
+[[person]]
+id = "eva@example.com"
+aliases = ["eva"]
+groups = ["operations"]
+
+[[person]]
+id = "carol@example.com"
+
+[[rota]]
+name = "primary"
+[[rota.shift]]
+hours = "sat,sun 00:00-24:00 Europe/Berlin"
+people = ["carol@example.com"]
+
+[[rule]]
+name = "on call"
+rights = ["approve"]
+entitlements = ["groupfile/*"]
+principals = ["oncall:primary"]
+after = "10m"
+
+[[rule]]
+name = "not eva"
+effect = "deny"
+rights = ["approve"]
+entitlements = ["groupfile/admins"]
+principals = ["eva@example.com"]
+
+[audit]"#;
+
+/// The house with hours and a ladder.
+fn house() -> House {
+    let house = House::new();
+    let hours =
+        "principals = [\"group:operations\"]\nhours = \"mon-fri 09:00-18:00 Europe/Berlin\"";
+    let rule = "rights = [\"approve\", \"revoke\"]\nentitlements = [\"*\"]\nprincipals = [\"group:operations\"]";
+    let with_hours = rule.replace("principals = [\"group:operations\"]", hours);
+    house.rewrite("jit.toml", &[(rule, &with_hours), ("[audit]", MORE)]);
+    house
+}
+
+fn approvers(at: &str, waited: Option<&str>, why_not: Option<&str>) -> Operation {
+    Operation::Policy(PolicyVerb::Approvers {
+        entitlement: ADMINS.parse().unwrap(),
+        circumstances: Circumstances {
+            beneficiary: Some("ana".parse().unwrap()),
+            at: Some(at.parse().unwrap()),
+            waited: waited.map(|it| it.parse().unwrap()),
+        },
+        why_not: why_not.map(|who| who.parse().unwrap()),
+    })
+}
+
+async fn who(house: &House, at: &str, waited: Option<&str>) -> Vec<String> {
+    let (_, answer) = house.operate(approvers(at, waited, None)).await;
+    let people = answer["approvers"].as_array().unwrap().iter();
+    people.map(|id| id.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn f5_who_may_approve_for_ana_on_sunday_at_three_and_why_not_bob() {
+    let house = house();
+    let (outcome, text) = house
+        .operate_in(
+            Form::Text,
+            approvers("sun 03:00 Europe/Berlin", Some("10m"), Some("bob")),
+        )
+        .await
+        .unwrap();
+    assert_eq!(outcome, Outcome::Well);
+    assert!(text.contains("for ana@example.com at 20"), "{text}");
+    assert!(text.contains("\n  carol@example.com\n"), "{text}");
+    assert!(
+        text.contains("bob@example.com may not approve it"),
+        "{text}"
+    );
+    assert!(
+        text.contains("rule \"operations decide\" counts at other hours"),
+        "{text}"
+    );
+    assert!(
+        text.contains("rule \"on call\" names other principals"),
+        "{text}"
+    );
+
+    // A Thursday at noon; a Sunday, at once and after a while.
+    assert_eq!(
+        who(&house, "2026-11-26T12:00:00Z", None).await,
+        ["bob@example.com"]
+    );
+    let (_, text) = house
+        .operate_in(
+            Form::Text,
+            approvers("2026-11-29T03:00:00Z", None, Some("carol@example.com")),
+        )
+        .await
+        .unwrap();
+    assert!(
+        text.contains("  nobody\nafter 10m also oncall:primary\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("rule \"on call\" counts once the request has waited longer"),
+        "{text}"
+    );
+    assert_eq!(
+        who(&house, "2026-11-29T03:00:00Z", Some("10m")).await,
+        ["carol@example.com"]
+    );
+    // Nobody decides what is for themselves, and whoever is kept out is told by which rule.
+    let (_, answer) = house
+        .operate(approvers("2026-11-26T12:00:00Z", None, Some("ana")))
+        .await;
+    assert_eq!(
+        (&answer["why_not"]["own"], &answer["why_not"]["allowed"]),
+        (&true.into(), &false.into())
+    );
+    let (_, text) = house
+        .operate_in(
+            Form::Text,
+            approvers("2026-11-26T12:00:00Z", None, Some("eva")),
+        )
+        .await
+        .unwrap();
+    assert!(
+        text.contains("rule \"not eva\" denies it, and deny wins"),
+        "{text}"
+    );
+    assert!(!house.file("jit.db").exists(), "no store was needed");
+}
+
+fn lint() -> Operation {
+    Operation::Policy(PolicyVerb::Lint)
+}
+
+async fn findings(house: &House) -> Vec<String> {
+    let (_, answer) = house.operate(lint()).await;
+    let findings = answer["report"]["findings"].as_array().unwrap().iter();
+    findings
+        .map(|it| {
+            format!(
+                "{}: {}",
+                it["gravity"].as_str().unwrap(),
+                it["what"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn f5_a_sound_policy_has_nothing_to_say() {
+    let house = House::new();
+    // Two may decide, so that each of them can ask as well.
+    let eva = "[[person]]\nid = \"eva@example.com\"\ngroups = [\"operations\"]\n\n[audit]";
+    house.rewrite("jit.toml", &[("[audit]", eva)]);
+    let (outcome, text) = house.operate_in(Form::Text, lint()).await.unwrap();
+    assert_eq!(
+        (outcome, text.as_str()),
+        (
+            Outcome::Well,
+            "nothing is wrong with what the policy comes to\n"
+        )
+    );
+}
+
+#[tokio::test]
+async fn f5_lock_outs_are_found_before_anybody_meets_them() {
+    let house = House::new();
+    house.rewrite("jit.toml", &[("approvals = 1", "approvals = 2")]);
+    let (outcome, text) = house.operate_in(Form::Text, lint()).await.unwrap();
+    assert_eq!(outcome, Outcome::Wrong);
+    assert!(
+        text.contains("lock-out: groupfile/admins needs 2 to approve it, and 1 may"),
+        "{text}"
+    );
+    assert!(text.contains("everybody is locked out"), "{text}");
+    // Whoever may ask is the one who may approve.
+    let only_bob = ("principals = [\"*\"]", "principals = [\"bob@example.com\"]");
+    house.rewrite("jit.toml", &[only_bob]);
+    let found = findings(&house).await;
+    assert!(
+        found[0].starts_with("lock_out: groupfile/admins needs 1"),
+        "{found:?}"
+    );
+    assert!(
+        found[0].contains("may not decide what is theirs"),
+        "{found:?}"
+    );
+    // Bob may ask as well, but not decide his own.
+    house.rewrite("jit.toml", &[]);
+    let found = findings(&house).await;
+    assert!(
+        found[0].starts_with("doubt: 1 of those who may ask for groupfile/admins"),
+        "{found:?}"
+    );
+    assert_eq!(found.len(), 1);
+}
+
+#[tokio::test]
+async fn f5_empty_groups_and_entitlements_without_rules_are_doubted() {
+    let house = House::new();
+    house.rewrite(
+        "jit.toml",
+        &[
+            ("entitlements = [\"*\"]\nprincipals = [\"*\"]", "entitlements = [\"groupfile/admins\"]\nprincipals = [\"*\"]"),
+            ("[audit]", "[[entitlement]]\nid = \"groupfile/readers\"\ntitle = \"Read\"\ntier = \"standard\"\n\n[[person]]\nid = \"gone@example.com\"\nactive = false\ngroups = [\"nobodies\"]\n\n[[rule]]\nname = \"nobodies revoke\"\nrights = [\"revoke\"]\nentitlements = [\"*\"]\nprincipals = [\"group:nobodies\"]\n\n[audit]"),
+            ("rights = [\"approve\", \"revoke\"]", "rights = [\"approve\"]"),
+            ("rights = [\"audit\", \"operate\"]", "rights = [\"audit\"]"),
+        ],
+    );
+    let found = findings(&house).await;
+    for expected in [
+        "doubt: no rule lets anybody ask for groupfile/readers",
+        "doubt: nobody is in the group nobodies, which rules name",
+        "doubt: nobody may revoke groupfile/admins before its end",
+        "doubt: nobody may pause the service, or see what is stuck or drifted",
+    ] {
+        assert!(
+            found.iter().any(|it| it == expected),
+            "{expected} is not in {found:#?}"
+        );
+    }
+    assert_eq!(
+        found.len(),
+        5,
+        "and one is alone with what is theirs: {found:#?}"
+    );
+}
+
+#[tokio::test]
+async fn f5_a_change_of_the_policy_tells_who_gains_and_who_loses() {
+    let house = House::new();
+    let old = house.file("jit.toml");
+    let new = house.rewrite(
+        "new.toml",
+        &[
+            ("ttl_max = \"8h\"", "ttl_max = \"2h\""),
+            ("groups = [\"operations\"]", "groups = [\"operations\", \"officers\"]"),
+            ("[audit]", "[[person]]\nid = \"carol@example.com\"\ngroups = [\"officers\"]\n\n[[rule]]\nname = \"officers\"\nrights = [\"approve\"]\nentitlements = [\"*\"]\nprincipals = [\"group:officers\", \"manager\"]\n\n[audit]"),
+        ],
+    );
+    let diff = |old: &std::path::Path, new: &std::path::Path| {
+        Operation::Policy(PolicyVerb::Diff {
+            old: old.to_owned(),
+            new: new.to_owned(),
+        })
+    };
+    let (outcome, text) = house
+        .operate_in(Form::Text, diff(&old, &new))
+        .await
+        .unwrap();
+    assert_eq!(outcome, Outcome::Well);
+    assert_eq!(
+        text,
+        "+ approve groupfile/admins: manager, carol@example.com\n\
+         ~ groupfile/admins: at most 8h -> 2h\n"
+    );
+    let (_, back) = house
+        .operate_in(Form::Text, diff(&new, &old))
+        .await
+        .unwrap();
+    assert!(
+        back.starts_with("- approve groupfile/admins: manager, carol@example.com\n"),
+        "{back}"
+    );
+    let (_, same) = house
+        .operate_in(Form::Text, diff(&old, &old))
+        .await
+        .unwrap();
+    assert_eq!(same, "nobody gains or loses anything\n");
+}
+
+fn test(house: &House) -> Operation {
+    let cases = vec![house.file("cases.toml")];
+    Operation::Policy(PolicyVerb::Test { cases })
+}
+
+#[tokio::test]
+async fn f5_cases_hold_or_say_why_not() {
+    let house = house();
+    let cases = r#"
+[[person]]
+id = "dora@example.com"
+groups = ["operations"]
+
+[[case]]
+name = "everybody may ask"
+who = "ana@example.com"
+right = "request"
+entitlement = "groupfile/admins"
+expect = "yes"
+
+[[case]]
+name = "in office hours operations decide, and the new one too"
+entitlement = "groupfile/admins"
+for = "ana@example.com"
+at = "2026-11-26T12:00:00Z"
+approvers = ["bob@example.com", "dora@example.com"]
+
+[[case]]
+name = "nobody decides their own"
+who = "bob@example.com"
+right = "approve"
+entitlement = "groupfile/admins"
+for = "bob@example.com"
+at = "thu 12:00 Europe/Berlin"
+expect = "no"
+"#;
+    std::fs::write(house.file("cases.toml"), cases).unwrap();
+    let (outcome, text) = house.operate_in(Form::Text, test(&house)).await.unwrap();
+    assert_eq!(outcome, Outcome::Well, "{text}");
+    assert!(text.ends_with("3 cases, 0 wrong\n"), "{text}");
+    // Each turned round is wrong, with the reason.
+    let turned = cases
+        .replace("expect = \"yes\"", "expect = \"no\"")
+        .replace(
+            "\"dora@example.com\"]\n\n[[case]]\nname = \"nobody",
+            "\"carol@example.com\"]\n\n[[case]]\nname = \"nobody",
+        )
+        .replace("expect = \"no\"\n", "expect = \"yes\"\n");
+    std::fs::write(house.file("cases.toml"), turned).unwrap();
+    let (outcome, answer) = house.operate(test(&house)).await;
+    assert_eq!(outcome, Outcome::Wrong);
+    let wrong = |at: usize| answer["cases"][at]["wrong"].clone();
+    assert_eq!(wrong(0), Value::Null, "{answer}");
+    assert!(
+        wrong(1).as_str().unwrap().contains("also dora@example.com"),
+        "{answer}"
+    );
+    assert!(
+        wrong(1).as_str().unwrap().contains("not carol@example.com"),
+        "{answer}"
+    );
+    assert!(
+        wrong(2)
+            .as_str()
+            .unwrap()
+            .contains("nobody decides what is for themselves"),
+        "{answer}"
+    );
+    assert_eq!(answer["failed"], 2);
+}
+
+#[tokio::test]
+async fn f5_cases_that_cannot_be_meant_are_refused_with_their_place() {
+    let house = house();
+    for (text, expected) in [
+        ("", "it has no [[case]]"),
+        (
+            "[[case]]\nname = \"x\"\nentitlement = \"groupfile/admins\"\n",
+            "case \"x\": write either",
+        ),
+        (
+            "[[case]]\nname = \"x\"\nentitlement = \"groupfile/admins\"\nwhom = 1\n",
+            "unknown field `whom`",
+        ),
+        (
+            "[[case]]\nname = \"x\"\nentitlement = \"groupfile/admins\"\nat = \"noon\"\napprovers = []\n",
+            "write an instant",
+        ),
+        (
+            "[[case]]\nname = \"x\"\nentitlement = \"groupfile/none\"\napprovers = []\n",
+            "there is no entitlement groupfile/none",
+        ),
+        (
+            "[[case]]\nname = \"x\"\nentitlement = \"groupfile/admins\"\nwho = \"zoe\"\nright = \"approve\"\nexpect = \"no\"\n",
+            "nobody is named zoe",
+        ),
+    ] {
+        std::fs::write(house.file("cases.toml"), text).unwrap();
+        let refused = house
+            .operate_in(Form::Text, test(&house))
+            .await
+            .unwrap_err();
+        let told = refused.to_string();
+        assert!(
+            told.contains("cases.toml") && told.contains(expected),
+            "{expected}: {told}"
+        );
+    }
+}
