@@ -269,6 +269,12 @@ impl Suite<'_> {
 
 // The clauses.
 impl Suite<'_> {
+    async fn mended(&mut self) {
+        self.fixture.mend().await;
+        // Whoever was told to wait may wait for a while.
+        self.fixture.pass(A_WHILE).await;
+    }
+
     async fn every_name_leads_to_one_canonical_id(&self) {
         let mut people = BTreeSet::new();
         for who in [Someone::Ana, Someone::Bob] {
@@ -464,8 +470,7 @@ impl Suite<'_> {
         let members = self.members().await;
         let error = members.expect_err("a failure is no list of members");
         how.check(&error);
-        self.fixture.mend().await;
-        self.fixture.pass(FORGOTTEN).await;
+        self.mended().await;
         self.ana_is_in("after calls work again").await;
     }
 
@@ -520,8 +525,7 @@ impl Suite<'_> {
                 "{how}: a failure is no proof that the group is unknown"
             );
         }
-        self.fixture.mend().await;
-        self.fixture.pass(FORGOTTEN).await;
+        self.mended().await;
         self.ana_is_in("after calls work again").await;
     }
 }

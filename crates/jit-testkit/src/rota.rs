@@ -131,7 +131,7 @@ pub trait RotaFixture: Send + Sync {
     /// Makes calls fail in this way from now on.
     async fn break_calls(&mut self, how: Breakage);
 
-    /// Calls work again.
+    /// Calls work again, also for whoever was told to wait.
     async fn mend(&mut self);
 }
 
