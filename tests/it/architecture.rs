@@ -28,6 +28,7 @@ const EDGES: [(&str, &[&str]); 18] = [
             "jit-groupfile",
             "jit-http",
             "jit-identity-center",
+            "jit-okta",
             "jit-pagerduty",
             "jit-slack",
             "jit-sqlite",

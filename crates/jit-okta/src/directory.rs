@@ -45,8 +45,8 @@ pub struct DirectorySettings {
     /// Without it each account is a person of its own.
     pub person_attribute: Option<String>,
     /// Whose Okta user is written down in the configuration: by what stands there, an id or a login,
-    /// the canonical id of that person. Without it somebody who is configured with an id would be a
-    /// second person under their login.
+    /// the canonical id of that person. Somebody who is configured with an account is not active
+    /// unless it is here, or its login is an alias of theirs: they would be a second person under it.
     pub configured: BTreeMap<Subject, PrincipalId>,
 }
 
@@ -153,15 +153,15 @@ impl Shared {
     }
 
     async fn find_profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
-        let (user, configured) = match self.account_behind(id.as_str()).await? {
+        let user = match self.account_behind(id.as_str()).await? {
             Found::Nobody => return Ok(None),
             Found::Agent(profile) => return Ok(Some(profile)),
             Found::Away(profile) => return Ok(Some(without_an_account(profile))),
-            Found::Account(user, configured) => (*user, configured),
+            Found::Account(user) => *user,
         };
         let (own, person, manager) = futures_util::future::try_join3(
             self.groups_in(std::slice::from_ref(&user)),
-            self.person(user.clone(), configured),
+            self.person(user.clone()),
             self.manager_of(&user),
         )
         .await?;
@@ -217,10 +217,7 @@ impl Shared {
         match found {
             Found::Nobody | Found::Agent(_) => Ok(None),
             Found::Away(profile) => Ok(Some(profile.id)),
-            Found::Account(user, configured) => Ok(self
-                .person(*user, configured)
-                .await?
-                .map(|person| person.id)),
+            Found::Account(user) => Ok(self.person(*user).await?.map(|person| person.id)),
         }
     }
 

@@ -20,6 +20,7 @@ use jit_core::quota::Rate;
 use jit_dynamodb::DynamoStore;
 use jit_groupfile::GroupFile;
 use jit_identity_center::{Budget, IdentityCenter};
+use jit_okta::{Okta, OktaDirectory, OktaGroups};
 use jit_pagerduty::{PagerDuty, PagerDutyEvents};
 use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{Options, SqliteStore};
@@ -108,15 +109,16 @@ impl Adapters {
     /// providers are first called when something is asked of them.
     pub async fn open(config: &Config) -> Result<Self, BuildError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let provisioners = provisioners(config, &clock).await?;
+        let random: Arc<dyn Random> = Arc::new(OsRandom);
+        let okta = okta(config, &clock, &random)?;
+        let provisioners = provisioners(config, &clock, okta.as_ref()).await?;
         let csv = config.audit.csv.as_ref();
         let csv = csv.map(|file| Arc::new(CsvSink::new(file)) as Arc<dyn Notifier>);
-        let random: Arc<dyn Random> = Arc::new(OsRandom);
         let (store, table) = opened(&config.store).await?;
         let mut adapters = Self {
             store,
             table,
-            directory: directory(config, &clock)?,
+            directory: directory(config, &clock, okta.as_ref())?,
             provisioners,
             notifiers: csv.into_iter().collect(),
             slack: None,
@@ -218,6 +220,7 @@ async fn opened(store: &Store) -> Result<(Arc<dyn RequestStore>, Option<DynamoSt
 async fn provisioners(
     config: &Config,
     clock: &Arc<dyn Clock>,
+    okta: Option<&Arc<Okta>>,
 ) -> Result<BTreeMap<ProviderName, Arc<dyn Provisioner>>, PortError> {
     // One budget a region: AWS counts the calls of all of them together.
     let mut budgets: BTreeMap<&str, Arc<Budget>> = BTreeMap::new();
@@ -233,6 +236,11 @@ async fn provisioners(
                 let connected = Box::pin(IdentityCenter::connect(settings, budget, clock)).await;
                 Arc::new(connected?)
             }
+            ProviderKind::Okta(_) => match okta {
+                Some(okta) => Arc::new(OktaGroups::new(Arc::clone(okta))),
+                // There is one wherever the configuration names an organization.
+                None => continue,
+            },
         };
         made.insert(name, provisioner);
     }
@@ -251,6 +259,24 @@ fn pagers(config: &config::Pager) -> Result<Pagers, PortError> {
     Ok(Pagers::new(outlets))
 }
 
+/// The one client of the Okta organization, where there is one: whatever uses it shares its quota and
+/// its token. Nothing is sent yet.
+///
+/// # Errors
+/// Where it cannot be made.
+pub(crate) fn okta(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Result<Option<Arc<Okta>>, PortError> {
+    let settings = config.providers.iter().find_map(|it| match &it.kind {
+        ProviderKind::Okta(organization) => Some(organization.0.as_ref().clone()),
+        ProviderKind::GroupFile { .. } | ProviderKind::IdentityCenter { .. } => None,
+    });
+    let connect = |settings| Okta::connect(settings, Arc::clone(clock), Arc::clone(random));
+    settings.map(connect).transpose()
+}
+
 /// Who people are, and who of them is on call.
 ///
 /// # Errors
@@ -258,8 +284,13 @@ fn pagers(config: &config::Pager) -> Result<Pagers, PortError> {
 pub(crate) fn directory(
     config: &Config,
     clock: &Arc<dyn Clock>,
+    okta: Option<&Arc<Okta>>,
 ) -> Result<Arc<dyn Directory>, PortError> {
-    let people: Arc<dyn Directory> = Arc::new(config.people.clone());
+    let mut people: Arc<dyn Directory> = Arc::new(config.people.clone());
+    if let (Some(directory), Some(okta)) = (&config.directory, okta) {
+        let settings = directory.settings.clone();
+        people = Arc::new(OktaDirectory::new(Arc::clone(okta), people, settings)?);
+    }
     if config.rotas.is_empty() {
         return Ok(people);
     }
@@ -335,7 +366,7 @@ fn has_quota(config: &Config, name: &ProviderName) -> bool {
     match known.map(|it| &it.kind) {
         Some(ProviderKind::GroupFile { .. }) => false,
         // It keeps one of its own, call by call.
-        Some(ProviderKind::IdentityCenter { .. }) => false,
+        Some(ProviderKind::IdentityCenter { .. } | ProviderKind::Okta(_)) => false,
         None => true,
     }
 }

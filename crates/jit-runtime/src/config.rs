@@ -14,18 +14,20 @@ mod aws;
 mod check;
 mod document;
 mod environment;
+mod okta;
 mod principals;
 mod problems;
 mod rotas;
 mod slack;
 mod written;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jit_core::catalog::{Catalog, ProviderName};
+use jit_core::catalog::{Catalog, EntitlementId, ProviderName};
 use jit_core::digest::Digest;
 use jit_core::policy::Policy;
 use jit_core::principal::GroupName;
@@ -61,8 +63,10 @@ pub struct Config {
     pub catalog: Catalog,
     /// Under which terms, and by whom.
     pub policy: Policy,
-    /// Who people are.
+    /// Who people are, as far as the file says so.
     pub people: ConfiguredPeople,
+    /// Where else it is known who people are.
+    pub directory: Option<Directory>,
     /// Who is on call.
     pub rotas: Vec<Rota>,
     /// How PagerDuty is asked, where a rota is one of its.
@@ -137,6 +141,28 @@ pub enum ProviderKind {
         /// How much of its region may be used at once.
         limits: jit_identity_center::Limits,
     },
+    /// `okta`: membership in groups of an Okta organization.
+    Okta(OktaOrganization),
+}
+
+/// An Okta organization, with what opens its door.
+#[derive(Debug, Clone)]
+pub struct OktaOrganization(pub Box<jit_okta::Settings>);
+
+impl PartialEq for OktaOrganization {
+    /// By where it is: secrets are not compared.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.org_url == other.0.org_url && self.0.provider == other.0.provider
+    }
+}
+
+impl Eq for OktaOrganization {}
+
+/// `[directory]`: people from the one Okta organization among the providers.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    /// What of it matters.
+    pub settings: jit_okta::DirectorySettings,
 }
 
 /// `[[rota]]`: who is on call.
@@ -307,6 +333,21 @@ impl Config {
     /// missing.
     pub fn read_before_tokens(file: &Path, environment: &Environment) -> Result<Self, BadConfig> {
         Self::read_with(file, environment, Tokens::NotYet)
+    }
+
+    /// Entitlements that are membership in a group that rules may name.
+    pub fn leads_to(&self) -> BTreeMap<EntitlementId, GroupName> {
+        let groups = self.directory.iter().flat_map(|it| &it.settings.groups);
+        let okta = self.providers.iter().find_map(|it| match it.kind {
+            ProviderKind::Okta(_) => Some(&it.name),
+            ProviderKind::GroupFile { .. } | ProviderKind::IdentityCenter { .. } => None,
+        });
+        let named = groups.flat_map(|(group, id)| {
+            let of_group = self.catalog.iter().filter(move |it| it.resource == *id);
+            of_group.map(move |entitlement| (entitlement.id.clone(), group.clone()))
+        });
+        let of_okta = named.filter(|(id, _)| okta == Some(&id.provider()));
+        of_okta.collect()
     }
 
     fn read_with(

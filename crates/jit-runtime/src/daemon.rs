@@ -1,7 +1,6 @@
 //! The two services around an engine: the daemon, which listens and works, and the sweeper, which
 //! only works. How they start, run and stop; what they do is the engine's and the worker's.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use jit_core::Engine;
 use jit_core::catalog::ProviderName;
 use jit_core::engine::ClockTrust;
-use jit_core::ports::{Clock, CommitError, PortError};
+use jit_core::ports::{Clock, CommitError, PortError, Random};
 use jit_http::ApiState;
 use jit_slack::SlackDoor;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -22,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::build::{self, Adapters, BuildError, record_configuration};
-use crate::clock::SystemClock;
+use crate::clock::{OsRandom, SystemClock};
 use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::drift;
@@ -103,9 +102,11 @@ pub struct LockedOut;
 /// looked up is taken for somebody.
 pub async fn refuse_lock_out(config: &Config) -> Result<Result<(), LockedOut>, BuildError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let directory = build::directory(config, &clock)?;
+    let random: Arc<dyn Random> = Arc::new(OsRandom);
+    let okta = build::okta(config, &clock, &random)?;
+    let directory = build::directory(config, &clock, okta.as_ref())?;
     let (policy, people) = (&config.policy, &config.people);
-    let everybody = Everybody::of(policy, people, directory.as_ref(), BTreeMap::new()).await;
+    let everybody = Everybody::of(policy, people, directory.as_ref(), config.leads_to()).await;
     let report = reach::lint(policy, &config.catalog, &everybody);
     Ok(match report.everybody_is_locked_out {
         true => Err(LockedOut),

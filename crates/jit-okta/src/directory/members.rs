@@ -38,7 +38,7 @@ impl Shared {
         };
         let accounts = self.accounts_in(id).await;
         let accounts = accounts.map_err(|trouble| trouble.during("list the members of a group"))?;
-        let people = self.people(accounts, None).await?;
+        let people = self.people(accounts).await?;
         let active = people.into_iter().filter(super::Person::is_active);
         Ok(Some(active.map(|person| person.id).collect()))
     }
@@ -84,8 +84,8 @@ impl Shared {
         match self.account_behind(id.as_str()).await? {
             Found::Nobody | Found::Away(_) => Ok(None),
             Found::Agent(profile) => Ok(profile.active.then_some(profile.id)),
-            Found::Account(user, configured) => {
-                let person = self.person(*user, configured).await?;
+            Found::Account(user) => {
+                let person = self.person(*user).await?;
                 let active = person.filter(super::Person::is_active);
                 Ok(active.map(|person| person.id))
             }

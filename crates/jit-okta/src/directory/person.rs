@@ -24,10 +24,10 @@ pub(super) enum Found {
     Nobody,
     /// To a program of the configuration.
     Agent(Profile),
-    /// To somebody of the configuration whom Okta does not have.
+    /// To somebody of the configuration who has no account in Okta that is theirs.
     Away(Profile),
-    /// To an account, and to somebody of the configuration, if it is theirs.
-    Account(Box<User>, Option<Profile>),
+    /// To an account.
+    Account(Box<User>),
 }
 
 /// A person.
@@ -122,13 +122,24 @@ impl Shared {
         }
     }
 
-    /// The account of somebody whom the configuration names.
+    /// The account of somebody whom the configuration names, if it leads back to them. Were they
+    /// somebody else under its login, they could approve under one name what they ask for under the
+    /// other.
     async fn account_of(&self, profile: Profile) -> Result<Found, PortError> {
-        let user = self.account(self.name_in_okta(&profile)).await?;
-        Ok(match user {
-            Some(user) => Found::Account(Box::new(user), Some(profile)),
-            None => Found::Away(profile),
-        })
+        let Some(user) = self.account(self.name_in_okta(&profile)).await? else {
+            return Ok(Found::Away(profile));
+        };
+        match self.owner(&user).await? {
+            Some(owner) if owner.id == profile.id => Ok(Found::Account(Box::new(user))),
+            Some(_) | None => {
+                tracing::warn!(
+                    user = user.id,
+                    "the login of somebody's account in Okta is not theirs in the configuration, so \
+                     that they are not active; make it an alias of theirs"
+                );
+                Ok(Found::Away(profile))
+            }
+        }
     }
 
     fn name_in_okta<'a>(&self, profile: &'a Profile) -> &'a str {
@@ -189,7 +200,7 @@ impl Shared {
     async fn with_owner(&self, user: User) -> Result<Found, PortError> {
         match self.owner(&user).await? {
             Some(owner) if !self.is_account_of(&user, &owner) => self.account_of(owner).await,
-            owner => Ok(Found::Account(Box::new(user), owner)),
+            Some(_) | None => Ok(Found::Account(Box::new(user))),
         }
     }
 
@@ -215,25 +226,14 @@ impl Shared {
         user.is_called(self.name_in_okta(owner))
     }
 
-    /// The person whose account this is, and of whom the configuration says this; none where no
-    /// account of theirs can be called anything here.
-    pub(super) async fn person(
-        &self,
-        user: User,
-        configured: Option<Profile>,
-    ) -> Result<Option<Person>, PortError> {
-        let known = configured.map(|profile| (user.id.clone(), profile));
-        let people = self.people(vec![user], known.as_ref()).await?;
+    /// The person whose account this is; none where it can be called nothing here.
+    pub(super) async fn person(&self, user: User) -> Result<Option<Person>, PortError> {
+        let people = self.people(vec![user]).await?;
         Ok(people.into_iter().next())
     }
 
-    /// The people whose accounts these are, each once, with all of their accounts. Of one account it
-    /// may be known already whom the configuration says it belongs to.
-    pub(super) async fn people(
-        &self,
-        users: Vec<User>,
-        known: Option<&(String, Profile)>,
-    ) -> Result<Vec<Person>, PortError> {
+    /// The people whose accounts these are, each once, with all of their accounts.
+    pub(super) async fn people(&self, users: Vec<User>) -> Result<Vec<Person>, PortError> {
         let mut each: Vec<Vec<User>> = Vec::with_capacity(users.len());
         match self.settings.person_attribute.as_deref() {
             None => each.extend(users.into_iter().map(|user| vec![user])),
@@ -251,7 +251,7 @@ impl Shared {
         }
         let mut people = Vec::with_capacity(each.len());
         for accounts in each {
-            people.extend(self.with_all(accounts, known).await?);
+            people.extend(self.with_all(accounts).await?);
         }
         Ok(people)
     }
@@ -307,20 +307,12 @@ impl Shared {
 
     /// The person with exactly these accounts. They are called as the configuration calls whom the
     /// oldest of its accounts belongs to, else by the login of the oldest account that is in use.
-    async fn with_all(
-        &self,
-        mut accounts: Vec<User>,
-        known: Option<&(String, Profile)>,
-    ) -> Result<Option<Person>, PortError> {
+    async fn with_all(&self, mut accounts: Vec<User>) -> Result<Option<Person>, PortError> {
         accounts.sort_by(|one, other| one.age().cmp(&other.age()));
         let mut configured = Vec::new();
         let mut strays = Vec::new();
         for (at, account) in accounts.iter().enumerate() {
-            let owner = match known.filter(|(id, _)| *id == account.id) {
-                Some((_, owner)) => Some(owner.clone()),
-                None => self.owner(account).await?,
-            };
-            match owner {
+            match self.owner(account).await? {
                 Some(owner) if self.is_account_of(account, &owner) => configured.push((at, owner)),
                 Some(_) => strays.push(at),
                 None => {}

@@ -16,11 +16,12 @@ use secrecy::ExposeSecret;
 
 use super::aws::InstanceTable;
 use super::environment::{Environment, PAGER_TOKEN, PAGER_WEBHOOK};
+use super::okta::OrganizationTable;
 use super::problems::{At, Problems, Spot, cut, nearest};
 use super::written::{Address, EntitlementTable, FamilyTable, ProviderTable, TierTable, Written};
 use super::{
-    Audit, Config, Http, Log, LogFormat, Pager, Provider, ProviderKind, Rota, Store, Webhook,
-    Worker,
+    Audit, Config, Directory, Http, Log, LogFormat, Pager, Provider, ProviderKind, Rota, Store,
+    Webhook, Worker,
 };
 use crate::people::{ConfiguredPeople, KnownPrincipal};
 
@@ -53,6 +54,7 @@ impl Check<'_, '_> {
         self.slots(&written.entitlements);
         let names = self.names(written);
         let people = self.people(written, &names);
+        let directory = self.directory(written);
         let rotas = self.rotas(written, &names);
         let pagerduty = self.pagerduty(written);
         let rules = self.rules(written, &names);
@@ -68,10 +70,11 @@ impl Check<'_, '_> {
             http,
             worker,
             providers: providers.into_iter().map(|read| read.value).collect(),
-            digest: digest_of(&policy, &catalog, &people, &rotas),
+            digest: digest_of(&policy, &catalog, &people, &rotas, directory.as_ref()),
             catalog,
             policy,
             people,
+            directory,
             rotas,
             pagerduty,
             pager,
@@ -145,7 +148,7 @@ impl Check<'_, '_> {
             .iter()
             .filter_map(|provider| match &provider.value.kind {
                 ProviderKind::GroupFile { file } => Some((file.as_path(), provider.at)),
-                ProviderKind::IdentityCenter { .. } => None,
+                ProviderKind::IdentityCenter { .. } | ProviderKind::Okta(_) => None,
             })
             .collect();
         let file = Some(&store).filter(|_| table.is_none());
@@ -199,6 +202,10 @@ impl Check<'_, '_> {
                 providers.extend(self.instance(&name.value, instance, &mut instances));
                 continue;
             }
+            if let Some(organization) = &table.organization {
+                providers.extend(self.one_organization(&name.value, organization, &providers));
+                continue;
+            }
             let Some(file) = &table.file else {
                 continue;
             };
@@ -221,6 +228,28 @@ impl Check<'_, '_> {
             providers.push(At { value, at });
         }
         providers
+    }
+
+    /// One organization has one client, with one quota and one token.
+    fn one_organization(
+        &mut self,
+        name: &ProviderName,
+        table: &OrganizationTable,
+        before: &[At<Provider>],
+    ) -> Option<At<Provider>> {
+        let at = table.at()?;
+        let is_okta = |it: &&At<Provider>| matches!(it.value.kind, ProviderKind::Okta(_));
+        if let Some(first) = before.iter().find(is_okta) {
+            let first = self.problems.where_is(first.at);
+            let what = format!("there is an Okta organization already, {first}");
+            let instead = "keep one of the two; a second organization is for a second service";
+            self.problems.add(at, what, instead);
+            return None;
+        }
+        let kind = ProviderKind::Okta(self.organization(name, table)?);
+        let name = name.clone();
+        let value = Provider { name, kind };
+        Some(At { value, at })
     }
 
     /// One instance under two names would be two ways to one assignment.
@@ -468,10 +497,12 @@ fn digest_of(
     catalog: &Catalog,
     people: &ConfiguredPeople,
     rotas: &[Rota],
+    directory: Option<&Directory>,
 ) -> Digest {
     let catalog: (Vec<&Entitlement>, &[Family]) = (catalog.iter().collect(), catalog.families());
     let people: Vec<&KnownPrincipal> = people.iter().collect();
-    sha256_json(&(policy, catalog, people, rotas))
+    let groups = directory.map(|directory| &directory.settings.groups);
+    sha256_json(&(policy, catalog, people, rotas, groups))
 }
 
 /// The one name of a file, whether it exists yet or not: symbolic links are resolved as far as they

@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use secrecy::SecretString;
 
+use super::okta::{OKTA_PRIVATE_KEY, OKTA_TOKEN};
 use super::problems::{At, Place, Problems, Spot, nearest};
 use super::slack::{APP_TOKEN, BOT_TOKEN, OLD_SIGNING_SECRET, SIGNING_SECRET};
 
@@ -18,7 +19,7 @@ use super::slack::{APP_TOKEN, BOT_TOKEN, OLD_SIGNING_SECRET, SIGNING_SECRET};
 ///
 /// The scalars win over the same key of the file. The variables that may hold a secret are also
 /// read from a file, which the same name with `_FILE` behind it names.
-pub const VARIABLES: [(&str, &str); 14] = [
+pub const VARIABLES: [(&str, &str); 16] = [
     ("JIT_LISTEN", "[http] listen"),
     ("JIT_OBSERVE", "[http] observe"),
     ("JIT_TRUSTED_PROXY", "[http] trusted_proxy"),
@@ -54,10 +55,15 @@ pub const VARIABLES: [(&str, &str); 14] = [
         OLD_SIGNING_SECRET,
         "the one before, while it is being changed; or JIT_SLACK_SIGNING_SECRET_OLD_FILE",
     ),
+    (OKTA_TOKEN, "an API token of Okta; or JIT_OKTA_TOKEN_FILE"),
+    (
+        OKTA_PRIVATE_KEY,
+        "the private key of a service app in Okta, as PEM; or JIT_OKTA_PRIVATE_KEY_FILE",
+    ),
 ];
 
 /// Those that may hold a secret.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 10] = [
     PAGER_WEBHOOK,
     PAGER_TOKEN,
     PAGERDUTY_TOKEN,
@@ -66,6 +72,8 @@ const SECRETS: [&str; 8] = [
     APP_TOKEN,
     SIGNING_SECRET,
     OLD_SIGNING_SECRET,
+    OKTA_TOKEN,
+    OKTA_PRIVATE_KEY,
 ];
 
 pub(super) const PAGER_WEBHOOK: &str = "JIT_PAGER_WEBHOOK";
@@ -190,6 +198,32 @@ impl Environment {
         folder: &Path,
         problems: &mut Problems<'_>,
     ) -> Option<SecretString> {
+        // It travels in a header, where nothing else is possible.
+        self.secret_of(name, folder, problems, |text| {
+            match text.bytes().all(|byte| byte.is_ascii_graphic()) {
+                true => Ok(()),
+                false => Err("it holds a space, a line break or a letter beyond ASCII"),
+            }
+        })
+    }
+
+    /// The same for a secret of several lines, such as a key.
+    pub(super) fn secret_text(
+        &self,
+        name: &'static str,
+        folder: &Path,
+        problems: &mut Problems<'_>,
+    ) -> Option<SecretString> {
+        self.secret_of(name, folder, problems, |_| Ok(()))
+    }
+
+    fn secret_of(
+        &self,
+        name: &'static str,
+        folder: &Path,
+        problems: &mut Problems<'_>,
+        check: impl Fn(&str) -> Result<(), &'static str>,
+    ) -> Option<SecretString> {
         let at = Spot::Variable(name);
         let from_file = self.0.get(&format!("{name}_FILE"));
         let read = match (self.0.get(name), from_file) {
@@ -214,10 +248,7 @@ impl Environment {
             if text.is_empty() {
                 return Err("it is empty".to_owned());
             }
-            // It travels in a header, where nothing else is possible.
-            if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err("it holds a space, a line break or a letter beyond ASCII".to_owned());
-            }
+            check(text).map_err(str::to_owned)?;
             Ok(SecretString::from(text))
         });
         checked

@@ -8,6 +8,7 @@ use jit_core::policy::{Effect, Right, Rule, Who};
 use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile, Subject};
 
 use super::check::{Check, readable};
+use super::okta::DirectoryTable;
 use super::problems::{At, Spot};
 use super::rotas::RotaTable;
 use super::written::{AgentTable, PersonTable, RuleTable, Written};
@@ -28,6 +29,10 @@ pub(super) struct Names<'w> {
     rotas: Option<BTreeSet<&'w GroupName>>,
     /// There is a workspace, whose user groups can be named.
     in_slack: bool,
+    /// There is a directory, which knows people who are not written down here.
+    in_directory: bool,
+    /// The groups that it fills.
+    elsewhere: BTreeSet<GroupName>,
     /// Some name could not be read, so a name that leads nowhere may lead to that one.
     unreadable: bool,
     /// Where each name was written first, and to whom it leads.
@@ -45,6 +50,12 @@ impl Check<'_, '_> {
         let mut names = Names {
             rotas: written.rotas.iter().map(RotaTable::group).collect(),
             in_slack: written.slack.is_some(),
+            in_directory: written.directory.is_some(),
+            elsewhere: written
+                .directory
+                .iter()
+                .flat_map(DirectoryTable::groups)
+                .collect(),
             unreadable: all_people.is_none() || all_agents.is_none(),
             ..Names::default()
         };
@@ -200,7 +211,8 @@ impl Check<'_, '_> {
             self.problems.add(name.at, what, "write the id of a person");
             return;
         }
-        if names.unreadable {
+        // Whom the file does not name the directory may know.
+        if names.unreadable || names.in_directory {
             return;
         }
         let known: Vec<&PrincipalId> = names.people.iter().copied().collect();
@@ -276,11 +288,18 @@ impl Check<'_, '_> {
             }
             Who::Group(group) => {
                 let in_slack = names.in_slack && jit_slack::user_group(group).is_some();
-                if !names.groups.contains(group) && !in_slack {
+                let known = names.groups.contains(group) || names.elsewhere.contains(group);
+                if !known && !in_slack {
                     let what = format!("nobody is in the group {group}");
-                    let instead = format!(
-                        "write groups = [\"{group}\"] for the people in it, or remove it here"
-                    );
+                    let instead = match names.in_directory {
+                        true => format!(
+                            "write which group of Okta it is under groups in [directory], or groups = \
+                             [\"{group}\"] for the people in it"
+                        ),
+                        false => format!(
+                            "write groups = [\"{group}\"] for the people in it, or remove it here"
+                        ),
+                    };
                     self.problems.add(who.at, what, instead);
                 }
             }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jit_core::Ttl;
 use jit_core::catalog::{EntitlementId, Pattern, ProviderName};
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use super::LogFormat;
 use super::aws::{InstanceTable, StoreTable};
 use super::document::Table;
+use super::okta::{DirectoryTable, OrganizationTable};
 use super::problems::At;
 use super::rotas::{PagerDutyTable, RotaTable};
 use super::slack::SlackTable;
@@ -40,7 +42,14 @@ impl FromStr for Address {
 }
 
 /// A longest time that may also be zero, in seconds.
-struct Residual(u64);
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Residual(u64);
+
+impl Residual {
+    pub(super) fn duration(self) -> Duration {
+        Duration::from_secs(self.0)
+    }
+}
 
 impl FromStr for Residual {
     type Err = jit_core::time::BadTtl;
@@ -58,6 +67,7 @@ impl FromStr for Residual {
 pub(super) enum KindWord {
     Groupfile,
     IdentityCenter,
+    Okta,
 }
 
 /// The whole file. A value that could not be read is absent and was complained about.
@@ -78,6 +88,7 @@ pub(super) struct Written {
     pub(super) families: Vec<FamilyTable>,
     pub(super) tiers: Vec<TierTable>,
     pub(super) rules: Vec<RuleTable>,
+    pub(super) directory: Option<DirectoryTable>,
     pub(super) rotas: Vec<RotaTable>,
     pub(super) pagerduty: PagerDutyTable,
     pub(super) people: Vec<PersonTable>,
@@ -90,6 +101,7 @@ pub(super) struct ProviderTable {
     pub(super) kind: Option<At<KindWord>>,
     pub(super) file: Option<At<String>>,
     pub(super) instance: Option<InstanceTable>,
+    pub(super) organization: Option<OrganizationTable>,
 }
 
 pub(super) struct FamilyTable {
@@ -171,6 +183,7 @@ impl Written {
         written.families = file.each("family", "[[family]]", FamilyTable::read);
         written.tiers = file.each("tier", "[[tier]]", TierTable::read);
         written.rules = file.each("rule", "[[rule]]", RuleTable::read);
+        written.directory = file.within("directory", "[directory]", DirectoryTable::read);
         written.rotas = file.each("rota", "[[rota]]", RotaTable::read);
         let pagerduty = file.within("pagerduty", "[pagerduty]", PagerDutyTable::read);
         written.pagerduty = pagerduty.unwrap_or_default();
@@ -198,9 +211,10 @@ impl ProviderTable {
         table.require("kind", r#"kind = "groupfile""#);
         let name = table.parsed("name");
         let kind = table.choice("kind");
-        let (mut file, mut instance) = (None, None);
+        let (mut file, mut instance, mut organization) = (None, None, None);
         match kind.as_ref().map(|kind: &At<KindWord>| kind.value) {
             Some(KindWord::IdentityCenter) => instance = Some(InstanceTable::read(table)),
+            Some(KindWord::Okta) => organization = Some(OrganizationTable::read(table)),
             // Whoever cannot say what it is most likely means this.
             Some(KindWord::Groupfile) | None => {
                 table.require("file", r#"file = "groups""#);
@@ -212,6 +226,7 @@ impl ProviderTable {
             kind,
             file,
             instance,
+            organization,
         }
     }
 }

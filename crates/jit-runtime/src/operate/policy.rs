@@ -4,7 +4,6 @@
 
 mod cases;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,7 +14,7 @@ use clap::{Args, Subcommand};
 use jit_core::catalog::EntitlementId;
 use jit_core::engine::{Own, Reach, Recent, eligible};
 use jit_core::policy::{Case, Hours, Right, Span, Verdict, When};
-use jit_core::ports::{Clock, Directory};
+use jit_core::ports::{Clock, Directory, Random};
 use jit_core::principal::{PrincipalId, Profile};
 use jit_core::{Timestamp, Ttl};
 use serde::Deserialize;
@@ -25,6 +24,7 @@ use serde_json::json;
 
 use super::{Desk, Form, OperateError, Outcome};
 use crate::build;
+use crate::clock::{OsRandom, SystemClock};
 use crate::config::Config;
 use crate::reach::{self, Difference, Everybody, Gravity, Report, Turn, Whole};
 
@@ -166,7 +166,11 @@ struct Scene {
 impl Scene {
     fn new(config: Config, at: Timestamp, waited: Duration) -> Result<Self, OperateError> {
         let clock: Arc<dyn Clock> = Arc::new(Still(at));
-        let directory = build::directory(&config, &clock)?;
+        let random: Arc<dyn Random> = Arc::new(OsRandom);
+        // Whoever is on call is asked for then, and everything else now.
+        let now: Arc<dyn Clock> = Arc::new(SystemClock);
+        let okta = build::okta(&config, &now, &random)?;
+        let directory = build::directory(&config, &clock, okta.as_ref())?;
         Ok(Self {
             config,
             directory,
@@ -438,7 +442,7 @@ impl Desk<'_> {
 impl Scene {
     async fn everybody(&self) -> Everybody {
         let (policy, people) = (&self.config.policy, &self.config.people);
-        let leads_to = BTreeMap::new();
+        let leads_to = self.config.leads_to();
         Everybody::of(policy, people, self.directory.as_ref(), leads_to).await
     }
 

@@ -80,13 +80,34 @@ async fn a_configured_person_is_found_under_what_is_written_down_for_okta() {
     for subject in [town.scene.bob.as_str(), "Bob@Example.com"] {
         let mut robert = written("robert@example.com");
         robert.subjects = [("okta".parse().unwrap(), subject.parse().unwrap())].into();
-        town.people.add(robert, &[]);
-        let found = town.found("robert@example.com").await;
-        assert_eq!(found.id.as_str(), "robert@example.com");
-        assert!(found.active);
-        let okta = "okta".parse().unwrap();
-        assert_eq!(found.subjects[&okta].as_str(), town.scene.bob);
+        town.people.add(robert, &["bob@example.com"]);
+        for name in ["robert@example.com", "bob@example.com"] {
+            let found = town.found(name).await;
+            assert_eq!(found.id.as_str(), "robert@example.com");
+            assert!(found.active);
+            let okta = "okta".parse().unwrap();
+            assert_eq!(found.subjects[&okta].as_str(), town.scene.bob);
+        }
     }
+}
+
+#[tokio::test]
+async fn s9_an_account_that_is_somebody_else_under_its_login_makes_nobody_active() {
+    let town = Town::new();
+    let mut robert = written("robert@example.com");
+    let subject = town.scene.bob.parse().unwrap();
+    robert.subjects = [("okta".parse().unwrap(), subject)].into();
+    town.people.add(robert.clone(), &[]);
+    assert!(!town.found("robert@example.com").await.active);
+    let bob = town.found("bob@example.com").await;
+    assert_eq!(bob.id.as_str(), "bob@example.com");
+    // Two who are configured with one account are not both active either.
+    town.people.add(robert.clone(), &["bob@example.com"]);
+    let mut other = written("other@example.com");
+    other.subjects = robert.subjects;
+    town.people.add(other, &[]);
+    assert!(town.found("robert@example.com").await.active);
+    assert!(!town.found("other@example.com").await.active);
 }
 
 /// Were they two, they could approve what they ask for.
