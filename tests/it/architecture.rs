@@ -8,13 +8,14 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 18] = [
+const EDGES: [(&str, &[&str]); 19] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
     ("jit-dynamodb", &["jit-core"]),
     ("jit-groupfile", &["jit-core"]),
     ("jit-identity-center", &["jit-core"]),
+    ("jit-pagerduty", &["jit-core"]),
     ("jit-http", &["jit-core"]),
     ("jit-okta", &["jit-core"]),
     ("jit-slack", &["jit-core"]),
@@ -28,6 +29,7 @@ const EDGES: [(&str, &[&str]); 18] = [
             "jit-http",
             "jit-identity-center",
             "jit-okta",
+            "jit-pagerduty",
             "jit-slack",
             "jit-sqlite",
         ],

@@ -12,8 +12,8 @@ use jit_core::catalog::ProviderName;
 use jit_core::engine::{BadParts, ClockTrust, EngineParts};
 use jit_core::policy::{Policy, Who};
 use jit_core::ports::{
-    Clock, CommitError, Directory, Notifier, Pager, PortError, Provisioner, Random, RequestStore,
-    Rota, Row, RowChange,
+    Clock, CommitError, Directory, ErrorKind, Notifier, Pager, PortError, Provisioner, Random,
+    RequestStore, Rota, Row, RowChange,
 };
 use jit_core::principal::GroupName;
 use jit_core::quota::Rate;
@@ -21,6 +21,7 @@ use jit_dynamodb::DynamoStore;
 use jit_groupfile::GroupFile;
 use jit_identity_center::{Budget, IdentityCenter};
 use jit_okta::{Okta, OktaDirectory, OktaGroups};
+use jit_pagerduty::{PagerDuty, PagerDutyEvents};
 use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{Options, SqliteStore};
 
@@ -113,8 +114,6 @@ impl Adapters {
         let provisioners = provisioners(config, &clock, okta.as_ref()).await?;
         let csv = config.audit.csv.as_ref();
         let csv = csv.map(|file| Arc::new(CsvSink::new(file)) as Arc<dyn Notifier>);
-        let webhook = config.pager.webhook.clone();
-        let webhook = webhook.map(|webhook| WebhookPager::new(webhook.url, webhook.token));
         let (store, table) = opened(&config.store).await?;
         let mut adapters = Self {
             store,
@@ -123,7 +122,7 @@ impl Adapters {
             provisioners,
             notifiers: csv.into_iter().collect(),
             slack: None,
-            pager: Arc::new(Pagers::new(webhook.transpose()?)),
+            pager: Arc::new(pagers(&config.pager)?),
             clock,
             random,
             nudge: Nudge::default(),
@@ -248,6 +247,18 @@ async fn provisioners(
     Ok(made)
 }
 
+/// Who is woken up.
+fn pagers(config: &config::Pager) -> Result<Pagers, PortError> {
+    let mut outlets: Vec<Arc<dyn Pager>> = Vec::new();
+    if let Some(webhook) = config.webhook.clone() {
+        outlets.push(Arc::new(WebhookPager::new(webhook.url, webhook.token)?));
+    }
+    if let Some(settings) = config.pagerduty.clone() {
+        outlets.push(Arc::new(PagerDutyEvents::new(settings)?));
+    }
+    Ok(Pagers::new(outlets))
+}
+
 /// The one client of the Okta organization, where there is one: whatever uses it shares its quota and
 /// its token. Nothing is sent yet.
 ///
@@ -294,13 +305,27 @@ pub(crate) fn directory(
     if config.rotas.is_empty() {
         return Ok(people);
     }
-    let rotas = config.rotas.iter().map(|rota| {
-        let RotaKind::Weekly(weekly) = &rota.kind;
-        let weekly: Arc<dyn Rota> = Arc::new(weekly.clone());
-        (rota.group.clone(), weekly)
-    });
-    let rotas = WithRotas::new(people, rotas.collect(), Arc::clone(clock));
-    Ok(Arc::new(rotas))
+    let mut rotas: BTreeMap<GroupName, Arc<dyn Rota>> = BTreeMap::new();
+    for rota in &config.rotas {
+        let asked: Arc<dyn Rota> = match (&rota.kind, &config.pagerduty) {
+            (RotaKind::Weekly(weekly), _) => Arc::new(weekly.clone()),
+            (RotaKind::PagerDuty { duty, levels }, Some(pagerduty)) => {
+                Arc::new(PagerDuty::rota(jit_pagerduty::Settings {
+                    token: pagerduty.token.clone(),
+                    api: pagerduty.api.clone(),
+                    duty: duty.clone(),
+                    levels: *levels,
+                })?)
+            }
+            // The configuration's reader has refused it.
+            (RotaKind::PagerDuty { .. }, None) => {
+                let kind = ErrorKind::Misconfigured;
+                return Err(PortError::nothing_done("pagerduty", "be asked", kind));
+            }
+        };
+        rotas.insert(rota.group.clone(), asked);
+    }
+    Ok(Arc::new(WithRotas::new(people, rotas, Arc::clone(clock))))
 }
 
 /// The groups that the rules of a policy name.

@@ -69,6 +69,8 @@ pub struct Config {
     pub directory: Option<Directory>,
     /// Who is on call.
     pub rotas: Vec<Rota>,
+    /// How PagerDuty is asked, where a rota is one of its.
+    pub pagerduty: Option<PagerDuty>,
     /// Who is woken up.
     pub pager: Pager,
     /// The workspace, where there is one.
@@ -178,6 +180,22 @@ pub struct Rota {
 pub enum RotaKind {
     /// It is written down in the configuration.
     Weekly(WeeklyRota),
+    /// PagerDuty is asked.
+    PagerDuty {
+        /// By what they are on call there.
+        duty: jit_pagerduty::Duty,
+        /// Which of its levels count.
+        levels: jit_pagerduty::Levels,
+    },
+}
+
+/// How PagerDuty is asked who is on call.
+#[derive(Debug, Clone)]
+pub struct PagerDuty {
+    /// Where its REST API is.
+    pub api: jit_pagerduty::Address,
+    /// A key of that, which need not be able to write.
+    pub token: SecretString,
 }
 
 /// `[pager]`: who is woken up, beside the log and the metric.
@@ -185,6 +203,8 @@ pub enum RotaKind {
 pub struct Pager {
     /// A webhook.
     pub webhook: Option<Webhook>,
+    /// A service at PagerDuty.
+    pub pagerduty: Option<jit_pagerduty::EventsSettings>,
 }
 
 /// A webhook that takes alarms.
@@ -296,7 +316,7 @@ impl fmt::Display for Listing<'_> {
     }
 }
 
-/// Whether the tokens of a workspace must be there.
+/// Whether the tokens of those whom we call must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tokens {
     Needed,
@@ -309,7 +329,8 @@ impl Config {
         Self::read_with(file, environment, Tokens::Needed)
     }
 
-    /// The same for whoever calls no workspace yet: its tokens may be missing.
+    /// The same for whoever calls nobody yet: the tokens of a workspace and of PagerDuty may be
+    /// missing.
     pub fn read_before_tokens(file: &Path, environment: &Environment) -> Result<Self, BadConfig> {
         Self::read_with(file, environment, Tokens::NotYet)
     }

@@ -1,11 +1,14 @@
-//! Waking somebody up: a webhook, a line in the log at ERROR, and a metric. None of them depends on
-//! a chat.
+//! Waking somebody up: a line in the log at ERROR, a metric, and whoever else takes alarms, such as a
+//! webhook. None of them depends on a chat.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use jit_core::ports::{Alarm, ErrorKind, Pager, PortError};
 use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -65,17 +68,50 @@ impl fmt::Debug for WebhookUrl {
     }
 }
 
-/// Every way to wake somebody up: the log line and the metric always, the webhook where there is
-/// one.
-#[derive(Debug)]
+/// How many alarms that only some have taken are remembered.
+const HALFWAY_LIMIT: usize = 1_000;
+
+/// Every way to wake somebody up: the log line and the metric always, and each of these.
+///
+/// An alarm is handed over once each of them has taken it. One that has is not called again while
+/// another is, unless this process dies meanwhile.
 pub struct Pagers {
-    webhook: Option<WebhookPager>,
+    outlets: Vec<Arc<dyn Pager>>,
+    /// Alarms that some have taken, with their places.
+    halfway: Mutex<VecDeque<(Alarm, BTreeSet<usize>)>>,
+}
+
+impl fmt::Debug for Pagers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pagers")
+            .field("outlets", &self.outlets.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Pagers {
-    /// The log line, the metric, and this webhook.
-    pub fn new(webhook: Option<WebhookPager>) -> Self {
-        Self { webhook }
+    /// The log line, the metric, and these.
+    pub fn new(outlets: Vec<Arc<dyn Pager>>) -> Self {
+        Self {
+            outlets,
+            halfway: Mutex::default(),
+        }
+    }
+
+    /// Takes out who has taken this alarm already.
+    fn take_halfway(&self, alarm: &Alarm) -> BTreeSet<usize> {
+        let mut halfway = self.halfway.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = halfway.iter().position(|(it, _)| it == alarm);
+        let found = place.and_then(|place| halfway.remove(place));
+        found.map(|(_, taken)| taken).unwrap_or_default()
+    }
+
+    fn remember(&self, alarm: &Alarm, taken: BTreeSet<usize>) {
+        let mut halfway = self.halfway.lock().unwrap_or_else(PoisonError::into_inner);
+        if halfway.len() >= HALFWAY_LIMIT {
+            halfway.pop_front();
+        }
+        halfway.push_back((alarm.clone(), taken));
     }
 }
 
@@ -89,9 +125,27 @@ impl Pager for Pagers {
             "somebody must look at this now"
         );
         metrics::counter!(observe::PAGES).increment(1);
-        match &self.webhook {
-            Some(webhook) => webhook.page(alarm).await,
+        let mut taken = self.take_halfway(alarm);
+        let others = self.outlets.iter().enumerate();
+        let others = others.filter(|(place, _)| !taken.contains(place));
+        let calls = others.map(|(place, outlet)| async move { (place, outlet.page(alarm).await) });
+        let mut failed = None;
+        for (place, said) in join_all(calls).await {
+            match (said, &failed) {
+                (Ok(()), _) => drop(taken.insert(place)),
+                (Err(error), None) => failed = Some(error),
+                // Whoever called hears of one failure only.
+                (Err(error), Some(_)) => {
+                    tracing::warn!(error = %error.chain(), "an alarm was not taken here either");
+                }
+            }
+        }
+        match failed {
             None => Ok(()),
+            Some(error) => {
+                self.remember(alarm, taken);
+                Err(error)
+            }
         }
     }
 }

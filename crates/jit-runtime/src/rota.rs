@@ -4,22 +4,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{join, join_all, try_join_all};
 use jit_core::Timestamp;
 use jit_core::policy::Hours;
-use jit_core::ports::{Clock, Directory, PROFILE_REMEMBERED_FOR, PortError, Rota};
+use jit_core::ports::{Clock, Directory, ErrorKind, PROFILE_REMEMBERED_FOR, PortError, Rota};
 use jit_core::principal::{GroupName, PrincipalId, Profile};
 use serde::{Deserialize, Serialize};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Date, Weekday};
+use tokio::time::{Instant, timeout_at};
 
-/// How old an answer of a rota may be for whoever only looks.
-const LATELY: Duration = Duration::from_secs(60);
+/// How old an answer of a rota may be for whoever only looks before it is found out again.
+const FRESH: Duration = Duration::from_secs(60);
+/// How old it may be at most. A rota hands over at full hours, so what it said long ago is nothing
+/// that anybody should be told.
+const LATELY: Duration = Duration::from_secs(600);
+/// The longest that a profile takes, the rotas and the directory behind them included; the contract
+/// allows 3 s.
+const PROFILE_LIMIT: Duration = Duration::from_millis(2_950);
+/// The longest that the members of a group take; the contract allows 10 s.
+const MEMBERS_LIMIT: Duration = Duration::from_millis(9_500);
 const DAY: &[BorrowedFormatItem<'static>] = format_description!("[year]-[month]-[day]");
 
 /// The first day of a week.
@@ -93,7 +102,7 @@ impl Rota for WeeklyRota {
 /// A directory in which whoever is on call is in a group: `oncall:primary`.
 pub(crate) struct WithRotas {
     inner: Arc<dyn Directory>,
-    rotas: BTreeMap<GroupName, Remembered>,
+    rotas: BTreeMap<GroupName, Arc<Remembered>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -109,25 +118,63 @@ impl fmt::Debug for WithRotas {
 struct Remembered {
     rota: Arc<dyn Rota>,
     said: Mutex<Option<(BTreeSet<PrincipalId>, Timestamp)>>,
+    /// Held by whoever asks, so that everybody else waits for that answer.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Remembered {
-    /// Whoever is on call now, as it was found out at most so long ago.
-    async fn on_call(
-        &self,
-        now: Timestamp,
-        at_most: Duration,
-    ) -> Result<BTreeSet<PrincipalId>, PortError> {
-        let said = || self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((people, at)) = said().as_ref()
-            && now.since(*at) <= at_most
-            && *at <= now
-        {
-            return Ok(people.clone());
+    fn said(&self) -> MutexGuard<'_, Option<(BTreeSet<PrincipalId>, Timestamp)>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever was on call at this instant or later.
+    fn said_since(&self, since: Timestamp) -> Option<BTreeSet<PrincipalId>> {
+        let said = self.said();
+        let (people, _) = said.as_ref().filter(|(_, at)| *at >= since)?;
+        Some(people.clone())
+    }
+
+    /// Whoever is on call, as it was found out at most so long ago as a decision allows.
+    async fn now(&self, clock: &dyn Clock) -> Answer {
+        let since = clock.now() - PROFILE_REMEMBERED_FOR;
+        if let Some(people) = self.said_since(since) {
+            return Ok(people);
         }
-        let people = self.rota.on_call(now).await?;
-        *said() = Some((people.clone(), now));
+        let _asking = self.asking.lock().await;
+        // Whoever asked meanwhile asked for everybody.
+        if let Some(people) = self.said_since(since) {
+            return Ok(people);
+        }
+        let at = clock.now();
+        let people = self.rota.on_call(at).await?;
+        *self.said() = Some((people.clone(), at));
         Ok(people)
+    }
+
+    /// Whoever was on call lately; it is found out again behind the back of whoever looks.
+    async fn lately(self: &Arc<Self>, clock: &Arc<dyn Clock>) -> Answer {
+        let now = clock.now();
+        let Some(people) = self.said_since(now - LATELY) else {
+            return self.now(clock.as_ref()).await;
+        };
+        let is_asked_for = self.asking.try_lock().is_err();
+        if self.said_since(now - FRESH).is_none() && !is_asked_for {
+            let (rota, clock) = (Arc::clone(self), Arc::clone(clock));
+            tokio::spawn(async move {
+                if let Err(error) = rota.now(clock.as_ref()).await {
+                    let error = error.chain();
+                    tracing::warn!(%error, "who is on call could not be found out again");
+                }
+            });
+        }
+        Ok(people)
+    }
+
+    async fn on_call(self: &Arc<Self>, clock: &Arc<dyn Clock>, how: Recent) -> Answer {
+        match how {
+            Recent::Now => self.now(clock.as_ref()).await,
+            Recent::Lately => self.lately(clock).await,
+        }
     }
 }
 
@@ -139,8 +186,12 @@ impl WithRotas {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let remembered = rotas.into_iter().map(|(group, rota)| {
-            let said = Mutex::default();
-            (group, Remembered { rota, said })
+            let remembered = Remembered {
+                rota,
+                said: Mutex::default(),
+                asking: tokio::sync::Mutex::default(),
+            };
+            (group, Arc::new(remembered))
         });
         Self {
             inner,
@@ -149,30 +200,54 @@ impl WithRotas {
         }
     }
 
+    /// What is known of somebody, and by which rotas they are on call. The rotas are asked while the
+    /// directory is; whatever is not known by the deadline is not known.
+    async fn profile_of(
+        &self,
+        id: &PrincipalId,
+        how: Recent,
+    ) -> Result<Option<Profile>, PortError> {
+        let deadline = Instant::now() + PROFILE_LIMIT;
+        let asked = async {
+            match how {
+                Recent::Now => self.inner.profile(id).await,
+                Recent::Lately => self.inner.profile_lately(id).await,
+            }
+        };
+        let (profile, said) = join(asked, self.said(how, deadline)).await;
+        match profile? {
+            // A program answers no call.
+            Some(profile) if !profile.is_agent() => {
+                Ok(Some(self.with_duties(profile, said, deadline).await))
+            }
+            other => Ok(other),
+        }
+    }
+
     /// What each rota says, all of them asked at once.
-    async fn said(&self, at_most: Duration) -> Vec<(&GroupName, Answer)> {
-        let now = self.clock.now();
+    async fn said(&self, how: Recent, deadline: Instant) -> Vec<(&GroupName, Answer)> {
         let asked = self.rotas.iter().map(|(group, rota)| async move {
-            let said = rota.on_call(now, at_most).await;
-            (group, said)
+            let said = rota.on_call(&self.clock, how);
+            (group, by(deadline, said).await)
         });
         join_all(asked).await
     }
 
     /// The profile with the rotas by which they are on call, and those that could not say so.
-    async fn with_duties(&self, mut profile: Profile, said: Vec<(&GroupName, Answer)>) -> Profile {
-        // A program answers no call.
-        if profile.is_agent() {
-            return profile;
-        }
+    async fn with_duties(
+        &self,
+        mut profile: Profile,
+        said: Vec<(&GroupName, Answer)>,
+        deadline: Instant,
+    ) -> Profile {
         for (group, said) in said {
             let among = match said {
-                Ok(named) => self.is_among(&profile.id, &named).await,
+                Ok(named) => by(deadline, self.is_among(&profile.id, &named)).await,
                 Err(error) => Err(error),
             };
             match among {
-                Ok(true) => drop(profile.groups.insert(group.clone())),
-                Ok(false) => {}
+                Ok(Among::Them) => drop(profile.groups.insert(group.clone())),
+                Ok(Among::Others) => {}
                 Err(error) => {
                     tracing::warn!(%group, error = %error.chain(), "who is on call is not known");
                     profile.groups_unknown.insert(group.clone());
@@ -187,54 +262,78 @@ impl WithRotas {
         &self,
         id: &PrincipalId,
         named: &BTreeSet<PrincipalId>,
-    ) -> Result<bool, PortError> {
+    ) -> Result<Among, PortError> {
         if named.contains(id) {
-            return Ok(true);
+            return Ok(Among::Them);
         }
         let asked = named.iter().map(|name| self.inner.profile_lately(name));
         let found = try_join_all(asked).await?;
-        Ok(found.into_iter().flatten().any(|it| it.id == *id))
+        Ok(match found.into_iter().flatten().any(|it| it.id == *id) {
+            true => Among::Them,
+            false => Among::Others,
+        })
     }
 
-    /// The people whom these names lead to, as far as they are active.
-    async fn people(
-        &self,
-        rota: &Remembered,
-        at_most: Duration,
-    ) -> Result<BTreeSet<PrincipalId>, PortError> {
-        let named = rota.on_call(self.clock.now(), at_most).await?;
-        let asked = named.iter().map(|name| self.inner.profile_lately(name));
-        let found = try_join_all(asked).await?.into_iter().flatten();
-        let active = found.filter(|profile| profile.active && !profile.is_agent());
-        Ok(active.map(|profile| profile.id).collect())
+    /// The people on call by this rota, as far as they are active.
+    async fn people(&self, rota: &Arc<Remembered>, how: Recent) -> Answer {
+        by(Instant::now() + MEMBERS_LIMIT, async {
+            let named = rota.on_call(&self.clock, how).await?;
+            let asked = named.iter().map(|name| self.inner.profile_lately(name));
+            let found = try_join_all(asked).await?.into_iter().flatten();
+            let active = found.filter(|profile| profile.active && !profile.is_agent());
+            Ok(active.map(|profile| profile.id).collect())
+        })
+        .await
     }
 }
 
 type Answer = Result<BTreeSet<PrincipalId>, PortError>;
 
+/// How old an answer may be.
+#[derive(Debug, Clone, Copy)]
+enum Recent {
+    /// As fresh as a decision needs it.
+    Now,
+    /// As it was known lately.
+    Lately,
+}
+
+/// Where somebody is.
+#[derive(Debug, Clone, Copy)]
+enum Among {
+    Them,
+    Others,
+}
+
+/// What was found out by the deadline.
+async fn by<T>(
+    deadline: Instant,
+    asked: impl Future<Output = Result<T, PortError>>,
+) -> Result<T, PortError> {
+    let too_late = |_| {
+        let what = "find out who is on call in time";
+        Err(PortError::nothing_done(
+            "rotas",
+            what,
+            ErrorKind::Unavailable,
+        ))
+    };
+    timeout_at(deadline, asked).await.unwrap_or_else(too_late)
+}
+
 #[async_trait]
 impl Directory for WithRotas {
     async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
-        let asked = (self.inner.profile(id), self.said(PROFILE_REMEMBERED_FOR));
-        let (profile, said) = join(asked.0, asked.1).await;
-        match profile? {
-            Some(profile) => Ok(Some(self.with_duties(profile, said).await)),
-            None => Ok(None),
-        }
+        self.profile_of(id, Recent::Now).await
     }
 
     async fn profile_lately(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
-        let asked = (self.inner.profile_lately(id), self.said(LATELY));
-        let (profile, said) = join(asked.0, asked.1).await;
-        match profile? {
-            Some(profile) => Ok(Some(self.with_duties(profile, said).await)),
-            None => Ok(None),
-        }
+        self.profile_of(id, Recent::Lately).await
     }
 
     async fn members(&self, group: &GroupName) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
         match self.rotas.get(group) {
-            Some(rota) => self.people(rota, PROFILE_REMEMBERED_FOR).await.map(Some),
+            Some(rota) => self.people(rota, Recent::Now).await.map(Some),
             None => self.inner.members(group).await,
         }
     }
@@ -244,8 +343,11 @@ impl Directory for WithRotas {
         group: &GroupName,
     ) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
         match self.rotas.get(group) {
-            Some(rota) => self.people(rota, LATELY).await.map(Some),
+            Some(rota) => self.people(rota, Recent::Lately).await.map(Some),
             None => self.inner.members_lately(group).await,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,7 @@ enum Episode {
     /// All is well.
     Well,
     /// Wrong, and nobody was told yet.
-    Untold { since: Timestamp },
+    Untold { since: Timestamp, behind: Duration },
     /// Wrong, and somebody was told.
     Told,
 }
@@ -137,10 +137,12 @@ impl Watch {
             (_, false) => Episode::Well,
             (Episode::Well, true) => Episode::Untold {
                 since: self.engine.now(),
+                behind,
             },
             (going_on, true) => going_on,
         };
-        let Episode::Untold { since } = self.clock else {
+        // Told as it was found: what is tried again must be the same alarm, or it would be many.
+        let Episode::Untold { since, behind } = self.clock else {
             return;
         };
         let summary = format!(

@@ -4,12 +4,14 @@
 
 #![warn(missing_docs)]
 
+pub mod directory;
 #[cfg(test)]
 mod friendly;
 pub mod front;
 pub mod hostile;
 pub mod notifier;
 pub mod provisioner;
+pub mod rota;
 pub mod sample;
 pub mod server;
 pub mod stage;

@@ -47,7 +47,7 @@ impl Check<'_, '_> {
         let format = format.map_or(LogFormat::default(), |format| format.value);
         let providers = self.providers(&written.providers);
         let (store, csv) = self.files(written, &providers);
-        let pager = self.pager(written.webhook.clone());
+        let pager = self.pager(written);
         let tiers = self.tiers(&written.tiers);
         let entitlements = self.entitlements(written);
         let families = self.families(written);
@@ -56,6 +56,7 @@ impl Check<'_, '_> {
         let people = self.people(written, &names);
         let directory = self.directory(written);
         let rotas = self.rotas(written, &names);
+        let pagerduty = self.pagerduty(written);
         let rules = self.rules(written, &names);
         let slack = self.slack(written);
         // A tier that contradicts itself was told with its place.
@@ -75,6 +76,7 @@ impl Check<'_, '_> {
             people,
             directory,
             rotas,
+            pagerduty,
             pager,
             slack,
             audit: Audit { csv },
@@ -162,7 +164,7 @@ impl Check<'_, '_> {
         (store, csv.map(|csv| csv.value))
     }
 
-    fn pager(&mut self, written: Option<At<crate::pager::WebhookUrl>>) -> Pager {
+    fn pager(&mut self, written: &Written) -> Pager {
         let (environment, folder) = (self.environment, self.folder);
         let url = environment.secret(PAGER_WEBHOOK, folder, self.problems);
         let token = environment.secret(PAGER_TOKEN, folder, self.problems);
@@ -174,15 +176,17 @@ impl Check<'_, '_> {
                 None
             }
         });
-        let url = url.or(written.map(|url| url.value));
+        let url = url.or(written.webhook.as_ref().map(|url| url.value.clone()));
         if url.is_none() && token.is_some() {
             let what = "there is a token for the pager and no webhook to send it to";
             let instead = "write webhook = \"https://…\" in [pager], or unset it";
             self.problems
                 .add(Spot::Variable(PAGER_TOKEN), what, instead);
         }
-        let webhook = url.map(|url| Webhook { url, token });
-        Pager { webhook }
+        Pager {
+            webhook: url.map(|url| Webhook { url, token }),
+            pagerduty: self.pagerduty_events(written),
+        }
     }
 
     fn providers(&mut self, tables: &[ProviderTable]) -> Vec<At<Provider>> {

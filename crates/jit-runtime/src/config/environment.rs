@@ -19,7 +19,7 @@ use super::slack::{APP_TOKEN, BOT_TOKEN, OLD_SIGNING_SECRET, SIGNING_SECRET};
 ///
 /// The scalars win over the same key of the file. The variables that may hold a secret are also
 /// read from a file, which the same name with `_FILE` behind it names.
-pub const VARIABLES: [(&str, &str); 14] = [
+pub const VARIABLES: [(&str, &str); 16] = [
     ("JIT_LISTEN", "[http] listen"),
     ("JIT_OBSERVE", "[http] observe"),
     ("JIT_TRUSTED_PROXY", "[http] trusted_proxy"),
@@ -30,6 +30,14 @@ pub const VARIABLES: [(&str, &str); 14] = [
     (
         PAGER_TOKEN,
         "the bearer token for the webhook; or JIT_PAGER_TOKEN_FILE",
+    ),
+    (
+        PAGERDUTY_TOKEN,
+        "a read-only API key of PagerDuty; or JIT_PAGERDUTY_TOKEN_FILE",
+    ),
+    (
+        PAGERDUTY_ROUTING_KEY,
+        "the integration key of a service at PagerDuty; or JIT_PAGERDUTY_ROUTING_KEY_FILE",
     ),
     (
         BOT_TOKEN,
@@ -55,9 +63,11 @@ pub const VARIABLES: [(&str, &str); 14] = [
 ];
 
 /// Those that may hold a secret.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 10] = [
     PAGER_WEBHOOK,
     PAGER_TOKEN,
+    PAGERDUTY_TOKEN,
+    PAGERDUTY_ROUTING_KEY,
     BOT_TOKEN,
     APP_TOKEN,
     SIGNING_SECRET,
@@ -68,6 +78,8 @@ const SECRETS: [&str; 8] = [
 
 pub(super) const PAGER_WEBHOOK: &str = "JIT_PAGER_WEBHOOK";
 pub(super) const PAGER_TOKEN: &str = "JIT_PAGER_TOKEN";
+pub(super) const PAGERDUTY_TOKEN: &str = "JIT_PAGERDUTY_TOKEN";
+pub(super) const PAGERDUTY_ROUTING_KEY: &str = "JIT_PAGERDUTY_ROUTING_KEY";
 
 /// The largest file that is read for one secret, in bytes.
 const SECRET_LIMIT: u64 = 16 * 1024;
@@ -126,10 +138,10 @@ impl Environment {
         }
     }
 
-    /// Puts something in the place of the workspace's tokens where there are none yet: a manifest is
-    /// wanted before the app is made.
+    /// Puts something in the place of the tokens of those whom we call where there are none yet: a
+    /// manifest is wanted before the app is made.
     pub(super) fn stand_in_for_tokens(&mut self) {
-        for name in [BOT_TOKEN, APP_TOKEN, SIGNING_SECRET] {
+        for name in [BOT_TOKEN, APP_TOKEN, SIGNING_SECRET, PAGERDUTY_TOKEN] {
             if !self.0.contains_key(&format!("{name}_FILE")) {
                 self.0
                     .entry(name.to_owned())

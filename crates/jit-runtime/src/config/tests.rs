@@ -222,6 +222,16 @@ fn what_the_template_has_commented_out_works_too() {
         "jit =",
         "request_admin",
         "prod_access",
+        "name =",
+        "rights =",
+        "principals =",
+        "hours =",
+        "after =",
+        "people =",
+        "turns_from =",
+        "pagerduty =",
+        "api =",
+        "events =",
     ];
     let text: Vec<&str> = TEMPLATE
         .lines()
@@ -232,8 +242,28 @@ fn what_the_template_has_commented_out_works_too() {
         })
         .collect();
     let folder = Folder::with(&text.join("\n"));
-    let config = folder.read(&SLACK_TOKENS).unwrap();
+    let pagerduty = [
+        ("JIT_PAGERDUTY_TOKEN", "key"),
+        (
+            "JIT_PAGERDUTY_ROUTING_KEY",
+            "0123456789abcdef0123456789abcdef",
+        ),
+    ];
+    let config = folder.read(&[&SLACK_TOKENS[..], &pagerduty].concat());
+    let config = config.unwrap();
     assert!(config.pager.webhook.is_some());
+    let groups: Vec<&str> = config
+        .rotas
+        .iter()
+        .map(|rota| rota.group.as_str())
+        .collect();
+    assert_eq!(groups, ["oncall:primary", "oncall:database"]);
+    let night = config
+        .policy
+        .rules()
+        .iter()
+        .find(|rule| rule.hours.is_some());
+    assert!(night.unwrap().after.is_some());
     let slack = config.slack.unwrap();
     assert_eq!(slack.settings.routes.len(), 1);
     assert!(slack.settings.routes[0].warning.is_some());

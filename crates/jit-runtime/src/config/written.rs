@@ -17,7 +17,7 @@ use super::aws::{InstanceTable, StoreTable};
 use super::document::Table;
 use super::okta::{DirectoryTable, OrganizationTable};
 use super::problems::At;
-use super::rotas::RotaTable;
+use super::rotas::{PagerDutyTable, RotaTable};
 use super::slack::SlackTable;
 use crate::pager::WebhookUrl;
 
@@ -90,6 +90,7 @@ pub(super) struct Written {
     pub(super) rules: Vec<RuleTable>,
     pub(super) directory: Option<DirectoryTable>,
     pub(super) rotas: Vec<RotaTable>,
+    pub(super) pagerduty: PagerDutyTable,
     pub(super) people: Vec<PersonTable>,
     pub(super) agents: Vec<AgentTable>,
     pub(super) slack: Option<SlackTable>,
@@ -184,6 +185,8 @@ impl Written {
         written.rules = file.each("rule", "[[rule]]", RuleTable::read);
         written.directory = file.within("directory", "[directory]", DirectoryTable::read);
         written.rotas = file.each("rota", "[[rota]]", RotaTable::read);
+        let pagerduty = file.within("pagerduty", "[pagerduty]", PagerDutyTable::read);
+        written.pagerduty = pagerduty.unwrap_or_default();
         written.people = file.each("person", "[[person]]", PersonTable::read);
         written.agents = file.each("agent", "[[agent]]", AgentTable::read);
         written.slack = file.within("slack", "[slack]", SlackTable::read);

@@ -218,15 +218,83 @@ async fn the_log_line_and_the_metric_come_whatever_the_webhook_does() {
         tracing::subscriber::set_default(log.clone()),
         metrics::set_default_local_recorder(&recorder),
     );
-    Pagers::new(None).page(&alarm()).await.unwrap();
-    let with_webhook = Pagers::new(Some(server.pager("/ok")));
+    let with = |webhook| Pagers::new(vec![Arc::new(webhook)]);
+    Pagers::new(vec![]).page(&alarm()).await.unwrap();
+    let with_webhook = with(server.pager("/ok"));
     with_webhook.page(&alarm()).await.unwrap();
     assert_eq!(server.calls().len(), 1);
-    let failing = Pagers::new(Some(server.pager("/500?canary-query")));
+    let failing = with(server.pager("/500?canary-query"));
     failing.page(&alarm()).await.unwrap_err();
     assert_eq!(recorder.count("jit_pages_total{}"), 3);
     let log = log.0.lock().unwrap();
     assert_eq!(log.matches("summary=a grant is stuck").count(), 3, "{log}");
     assert_eq!(log.matches("request.id=req-").count(), 3, "{log}");
     assert!(!log.contains("canary"), "{log}");
+}
+
+/// Takes alarms once it is mended, and counts the calls.
+#[derive(Default)]
+struct Outlet {
+    calls: Mutex<usize>,
+    is_mended: Mutex<bool>,
+}
+
+#[async_trait]
+impl Pager for Outlet {
+    async fn page(&self, _: &Alarm) -> Result<(), PortError> {
+        *self.calls.lock().unwrap() += 1;
+        match *self.is_mended.lock().unwrap() {
+            true => Ok(()),
+            false => Err(PortError::maybe_done(
+                "outlet",
+                "page",
+                ErrorKind::Unavailable,
+            )),
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_took_an_alarm_is_not_called_again_while_another_is() {
+    let (sound, broken) = (Arc::new(Outlet::default()), Arc::new(Outlet::default()));
+    *sound.is_mended.lock().unwrap() = true;
+    let pagers = Pagers::new(vec![sound.clone(), broken.clone()]);
+    let calls = || [&sound, &broken].map(|outlet| *outlet.calls.lock().unwrap());
+    let later = Alarm {
+        at: alarm().at + Duration::from_secs(1),
+        ..alarm()
+    };
+    for expected in [[1, 1], [1, 2]] {
+        pagers.page(&alarm()).await.unwrap_err();
+        assert_eq!(calls(), expected);
+    }
+    // Another alarm is one of its own.
+    pagers.page(&later).await.unwrap_err();
+    assert_eq!(calls(), [2, 3]);
+    *broken.is_mended.lock().unwrap() = true;
+    pagers.page(&alarm()).await.unwrap();
+    pagers.page(&later).await.unwrap();
+    assert_eq!(calls(), [2, 5]);
+    // What was handed over is forgotten, and told whenever it comes again.
+    pagers.page(&alarm()).await.unwrap();
+    assert_eq!(calls(), [3, 6]);
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_alarms_has_an_end() {
+    let sound = Arc::new(Outlet::default());
+    *sound.is_mended.lock().unwrap() = true;
+    let broken = Arc::new(Outlet::default());
+    let pagers = Pagers::new(vec![sound.clone(), broken]);
+    for number in 0..=HALFWAY_LIMIT as u64 {
+        let one = Alarm {
+            at: alarm().at + Duration::from_secs(number),
+            ..alarm()
+        };
+        pagers.page(&one).await.unwrap_err();
+    }
+    assert_eq!(pagers.halfway.lock().unwrap().len(), HALFWAY_LIMIT);
+    // The oldest was forgotten, so whoever took it is called once more.
+    pagers.page(&alarm()).await.unwrap_err();
+    assert_eq!(*sound.calls.lock().unwrap(), HALFWAY_LIMIT + 2);
 }

@@ -7,5 +7,6 @@ mod house;
 mod lifecycle;
 mod operator;
 mod outages;
+mod pagerduty;
 mod policy;
 mod services;
