@@ -1,6 +1,7 @@
 //! The directory against a simulated Okta, in front of people whom a test writes down.
 
 mod accounts;
+mod contract;
 mod lately;
 mod managers;
 mod members;
