@@ -128,8 +128,8 @@ pub trait Directory: Send + Sync {
     /// What is known of this principal.
     async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError>;
 
-    /// The same where nothing is decided by a group: their groups are those that were known lately,
-    /// without waiting for anybody where anything is known. All else is as true as in `profile`.
+    /// The same as it was known lately, an hour ago at most, without waiting for anybody where anything
+    /// is known: for whoever only looks. Nothing is decided by it, and nothing given or taken.
     async fn profile_lately(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
         self.profile(id).await
     }

@@ -609,7 +609,11 @@ pub fn diff(old: Whole<'_>, new: Whole<'_>) -> Difference {
         for right in RIGHTS {
             let reach = |whole: Whole<'_>, sets: &Sets<'_>| {
                 let exists = whole.catalog.get(id).is_some();
-                let reach = exists.then(|| sets.reach(right, id)).unwrap_or_default();
+                let reach = if exists {
+                    sets.reach(right, id)
+                } else {
+                    Named::default()
+                };
                 sets.spelt(&reach)
             };
             let (had, has) = (reach(old, &before), reach(new, &after));

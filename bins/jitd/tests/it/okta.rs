@@ -296,7 +296,7 @@ async fn c6_authority_is_what_okta_says_at_the_decision() {
     world.hostile(Operation::ListUserGroups, Hostility::Unavailable);
     until("he is told that something failed", async || {
         let said = house.refused(&api, "bob@example.com", &["approve", id]);
-        said.contains("unavailable")
+        said.contains("\"failed\"")
     })
     .await;
     world.calm();

@@ -142,9 +142,8 @@ impl Engine {
         let Some(entitlement) = self.parts.catalog.get(&part.entitlement) else {
             return Ok(None);
         };
-        // Only what the provider calls them matters.
         let directory = &self.parts.directory;
-        let Some(beneficiary) = directory.profile_lately(&request.beneficiary).await? else {
+        let Some(beneficiary) = directory.profile(&request.beneficiary).await? else {
             return Ok(None);
         };
         let provisioner = self.provisioner_of(request)?;

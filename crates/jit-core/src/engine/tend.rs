@@ -306,9 +306,7 @@ impl Engine {
             return Ok(());
         };
         let (epoch, seen_at) = (grant.epoch, self.now());
-        // Only whether they are active matters.
-        let directory = &self.parts.directory;
-        let beneficiary = directory.profile_lately(&taken.beneficiary).await;
+        let beneficiary = self.parts.directory.profile(&taken.beneficiary).await;
         let beneficiary = beneficiary.map_err(|error| self.failure(&error));
         let presence = if grant.rechecks.iter().any(|at| *at <= seen_at) {
             Some(self.told(taken, self.inspect(taken).await))

@@ -389,7 +389,7 @@ fn durations_are_read_strictly() {
 #[test]
 fn bad_names_and_values_are_refused_with_what_would_do() {
     let cases = [
-        ("kind = \"groupfile\"", "kind = \"okta\"", "groupfile"),
+        ("kind = \"groupfile\"", "kind = \"ldap\"", "groupfile"),
         (
             "id = \"groupfile/admins\"",
             "id = \"admins\"",

@@ -11,6 +11,9 @@ use tokio::time::Instant;
 use super::*;
 use crate::stage::People;
 
+/// For how long whoever only looks sees what was.
+const LATELY: Duration = Duration::from_secs(3_600);
+
 /// A promise that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Broken {
@@ -30,7 +33,7 @@ enum Broken {
     WhoeverLooksWaits,
     WhoeverLooksSeesNoGroups,
     WhoeverLooksSeesNoMembers,
-    InactiveForWhoeverDecidesOnly,
+    ShowsForEverWhatWasOnce,
     RemembersForEver,
     ListsTheInactive,
     ListsPrograms,
@@ -58,7 +61,7 @@ const ALL: [Broken; 25] = [
     Broken::WhoeverLooksWaits,
     Broken::WhoeverLooksSeesNoGroups,
     Broken::WhoeverLooksSeesNoMembers,
-    Broken::InactiveForWhoeverDecidesOnly,
+    Broken::ShowsForEverWhatWasOnce,
     Broken::RemembersForEver,
     Broken::ListsTheInactive,
     Broken::ListsPrograms,
@@ -266,14 +269,11 @@ impl Directory for Shelf {
             return self.ask(id).await;
         }
         let kept = self.book.lock().unwrap().kept.get(id).cloned();
-        let (Some((kept, _)), Some(found)) = (kept, self.found(id)) else {
+        let for_ever = self.is(Broken::ShowsForEverWhatWasOnce);
+        let Some((kept, _)) = kept.filter(|(_, at)| for_ever || at.elapsed() < LATELY) else {
             return self.ask(id).await;
         };
-        let active = match self.is(Broken::InactiveForWhoeverDecidesOnly) {
-            true => kept.active,
-            false => found.active,
-        };
-        let mut lately = Profile { active, ..kept };
+        let mut lately = kept;
         if self.is(Broken::WhoeverLooksSeesNoGroups) {
             lately.groups.clear();
         }
