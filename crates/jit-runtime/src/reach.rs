@@ -593,8 +593,8 @@ pub struct Whole<'a> {
     pub everybody: &'a Everybody,
 }
 
-/// Who gains and who loses what, and how the terms change. Rules are compared as what they give at
-/// some time; hours and steps are told as terms of nothing.
+/// Who gains and who loses what, and how the terms change. Rights are compared as what rules give at
+/// any time; when they give it is compared among the terms.
 pub fn diff(old: Whole<'_>, new: Whole<'_>) -> Difference {
     let before = Sets::of(old.policy, old.everybody);
     let after = Sets::of(new.policy, new.everybody);
@@ -634,7 +634,8 @@ pub fn diff(old: Whole<'_>, new: Whole<'_>) -> Difference {
             whole.policy.tier(&entitlement.tier).cloned()
         };
         if let (Some(had), Some(has)) = (terms(old), terms(new)) {
-            let changes = terms_changed(&had, &has);
+            let mut changes = terms_changed(&had, &has);
+            changes.extend(times_changed(old.policy, new.policy, id));
             if !changes.is_empty() {
                 let on = shown.to_owned();
                 difference.terms.push(TermsChange { on, changes });
@@ -655,6 +656,73 @@ impl Sets<'_> {
         let people = here.filter(|(place, _)| named.who.has(*place));
         let people = people.map(|(_, id)| Who::Principal((*id).clone()));
         people.chain(named.others.iter().cloned()).collect()
+    }
+}
+
+/// Whom the rules name for a right at other times than before, where hours or steps are in it at all:
+/// what is so at any time is told as gained or lost.
+fn times_changed(old: &Policy, new: &Policy, id: &EntitlementId) -> Vec<String> {
+    let mut told = vec![];
+    for right in RIGHTS {
+        let (had, has) = (times(old, right, id), times(new, right, id));
+        let of = |times: &Times, rule: &(bool, Who)| times.get(rule).cloned().unwrap_or_default();
+        let all: BTreeSet<_> = had.keys().chain(has.keys()).collect();
+        let turns = all
+            .into_iter()
+            .map(|rule| (rule, of(&had, rule), of(&has, rule)));
+        let turns: Vec<_> = turns.filter(|(_, had, has)| had != has).collect();
+        let mut times = turns.iter().flat_map(|(_, had, has)| had.union(has));
+        if !times.any(|time| *time != At::Ever) {
+            continue;
+        }
+        for ((denied, who), had, has) in turns {
+            let may = if *denied { "may not" } else { "may" };
+            let (had, has) = (spelt(&had), spelt(&has));
+            told.push(format!("{who} {may} {right} {had} -> {has}"));
+        }
+    }
+    told
+}
+
+/// When a rule is about something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum At {
+    Ever,
+    Times(String),
+}
+
+/// When rules give a right, or deny it, by whom they name.
+type Times = BTreeMap<(bool, Who), BTreeSet<At>>;
+
+fn times(policy: &Policy, right: Right, id: &EntitlementId) -> Times {
+    let about = policy.rules().iter().filter(|rule| {
+        rule.rights.contains(&right) && rule.entitlements.iter().any(|it| it.matches(id))
+    });
+    let mut times = Times::new();
+    for rule in about {
+        let after = rule.after.map(|after| format!("after {after}"));
+        let hours = rule.hours.as_ref().map(ToString::to_string);
+        let words: Vec<String> = after.into_iter().chain(hours).collect();
+        let at = match words.is_empty() {
+            true => At::Ever,
+            false => At::Times(words.join(" ")),
+        };
+        for who in &rule.principals {
+            let key = (rule.effect == Effect::Deny, who.clone());
+            times.entry(key).or_default().insert(at.clone());
+        }
+    }
+    times
+}
+
+fn spelt(times: &BTreeSet<At>) -> String {
+    let words = times.iter().map(|at| match at {
+        At::Ever => "at any time",
+        At::Times(words) => words,
+    });
+    match words.collect::<Vec<_>>() {
+        words if words.is_empty() => "never".to_owned(),
+        words => words.join(" or "),
     }
 }
 
@@ -688,3 +756,6 @@ fn terms_changed(had: &Tier, has: &Tier) -> Vec<String> {
     tell("may live on for", residual(had), residual(has));
     changes
 }
+
+#[cfg(test)]
+mod tests;

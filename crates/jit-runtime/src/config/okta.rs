@@ -31,14 +31,14 @@ pub(super) struct OrgUrl(String);
 impl FromStr for OrgUrl {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let host = text.strip_prefix("https://").unwrap_or_default();
         let local = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"];
-        let is_local = local.iter().any(|it| text.starts_with(it));
-        let bare = |host: &str| {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
-            !host.is_empty() && host.bytes().all(plain)
-        };
-        if bare(host) || is_local {
+        let port = local.iter().find_map(|it| text.strip_prefix(it));
+        let is_local = port.is_some_and(|it| it.trim_end_matches('/').parse::<u16>().is_ok());
+        let host = text.strip_prefix("https://").unwrap_or_default();
+        let host = host.strip_suffix('/').unwrap_or(host);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+        let is_host = !host.is_empty() && !host.starts_with(':') && host.bytes().all(plain);
+        if is_host || is_local {
             return Ok(Self(text.trim_end_matches('/').to_owned()));
         }
         Err("an organization is https:// and its host, as in https://example.okta.com")

@@ -1,6 +1,7 @@
 //! What a configuration promises, file by file.
 
 mod aws;
+mod okta;
 mod rotas;
 
 use super::*;

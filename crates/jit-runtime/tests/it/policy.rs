@@ -277,6 +277,22 @@ async fn f5_a_change_of_the_policy_tells_who_gains_and_who_loses() {
         .await
         .unwrap();
     assert_eq!(same, "nobody gains or loses anything\n");
+
+    // The same people, at other times.
+    let rule = "principals = [\"group:operations\"]";
+    let by_day =
+        "principals = [\"group:operations\"]\nhours = \"mon-fri 09:00-18:00 Europe/Berlin\"";
+    let by_day = house.rewrite("day.toml", &[(rule, by_day)]);
+    let (_, text) = house
+        .operate_in(Form::Text, diff(&old, &by_day))
+        .await
+        .unwrap();
+    assert_eq!(
+        text,
+        "~ groupfile/admins: group:operations may approve at any time -> mon-fri 09:00-18:00 \
+         Europe/Berlin, group:operations may revoke at any time -> mon-fri 09:00-18:00 \
+         Europe/Berlin\n"
+    );
 }
 
 fn test(house: &House) -> Operation {
