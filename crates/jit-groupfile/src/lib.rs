@@ -93,27 +93,15 @@ impl Provisioner for GroupFile {
     ) -> Result<Resolved, PortError> {
         let subject = beneficiary.subjects.get(&self.provider);
         let subject = subject.map_or(beneficiary.id.as_str(), Subject::as_str);
-        let group = entitlement.resource.clone();
-        let path = self.path.clone();
         let target = async {
-            check_group(&group)?;
+            check_group(&entitlement.resource)?;
             check_parameters(parameters)?;
             check_subject(subject)?;
             let subject = subject.parse().map_err(|_| Trouble::BadSubject)?;
-            let resource = on_disk(move || {
-                let file = path.canonicalize()?;
-                match text::members(&read(&file)?, &group)? {
-                    Some(_) => Ok(format!(
-                        "{}#{group}",
-                        file.to_str().ok_or(Trouble::BadPath)?
-                    )),
-                    None => Err(Trouble::NoSuchGroup(group)),
-                }
-            });
             Ok(Target {
                 realm: REALM.to_owned(),
                 subject,
-                resource: resource.await?,
+                resource: self.resource_of(entitlement).await?,
             }
             .into())
         };
@@ -162,6 +150,13 @@ impl Provisioner for GroupFile {
             .map_err(|trouble: Trouble| trouble.during("inspect"))
     }
 
+    async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
+        match self.resource_of(entitlement).await {
+            Err(Trouble::NoSuchGroup(_)) => Ok(None),
+            found => found.map(Some).map_err(|trouble| trouble.during("look up")),
+        }
+    }
+
     async fn standing(
         &self,
         resource: &str,
@@ -202,6 +197,22 @@ enum Edit {
 }
 
 impl GroupFile {
+    /// The group as records name it: with the file that it is in.
+    async fn resource_of(&self, entitlement: &Entitlement) -> Result<String, Trouble> {
+        let (path, group) = (self.path.clone(), entitlement.resource.clone());
+        on_disk(move || {
+            let file = path.canonicalize()?;
+            match text::members(&read(&file)?, &group)? {
+                Some(_) => Ok(format!(
+                    "{}#{group}",
+                    file.to_str().ok_or(Trouble::BadPath)?
+                )),
+                None => Err(Trouble::NoSuchGroup(group)),
+            }
+        })
+        .await
+    }
+
     /// Writes the file anew, under its lock. Where the caller goes away meanwhile, a write that has
     /// begun is finished and keeps the lock until then.
     async fn edit(

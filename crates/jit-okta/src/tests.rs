@@ -7,6 +7,7 @@ mod encrypted;
 mod faults;
 mod fencing;
 mod limits;
+mod live;
 mod resolving;
 mod tokens;
 

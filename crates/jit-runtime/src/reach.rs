@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use jit_core::catalog::{Catalog, EntitlementId, Pattern};
-use jit_core::policy::{Effect, Policy, Right, Rule, Tier, Who};
+use jit_core::policy::{Effect, ON_CALL, Policy, Right, Rule, Tier, Who};
 use jit_core::ports::Directory;
 use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile};
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,9 @@ impl Everybody {
             let profile = profile.unwrap_or_else(|| known.profile.clone());
             everybody.people.insert(profile.id.clone(), profile);
         }
-        let groups: BTreeSet<GroupName> = groups_of(policy).collect();
+        // Who is on call is another every week, and is told by the name of the rota.
+        let groups = groups_of(policy).filter(|group| !group.as_str().starts_with(ON_CALL));
+        let groups: BTreeSet<GroupName> = groups.collect();
         let asked = groups.into_iter().map(|group| async move {
             let members = directory.members(&group).await;
             (group, members)

@@ -147,6 +147,12 @@ impl Suite<'_> {
         if self.counterpart.shows(Sight::Paging) {
             self.fixture.crowd().await;
         }
+        let found = in_time(self.adapter.resource(&self.ask.entitlement)).await;
+        assert_eq!(
+            found.expect("looking up a resource works").as_deref(),
+            Some(self.target.resource.as_str()),
+            "an entitlement leads to the resource of its targets"
+        );
         let (pages, listed) = self.listing().await;
         let ours = listed.iter().filter(|target| **target == self.target);
         assert_eq!(ours.count(), 1, "what stands is listed once");

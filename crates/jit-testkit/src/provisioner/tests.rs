@@ -27,6 +27,7 @@ enum Broken {
     FailuresAreCalledAbsent,
     PendingIsCalledAbsent,
     InspectIsStale,
+    ResourceIsAnother,
     ListingForgetsPages,
     ListingRepeatsItself,
     ListingIsEmpty,
@@ -224,6 +225,13 @@ impl Provisioner for Saboteur {
         }
     }
 
+    async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
+        match self.broken {
+            Broken::ResourceIsAnother => Ok(Some("another".to_owned())),
+            _ => self.inner.resource(entitlement).await,
+        }
+    }
+
     async fn standing(
         &self,
         resource: &str,
@@ -324,6 +332,10 @@ async fn every_broken_promise_of_standing_access_is_caught() {
         ),
         (Broken::FailuresAreCalledAbsent, "a broken look is an error"),
         (Broken::InspectIsStale, "sees every effect that was applied"),
+        (
+            Broken::ResourceIsAnother,
+            "leads to the resource of its targets",
+        ),
         (Broken::ListingForgetsPages, "crowds several pages"),
         (Broken::ListingRepeatsItself, "what stands is listed once"),
         (Broken::ListingIsEmpty, "what stands is listed once"),
