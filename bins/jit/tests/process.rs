@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use jit_core::engine::ClockTrust;
 use jit_runtime::config::{Config, Environment, TEMPLATE};
-use jit_runtime::daemon::Daemon;
+use jit_runtime::daemon::{Daemon, LockOut};
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -262,7 +262,9 @@ async fn the_verbs_of_people_ask_the_server() {
         ["JIT_LISTEN", "JIT_OBSERVE"].map(|it| (it.to_owned(), "127.0.0.1:0".to_owned()));
     let environment: Environment = variables.into_iter().collect();
     let config = Config::read(&folder.path().join("jit.toml"), &environment).unwrap();
-    let daemon = Daemon::start(config, ClockTrust::Compared).await.unwrap();
+    let daemon = Daemon::start(config, ClockTrust::Compared, LockOut::Refused)
+        .await
+        .unwrap();
     let server = format!("http://{}", daemon.api_address().unwrap());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let served = tokio::spawn(daemon.run(async {

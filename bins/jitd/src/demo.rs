@@ -23,7 +23,7 @@ use jit_core::request::{AccessRequest, Status};
 use jit_runtime::build::Adapters;
 use jit_runtime::clock::{OsRandom, SystemClock};
 use jit_runtime::config::{Config, Environment};
-use jit_runtime::daemon::Daemon;
+use jit_runtime::daemon::{Daemon, LockOut};
 use jit_runtime::operate::{Desk, Form, Operation, Outcome, TokenVerb};
 use tempfile::TempDir;
 
@@ -169,7 +169,7 @@ impl Stage {
     /// A daemon on this installation, ready to run.
     pub async fn daemon(&self, adapters: Adapters) -> anyhow::Result<Daemon> {
         let config = self.config.clone();
-        Ok(Daemon::start_with(config, adapters, ClockTrust::Compared).await?)
+        Ok(Daemon::start_with(config, adapters, ClockTrust::Compared, LockOut::Allowed).await?)
     }
 
     /// Removes the folder, and says where it cannot be.

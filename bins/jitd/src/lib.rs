@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use jit_core::engine::ClockTrust;
 use jit_runtime::config::{Config, Environment, TEMPLATE};
-use jit_runtime::daemon::{Daemon, refuse_lock_out};
+use jit_runtime::daemon::{Daemon, LockOut};
 use jit_runtime::log::{self, LevelFilter};
 use jit_runtime::operate::{DynamoDbVerb, Outcome, SlackVerb};
 
@@ -43,15 +43,15 @@ pub struct Run {
 pub async fn serve(run: &Run, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let config = Config::read(&run.config, &Environment::of_process())?;
     log::start(config.log.format, LevelFilter::INFO);
-    if let Err(locked_out) = refuse_lock_out(&config).await? {
-        anyhow::ensure!(run.allow_lock_out, locked_out);
-        tracing::warn!("the policy locks everybody out, and that is allowed");
-    }
     let trust = match run.trust_clock {
         true => ClockTrust::Trusted,
         false => ClockTrust::Compared,
     };
-    let daemon = Daemon::start(config, trust).await?;
+    let lock_out = match run.allow_lock_out {
+        true => LockOut::Allowed,
+        false => LockOut::Refused,
+    };
+    let daemon = Daemon::start(config, trust, lock_out).await?;
     let (api, observe) = (daemon.api_address()?, daemon.observe_address()?);
     tracing::info!(%api, %observe, "serving");
     Ok(daemon.run(stop).await?)

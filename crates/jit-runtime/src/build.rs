@@ -337,6 +337,12 @@ pub(crate) fn groups_of(policy: &Policy) -> impl Iterator<Item = GroupName> {
     })
 }
 
+/// Whether the last process started with this configuration.
+pub async fn is_recorded(engine: &Engine, config: &Config) -> Result<bool, CommitError> {
+    let row = engine.store().row(CONFIGURED, DIGEST).await?;
+    Ok(row.is_some_and(|row| row.value == config.digest.to_string()))
+}
+
 /// Writes into the audit with which configuration this process starts, unless the last one started
 /// with the same.
 pub async fn record_configuration(engine: &Engine, config: &Config) -> Result<(), CommitError> {

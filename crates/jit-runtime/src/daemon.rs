@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::build::{self, Adapters, BuildError, record_configuration};
+use crate::build::{self, Adapters, BuildError, is_recorded, record_configuration};
 use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::drift;
@@ -32,6 +32,8 @@ use crate::worker::{Swept, Worker};
 
 /// How long a start waits for what was left overdue; what takes longer goes on beside the API.
 const START_SWEEP: Duration = Duration::from_secs(10);
+/// How long it is looked whether a new policy locks everybody out.
+const LOCK_OUT_LOOK: Duration = Duration::from_secs(10);
 /// How long a stop may take, calls and records under way included.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// How long what hangs in a system call is waited for at the very end.
@@ -60,6 +62,13 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// A policy under which nobody could have anything.
+    #[error(
+        "the policy locks everybody out: nothing that can be asked for can be had. `jit policy lint` \
+         says why; if it is meant, start with --allow-lock-out. What was due is taken away, and what \
+         is given still is by a sweeper, or a daemon that was started before"
+    )]
+    LockedOut,
     /// The audit does not take that a process starts.
     #[error("the start could not be written into the audit")]
     Audit(#[from] CommitError),
@@ -88,33 +97,38 @@ impl std::fmt::Debug for Daemon {
     }
 }
 
-/// A policy under which nobody could have anything.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the policy locks everybody out: nothing that can be asked for can be had. `jit policy lint` says \
-     why; if it is meant, start with --allow-lock-out. Access that was given is still taken away by a \
-     sweeper, or by a daemon that was started before"
-)]
-pub struct LockedOut;
+/// What is done about a policy under which nobody could have anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockOut {
+    /// A service with such a policy does not start, unless it has run with it already.
+    Refused,
+    /// Nobody looks.
+    Allowed,
+}
 
-/// Refuses a policy that locks everybody out, as far as the directory can tell: whoever cannot be
-/// looked up is taken for somebody.
-pub async fn refuse_lock_out(config: &Config) -> Result<Result<(), LockedOut>, BuildError> {
+/// Whether the directory knows of nobody who could have anything under a policy. Whoever cannot be
+/// looked up, or not in time, is taken for somebody.
+async fn locks_everybody_out(config: &Config) -> Result<bool, BuildError> {
     let directory = build::people_now(config)?;
     let (policy, people) = (&config.policy, &config.people);
-    let everybody = Everybody::of(policy, people, directory.as_ref(), config.leads_to()).await;
+    let everybody = Everybody::of(policy, people, directory.as_ref(), config.leads_to());
+    let Ok(everybody) = tokio::time::timeout(LOCK_OUT_LOOK, everybody).await else {
+        tracing::warn!("it takes too long to find out whether the policy locks everybody out");
+        return Ok(false);
+    };
     let report = reach::lint(policy, &config.catalog, &everybody);
-    Ok(match report.everybody_is_locked_out {
-        true => Err(LockedOut),
-        false => Ok(()),
-    })
+    Ok(report.everybody_is_locked_out)
 }
 
 impl Daemon {
     /// Opens what the configuration names and makes it ready to run.
-    pub async fn start(config: Config, trust: ClockTrust) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        trust: ClockTrust,
+        lock_out: LockOut,
+    ) -> Result<Self, StartError> {
         let adapters = Adapters::open(&config).await?;
-        Self::start_with(config, adapters, trust).await
+        Self::start_with(config, adapters, trust, lock_out).await
     }
 
     /// The same with adapters that are open already.
@@ -122,15 +136,23 @@ impl Daemon {
         config: Config,
         adapters: Adapters,
         trust: ClockTrust,
+        lock_out: LockOut,
     ) -> Result<Self, StartError> {
         let metrics = observe::install_recorder()?;
         let engine = adapters.engine(&config, trust).map_err(BuildError::from)?;
         let engine = Arc::new(engine);
         let api = listen("listen", config.http.listen).await?;
         let observe = listen("observe", config.http.observe).await?;
-        record_configuration(&engine, &config).await?;
+        // What is due is taken away first, whatever is wrong with a new policy.
         let mut worker = adapters.worker(&config, &engine);
         sweep_at_start(&mut worker).await;
+        if lock_out == LockOut::Refused
+            && !is_recorded(&engine, &config).await?
+            && locks_everybody_out(&config).await?
+        {
+            return Err(StartError::LockedOut);
+        }
+        record_configuration(&engine, &config).await?;
         Ok(Self {
             config,
             adapters,

@@ -10,6 +10,8 @@ use jit_core::Engine;
 use jit_core::catalog::ProviderName;
 use jit_core::engine::{Outcome, Progress, Reconciliation};
 use jit_core::ports::{Commit, CommitError, Counter, ErrorKind, PortError};
+use jit_core::request::AccessRequest;
+use tokio::time::Instant;
 
 use crate::observe::{DRIFT, RECONCILE_LAST_SUCCESS};
 
@@ -26,6 +28,9 @@ const FRESH: Interval = Interval {
 };
 /// How often it is looked whether an interval has begun.
 const TICK: Duration = Duration::from_secs(15);
+/// A look rests three times as long as each question took: a quarter of what one caller could ask.
+const REST: u32 = 3;
+const REST_MAX: Duration = Duration::from_secs(1);
 /// How often the same question is asked again that failed, and the pauses between.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
@@ -40,28 +45,31 @@ struct Interval {
 /// Looks until it is dropped.
 pub async fn look_for_ever(engine: Arc<Engine>, providers: Vec<ProviderName>) {
     // A provider that is slow, or wants to be left alone, holds up nothing else.
-    let everything = join_all(providers.iter().map(|provider| async {
-        loop {
-            if is_ours(&engine, EVERYTHING, provider.as_str()).await {
-                look_at_everything(&engine, provider).await;
+    let looks = providers.iter().map(|provider| async {
+        let everything = async {
+            loop {
+                if is_ours(&engine, EVERYTHING, provider).await {
+                    look_at_everything(&engine, provider).await;
+                }
+                tokio::time::sleep(TICK).await;
             }
-            tokio::time::sleep(TICK).await;
-        }
-    }));
-    let fresh = async {
-        loop {
-            if is_ours(&engine, FRESH, "").await {
-                look_at_fresh(&engine).await;
-                tell(&engine, &providers).await;
+        };
+        let fresh = async {
+            loop {
+                if is_ours(&engine, FRESH, provider).await {
+                    look_at_fresh(&engine, provider).await;
+                    tell(&engine, provider).await;
+                }
+                tokio::time::sleep(TICK).await;
             }
-            tokio::time::sleep(TICK).await;
-        }
-    };
-    join(everything, fresh).await;
+        };
+        join(everything, fresh).await
+    });
+    join_all(looks).await;
 }
 
 /// Whether nobody has begun in this interval; then we do.
-async fn is_ours(engine: &Engine, interval: Interval, of: &str) -> bool {
+async fn is_ours(engine: &Engine, interval: Interval, of: &ProviderName) -> bool {
     let now = engine.now();
     let counter = Counter {
         key: format!("look at {} {of}", interval.name),
@@ -84,8 +92,8 @@ async fn is_ours(engine: &Engine, interval: Interval, of: &str) -> bool {
     }
 }
 
-/// The slots that were granted in the last day, and have no live grant.
-async fn look_at_fresh(engine: &Engine) {
+/// The slots of a provider that were granted in the last day, and have no live grant.
+async fn look_at_fresh(engine: &Engine, provider: &ProviderName) {
     let fresh = match engine.fresh().await {
         Ok(fresh) => fresh,
         Err(error) => {
@@ -93,11 +101,8 @@ async fn look_at_fresh(engine: &Engine) {
             return tracing::warn!(error, "which slots are fresh cannot be read");
         }
     };
-    for request in fresh {
-        let provider = request.parts.first().entitlement.provider();
-        if !engine.serves(&provider) {
-            continue;
-        }
+    let of_it = |it: &AccessRequest| it.parts.first().entitlement.provider() == *provider;
+    for request in fresh.into_iter().filter(of_it) {
         let looked = patiently(|| engine.look_at_fresh(&request)).await;
         match looked {
             Ok(false) => {}
@@ -114,11 +119,9 @@ async fn look_at_fresh(engine: &Engine) {
 }
 
 /// Somebody is told of what was found before, and could not be told.
-async fn tell(engine: &Engine, providers: &[ProviderName]) {
-    for provider in providers {
-        if let Err(error) = engine.tell_drift(provider).await {
-            tracing::warn!(%provider, error = %error.chain(), "what drifted cannot be told");
-        }
+async fn tell(engine: &Engine, provider: &ProviderName) {
+    if let Err(error) = engine.tell_drift(provider).await {
+        tracing::warn!(%provider, error = %error.chain(), "what drifted cannot be told");
     }
 }
 
@@ -155,10 +158,12 @@ async fn look_at_everything(engine: &Engine, provider: &ProviderName) {
 async fn reconciled(engine: &Engine, mut look: Reconciliation) -> Result<Outcome, PortError> {
     let (mut failures, mut pause) = (0, PAUSE);
     loop {
+        let began = Instant::now();
         let error = match engine.reconcile(&mut look).await {
             Ok(Progress::Done(outcome)) => return Ok(outcome),
             Ok(Progress::Going) => {
                 (failures, pause) = (0, PAUSE);
+                tokio::time::sleep((began.elapsed() * REST).min(REST_MAX)).await;
                 continue;
             }
             Err(error) => error,

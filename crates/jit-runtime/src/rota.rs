@@ -27,6 +27,12 @@ const LATELY: Duration = Duration::from_secs(600);
 /// The longest that a profile takes, the rotas and the directory behind them included; the contract
 /// allows 3 s.
 const PROFILE_LIMIT: Duration = Duration::from_millis(2_950);
+/// The longest that a rota may hold up what is asked of a person: decisions and requests wait for it,
+/// also those of whoever is on call by none.
+const ROTA_LIMIT: Duration = Duration::from_millis(1_500);
+/// A rota that failed is not asked again for so long, or for as long as it wants to be left alone.
+const FAILED_FOR: Duration = Duration::from_secs(3);
+const LEFT_ALONE_MAX: Duration = Duration::from_secs(60);
 /// The longest that the members of a group take; the contract allows 10 s.
 const MEMBERS_LIMIT: Duration = Duration::from_millis(9_500);
 const DAY: &[BorrowedFormatItem<'static>] = format_description!("[year]-[month]-[day]");
@@ -118,6 +124,8 @@ impl fmt::Debug for WithRotas {
 struct Remembered {
     rota: Arc<dyn Rota>,
     said: Mutex<Option<(BTreeSet<PrincipalId>, Timestamp)>>,
+    /// How it failed last, and until when it is left alone.
+    failed: Mutex<Option<(ErrorKind, Timestamp)>>,
     /// Held by whoever asks, so that everybody else waits for that answer.
     asking: tokio::sync::Mutex<()>,
 }
@@ -146,9 +154,37 @@ impl Remembered {
             return Ok(people);
         }
         let at = clock.now();
-        let people = self.rota.on_call(at).await?;
-        *self.said() = Some((people.clone(), at));
-        Ok(people)
+        if let Some(kind) = self.is_left_alone(at) {
+            let what = "ask again so soon";
+            return Err(PortError::nothing_done("rotas", what, kind));
+        }
+        let said = self.rota.on_call(at).await;
+        match &said {
+            Ok(people) => *self.said() = Some((people.clone(), at)),
+            Err(error) => self.note(error.kind, clock.now()),
+        }
+        said
+    }
+
+    /// It did not answer, or not in time: nobody else waits for that for a while.
+    fn note(&self, kind: ErrorKind, now: Timestamp) {
+        let wanted = match kind {
+            ErrorKind::RateLimited {
+                retry_after_ms: Some(wait),
+            } => Duration::from_millis(wait).min(LEFT_ALONE_MAX),
+            _ => FAILED_FOR,
+        };
+        *self.failed() = Some((kind, now + wanted.max(FAILED_FOR)));
+    }
+
+    /// Why it is not asked at this instant.
+    fn is_left_alone(&self, now: Timestamp) -> Option<ErrorKind> {
+        let (kind, until) = (*self.failed())?;
+        (now < until).then_some(kind)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<(ErrorKind, Timestamp)>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whoever was on call lately; it is found out again behind the back of whoever looks.
@@ -189,6 +225,7 @@ impl WithRotas {
             let remembered = Remembered {
                 rota,
                 said: Mutex::default(),
+                failed: Mutex::default(),
                 asking: tokio::sync::Mutex::default(),
             };
             (group, Arc::new(remembered))
@@ -208,27 +245,35 @@ impl WithRotas {
         how: Recent,
     ) -> Result<Option<Profile>, PortError> {
         let deadline = Instant::now() + PROFILE_LIMIT;
-        let asked = async {
-            match how {
-                Recent::Now => self.inner.profile(id).await,
-                Recent::Lately => self.inner.profile_lately(id).await,
-            }
-        };
-        let (profile, said) = join(asked, self.said(how, deadline)).await;
+        let (profile, said) = join(self.known(id, how), self.said(how)).await;
         match profile? {
             // A program answers no call.
             Some(profile) if !profile.is_agent() => {
-                Ok(Some(self.with_duties(profile, said, deadline).await))
+                let profile = self.with_duties(profile, said, how, deadline);
+                Ok(Some(profile.await))
             }
             other => Ok(other),
         }
     }
 
+    /// What the directory behind this one knows.
+    async fn known(&self, id: &PrincipalId, how: Recent) -> Result<Option<Profile>, PortError> {
+        match how {
+            Recent::Now => self.inner.profile(id).await,
+            Recent::Lately => self.inner.profile_lately(id).await,
+        }
+    }
+
     /// What each rota says, all of them asked at once.
-    async fn said(&self, how: Recent, deadline: Instant) -> Vec<(&GroupName, Answer)> {
+    async fn said(&self, how: Recent) -> Vec<(&GroupName, Answer)> {
+        let deadline = Instant::now() + ROTA_LIMIT;
         let asked = self.rotas.iter().map(|(group, rota)| async move {
-            let said = rota.on_call(&self.clock, how);
-            (group, by(deadline, said).await)
+            let said = timeout_at(deadline, rota.on_call(&self.clock, how)).await;
+            let said = said.unwrap_or_else(|_| {
+                rota.note(ErrorKind::Unavailable, self.clock.now());
+                Err(too_late())
+            });
+            (group, said)
         });
         join_all(asked).await
     }
@@ -238,11 +283,12 @@ impl WithRotas {
         &self,
         mut profile: Profile,
         said: Vec<(&GroupName, Answer)>,
+        how: Recent,
         deadline: Instant,
     ) -> Profile {
         for (group, said) in said {
             let among = match said {
-                Ok(named) => by(deadline, self.is_among(&profile.id, &named)).await,
+                Ok(named) => by(deadline, self.is_among(&profile.id, &named, how)).await,
                 Err(error) => Err(error),
             };
             match among {
@@ -262,11 +308,12 @@ impl WithRotas {
         &self,
         id: &PrincipalId,
         named: &BTreeSet<PrincipalId>,
+        how: Recent,
     ) -> Result<Among, PortError> {
         if named.contains(id) {
             return Ok(Among::Them);
         }
-        let asked = named.iter().map(|name| self.inner.profile_lately(name));
+        let asked = named.iter().map(|name| self.known(name, how));
         let found = try_join_all(asked).await?;
         Ok(match found.into_iter().flatten().any(|it| it.id == *id) {
             true => Among::Them,
@@ -278,7 +325,7 @@ impl WithRotas {
     async fn people(&self, rota: &Arc<Remembered>, how: Recent) -> Answer {
         by(Instant::now() + MEMBERS_LIMIT, async {
             let named = rota.on_call(&self.clock, how).await?;
-            let asked = named.iter().map(|name| self.inner.profile_lately(name));
+            let asked = named.iter().map(|name| self.known(name, how));
             let found = try_join_all(asked).await?.into_iter().flatten();
             let active = found.filter(|profile| profile.active && !profile.is_agent());
             Ok(active.map(|profile| profile.id).collect())
@@ -310,15 +357,13 @@ async fn by<T>(
     deadline: Instant,
     asked: impl Future<Output = Result<T, PortError>>,
 ) -> Result<T, PortError> {
-    let too_late = |_| {
-        let what = "find out who is on call in time";
-        Err(PortError::nothing_done(
-            "rotas",
-            what,
-            ErrorKind::Unavailable,
-        ))
-    };
-    timeout_at(deadline, asked).await.unwrap_or_else(too_late)
+    let found = timeout_at(deadline, asked).await;
+    found.unwrap_or_else(|_| Err(too_late()))
+}
+
+fn too_late() -> PortError {
+    let what = "find out who is on call in time";
+    PortError::nothing_done("rotas", what, ErrorKind::Unavailable)
 }
 
 #[async_trait]

@@ -59,14 +59,13 @@ fn a_policy_that_locks_everybody_out_is_refused_unless_it_is_forced() {
         said.contains("jit policy lint") && said.contains("--allow-lock-out"),
         "{said}"
     );
-    assert!(
-        !config.with_file_name("jit.db").exists(),
-        "nothing was opened"
-    );
-    // What could be had by somebody is no lock-out, and a daemon that is forced starts.
+    // A second try is refused as well, and a daemon that is forced starts.
+    refused(run(&config));
     let mut forced = run(&config);
     forced.arg("--allow-lock-out");
     crate::process::Process::start(forced).hears("serving");
+    // From then on it is the policy that is in force: whatever restarts the daemon is not refused.
+    crate::process::Process::start(run(&config)).hears("serving");
 }
 
 #[test]

@@ -66,9 +66,15 @@ pub struct Reconciliation {
     /// Everything that was or will be listed.
     known: BTreeSet<String>,
     listing: Option<Listing>,
-    /// Those of which every page was seen.
-    listed: BTreeSet<String>,
+    /// What stands and no grant was seen for, and grants that were not seen to stand, of what was
+    /// listed last: each is still to be looked at.
+    suspects: VecDeque<Target>,
+    absent: VecDeque<AccessRequest>,
+    /// Those of which every page was seen, with when that began.
+    listed: BTreeMap<String, Timestamp>,
     unexplained: BTreeSet<Target>,
+    /// What could not be judged.
+    unsure: BTreeSet<Target>,
     left_out: usize,
     /// What was granted, and when that was read.
     live: Option<(Vec<AccessRequest>, Timestamp)>,
@@ -78,6 +84,7 @@ pub struct Reconciliation {
 struct Listing {
     resource: String,
     page: Option<String>,
+    is_whole: bool,
     turned: usize,
     began_at: Timestamp,
     seen: BTreeSet<Target>,
@@ -109,13 +116,17 @@ impl Reconciliation {
 
     /// Whether all was asked, and only what was found is to be written down.
     pub fn is_asked(&self) -> bool {
-        self.listing.is_none() && self.entitlements.is_empty() && self.resources.is_empty()
+        let nothing_left = self.entitlements.is_empty() && self.resources.is_empty();
+        let nothing_begun = self.suspects.is_empty() && self.absent.is_empty();
+        self.listing.is_none() && nothing_left && nothing_begun
     }
 
-    /// Leaves out what cannot be listed now, and goes on with the next.
+    /// Leaves out what cannot be looked at now, and goes on with the next.
     pub fn skip(&mut self) {
         self.left_out += 1;
-        if self.listing.take().is_none() {
+        if let Some(target) = self.suspects.pop_front() {
+            self.unsure.insert(target);
+        } else if self.absent.pop_front().is_none() && self.listing.take().is_none() {
             self.entitlements.pop_front();
         }
     }
@@ -147,8 +158,11 @@ impl Engine {
             resources: VecDeque::new(),
             known: BTreeSet::new(),
             listing: None,
-            listed: BTreeSet::new(),
+            suspects: VecDeque::new(),
+            absent: VecDeque::new(),
+            listed: BTreeMap::new(),
             unexplained: BTreeSet::new(),
+            unsure: BTreeSet::new(),
             left_out: 0,
             live: None,
         };
@@ -160,12 +174,27 @@ impl Engine {
                 look.add(part.target.resource.clone());
             }
         }
+        let found = self.unexplained().await?.into_iter();
+        for drift in found.filter(|drift| drift.provider == *provider) {
+            look.add(drift.target.resource);
+        }
         Ok(Some(look))
     }
 
-    /// Takes the next step: at most one listing is asked for. Where it fails nothing is lost, and the
+    /// Takes the next step: at most one question is asked. Where it fails nothing is lost, and the
     /// same step can be taken again.
     pub async fn reconcile(&self, look: &mut Reconciliation) -> Result<Progress, PortError> {
+        if let Some(target) = look.suspects.front() {
+            let is_strange = self.is_strange(&look.provider, target).await?;
+            let target = look.suspects.pop_front().filter(|_| is_strange);
+            look.unexplained.extend(target);
+            return Ok(Progress::Going);
+        }
+        if let Some(request) = look.absent.front() {
+            self.look_for_missing(request).await?;
+            look.absent.pop_front();
+            return Ok(Progress::Going);
+        }
         if let Some(entitlement) = look.entitlements.front() {
             let provisioner = self.provisioner(&look.provider)?;
             let resource = provisioner.resource(entitlement).await?;
@@ -173,52 +202,60 @@ impl Engine {
             resource.into_iter().for_each(|it| look.add(it));
             return Ok(Progress::Going);
         }
-        if look.listing.is_none() {
-            let Some(resource) = look.resources.pop_front() else {
-                return self.note_drift(look).await.map(Progress::Done);
-            };
-            look.listing = Some(Listing {
-                resource,
-                page: None,
-                turned: 0,
-                began_at: self.now(),
-                seen: BTreeSet::new(),
-            });
+        let Some(mut listing) = look.listing.take().or_else(|| self.next_listing(look)) else {
+            return self.note_drift(look).await.map(Progress::Done);
+        };
+        let turned = self.turn(&look.provider, &mut listing).await;
+        let is_whole = turned.is_ok() && listing.is_whole;
+        let compared = match is_whole {
+            true => self.compare(look, &listing).await,
+            false => turned,
+        };
+        if is_whole && compared.is_ok() {
+            look.listed.insert(listing.resource, listing.began_at);
+        } else {
+            look.listing = Some(listing);
         }
-        if let Some(listing) = &mut look.listing {
-            let provisioner = self.provisioner(&look.provider)?;
-            let page = listing.page.as_deref();
-            let page = provisioner.standing(&listing.resource, page).await;
-            let page = match page {
-                // Whatever is gone has nobody in it.
-                Err(error) if error.kind == ErrorKind::NotFound => Page {
-                    items: vec![],
-                    next: None,
-                },
-                page => page?,
-            };
-            let items = page.items.into_iter().map(|standing| standing.target);
-            listing.seen.extend(items);
-            listing.page = page.next;
-            listing.turned += 1;
-            if listing.turned > PAGES_LIMIT {
-                let kind = ErrorKind::Misconfigured;
-                let error = PortError::nothing_done("engine", "list all of a provider", kind);
-                return Err(error.because("a listing goes on for ever"));
-            }
-            if listing.page.is_some() {
-                return Ok(Progress::Going);
-            }
+        compared.map(|()| Progress::Going)
+    }
+
+    fn next_listing(&self, look: &mut Reconciliation) -> Option<Listing> {
+        Some(Listing {
+            resource: look.resources.pop_front()?,
+            page: None,
+            is_whole: false,
+            turned: 0,
+            began_at: self.now(),
+            seen: BTreeSet::new(),
+        })
+    }
+
+    /// Reads the next page of a listing, if there is one.
+    async fn turn(&self, provider: &ProviderName, listing: &mut Listing) -> Result<(), PortError> {
+        if listing.is_whole {
+            return Ok(());
         }
-        if let Some(listing) = look.listing.take() {
-            let compared = self.compare(look, &listing).await;
-            if compared.is_err() {
-                look.listing = Some(listing);
-                return compared.map(|()| Progress::Going);
-            }
-            look.listed.insert(listing.resource);
+        if listing.turned == PAGES_LIMIT {
+            let kind = ErrorKind::Misconfigured;
+            let error = PortError::nothing_done("engine", "list all of a provider", kind);
+            return Err(error.because("a listing goes on for ever"));
         }
-        Ok(Progress::Going)
+        let provisioner = self.provisioner(provider)?;
+        let page = listing.page.as_deref();
+        let page = match provisioner.standing(&listing.resource, page).await {
+            // Whatever is gone has nobody in it.
+            Err(error) if error.kind == ErrorKind::NotFound => Page {
+                items: vec![],
+                next: None,
+            },
+            page => page?,
+        };
+        let items = page.items.into_iter().map(|standing| standing.target);
+        listing.seen.extend(items);
+        listing.page = page.next;
+        listing.is_whole = listing.page.is_none();
+        listing.turned += 1;
+        Ok(())
     }
 
     /// Holds what stands against what is granted.
@@ -236,87 +273,86 @@ impl Engine {
         let granted: BTreeMap<&Target, &AccessRequest> = live
             .map(|request| (&request.parts.first().target, request))
             .collect();
-        let mut unexplained = BTreeSet::new();
-        for target in &listing.seen {
-            if !granted.contains_key(target) && !self.is_explained(&look.provider, target).await? {
-                unexplained.insert(target);
-            }
-        }
-        if !unexplained.is_empty() {
+        let mut suspects = listing.seen.clone();
+        suspects.retain(|target| !granted.contains_key(target));
+        if !suspects.is_empty() {
             // What was granted with parameters has a slot that a listing does not show.
             let live = self.live().await?.into_iter().chain(self.fresh().await?);
             for part in live.flat_map(|it| Vec::from(it.parts)) {
                 if !part.parameters.is_empty() {
-                    unexplained.remove(&part.target);
+                    suspects.remove(&part.target);
                 }
             }
         }
-        let unexplained = unexplained.into_iter().cloned();
-        look.unexplained.extend(unexplained);
-        for (target, request) in granted {
+        let absent = granted.into_iter().filter(|(target, request)| {
             let stands = listing.seen.contains(target);
             let since = request.grant().and_then(|grant| grant.active_at);
             let was_there = since.is_some_and(|at| at < listing.began_at);
-            if target.resource == listing.resource && !stands && was_there {
-                self.look_for_missing(request).await?;
-            }
-        }
+            target.resource == listing.resource && !stands && was_there
+        });
+        look.absent = absent.map(|(_, request)| request.clone()).collect();
+        look.suspects = suspects.into_iter().collect();
         Ok(())
     }
 
-    /// Whether a grant explains access that stands. Where none does, and the last one of its slot may
-    /// be the cause, the access is taken away again.
-    async fn is_explained(
+    /// Whether no grant explains access that stands. It is written down then, and taken away again
+    /// where the last grant of its slot may be the cause.
+    async fn is_strange(
         &self,
         provider: &ProviderName,
         target: &Target,
     ) -> Result<bool, PortError> {
         for _ in 0..TRIES {
             let key = target.slot_key(&Default::default());
+            let owned = self.owned(&key).await?;
             // The slot is taken before a grant call is sent: without one, none of ours ever was.
-            let Some(owned) = self.owned(&key).await? else {
-                return Ok(false);
-            };
-            let Some(owner) = owned.owner else {
-                return Ok(false);
+            let Some((slot, owner)) = owned.and_then(|it| Some((it.slot, it.owner?))) else {
+                self.keep(provider, target).await?;
+                return Ok(true);
             };
             if owner.status().is_live() {
-                return Ok(true);
+                return Ok(false);
             }
             // It may have been taken away since it was listed.
             let seen_at = self.now();
             if self.look_at(provider, target, &owner).await? != Presence::Present {
-                return Ok(true);
-            }
-            let slot = owned.slot;
-            if self.found_standing(&owner, slot, seen_at).await?.is_some() {
                 return Ok(false);
             }
+            if self.found_standing(target, &owner, slot, seen_at).await? {
+                return Ok(true);
+            }
         }
-        Ok(true)
+        Ok(false)
     }
 
-    /// Judges standing access of a slot whose last owner this is. None where another change came
-    /// first; else whether the access is being taken away.
+    /// Writes down standing access of a slot whose last owner this is, and takes it away where that
+    /// may be the cause. False where the slot changed hands meanwhile, and nothing is known.
     async fn found_standing(
         &self,
+        target: &Target,
         owner: &AccessRequest,
         slot: Slot,
         seen_at: Timestamp,
-    ) -> Result<Option<TakenBack>, PortError> {
+    ) -> Result<bool, PortError> {
+        let part = owner.parts.first();
+        // Nobody has taken the slot: when it was seen, it stood alone.
+        let now = self.owned(&target.slot_key(&part.parameters)).await?;
+        let same = now.and_then(|now| now.owner);
+        if same.is_none_or(|now| (now.id, now.version) != (owner.id, owner.version)) {
+            return Ok(false);
+        }
+        // First this: whoever dies in between has told it, and takes it away at the next look.
+        self.keep(&part.entitlement.provider(), target).await?;
         let found = Command::FoundStanding { slot, seen_at };
-        let transition = decide(self.rules(), owner, &found, self.now());
-        let Ok(transition) = transition else {
-            return Ok(Some(TakenBack::No));
+        let Ok(transition) = decide(self.rules(), owner, &found, self.now()) else {
+            return Ok(true);
         };
         if transition.request().is_none() {
-            let same = self.load(owner.id).await?;
-            let same = same.is_some_and(|now| now.version == owner.version);
-            return Ok(same.then_some(TakenBack::No));
+            return Ok(true);
         }
         match self.commit(transition, Along::default()).await {
-            Ok(()) => Ok(Some(TakenBack::Yes)),
-            Err(CommitError::Conflict) => Ok(None),
+            // Another process takes it away, or somebody was granted it since.
+            Ok(()) | Err(CommitError::Conflict) => Ok(true),
             Err(error) => Err(failed(error)),
         }
     }
@@ -395,28 +431,26 @@ impl Engine {
             return Ok(false);
         };
         let seen_at = self.now();
-        let stands = self.look_at(&provider, &part.target, &owner).await? == Presence::Present;
-        if !stands || self.found_standing(&owner, slot, seen_at).await?.is_none() {
+        if self.look_at(&provider, &part.target, &owner).await? != Presence::Present {
             return Ok(false);
         }
-        self.keep(&provider, [part.target.clone()].into()).await?;
-        self.tell_drift(&provider).await?;
-        Ok(true)
+        self.found_standing(&part.target, &owner, slot, seen_at)
+            .await
     }
 
     // ------------------------------------------------------------------------- what was found
 
-    /// Writes down what a look found, and what is no longer so, and pages for what is new.
+    /// Writes down what is no longer so of what was found, and pages for what is new.
     async fn note_drift(&self, look: &Reconciliation) -> Result<Outcome, PortError> {
         let provider = &look.provider;
-        self.keep(provider, look.unexplained.clone()).await?;
         let known = self.drift_rows().await?;
         let gone = known.into_iter().filter(|(_, drift)| {
-            let was_listed = look.listed.contains(&drift.target.resource);
+            let listed_at = look.listed.get(&drift.target.resource);
             drift.provider == *provider
                 && drift.gone_at.is_none()
-                && was_listed
+                && listed_at.is_some_and(|at| drift.found_at < *at)
                 && !look.unexplained.contains(&drift.target)
+                && !look.unsure.contains(&drift.target)
         });
         let gone: Vec<(Row, Drift)> = gone.collect();
         for chunk in gone.chunks(CHUNK) {
@@ -442,49 +476,42 @@ impl Engine {
         })
     }
 
-    /// Keeps what is not known yet, or was gone.
-    async fn keep(
-        &self,
-        provider: &ProviderName,
-        targets: BTreeSet<Target>,
-    ) -> Result<(), PortError> {
-        let known = self.drift_rows().await?;
-        let known: BTreeMap<String, (Row, Drift)> = known
-            .into_iter()
-            .map(|(row, drift)| (row.key.clone(), (row, drift)))
-            .collect();
-        let now = self.now();
-        let new = targets.into_iter().filter_map(|target| {
-            let key = target.slot_key(&Default::default()).to_string();
-            let before = known.get(&key);
-            if before.is_some_and(|(_, drift)| drift.gone_at.is_none()) {
-                return None;
+    /// Writes down what is not known yet, or was gone.
+    async fn keep(&self, provider: &ProviderName, target: &Target) -> Result<(), PortError> {
+        let key = target.slot_key(&Default::default()).to_string();
+        for _ in 0..TRIES {
+            let before = self.parts.store.row(DRIFT, &key).await?;
+            if let Some(row) = &before
+                && read(row)?.gone_at.is_none()
+            {
+                return Ok(());
             }
             let drift = Drift {
                 provider: provider.clone(),
                 target: target.clone(),
-                found_at: now,
+                found_at: self.now(),
                 told_at: None,
                 gone_at: None,
             };
             let row = Row {
                 table: DRIFT,
-                key,
+                key: key.clone(),
                 value: written(&drift),
             };
-            let expected = before.map(|(row, _)| row.value.clone());
-            Some((target, RowChange { row, expected }))
-        });
-        let new: Vec<(Target, RowChange)> = new.collect();
-        for chunk in new.chunks(CHUNK) {
-            let (targets, rows) = chunk.iter().cloned().unzip();
+            let expected = before.map(|row| row.value);
             let fact = SystemFact::DriftFound {
                 provider: provider.clone(),
-                targets,
+                targets: vec![target.clone()],
             };
-            self.note(fact, rows).await?;
+            let rows = vec![RowChange { row, expected }];
+            match self.record_system(&Actor::System, fact, rows).await {
+                Ok(()) => return Ok(()),
+                // Another process found the same.
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(failed(error)),
+            }
         }
-        Ok(())
+        Err(failed(CommitError::Conflict))
     }
 
     /// Pages once for all at a provider that nobody was told of yet, also where it is gone by now.
@@ -494,20 +521,23 @@ impl Engine {
             .into_iter()
             .filter(|(_, drift)| drift.provider == *provider && drift.told_at.is_none());
         let untold: Vec<(Row, Drift)> = untold.collect();
-        let summary = match untold.len() {
-            0 => return Ok(()),
-            1 => format!("1 access was found at {provider} that no grant explains; see jit drift"),
-            count => format!(
-                "{count} accesses were found at {provider} that no grant explains; see jit drift"
-            ),
+        let Some(last) = untold.iter().map(|(_, drift)| drift.found_at).max() else {
+            return Ok(());
         };
-        let at = self.now();
+        let found = match untold.len() {
+            1 => "1 access was found".to_owned(),
+            count => format!("{count} accesses were found"),
+        };
+        // The same alarm each time that it is tried, and another one for what is found later.
         let alarm = Alarm {
             request: None,
-            summary,
-            at,
+            summary: format!(
+                "{found} at {provider} that no grant explains, the last at {last}; see jit drift"
+            ),
+            at: last,
         };
         self.parts.pager.page(&alarm).await?;
+        let at = self.now();
         for chunk in untold.chunks(CHUNK) {
             let told_at = Some(at);
             let rows = chunk.iter().map(|(row, drift)| {
@@ -540,15 +570,8 @@ impl Engine {
     }
 
     async fn drift_rows(&self) -> Result<Vec<(Row, Drift)>, PortError> {
-        let rows = self.parts.store.rows(DRIFT).await?;
-        let read = rows.into_iter().map(|row| {
-            let drift = serde_json::from_str(&row.value).map_err(|error| {
-                let kind = ErrorKind::Misconfigured;
-                PortError::nothing_done("engine", "read what drifted", kind).because(error)
-            })?;
-            Ok((row, drift))
-        });
-        read.collect()
+        let rows = self.parts.store.rows(DRIFT).await?.into_iter();
+        rows.map(|row| Ok((row.clone(), read(&row)?))).collect()
     }
 
     /// What stands that no grant explains, for whoever counts it.
@@ -608,11 +631,11 @@ impl Engine {
     }
 }
 
-/// Whether access that was found is being taken away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TakenBack {
-    Yes,
-    No,
+fn read(row: &Row) -> Result<Drift, PortError> {
+    serde_json::from_str(&row.value).map_err(|error| {
+        let kind = ErrorKind::Misconfigured;
+        PortError::nothing_done("engine", "read what drifted", kind).because(error)
+    })
 }
 
 fn written(drift: &Drift) -> String {

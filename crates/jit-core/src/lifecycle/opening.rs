@@ -374,13 +374,13 @@ pub fn open(
 
 /// The later steps of the ladder of a request that is opened now, as far as it may wait.
 fn rungs(policy: &Policy, on: &EntitlementId, now: Timestamp, decide_by: Timestamp) -> Vec<Rung> {
-    let steps = policy.ladder(on).into_iter();
-    let rungs = steps.map(|step| Rung {
-        at: now + step.after.duration(),
-        to: step.to,
+    let rungs = policy.rungs(on, now, decide_by).into_iter();
+    let rung = |(at, to)| Rung {
+        at,
+        to,
         reached_at: None,
-    });
-    rungs.filter(|rung| rung.at < decide_by).collect()
+    };
+    rungs.map(rung).collect()
 }
 
 /// Seals the first events of a request, and approves it where the quota is to be used.

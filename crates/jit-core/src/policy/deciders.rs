@@ -71,6 +71,33 @@ impl Policy {
         steps.into_iter().map(step).collect()
     }
 
+    /// When whom those steps name may decide, and are told, of a request that is opened now and waits
+    /// until then. A step that falls outside the hours of its rule comes when they begin.
+    pub fn rungs(
+        &self,
+        on: &EntitlementId,
+        opened_at: Timestamp,
+        until: Timestamp,
+    ) -> BTreeMap<Timestamp, BTreeSet<Who>> {
+        let mut rungs: BTreeMap<Timestamp, BTreeSet<Who>> = BTreeMap::new();
+        let allowing = self.about_deciding(on);
+        for rule in allowing.filter(|rule| rule.effect == Effect::Allow) {
+            let Some(after) = rule.after else {
+                continue;
+            };
+            let step = opened_at + after.duration();
+            let at = match &rule.hours {
+                Some(hours) => hours.first_within(step, until),
+                None => Some(step),
+            };
+            if let Some(at) = at.filter(|at| *at < until) {
+                let to = rungs.entry(at).or_default();
+                to.extend(rule.principals.iter().cloned());
+            }
+        }
+        rungs
+    }
+
     fn about_deciding(&self, on: &EntitlementId) -> impl Iterator<Item = &Rule> {
         let rules = self.rules.iter();
         rules.filter(move |rule| rule.rights.contains(&Right::Approve) && covers(rule, on))

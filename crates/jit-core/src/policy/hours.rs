@@ -101,19 +101,25 @@ impl Hours {
     /// Whether any instant of this time is within them.
     pub fn touch(&self, from: Timestamp, until: Timestamp) -> bool {
         // In a week every day comes round.
-        if until.since(from) >= WEEK || self.contain(from) {
-            return true;
+        until.since(from) >= WEEK || self.first_within(from, until).is_some()
+    }
+
+    /// The first instant of this time that is within them.
+    pub fn first_within(&self, from: Timestamp, until: Timestamp) -> Option<Timestamp> {
+        if self.contain(from) {
+            return Some(from);
         }
         let minute = Duration::from_secs(60);
         let into = from.unix_micros().rem_euclid(60_000_000).unsigned_abs();
         let mut at = from + (minute - Duration::from_micros(into));
-        while at <= until {
+        // What does not come within a week, and an hour that the clocks skip, never does.
+        while at <= until && at.since(from) <= 2 * WEEK {
             if self.contain(at) {
-                return true;
+                return Some(at);
             }
             at = at + minute;
         }
-        false
+        None
     }
 }
 

@@ -228,6 +228,7 @@ async fn a_slow_rota_over_a_slow_directory_is_in_time_all_the_same() {
     assert!(begun.elapsed() < Duration::from_secs(3));
     // Who ana is could not be looked up any more.
     assert!(bob.groups_unknown.contains(&GROUP.parse().unwrap()));
+    house.clock.advance(FAILED_FOR);
     let begun = Instant::now();
     let members = directory.members(&GROUP.parse().unwrap()).await;
     assert_eq!(
@@ -235,6 +236,56 @@ async fn a_slow_rota_over_a_slow_directory_is_in_time_all_the_same() {
         BTreeSet::from([id("ana@example.com")])
     );
     assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+/// Whoever is on call by no rota waits for one that hangs once, and not each time.
+#[tokio::test(start_paused = true)]
+async fn a_rota_that_hangs_holds_up_nobody_for_long() {
+    let mut house = OnCall::new();
+    house.break_calls(Breakage::Hang).await;
+    let (bob, group) = (id("bob"), GROUP.parse().unwrap());
+    let mut took = vec![];
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let bob = house.directory.profile(&bob).await.unwrap().unwrap();
+        assert!(bob.groups_unknown.contains(&group));
+        took.push(begun.elapsed());
+    }
+    assert!(took[0] <= ROTA_LIMIT, "{took:?}");
+    assert_eq!(took[1..], [Duration::ZERO; 2]);
+    // When it is back it is asked again soon.
+    house.mend().await;
+    house.pass(FAILED_FOR).await;
+    let bob = house.directory.profile(&bob).await.unwrap().unwrap();
+    assert!(!bob.groups_unknown.contains(&group));
+}
+
+/// A directory that knew otherwise, and shows that to whoever only looks.
+struct Renamed(ConfiguredPeople);
+
+#[async_trait]
+impl Directory for Renamed {
+    async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
+        self.0.profile(id).await
+    }
+    async fn profile_lately(&self, _: &PrincipalId) -> Result<Option<Profile>, PortError> {
+        self.0.profile(&id("bob")).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s9_who_is_on_call_is_decided_by_what_names_lead_to_now() {
+    let house = OnCall::new();
+    let inner = Arc::new(Renamed(house.written.people()));
+    let directory = over(inner, &house.board, &house.clock);
+    let group: GroupName = GROUP.parse().unwrap();
+    let is_on_call = async |who: &str| {
+        let profile = directory.profile(&id(who)).await.unwrap().unwrap();
+        profile.groups.contains(&group)
+    };
+    assert!(is_on_call("ana").await && !is_on_call("bob").await);
+    let members = directory.members(&group).await.unwrap().unwrap();
+    assert_eq!(members, BTreeSet::from([id("ana@example.com")]));
 }
 
 #[tokio::test]

@@ -359,8 +359,11 @@ async fn what_was_left_overdue_is_ended_before_a_daemon_takes_calls() {
     .await;
     assert!(house.groups().contains("ana"));
     // Made ready, and not run: nobody was let in yet.
-    let ready =
-        jit_runtime::daemon::Daemon::start(house.config(), jit_core::engine::ClockTrust::Compared);
+    let ready = jit_runtime::daemon::Daemon::start(
+        house.config(),
+        jit_core::engine::ClockTrust::Compared,
+        jit_runtime::daemon::LockOut::Allowed,
+    );
     let ready = ready.await.unwrap();
     assert_eq!(house.groups(), GROUPS);
     drop(ready);

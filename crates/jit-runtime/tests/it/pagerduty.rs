@@ -6,7 +6,7 @@ use jit_core::ports::Alarm;
 use jit_runtime::build::Adapters;
 use okta_sim::{Away, OnCall, Setup, Sim};
 
-use crate::house::House;
+use crate::house::{House, until};
 
 const TOKEN: &str = "a-simulated-pagerduty-token";
 const ROUTING_KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -19,11 +19,16 @@ struct OnCallHouse {
 
 impl OnCallHouse {
     fn new() -> Self {
-        let (house, sim) = (House::new(), Sim::start(Setup::default()).unwrap());
+        let sim = Sim::start(Setup::default()).unwrap();
+        let address = format!("{}/pagerduty", sim.url());
+        Self::calling(&address, sim)
+    }
+
+    fn calling(address: &str, sim: Sim) -> Self {
+        let house = House::new();
         let world = sim.world();
         let bob = world.add_responder("Bob Example", "Bob@Example.com");
         let schedule = world.add_schedule("Database");
-        let address = format!("{}/pagerduty", sim.url());
         let decide = "rights = [\"approve\", \"revoke\"]\nentitlements = [\"*\"]\n\
                       principals = [\"group:operations\"]";
         let on_call = decide.replace("group:operations", "oncall:primary");
@@ -69,7 +74,26 @@ async fn while_it_does_not_answer_nobody_is_refused_and_nobody_decides() {
     let (status, said) = bob.decide(&id, "approve").await;
     assert_eq!(status, 503, "{said}");
     on_call.sim.world().calm();
-    bob.approve(&id).await;
+    until("it is asked again", async || {
+        let (status, _) = bob.decide(&id, "approve").await;
+        (status == 200).then_some(())
+    })
+    .await;
+    daemon.stop().await;
+}
+
+/// Whoever needs nothing of a rota that takes calls and answers none asks as ever.
+#[tokio::test]
+async fn while_it_hangs_whoever_is_on_call_by_nothing_asks() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    let on_call = OnCallHouse::calling(&address, Sim::start(Setup::default()).unwrap());
+    let daemon = on_call.house.daemon().await;
+    let (ana, bob) = on_call.house.callers(&daemon).await;
+    let id = ana.asked("1h").await;
+    assert_eq!(ana.show(&id).await["status"], "pending");
+    let (status, said) = bob.decide(&id, "approve").await;
+    assert_eq!(status, 503, "{said}");
     daemon.stop().await;
 }
 

@@ -13,7 +13,7 @@ use jit_core::request::AccessRequest;
 use jit_core::{Engine, Timestamp};
 use jit_runtime::build::{Adapters, open_store};
 use jit_runtime::clock::SystemClock;
-use jit_runtime::daemon::{Daemon, StartError};
+use jit_runtime::daemon::{Daemon, LockOut, StartError};
 use jit_runtime::watch::Watch;
 
 use crate::house::{ADMINS, House, Kept};
@@ -50,7 +50,7 @@ async fn an_address_that_is_taken_is_told_with_its_key() {
     let address = taken.local_addr().unwrap().to_string();
     let observe = format!("observe = \"{address}\"");
     house.rewrite("jit.toml", &[("observe = \"127.0.0.1:0\"", &observe)]);
-    let refused = Daemon::start(house.config(), ClockTrust::Compared)
+    let refused = Daemon::start(house.config(), ClockTrust::Compared, LockOut::Refused)
         .await
         .unwrap_err();
     assert!(matches!(refused, StartError::Listen { key: "observe", .. }));
