@@ -4,6 +4,7 @@ The definition is of 2022 and has gaps: a table says which, and why. A gap that 
 failure like any other, so that the table stays true."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -39,26 +40,28 @@ class Tour:
         self.simulator = subprocess.Popen([simulator], stdout=subprocess.PIPE, text=True)
         self.url = self.simulator.stdout.readline().strip()
         self.token = self.control("state")["tokens"][0]["secret"]
-        port = free_port()
-        self.proxy = f"http://127.0.0.1:{port}"
-        self.prism = subprocess.Popen(
-            [node, prism, "proxy", "--host", "127.0.0.1", "--port", str(port), "--errors",
-             definition, self.url],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        self.wait()
+        self.command = [node, prism, "proxy", definition, self.url, "--host", "127.0.0.1", "--port"]
+        self.proxies = []
+        self.proxy = self.start("--errors")
         self.gaps = set()
         self.undefined = set()
         self.visited = []
 
-    def wait(self):
+    def start(self, *options):
+        """The address of a prism in front of the organization."""
+        port = free_port()
+        prism = subprocess.Popen(
+            [*self.command, str(port), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.proxies.append(prism)
+        address = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            assert self.prism.poll() is None, "prism ended"
+            assert prism.poll() is None, "prism ended"
             try:
-                urllib.request.urlopen(self.proxy, timeout=PATIENCE_S)
+                urllib.request.urlopen(address, timeout=PATIENCE_S)
             except urllib.error.HTTPError:
-                return
+                return address
             except OSError:
                 time.sleep(0.1)
         raise AssertionError("prism does not answer")
@@ -108,7 +111,7 @@ class Tour:
         return headers, body
 
     def stop(self):
-        for process in (self.prism, self.simulator):
+        for process in (*self.proxies, self.simulator):
             process.terminate()
             process.wait()
 
@@ -192,6 +195,24 @@ def blindness(tour, ana):
     assert "NO_METHOD_MATCHED" in body["type"], body
 
 
+def product(tour):
+    """Our own client, once around through a prism that judges what is asked: found, given, looked at,
+    taken away."""
+    group = tour.control("groups", {"name": "once around"})["id"]
+    tour.control("users", {"login": "eva@example.com", "email": "eva@example.com"})
+    asked = {
+        "JIT_LIVE_OKTA": "1",
+        "JIT_LIVE_OKTA_ORG_URL": tour.start(),
+        "JIT_LIVE_OKTA_TOKEN": tour.token,
+        "JIT_LIVE_OKTA_USER": "eva@example.com",
+        "JIT_LIVE_OKTA_GROUP": group,
+    }
+    command = ["cargo", "test", "--locked", "--quiet", "-p", "jit-okta", "--lib", "--", "live::a_real", "--nocapture"]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 have it" in done.stdout + done.stderr, done.stdout + done.stderr
+
+
 def main():
     tour = Tour(*sys.argv[1:])
     try:
@@ -199,6 +220,7 @@ def main():
         admins = groups(tour, ana, bob)
         refusals(tour, admins)
         blindness(tour, ana)
+        product(tour)
     finally:
         tour.stop()
     unseen = set(GAPS) - tour.gaps

@@ -106,6 +106,14 @@ pub(crate) struct Counters {
     pub(crate) reset_in: Duration,
 }
 
+/// What Okta has left of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Less than a quarter, for so long.
+    Little(Duration),
+    Enough,
+}
+
 impl Counters {
     /// The reset is a second since 1970 by Okta's clock, so it is held against the date of the same
     /// answer; only where there is none against our own. Wherever it leads, it is bounded.
@@ -134,10 +142,14 @@ impl Counters {
         }
     }
 
-    /// For how long less than a quarter is left, if it is.
-    pub(crate) fn low_for(&self) -> Option<Duration> {
-        let (limit, remaining) = (self.limit?, self.remaining?);
-        (remaining.saturating_mul(4) < limit).then_some(self.reset_in)
+    /// Whether less than a quarter is left, and for how long; none where this does not say so, as in
+    /// the answer of whatever stands before Okta, or of the limit on concurrent calls.
+    pub(crate) fn left(&self) -> Option<Left> {
+        let limit = self.limit.filter(|limit| *limit > 0)?;
+        Some(match self.remaining?.saturating_mul(4) < limit {
+            true => Left::Little(self.reset_in),
+            false => Left::Enough,
+        })
     }
 }
 
@@ -234,7 +246,8 @@ mod tests {
     fn less_than_a_quarter_is_little_and_no_counter_is_none() {
         let low = |pairs: &[(&'static str, &str)]| {
             let now = Timestamp::from_unix_micros(NOW * 1_000_000);
-            Counters::of(&headers(pairs), now).low_for().is_some()
+            let left = Counters::of(&headers(pairs), now).left();
+            matches!(left, Some(Left::Little(_)))
         };
         let of = |limit, left| {
             low(&[

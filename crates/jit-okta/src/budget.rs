@@ -11,7 +11,7 @@ use jit_core::quota::{Quota, Rate};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::answer::Counters;
+use crate::answer::{Counters, Left};
 
 /// The longest that a waiting call may be told to wait, whatever the settings say: every call of the
 /// port ends within 15 s.
@@ -177,9 +177,10 @@ impl Budget {
     /// Learns from an answer how much Okta itself has left.
     pub(crate) fn learn(&self, what: Counted, counters: &Counters) {
         let mut low = self.low_until();
-        match counters.low_for() {
-            Some(wait) => drop(low.insert(what, self.clock.now() + wait)),
-            None => drop(low.remove(&what)),
+        match counters.left() {
+            Some(Left::Little(wait)) => drop(low.insert(what, self.clock.now() + wait)),
+            Some(Left::Enough) => drop(low.remove(&what)),
+            None => {}
         }
     }
 

@@ -11,7 +11,6 @@ use jit_core::catalog::ProviderName;
 use jit_core::ports::{Clock, Effect, Purpose};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
@@ -37,7 +36,7 @@ pub struct Okta {
     pub(crate) tokens: Tokens,
     pub(crate) wire: Wire,
     /// The id of the organization, asked for once.
-    pub(crate) organization: OnceCell<String>,
+    pub(crate) organization: std::sync::OnceLock<String>,
 }
 
 impl fmt::Debug for Okta {
@@ -238,10 +237,14 @@ impl Okta {
         Ok(found)
     }
 
-    /// The id of the organization, asked for once.
+    /// The id of the organization, found out once. Nobody waits for another who asks: what ends access
+    /// would wait for what gives it.
     pub(crate) async fn organization(&self, purpose: Purpose) -> Result<&str, Trouble> {
-        let known = (self.organization).get_or_try_init(|| self.organization_now(purpose));
-        known.await.map(String::as_str)
+        if let Some(known) = self.organization.get() {
+            return Ok(known);
+        }
+        let found = self.organization_now(purpose).await?;
+        Ok(self.organization.get_or_init(|| found))
     }
 
     /// The id of the organization that answers at this address now.

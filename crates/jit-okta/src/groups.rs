@@ -134,12 +134,15 @@ impl OktaGroups {
     async fn presence(&self, target: &Target, purpose: Purpose) -> Result<Presence, Trouble> {
         let (group, user) = (target.resource.as_str(), target.subject.as_str());
         match self.okta.groups_of(purpose, user).await? {
-            Some(groups) => Ok(Presence::of(groups.contains(group))),
-            None => {
-                self.is_still_the_same(purpose).await?;
-                Ok(Presence::Absent)
-            }
+            Some(groups) if groups.contains(group) => return Ok(Presence::Present),
+            // A list may be of the groups that we may see: this one must be one of them, or gone.
+            Some(_) => match self.okta.group(purpose, group).await {
+                Err(Trouble::NoSuchGroup(_)) => self.is_still_the_same(purpose).await?,
+                seen => drop(seen?),
+            },
+            None => self.is_still_the_same(purpose).await?,
         }
+        Ok(Presence::Absent)
     }
 
     /// That somebody is not there is believed of this organization only: another one behind the same

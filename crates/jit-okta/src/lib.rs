@@ -123,7 +123,7 @@ impl Okta {
             budget: Budget::new(settings.limits, Arc::clone(&clock)),
             provider: settings.provider,
             residual: settings.residual,
-            organization: tokio::sync::OnceCell::new(),
+            organization: std::sync::OnceLock::new(),
             origin,
             wire,
             clock,

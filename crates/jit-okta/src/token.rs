@@ -2,7 +2,7 @@
 //! renewed before they end. What is asked behind the door is none of its business.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -26,7 +26,10 @@ use crate::wire::Wire;
 
 /// How long an assertion is good for; Okta takes an hour at most ("Implement OAuth for Okta with a
 /// service app").
-const ASSERTED_FOR: Duration = Duration::from_secs(300);
+///
+/// Half of it, and nothing is said of when it was made: a clock that is wrong by half an hour, either
+/// way, keeps nobody from taking access away.
+const ASSERTED_FOR: Duration = Duration::from_secs(1_800);
 /// How long before its end an access token is renewed, of the hour that it has, at most; a shorter
 /// one is renewed in the last quarter of its life.
 const RENEWED_BEFORE: Duration = Duration::from_secs(300);
@@ -133,6 +136,7 @@ impl Tokens {
                     token_url,
                     random,
                     known: Mutex::default(),
+                    left_alone_until: Mutex::new(Timestamp::MIN),
                     renewing: tokio::sync::Mutex::default(),
                 })))
             }
@@ -171,6 +175,8 @@ pub(crate) struct Service {
     known: Mutex<Option<Arc<Bearer>>>,
     /// Held by whoever renews, so that there are never two renewals at once.
     renewing: tokio::sync::Mutex<()>,
+    /// Until when Okta wants no more calls for a token.
+    left_alone_until: Mutex<Timestamp>,
 }
 
 impl fmt::Debug for Service {
@@ -190,6 +196,11 @@ struct Issued {
 }
 
 impl Service {
+    fn left_alone_until(&self) -> MutexGuard<'_, Timestamp> {
+        let until = self.left_alone_until.lock();
+        until.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self) -> Option<Arc<Bearer>> {
         self.known
             .lock()
@@ -256,6 +267,10 @@ impl Service {
     /// One assertion for one token.
     async fn issue(&self, wire: &Wire, now: Timestamp) -> Result<Bearer, Trouble> {
         const ACTION: &str = "issue an access token";
+        let left_alone_until = *self.left_alone_until();
+        if now < left_alone_until {
+            return Err(Trouble::Busy(left_alone_until.since(now)));
+        }
         let assertion = self.assertion(now)?;
         let form = [
             ("grant_type", "client_credentials"),
@@ -274,6 +289,9 @@ impl Service {
                 return Err(Trouble::Bound);
             }
             let wait = answer.counters(now).reset_in;
+            if answer.status == StatusCode::TOO_MANY_REQUESTS {
+                *self.left_alone_until() = now + wait;
+            }
             return Err(NotDone::answered(ACTION, &answer, wait).into());
         }
         let issued: Issued = answer.json()?;
@@ -288,8 +306,7 @@ impl Service {
         })
     }
 
-    /// A signed claim to be the service app, for this organization's token endpoint, good for five
-    /// minutes and for one use.
+    /// A signed claim to be the service app, for this organization's token endpoint, and for one use.
     fn assertion(&self, now: Timestamp) -> Result<Zeroizing<String>, Trouble> {
         #[derive(Serialize)]
         struct Header<'a> {
@@ -302,7 +319,6 @@ impl Service {
             iss: &'a str,
             sub: &'a str,
             aud: &'a str,
-            iat: i64,
             exp: i64,
             jti: String,
         }
@@ -318,7 +334,6 @@ impl Service {
             iss: &self.client_id,
             sub: &self.client_id,
             aud: self.token_url.as_str(),
-            iat: seconds(now),
             exp: seconds(now + ASSERTED_FOR),
             jti: URL_SAFE_NO_PAD.encode(nonce),
         };

@@ -13,7 +13,7 @@ use crate::trouble::Trouble;
 /// The longest body that is read: a page of a hundred users has about a hundred kilobytes.
 const BODY_LIMIT: usize = 1024 * 1024;
 /// The longest that PagerDuty is left alone because it says so; its own windows are a minute long.
-const PAUSE_LIMIT_SECS: u64 = 3_600;
+const PAUSE_LIMIT_SECS: u64 = 60;
 
 /// A client for one of PagerDuty's APIs.
 pub(crate) fn client(address: &Address, deadline: Duration) -> Result<Client, Trouble> {

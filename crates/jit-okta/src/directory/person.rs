@@ -38,6 +38,8 @@ pub(super) struct Person {
     pub(super) accounts: Vec<User>,
     /// What the configuration says of them, with the place of the account that it speaks of.
     configured: Vec<(usize, Profile)>,
+    /// Whether it can be told which accounts are theirs.
+    is_told_apart: bool,
 }
 
 impl Person {
@@ -53,8 +55,12 @@ impl Person {
             .unwrap_or(first)
     }
 
-    /// Whoever has an active account and none that an administrator suspended.
+    /// Whoever has an active account and none that an administrator suspended, and is told apart from
+    /// everybody else.
     pub(super) fn is_active(&self) -> bool {
+        if !self.is_told_apart {
+            return false;
+        }
         let has = |status| self.accounts.iter().any(|account| account.status == status);
         has(Status::Active)
             && !has(Status::Suspended)
@@ -334,11 +340,33 @@ impl Shared {
             );
             return Ok(None);
         };
+        let is_told_apart = self.is_told_apart(&accounts)?;
+        if !is_told_apart {
+            tracing::warn!(
+                user = accounts.get(oldest).map(|user| user.id.as_str()),
+                "an account in Okta has nothing in the attribute that says whose it is, and so is not \
+                 active here: it could be somebody's second one"
+            );
+        }
         Ok(Some(Person {
             id,
             accounts,
             configured,
+            is_told_apart,
         }))
+    }
+
+    /// Where an attribute says whose an account is, one without it could be anybody's second one.
+    fn is_told_apart(&self, accounts: &[User]) -> Result<bool, PortError> {
+        let Some(attribute) = self.settings.person_attribute.as_deref() else {
+            return Ok(true);
+        };
+        for account in accounts {
+            if value(account, attribute).map_err(failed)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -281,6 +281,9 @@ async fn pages_that_change_while_they_are_read_hide_nothing_that_stays() {
     let world = scene.world();
     for number in 0..4 {
         let group = world.add_group(&format!("late-{number}"));
+        if number % 2 == 1 {
+            world.join(&group, &scene.ana);
+        }
         let (group, user) = (group.clone(), scene.ana.clone());
         let deed = match number % 2 {
             0 => Deed::Join { group, user },
@@ -298,6 +301,24 @@ async fn pages_that_change_while_they_are_read_hide_nothing_that_stays() {
             .status,
         Some(200)
     );
+}
+
+/// A group that this service may not see any more is in no list, and nobody has left it.
+#[tokio::test]
+async fn a_group_that_is_hidden_is_not_taken_for_an_absence() {
+    let scene = Scene::new();
+    scene.grant().await.unwrap();
+    let hidden = Deed::Leave {
+        group: scene.admins.clone(),
+        user: scene.ana.clone(),
+    };
+    // Who is asked for the user's groups leaves it out.
+    let world = scene.world();
+    world.hostile_times(Operation::ListUserGroups, Hostility::Before(hidden), 1);
+    world.rule(Rule::new(Operation::GetGroup, Hostility::Unavailable));
+    scene.inspect().await.unwrap_err();
+    world.calm();
+    assert_eq!(scene.inspect().await.unwrap(), Presence::Absent);
 }
 
 #[tokio::test]

@@ -111,6 +111,39 @@ async fn a_token_is_renewed_before_its_end_and_never_twice_at_once() {
     assert_eq!(scene.calls(Operation::Token).len(), 2);
 }
 
+/// A token endpoint that wants to be left alone is, by everybody.
+#[tokio::test]
+async fn nobody_asks_for_a_token_while_okta_wants_no_more_calls_for_one() {
+    let scene = scene(p256(), |_| {});
+    let busy = Hostility::Throttle(Reset::In(Duration::from_secs(30)));
+    scene.world().hostile(Operation::Token, busy);
+    for _ in 0..5 {
+        let error = scene.inspect().await.unwrap_err();
+        assert!(
+            matches!(error.kind, ErrorKind::RateLimited { .. }),
+            "{error:?}"
+        );
+    }
+    assert_eq!(scene.calls(Operation::Token).len(), 1);
+    scene.world().calm();
+    scene.pass(Duration::from_secs(31));
+    scene.inspect().await.unwrap();
+    assert_eq!(scene.calls(Operation::Token).len(), 2);
+}
+
+/// K1: an assertion is good whatever this machine's clock is wrong by, within reason.
+#[tokio::test]
+async fn a_clock_that_is_wrong_by_twenty_minutes_keeps_no_token_away() {
+    for minutes in [-20_i64, 20] {
+        let scene = scene(p256(), |_| {});
+        let wrong = scene.world().now() + minutes * 60 * 1_000_000;
+        scene
+            .clock
+            .set(jit_core::Timestamp::from_unix_micros(wrong));
+        scene.inspect().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_renewal_that_fails_does_no_harm_while_the_old_token_is_good() {
     let scene = scene(p256(), |_| {});

@@ -272,7 +272,7 @@ async fn an_answer_that_is_none_says_what_may_be_done() {
         (
             "429 Too Many Requests",
             "retry-after: 99999999999999999999\r\nratelimit-reset: 18446744073709551615\r\n",
-            limited(Some(3_600_000)),
+            limited(Some(60_000)),
         ),
     ] {
         let odd = Odd::saying(vec![answer(status, headers, "{}")]);

@@ -501,8 +501,17 @@ fn digest_of(
 ) -> Digest {
     let catalog: (Vec<&Entitlement>, &[Family]) = (catalog.iter().collect(), catalog.families());
     let people: Vec<&KnownPrincipal> = people.iter().collect();
-    let groups = directory.map(|directory| &directory.settings.groups);
-    sha256_json(&(policy, catalog, people, rotas, groups))
+    // Who people are and who decides for them, by what of the directory.
+    let directory = directory.map(|directory| {
+        let it = &directory.settings;
+        let attributes = [
+            &it.manager_attribute,
+            &it.slack_attribute,
+            &it.person_attribute,
+        ];
+        (&it.groups, attributes)
+    });
+    sha256_json(&(policy, catalog, people, rotas, directory))
 }
 
 /// The one name of a file, whether it exists yet or not: symbolic links are resolved as far as they

@@ -52,6 +52,22 @@ async fn s9_all_accounts_of_one_person_are_one_person() {
     );
 }
 
+/// An account that says nothing of whose it is could be anybody's second one.
+#[tokio::test]
+async fn s9_an_account_that_cannot_be_told_apart_is_not_active() {
+    let town = town();
+    let world = town.world();
+    let stray = world.add_user("ana-root@example.com", "");
+    world.join(&town.sre, &stray);
+    assert!(!town.found("ana-root@example.com").await.active);
+    let members = town.members("sre").await.unwrap().unwrap();
+    assert!(
+        !members.contains(&"ana-root@example.com".to_owned()),
+        "{members:?}"
+    );
+    assert!(town.found("ana@example.com").await.active);
+}
+
 #[tokio::test]
 async fn groups_are_those_of_all_active_accounts() {
     let town = town();

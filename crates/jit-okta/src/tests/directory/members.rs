@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use jit_core::ports::ErrorKind;
+use jit_core::ports::{ErrorKind, PROFILE_REMEMBERED_FOR};
 use okta_sim::{Deed, Hostility, Operation, Rule, Setup, UserStatus};
 
 use super::super::setup;
@@ -143,8 +143,12 @@ async fn pages_that_change_while_they_are_read_hide_nobody_who_stays() {
         town.world().rule(rule.skip(number as u32).times(1));
     }
     let members = town.members("sre").await.unwrap().unwrap();
-    let stays = town.world().members(&town.sre).len();
-    assert!(members.len() >= stays, "{} of {stays}", members.len());
+    assert_eq!(town.world().members(&town.sre).len(), users.len() - 3 + 1);
+    town.scene.pass(PROFILE_REMEMBERED_FOR * 2);
+    let stay = town.members("sre").await.unwrap().unwrap();
+    assert_eq!(stay.len(), users.len() - 3 + 1);
+    let all = stay.iter().all(|it| members.contains(it));
+    assert!(all, "{stay:?} and {members:?}");
 }
 
 #[tokio::test]

@@ -237,6 +237,20 @@ fn a_directory_is_an_organization_and_its_groups() {
 }
 
 #[test]
+fn the_digest_changes_with_who_people_are_and_who_decides_for_them() {
+    let digest = |more: &str| {
+        let text = ORGANIZATION.replace("[directory]\n", &format!("[directory]\n{more}"));
+        let config = Folder::with(&format!("{GOOD}{text}")).read(&[TOKEN]);
+        config.unwrap().digest
+    };
+    let usual = digest("");
+    assert_eq!(usual, digest("manager = \"managerId\"\n"));
+    for attribute in ["manager", "slack", "person"] {
+        assert_ne!(usual, digest(&format!("{attribute} = \"other\"\n")));
+    }
+}
+
+#[test]
 fn people_who_are_written_down_are_joined_to_their_user() {
     let text = format!("{GOOD}{ORGANIZATION}");
     let text = text.replace(
