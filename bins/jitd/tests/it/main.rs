@@ -8,6 +8,7 @@ mod demo;
 mod house;
 mod kill;
 mod okta;
+mod policy_page;
 mod process;
 mod refusals;
 mod served;
