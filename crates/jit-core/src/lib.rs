@@ -49,7 +49,8 @@
 //!   checked again.
 //! - **S6 Expiry is a ratchet.** It is fixed at the last needed approval and only moves earlier.
 //! - **S7 Self-contained revoke.** Revoking reads only the record and the provider's credentials.
-//! - **S8 Bounded drift.** Access without a live record is found and paged (not built yet).
+//! - **S8 Bounded drift.** Access without a live record is found and paged; it is revoked only in a slot
+//!   whose last grant call may be the cause, and only while nobody owns it.
 //! - **S9 Who decides.** Neither requester nor beneficiary, with the right and active by facts at
 //!   most 5 s old at the commit.
 //! - **S10 Who is who.** A chat id maps to one person or is refused.
