@@ -3,17 +3,17 @@
 //! that it names; it needs no store and decides nothing.
 
 mod cases;
+mod moment;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jit_core::catalog::EntitlementId;
 use jit_core::engine::{Own, Reach, Recent, eligible};
-use jit_core::policy::{Case, Hours, Right, Span, Verdict, When};
+use jit_core::policy::{Case, Right, Span, Verdict, When};
 use jit_core::ports::{Clock, Directory, Random};
 use jit_core::principal::{PrincipalId, Profile};
 use jit_core::{Timestamp, Ttl};
@@ -21,6 +21,8 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as WordError, StrDeserializer};
 use serde_json::json;
+
+pub use moment::Moment;
 
 use super::{Desk, Form, OperateError, Outcome};
 use crate::build;
@@ -85,59 +87,6 @@ pub struct Circumstances {
     /// How long the request has waited, as in 10m; not at all where unset
     #[arg(long, value_name = "TTL")]
     pub waited: Option<Ttl>,
-}
-
-/// An instant, or the next time that a clock somewhere shows something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Moment {
-    /// This very instant.
-    At(Timestamp),
-    /// The next minute within these hours.
-    Next(Hours),
-}
-
-impl FromStr for Moment {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let rule = "write an instant, as in 2026-11-29T03:00:00Z, or a day, a time and a zone, as in \
-                    \"sun 03:00 Europe/Berlin\"";
-        if let Ok(at) = text.parse() {
-            return Ok(Self::At(at));
-        }
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let [day, time, zone] = words.as_slice() else {
-            return Err(rule.to_owned());
-        };
-        let (hour, minute) = time.split_once(':').ok_or(rule)?;
-        let number = |text: &str| text.parse::<u16>().map_err(|_| rule);
-        let end = number(hour)? * 60 + number(minute)? + 1;
-        // "sunday" is as good as "sun".
-        let day = day.get(..3).ok_or(rule)?;
-        let hours = format!("{day} {time}-{:02}:{:02} {zone}", end / 60, end % 60);
-        let hours: Hours = hours.parse().map_err(|error| format!("{error}; {rule}"))?;
-        Ok(Self::Next(hours))
-    }
-}
-
-impl Moment {
-    /// The instant, as seen from now.
-    fn instant(&self, now: Timestamp) -> Timestamp {
-        let hours = match self {
-            Self::At(at) => return *at,
-            Self::Next(hours) => hours,
-        };
-        let minute = Duration::from_secs(60);
-        let into = now.unix_micros().rem_euclid(60_000_000).unsigned_abs();
-        let mut at = now - Duration::from_micros(into);
-        // A week and the day on which clocks change.
-        for _ in 0..(8 * 24 * 60) {
-            at = at + minute;
-            if hours.contain(at) {
-                return at;
-            }
-        }
-        now
-    }
 }
 
 fn right(word: &str) -> Result<Right, String> {
@@ -275,8 +224,10 @@ impl Desk<'_> {
 
     fn scene(&self, circumstances: &Circumstances) -> Result<Scene, OperateError> {
         let now = self.clock.now();
-        let at = circumstances.at.as_ref();
-        let at = at.map_or(now, |moment| moment.instant(now));
+        let at = match &circumstances.at {
+            Some(moment) => moment.instant(now)?,
+            None => now,
+        };
         let waited = circumstances.waited.map_or(Duration::ZERO, Ttl::duration);
         Scene::new(self.read_config()?, at, waited)
     }

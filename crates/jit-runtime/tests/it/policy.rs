@@ -1,6 +1,11 @@
 //! F5: what a policy comes to, as an operator asks for it.
 
-use jit_runtime::operate::{Circumstances, Form, Operation, Outcome, PolicyVerb};
+use jit_runtime::clock::OsRandom;
+use jit_runtime::config::Environment;
+use jit_runtime::operate::{
+    Circumstances, Desk, Form, Moment, OperateError, Operation, Outcome, PolicyVerb,
+};
+use jit_testkit::time::ManualClock;
 use serde_json::Value;
 
 use crate::house::{ADMINS, House};
@@ -136,6 +141,66 @@ async fn f5_who_may_approve_for_ana_on_sunday_at_three_and_why_not_bob() {
         "{text}"
     );
     assert!(!house.file("jit.db").exists(), "no store was needed");
+}
+
+#[test]
+fn f5_a_time_that_no_clock_shows_is_refused() {
+    for text in [
+        "sun 03:00 Europe/Berlin",
+        "Sunday 3:00 UTC",
+        "mon 00:00 UTC",
+        "TUE 23:59 utc",
+    ] {
+        assert!(text.parse::<Moment>().is_ok(), "{text}");
+    }
+    for (text, told) in [
+        (
+            "sun 2000:00 UTC",
+            "\"2000:00\" is no time from 00:00 to 23:59",
+        ),
+        ("sun 24:00 UTC", "\"24:00\" is no time"),
+        ("sun 12:60 UTC", "\"12:60\" is no time"),
+        ("sun noon UTC", "\"noon\" is no time"),
+        ("monkey 03:00 UTC", "\"monkey\" is no day of the week"),
+        ("mon-fri 03:00 UTC", "\"mon-fri\" is no day of the week"),
+        ("su 03:00 UTC", "\"su\" is no day of the week"),
+        ("sun 03:00 Atlantis", "\"Atlantis\" is not a time zone"),
+    ] {
+        let refused = text.parse::<Moment>().unwrap_err();
+        assert!(
+            refused.contains(told) && refused.contains("write an instant"),
+            "{text}: {refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn f5_a_time_that_clocks_leave_out_is_not_answered_for_now() {
+    let house = house();
+    // On the Sunday after this Monday two in the morning is three in Berlin.
+    let clock = ManualClock::at("2026-03-23T12:00:00Z".parse().unwrap());
+    let answer = async |at: &str| {
+        let (mut out, mut remarks) = (Vec::new(), Vec::new());
+        let mut desk = Desk {
+            config: house.file("jit.toml"),
+            environment: Environment::default(),
+            form: Form::Text,
+            out: &mut out,
+            remarks: &mut remarks,
+            clock: &clock,
+            random: &OsRandom,
+        };
+        desk.run(approvers(at, None, None)).await?;
+        Ok::<_, OperateError>(String::from_utf8(out).unwrap())
+    };
+    let told = answer("sun 03:30 Europe/Berlin").await.unwrap();
+    assert!(told.contains("at 2026-03-29T01:30:00Z"), "{told}");
+    let refused = answer("sun 02:30 Europe/Berlin").await.unwrap_err();
+    let told = refused.to_string();
+    assert!(
+        told.starts_with("sun 02:30-02:31 Europe/Berlin does not come within eight days"),
+        "{told}"
+    );
 }
 
 fn lint() -> Operation {
@@ -382,6 +447,10 @@ async fn f5_cases_that_cannot_be_meant_are_refused_with_their_place() {
         (
             "[[case]]\nname = \"x\"\nentitlement = \"groupfile/admins\"\nat = \"noon\"\napprovers = []\n",
             "write an instant",
+        ),
+        (
+            "[[case]]\nname = \"x\"\nentitlement = \"groupfile/admins\"\nat = \"sun 2000:00 UTC\"\napprovers = []\n",
+            "\"2000:00\" is no time",
         ),
         (
             "[[case]]\nname = \"x\"\nentitlement = \"groupfile/none\"\napprovers = []\n",
