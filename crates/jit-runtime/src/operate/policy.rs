@@ -223,13 +223,21 @@ impl Desk<'_> {
     }
 
     fn scene(&self, circumstances: &Circumstances) -> Result<Scene, OperateError> {
+        self.scene_of(self.read_config()?, circumstances)
+    }
+
+    fn scene_of(
+        &self,
+        config: Config,
+        circumstances: &Circumstances,
+    ) -> Result<Scene, OperateError> {
         let now = self.clock.now();
         let at = match &circumstances.at {
             Some(moment) => moment.instant(now)?,
             None => now,
         };
         let waited = circumstances.waited.map_or(Duration::ZERO, Ttl::duration);
-        Scene::new(self.read_config()?, at, waited)
+        Scene::new(config, at, waited)
     }
 
     async fn explain(

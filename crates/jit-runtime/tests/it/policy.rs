@@ -473,3 +473,26 @@ async fn f5_cases_that_cannot_be_meant_are_refused_with_their_place() {
         );
     }
 }
+
+#[tokio::test]
+async fn f5_a_wrong_configuration_is_no_fault_of_a_case() {
+    let house = house();
+    let case = "[[case]]\nname = \"x\"\nentitlement = \"groupfile/admins\"\napprovers = []\n";
+    // Whether the cases can be read or not.
+    for cases in [case, ""] {
+        std::fs::write(house.file("cases.toml"), cases).unwrap();
+        house.rewrite(
+            "jit.toml",
+            &[("tier = \"standard\"", "tier = \"standart\"")],
+        );
+        let refused = house
+            .operate_in(Form::Text, test(&house))
+            .await
+            .unwrap_err();
+        let told = refused.to_string();
+        assert!(
+            matches!(refused, OperateError::Config(_)) && !told.contains("cases.toml"),
+            "{told}"
+        );
+    }
+}

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::{Circumstances, Moment};
+use crate::config::Config;
 use crate::operate::{Desk, Form, OperateError, Outcome};
 use crate::reach::nobody;
 
@@ -151,11 +152,14 @@ struct Tried {
 
 impl Desk<'_> {
     pub(super) async fn test(&mut self, files: &[PathBuf]) -> Result<Outcome, OperateError> {
+        // What is wrong with the configuration is no fault of a case.
+        let config = self.read_config()?;
         let mut tried = vec![];
         for path in files {
             let file = read(path)?;
             for case in &file.case {
-                let wrong = self.try_case(&file, case).await.map_err(|error| {
+                let wrong = self.try_case(&config, &file, case).await;
+                let wrong = wrong.map_err(|error| {
                     let (path, what) = (path.clone(), format!("case {:?}: {error}", case.name));
                     OperateError::Cases { path, what }
                 })?;
@@ -188,9 +192,14 @@ impl Desk<'_> {
     }
 
     /// Why a case does not hold; none where it does.
-    async fn try_case(&self, file: &File, case: &Written) -> Result<Option<String>, OperateError> {
+    async fn try_case(
+        &self,
+        config: &Config,
+        file: &File,
+        case: &Written,
+    ) -> Result<Option<String>, OperateError> {
         let circumstances = case.circumstances();
-        let mut scene = self.scene(&circumstances)?;
+        let mut scene = self.scene_of(config.clone(), &circumstances)?;
         scene.directory = Arc::new(Stands {
             inner: Arc::clone(&scene.directory),
             people: file.person.iter().map(Stand::profile).collect(),
