@@ -10,12 +10,13 @@ use async_trait::async_trait;
 use jit_core::Ttl;
 use jit_core::catalog::EntitlementId;
 use jit_core::engine::Reach;
-use jit_core::policy::Right;
+use jit_core::policy::{Authority, Right};
 use jit_core::ports::{Directory, PortError};
 use jit_core::principal::{GroupName, PrincipalId, Profile};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
+use super::scene::is_slacks;
 use super::{Circumstances, Moment};
 use crate::config::Config;
 use crate::operate::{Desk, Form, OperateError, Outcome};
@@ -133,6 +134,8 @@ impl Directory for Stands {
             .filter(|it| it.active && it.groups.contains(group));
         let here: BTreeSet<PrincipalId> = here.map(|profile| profile.id.clone()).collect();
         let inner = match self.inner.members(group).await {
+            // Slack has more people than the file.
+            Ok(None) if is_slacks(group) => return Ok(None),
             // Where no directory can be asked, the people of the file are all.
             Err(error) if here.is_empty() => return Err(error),
             Err(_) | Ok(None) => return Ok((!here.is_empty()).then_some(here)),
@@ -212,18 +215,16 @@ impl Desk<'_> {
         };
         Ok(match expectation {
             Expectation::Right(who, right, expected) => {
-                let by = scene.profile(who).await?;
-                let verdict = scene.judge(right, &by, &case.entitlement, beneficiary.as_ref());
-                let own = right == Right::Approve
-                    && beneficiary.as_ref().is_some_and(|it| it.id == by.id);
-                let said = match verdict.allowed && !own {
-                    true => Expected::Yes,
-                    false => Expected::No,
+                let on = &case.entitlement;
+                let judged = scene.judge(right, who, on, beneficiary.as_ref()).await?;
+                let (holds, unsure) = match judged.answer() {
+                    Authority::Yes => (expected == Expected::Yes, None),
+                    Authority::No => (expected == Expected::No, None),
+                    Authority::Unsure => (false, Some("it cannot be told".to_owned())),
                 };
-                (said != expected).then(|| {
-                    let trace = verdict.trace.iter().map(|reason| format!("      {reason}"));
-                    let own = own.then(|| "      nobody decides what is for themselves".to_owned());
-                    let lines: Vec<String> = own.into_iter().chain(trace).collect();
+                (!holds).then(|| {
+                    let lines = unsure.into_iter().chain(judged.why());
+                    let lines: Vec<String> = lines.map(|line| format!("      {line}")).collect();
                     lines.join("\n")
                 })
             }
