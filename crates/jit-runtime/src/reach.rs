@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use jit_core::catalog::{Catalog, EntitlementId, Pattern};
-use jit_core::policy::{Effect, ON_CALL, Policy, Right, Rule, Tier, Who};
+use jit_core::policy::{Effect, ON_CALL, Policy, Right, Tier, Who};
 use jit_core::ports::Directory;
 use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile};
 use serde::{Deserialize, Serialize};
@@ -381,12 +381,14 @@ impl<'p> Sets<'p> {
         }
     }
 
-    /// Whoever has this right over this, at some time.
-    fn reach(&self, right: Right, on: &EntitlementId) -> Named {
+    /// Whoever has this right over this, which is in this tier, at some time.
+    fn reach(&self, right: Right, on: &EntitlementId, tier: &Tier) -> Named {
         let (mut allowed, mut denied) = (Named::default(), Named::default());
         for (rule, named) in self.policy.rules().iter().zip(&self.rules) {
-            let covers = |rule: &Rule| rule.entitlements.iter().any(|it| it.matches(on));
-            if !rule.rights.contains(&right) || !covers(rule) {
+            let covers = rule.entitlements.iter().any(|it| it.matches(on));
+            // A request lapses at the end of its window, and nothing begins there.
+            let comes = rule.after.is_none_or(|it| it < tier.decision_window);
+            if !rule.rights.contains(&right) || !covers || !comes {
                 continue;
             }
             match rule.effect {
@@ -425,7 +427,7 @@ impl<'p> Sets<'p> {
         let Some(tier) = subject.tier else {
             return (CanBeHad::ByNobody, vec![]);
         };
-        let askers = self.reach(Right::Request, &subject.id);
+        let askers = self.reach(Right::Request, &subject.id, tier);
         if askers.is_nobody() {
             let what = format!("no rule lets anybody ask for {shown}");
             let instead = "write a rule with the right to request, or remove it";
@@ -435,12 +437,12 @@ impl<'p> Sets<'p> {
             );
         }
         let mut found = vec![];
-        if self.reach(Right::Revoke, &subject.id).is_nobody() {
+        if self.reach(Right::Revoke, &subject.id, tier).is_nobody() {
             let what = format!("nobody may revoke {shown} before its end");
             let instead = "write a rule with the right to revoke";
             found.push(finding(Gravity::Doubt, what, instead));
         }
-        let approvers = self.reach(Right::Approve, &subject.id);
+        let approvers = self.reach(Right::Approve, &subject.id, tier);
         let needed = usize::from(tier.approvals);
         if tier.automatic.is_some() || approvers.is_open() {
             return (CanBeHad::BySomebody, found);
@@ -595,6 +597,14 @@ pub struct Whole<'a> {
     pub everybody: &'a Everybody,
 }
 
+impl<'a> Whole<'a> {
+    /// The tier of something that can be asked for.
+    fn tier(self, on: &EntitlementId) -> Option<&'a Tier> {
+        let entitlement = self.catalog.get(on)?;
+        self.policy.tier(&entitlement.tier)
+    }
+}
+
 /// Who gains and who loses what, and how the terms change. Rights are compared as what rules give at
 /// any time; when they give it is compared among the terms.
 pub fn diff(old: Whole<'_>, new: Whole<'_>) -> Difference {
@@ -610,13 +620,8 @@ pub fn diff(old: Whole<'_>, new: Whole<'_>) -> Difference {
     for (id, shown) in ids {
         for right in RIGHTS {
             let reach = |whole: Whole<'_>, sets: &Sets<'_>| {
-                let exists = whole.catalog.get(id).is_some();
-                let reach = if exists {
-                    sets.reach(right, id)
-                } else {
-                    Named::default()
-                };
-                sets.spelt(&reach)
+                let reach = whole.tier(id).map(|tier| sets.reach(right, id, tier));
+                sets.spelt(&reach.unwrap_or_default())
             };
             let (had, has) = (reach(old, &before), reach(new, &after));
             for (turn, who) in [(Turn::Gained, &has - &had), (Turn::Lost, &had - &has)] {
@@ -631,12 +636,8 @@ pub fn diff(old: Whole<'_>, new: Whole<'_>) -> Difference {
                 }
             }
         }
-        let terms = |whole: Whole<'_>| {
-            let entitlement = whole.catalog.get(id)?;
-            whole.policy.tier(&entitlement.tier).cloned()
-        };
-        if let (Some(had), Some(has)) = (terms(old), terms(new)) {
-            let mut changes = terms_changed(&had, &has);
+        if let (Some(had), Some(has)) = (old.tier(id), new.tier(id)) {
+            let mut changes = terms_changed(had, has);
             changes.extend(times_changed(old.policy, new.policy, id));
             if !changes.is_empty() {
                 let on = shown.to_owned();

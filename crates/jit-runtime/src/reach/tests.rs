@@ -47,17 +47,7 @@ groups = ["a", "b", "c", "owners"]
 
 /// Each of these decides on that.
 async fn lint_with(deciders: &[(&str, &str)]) -> Vec<Finding> {
-    let mut text = POLICY.to_owned();
-    for (at, (group, on)) in deciders.iter().enumerate() {
-        text.push_str(&format!(
-            "[[rule]]\nname = \"{at}\"\nrights = [\"approve\"]\nentitlements = [\"{on}\"]\n\
-             principals = [\"group:{group}\"]\n"
-        ));
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("jit.toml");
-    std::fs::write(&file, text).unwrap();
-    let config = Config::read(&file, &Environment::default()).unwrap();
+    let config = config(&with(deciders));
     let leads_to = ["a", "b", "c"].map(|group| {
         let id = format!("groupfile/{group}").parse().unwrap();
         (id, group.parse().unwrap())
@@ -65,6 +55,24 @@ async fn lint_with(deciders: &[(&str, &str)]) -> Vec<Finding> {
     let people = &config.people;
     let everybody = Everybody::of(&config.policy, people, people, leads_to.into()).await;
     lint(&config.policy, &config.catalog, &everybody).findings
+}
+
+fn with(deciders: &[(&str, &str)]) -> String {
+    let mut text = POLICY.to_owned();
+    for (at, (group, on)) in deciders.iter().enumerate() {
+        text.push_str(&format!(
+            "[[rule]]\nname = \"{at}\"\nrights = [\"approve\"]\nentitlements = [\"{on}\"]\n\
+             principals = [\"group:{group}\"]\n"
+        ));
+    }
+    text
+}
+
+fn config(text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jit.toml");
+    std::fs::write(&file, text).unwrap();
+    Config::read(&file, &Environment::default()).unwrap()
 }
 
 async fn loops_of(deciders: &[(&str, &str)]) -> Vec<String> {
@@ -96,4 +104,42 @@ async fn f5_whoever_is_let_in_and_lets_in_others_is_a_loop() {
           who else gets groupfile/a"
         ]
     );
+}
+
+/// What is wrong with it, as this directory has it.
+async fn report(config: &Config, directory: &dyn Directory) -> Report {
+    let people = &config.people;
+    let everybody = Everybody::of(&config.policy, people, directory, BTreeMap::new()).await;
+    lint(&config.policy, &config.catalog, &everybody)
+}
+
+#[tokio::test]
+async fn f5_a_step_that_comes_when_a_request_has_lapsed_lets_nobody_decide() {
+    // The rule is about A, which does not wait so long, and about B, which does.
+    let late = with(&[("owners", "groupfile/*")]).replace(
+        "principals = [\"group:owners\"]",
+        "principals = [\"group:owners\"]\nafter = \"2h\"",
+    );
+    let tier = "name = \"standard\"\n";
+    let quick = "[[tier]]\nname = \"quick\"\nttl_default = \"1h\"\nttl_max = \"8h\"\n\
+                 approvals = 1\ndecision_window = \"WINDOW\"\n";
+    let a = "title = \"A\"\ntier = \"standard\"";
+    assert!(late.contains("after") && late.contains(tier) && late.contains(a));
+    let late = format!(
+        "{}{quick}",
+        late.replace(a, "title = \"A\"\ntier = \"quick\"")
+    );
+    for (window, lock_outs) in [
+        ("1h", &["groupfile/a needs 1 to approve it, and 0 may"][..]),
+        // A request lapses at that very instant.
+        ("2h", &["groupfile/a needs 1 to approve it, and 0 may"][..]),
+        ("121m", &[]),
+    ] {
+        let config = config(&late.replace("WINDOW", window));
+        let report = report(&config, &config.people).await;
+        let found = report.findings.iter();
+        let found = found.filter(|it| it.gravity == Gravity::LockOut);
+        let found: Vec<&str> = found.map(|it| it.what.as_str()).collect();
+        assert_eq!(found, lock_outs, "{window}");
+    }
 }
