@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use jit_core::catalog::{Catalog, EntitlementId, Pattern};
 use jit_core::policy::{Effect, ON_CALL, Policy, Right, Tier, Who};
 use jit_core::ports::Directory;
@@ -13,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::groups_of;
 use crate::people::ConfiguredPeople;
+
+/// How many people are looked up at once.
+const AT_ONCE: usize = 8;
 
 /// The rights of people over single things, in the order in which they are told.
 const RIGHTS: [Right; 4] = [
@@ -27,6 +31,8 @@ const RIGHTS: [Right; 4] = [
 pub struct Everybody {
     /// Each with the groups that matter.
     people: BTreeMap<PrincipalId, Profile>,
+    /// Whom rules name by id, and who has no right by it; each with why.
+    in_vain: BTreeMap<PrincipalId, String>,
     /// Groups in which nobody is.
     empty: BTreeSet<GroupName>,
     /// Groups of which nobody here can say who is in them.
@@ -36,7 +42,7 @@ pub struct Everybody {
 }
 
 impl Everybody {
-    /// Asks the directory who is in the groups that the policy names, now.
+    /// Asks the directory who those are whom the policy names, and who is in its groups, now.
     pub async fn of(
         policy: &Policy,
         configured: &ConfiguredPeople,
@@ -47,13 +53,7 @@ impl Everybody {
             leads_to,
             ..Self::default()
         };
-        for known in configured.iter() {
-            // What the directory adds, such as whether they are there at all.
-            let profile = directory.profile_lately(&known.profile.id).await;
-            let profile = profile.ok().flatten();
-            let profile = profile.unwrap_or_else(|| known.profile.clone());
-            everybody.people.insert(profile.id.clone(), profile);
-        }
+        everybody.look_up(policy, configured, directory).await;
         // Who is on call is another every week, and is told by the name of the rota.
         let groups = groups_of(policy).filter(|group| !group.as_str().starts_with(ON_CALL));
         let groups: BTreeSet<GroupName> = groups.collect();
@@ -74,6 +74,47 @@ impl Everybody {
         everybody
     }
 
+    /// Whoever is configured, and whoever else rules name, as the directory has them.
+    async fn look_up(
+        &mut self,
+        policy: &Policy,
+        configured: &ConfiguredPeople,
+        directory: &dyn Directory,
+    ) {
+        let named: BTreeSet<PrincipalId> = named_in(policy).collect();
+        let known = configured.iter().map(|it| it.profile.id.clone());
+        let all: BTreeSet<PrincipalId> = known.chain(named.iter().cloned()).collect();
+        let asked = stream::iter(all).map(|id| async move {
+            let found = directory.profile(&id).await;
+            (id, found)
+        });
+        let mut answers = asked.buffer_unordered(AT_ONCE);
+        while let Some((id, answer)) = answers.next().await {
+            let profile = match answer {
+                Ok(profile) => profile,
+                Err(error) => {
+                    tracing::warn!(error = %error.chain(), "somebody could not be looked up");
+                    match configured.find(&id) {
+                        Some(known) => Some(known.profile.clone()),
+                        // They are known to the directory alone.
+                        None => continue,
+                    }
+                }
+            };
+            let why = match &profile {
+                None => Some("whom nobody knows".to_owned()),
+                Some(it) if it.id != id => Some(format!("who is known as {}", it.id)),
+                Some(it) => (!it.active).then(|| "who is not active".to_owned()),
+            };
+            if let Some(profile) = profile {
+                self.people.insert(profile.id.clone(), profile);
+            }
+            if let Some(why) = why.filter(|_| named.contains(&id)) {
+                self.in_vain.insert(id, why);
+            }
+        }
+    }
+
     fn join(&mut self, group: GroupName, members: BTreeSet<PrincipalId>) {
         if members.is_empty() {
             self.empty.insert(group);
@@ -92,6 +133,15 @@ impl Everybody {
     pub fn unknown(&self) -> &BTreeSet<GroupName> {
         &self.unknown
     }
+}
+
+/// Whom rules name by id.
+fn named_in(policy: &Policy) -> impl Iterator<Item = PrincipalId> {
+    let who = policy.rules().iter().flat_map(|rule| &rule.principals);
+    who.filter_map(|who| match who {
+        Who::Principal(id) => Some(id.clone()),
+        Who::AnyPerson | Who::AnyAgent | Who::Manager | Who::Group(_) => None,
+    })
 }
 
 /// Somebody who is in no group.
@@ -154,6 +204,13 @@ pub fn lint(policy: &Policy, catalog: &Catalog, everybody: &Everybody) -> Report
     }
     report.everybody_is_locked_out = !subjects.is_empty() && can_be_had == 0;
     report.findings.extend(loops(policy, everybody));
+    for (id, why) in &everybody.in_vain {
+        report.findings.push(Finding {
+            gravity: Gravity::Doubt,
+            what: format!("rules name {id}, {why}"),
+            instead: "name somebody else, or remove it from the rules".to_owned(),
+        });
+    }
     for group in &everybody.empty {
         report.findings.push(Finding {
             gravity: Gravity::Doubt,
@@ -353,9 +410,8 @@ impl<'p> Sets<'p> {
                 Who::Principal(id) => {
                     let place = by_id.get(id);
                     place.iter().for_each(|place| named.who.insert(**place));
-                    // Whoever is not here is known to the directory alone, or is an agent.
-                    let known = everybody.people.get(id);
-                    place.is_none() && known.is_none_or(|it| it.active && it.is_agent())
+                    // Whoever is not here could not be looked up, or is an agent.
+                    place.is_none() && !everybody.in_vain.contains_key(id)
                 }
             };
             if is_other {
