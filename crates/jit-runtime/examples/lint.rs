@@ -96,7 +96,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     read.sort();
     looked.sort();
     let row = |what: &str, all: &[Duration], aim: &str| {
-        let [median, longest] = [all.len() / 2, all.len() - 1].map(|at| all[at].as_secs_f64());
+        let at = |at: usize| all.get(at).map_or(0.0, Duration::as_secs_f64);
+        let (median, longest) = (at(all.len() / 2), at(all.len() - 1));
         println!(
             "| {what} | {:.0} | {:.0} | {aim} |",
             median * 1e3,

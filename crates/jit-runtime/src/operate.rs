@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use jit_core::catalog::EntitlementId;
+use jit_core::policy::Hours;
 use jit_core::ports::{Clock, CommitError, PortError, Random, RequestStore};
 use jit_core::principal::PrincipalId;
 use jit_http::token::TokenError;
@@ -152,6 +153,15 @@ pub enum OperateError {
     UnknownEntitlement {
         /// The name.
         entitlement: EntitlementId,
+    },
+    /// A time that clocks leave out.
+    #[error(
+        "{hours} does not come within eight days, as where clocks are put forward; write an instant, \
+         as in 2026-11-29T03:00:00Z"
+    )]
+    NoSuchTime {
+        /// The minute that was asked for.
+        hours: Hours,
     },
     /// Cases that cannot be read.
     #[error("{}: {what}", path.display())]

@@ -2,31 +2,33 @@
 //! wrong with that. It reads the policy and the directory, judges nobody's request, and changes
 //! nothing. The rules are evaluated by [`jit_core::policy`] alone; what is here only counts.
 
+mod diff;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use jit_core::catalog::{Catalog, EntitlementId, Pattern};
-use jit_core::policy::{Effect, ON_CALL, Policy, Right, Rule, Tier, Who};
+use jit_core::policy::{Effect, ON_CALL, Policy, Right, Tier, Who};
 use jit_core::ports::Directory;
 use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile};
 use serde::{Deserialize, Serialize};
 
+pub use diff::{Change, Difference, TermsChange, Turn, Whole, diff};
+
 use crate::build::groups_of;
 use crate::people::ConfiguredPeople;
 
-/// The rights of people over single things, in the order in which they are told.
-const RIGHTS: [Right; 4] = [
-    Right::Request,
-    Right::OnBehalfOf,
-    Right::Approve,
-    Right::Revoke,
-];
+/// How many people are looked up at once.
+const AT_ONCE: usize = 8;
 
 /// Everybody whom the configuration or one of the groups that rules name knows.
 #[derive(Debug, Clone, Default)]
 pub struct Everybody {
     /// Each with the groups that matter.
     people: BTreeMap<PrincipalId, Profile>,
+    /// Whom rules name by id, and who has no right by it; each with why.
+    in_vain: BTreeMap<PrincipalId, String>,
     /// Groups in which nobody is.
     empty: BTreeSet<GroupName>,
     /// Groups of which nobody here can say who is in them.
@@ -36,7 +38,7 @@ pub struct Everybody {
 }
 
 impl Everybody {
-    /// Asks the directory who is in the groups that the policy names, now.
+    /// Asks the directory who those are whom the policy names, and who is in its groups, now.
     pub async fn of(
         policy: &Policy,
         configured: &ConfiguredPeople,
@@ -47,13 +49,7 @@ impl Everybody {
             leads_to,
             ..Self::default()
         };
-        for known in configured.iter() {
-            // What the directory adds, such as whether they are there at all.
-            let profile = directory.profile_lately(&known.profile.id).await;
-            let profile = profile.ok().flatten();
-            let profile = profile.unwrap_or_else(|| known.profile.clone());
-            everybody.people.insert(profile.id.clone(), profile);
-        }
+        everybody.look_up(policy, configured, directory).await;
         // Who is on call is another every week, and is told by the name of the rota.
         let groups = groups_of(policy).filter(|group| !group.as_str().starts_with(ON_CALL));
         let groups: BTreeSet<GroupName> = groups.collect();
@@ -72,6 +68,47 @@ impl Everybody {
             }
         }
         everybody
+    }
+
+    /// Whoever is configured, and whoever else rules name, as the directory has them.
+    async fn look_up(
+        &mut self,
+        policy: &Policy,
+        configured: &ConfiguredPeople,
+        directory: &dyn Directory,
+    ) {
+        let named: BTreeSet<PrincipalId> = named_in(policy).collect();
+        let known = configured.iter().map(|it| it.profile.id.clone());
+        let all: BTreeSet<PrincipalId> = known.chain(named.iter().cloned()).collect();
+        let asked = stream::iter(all).map(|id| async move {
+            let found = directory.profile(&id).await;
+            (id, found)
+        });
+        let mut answers = asked.buffer_unordered(AT_ONCE);
+        while let Some((id, answer)) = answers.next().await {
+            let profile = match answer {
+                Ok(profile) => profile,
+                Err(error) => {
+                    tracing::warn!(error = %error.chain(), "somebody could not be looked up");
+                    match configured.find(&id) {
+                        Some(known) => Some(known.profile.clone()),
+                        // They are known to the directory alone.
+                        None => continue,
+                    }
+                }
+            };
+            let why = match &profile {
+                None => Some("whom nobody knows".to_owned()),
+                Some(it) if it.id != id => Some(format!("who is known as {}", it.id)),
+                Some(it) => (!it.active).then(|| "who is not active".to_owned()),
+            };
+            if let Some(profile) = profile {
+                self.people.insert(profile.id.clone(), profile);
+            }
+            if let Some(why) = why.filter(|_| named.contains(&id)) {
+                self.in_vain.insert(id, why);
+            }
+        }
     }
 
     fn join(&mut self, group: GroupName, members: BTreeSet<PrincipalId>) {
@@ -94,6 +131,15 @@ impl Everybody {
     }
 }
 
+/// Whom rules name by id.
+fn named_in(policy: &Policy) -> impl Iterator<Item = PrincipalId> {
+    let who = policy.rules().iter().flat_map(|rule| &rule.principals);
+    who.filter_map(|who| match who {
+        Who::Principal(id) => Some(id.clone()),
+        Who::AnyPerson | Who::AnyAgent | Who::Manager | Who::Group(_) => None,
+    })
+}
+
 /// Somebody who is in no group.
 pub(crate) fn nobody(id: PrincipalId) -> Profile {
     Profile {
@@ -106,8 +152,6 @@ pub(crate) fn nobody(id: PrincipalId) -> Profile {
         subjects: BTreeMap::new(),
     }
 }
-
-// ---------------------------------------------------------------------------------------- lint
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -154,6 +198,13 @@ pub fn lint(policy: &Policy, catalog: &Catalog, everybody: &Everybody) -> Report
     }
     report.everybody_is_locked_out = !subjects.is_empty() && can_be_had == 0;
     report.findings.extend(loops(policy, everybody));
+    for (id, why) in &everybody.in_vain {
+        report.findings.push(Finding {
+            gravity: Gravity::Doubt,
+            what: format!("rules name {id}, {why}"),
+            instead: "name somebody else, or remove it from the rules".to_owned(),
+        });
+    }
     for group in &everybody.empty {
         report.findings.push(Finding {
             gravity: Gravity::Doubt,
@@ -353,9 +404,8 @@ impl<'p> Sets<'p> {
                 Who::Principal(id) => {
                     let place = by_id.get(id);
                     place.iter().for_each(|place| named.who.insert(**place));
-                    // Whoever is not here is known to the directory alone, or is an agent.
-                    let known = everybody.people.get(id);
-                    place.is_none() && known.is_none_or(|it| it.active && it.is_agent())
+                    // Whoever is not here could not be looked up, or is an agent.
+                    place.is_none() && !everybody.in_vain.contains_key(id)
                 }
             };
             if is_other {
@@ -381,12 +431,14 @@ impl<'p> Sets<'p> {
         }
     }
 
-    /// Whoever has this right over this, at some time.
-    fn reach(&self, right: Right, on: &EntitlementId) -> Named {
+    /// Whoever has this right over this, which is in this tier, at some time.
+    fn reach(&self, right: Right, on: &EntitlementId, tier: &Tier) -> Named {
         let (mut allowed, mut denied) = (Named::default(), Named::default());
         for (rule, named) in self.policy.rules().iter().zip(&self.rules) {
-            let covers = |rule: &Rule| rule.entitlements.iter().any(|it| it.matches(on));
-            if !rule.rights.contains(&right) || !covers(rule) {
+            let covers = rule.entitlements.iter().any(|it| it.matches(on));
+            // A request lapses at the end of its window, and nothing begins there.
+            let comes = rule.after.is_none_or(|it| it < tier.decision_window);
+            if !rule.rights.contains(&right) || !covers || !comes {
                 continue;
             }
             match rule.effect {
@@ -425,7 +477,7 @@ impl<'p> Sets<'p> {
         let Some(tier) = subject.tier else {
             return (CanBeHad::ByNobody, vec![]);
         };
-        let askers = self.reach(Right::Request, &subject.id);
+        let askers = self.reach(Right::Request, &subject.id, tier);
         if askers.is_nobody() {
             let what = format!("no rule lets anybody ask for {shown}");
             let instead = "write a rule with the right to request, or remove it";
@@ -435,12 +487,12 @@ impl<'p> Sets<'p> {
             );
         }
         let mut found = vec![];
-        if self.reach(Right::Revoke, &subject.id).is_nobody() {
+        if self.reach(Right::Revoke, &subject.id, tier).is_nobody() {
             let what = format!("nobody may revoke {shown} before its end");
             let instead = "write a rule with the right to revoke";
             found.push(finding(Gravity::Doubt, what, instead));
         }
-        let approvers = self.reach(Right::Approve, &subject.id);
+        let approvers = self.reach(Right::Approve, &subject.id, tier);
         let needed = usize::from(tier.approvals);
         if tier.automatic.is_some() || approvers.is_open() {
             return (CanBeHad::BySomebody, found);
@@ -539,224 +591,6 @@ fn round<'e>(
         }
     }
     None
-}
-
-// ---------------------------------------------------------------------------------------- diff
-
-/// Whether something is gained or lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Turn {
-    /// It is there in the new one alone.
-    Gained,
-    /// It was there in the old one alone.
-    Lost,
-}
-
-/// Who gains or loses a right.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Change {
-    /// Over what.
-    pub on: String,
-    /// Which.
-    pub right: Right,
-    /// Gained or lost.
-    pub turn: Turn,
-    /// Who, as rules name them.
-    pub who: BTreeSet<Who>,
-}
-
-/// How the terms of something change.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct TermsChange {
-    /// Of what.
-    pub on: String,
-    /// Each in words.
-    pub changes: Vec<String>,
-}
-
-/// What two policies do not agree on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Difference {
-    /// Of rights.
-    pub rights: Vec<Change>,
-    /// Of terms.
-    pub terms: Vec<TermsChange>,
-}
-
-/// A policy with all that it is about.
-#[derive(Debug, Clone, Copy)]
-pub struct Whole<'a> {
-    /// Tiers and rules.
-    pub policy: &'a Policy,
-    /// What can be asked for.
-    pub catalog: &'a Catalog,
-    /// Who there is.
-    pub everybody: &'a Everybody,
-}
-
-/// Who gains and who loses what, and how the terms change. Rights are compared as what rules give at
-/// any time; when they give it is compared among the terms.
-pub fn diff(old: Whole<'_>, new: Whole<'_>) -> Difference {
-    let before = Sets::of(old.policy, old.everybody);
-    let after = Sets::of(new.policy, new.everybody);
-    let all = [old, new].map(|whole| subjects(whole.policy, whole.catalog));
-    let ids: BTreeMap<&EntitlementId, &str> = all
-        .iter()
-        .flatten()
-        .map(|subject| (&subject.id, subject.shown.as_str()))
-        .collect();
-    let mut difference = Difference::default();
-    for (id, shown) in ids {
-        for right in RIGHTS {
-            let reach = |whole: Whole<'_>, sets: &Sets<'_>| {
-                let exists = whole.catalog.get(id).is_some();
-                let reach = if exists {
-                    sets.reach(right, id)
-                } else {
-                    Named::default()
-                };
-                sets.spelt(&reach)
-            };
-            let (had, has) = (reach(old, &before), reach(new, &after));
-            for (turn, who) in [(Turn::Gained, &has - &had), (Turn::Lost, &had - &has)] {
-                if !who.is_empty() {
-                    let on = shown.to_owned();
-                    difference.rights.push(Change {
-                        on,
-                        right,
-                        turn,
-                        who,
-                    });
-                }
-            }
-        }
-        let terms = |whole: Whole<'_>| {
-            let entitlement = whole.catalog.get(id)?;
-            whole.policy.tier(&entitlement.tier).cloned()
-        };
-        if let (Some(had), Some(has)) = (terms(old), terms(new)) {
-            let mut changes = terms_changed(&had, &has);
-            changes.extend(times_changed(old.policy, new.policy, id));
-            if !changes.is_empty() {
-                let on = shown.to_owned();
-                difference.terms.push(TermsChange { on, changes });
-            }
-        }
-    }
-    difference
-}
-
-impl Sets<'_> {
-    /// Whom this is, as rules name them.
-    fn spelt(&self, named: &Named) -> BTreeSet<Who> {
-        // Everybody is one name, and not all of them.
-        if named.others.contains(&Who::AnyPerson) {
-            return named.others.clone();
-        }
-        let here = self.people.iter().enumerate();
-        let people = here.filter(|(place, _)| named.who.has(*place));
-        let people = people.map(|(_, id)| Who::Principal((*id).clone()));
-        people.chain(named.others.iter().cloned()).collect()
-    }
-}
-
-/// Whom the rules name for a right at other times than before, where hours or steps are in it at all:
-/// what is so at any time is told as gained or lost.
-fn times_changed(old: &Policy, new: &Policy, id: &EntitlementId) -> Vec<String> {
-    let mut told = vec![];
-    for right in RIGHTS {
-        let (had, has) = (times(old, right, id), times(new, right, id));
-        let of = |times: &Times, rule: &(bool, Who)| times.get(rule).cloned().unwrap_or_default();
-        let all: BTreeSet<_> = had.keys().chain(has.keys()).collect();
-        let turns = all
-            .into_iter()
-            .map(|rule| (rule, of(&had, rule), of(&has, rule)));
-        let turns: Vec<_> = turns.filter(|(_, had, has)| had != has).collect();
-        let mut times = turns.iter().flat_map(|(_, had, has)| had.union(has));
-        if !times.any(|time| *time != At::Ever) {
-            continue;
-        }
-        for ((denied, who), had, has) in turns {
-            let may = if *denied { "may not" } else { "may" };
-            let (had, has) = (spelt(&had), spelt(&has));
-            told.push(format!("{who} {may} {right} {had} -> {has}"));
-        }
-    }
-    told
-}
-
-/// When a rule is about something.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum At {
-    Ever,
-    Times(String),
-}
-
-/// When rules give a right, or deny it, by whom they name.
-type Times = BTreeMap<(bool, Who), BTreeSet<At>>;
-
-fn times(policy: &Policy, right: Right, id: &EntitlementId) -> Times {
-    let about = policy.rules().iter().filter(|rule| {
-        rule.rights.contains(&right) && rule.entitlements.iter().any(|it| it.matches(id))
-    });
-    let mut times = Times::new();
-    for rule in about {
-        let after = rule.after.map(|after| format!("after {after}"));
-        let hours = rule.hours.as_ref().map(ToString::to_string);
-        let words: Vec<String> = after.into_iter().chain(hours).collect();
-        let at = match words.is_empty() {
-            true => At::Ever,
-            false => At::Times(words.join(" ")),
-        };
-        for who in &rule.principals {
-            let key = (rule.effect == Effect::Deny, who.clone());
-            times.entry(key).or_default().insert(at.clone());
-        }
-    }
-    times
-}
-
-fn spelt(times: &BTreeSet<At>) -> String {
-    let words = times.iter().map(|at| match at {
-        At::Ever => "at any time",
-        At::Times(words) => words,
-    });
-    match words.collect::<Vec<_>>() {
-        words if words.is_empty() => "never".to_owned(),
-        words => words.join(" or "),
-    }
-}
-
-fn terms_changed(had: &Tier, has: &Tier) -> Vec<String> {
-    let mut changes = vec![];
-    let mut tell = |what: &str, had: String, has: String| {
-        if had != has {
-            changes.push(format!("{what} {had} -> {has}"));
-        }
-    };
-    tell("tier", had.name.to_string(), has.name.to_string());
-    tell(
-        "approvals",
-        had.approvals.to_string(),
-        has.approvals.to_string(),
-    );
-    tell("at most", had.ttl_max.to_string(), has.ttl_max.to_string());
-    tell(
-        "usually",
-        had.ttl_default.to_string(),
-        has.ttl_default.to_string(),
-    );
-    let automatic = |tier: &Tier| match tier.automatic {
-        Some(quota) => format!("{} per {}", quota.ceiling, quota.per),
-        None => "never".to_owned(),
-    };
-    tell("automatic", automatic(had), automatic(has));
-    let window = |tier: &Tier| tier.decision_window.to_string();
-    tell("lapses after", window(had), window(has));
-    let residual = |tier: &Tier| format!("{}s", tier.residual_max_secs);
-    tell("may live on for", residual(had), residual(has));
-    changes
 }
 
 #[cfg(test)]

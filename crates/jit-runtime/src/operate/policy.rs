@@ -3,30 +3,30 @@
 //! that it names; it needs no store and decides nothing.
 
 mod cases;
+mod moment;
+mod scene;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use jit_core::Ttl;
 use jit_core::catalog::EntitlementId;
-use jit_core::engine::{Own, Reach, Recent, eligible};
-use jit_core::policy::{Case, Hours, Right, Span, Verdict, When};
-use jit_core::ports::{Clock, Directory, Random};
-use jit_core::principal::{PrincipalId, Profile};
-use jit_core::{Timestamp, Ttl};
+use jit_core::engine::Reach;
+use jit_core::policy::Right;
+use jit_core::principal::PrincipalId;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as WordError, StrDeserializer};
 use serde_json::json;
 
+pub use moment::Moment;
+
+use self::scene::{Judged, Scene};
 use super::{Desk, Form, OperateError, Outcome};
-use crate::build;
-use crate::clock::{OsRandom, SystemClock};
 use crate::config::Config;
-use crate::reach::{self, Difference, Everybody, Gravity, Report, Turn, Whole};
+use crate::reach::{self, Difference, Everybody, Gravity, Report, Turn};
 
 /// About the policy.
 #[derive(Debug, Subcommand)]
@@ -87,162 +87,9 @@ pub struct Circumstances {
     pub waited: Option<Ttl>,
 }
 
-/// An instant, or the next time that a clock somewhere shows something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Moment {
-    /// This very instant.
-    At(Timestamp),
-    /// The next minute within these hours.
-    Next(Hours),
-}
-
-impl FromStr for Moment {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let rule = "write an instant, as in 2026-11-29T03:00:00Z, or a day, a time and a zone, as in \
-                    \"sun 03:00 Europe/Berlin\"";
-        if let Ok(at) = text.parse() {
-            return Ok(Self::At(at));
-        }
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let [day, time, zone] = words.as_slice() else {
-            return Err(rule.to_owned());
-        };
-        let (hour, minute) = time.split_once(':').ok_or(rule)?;
-        let number = |text: &str| text.parse::<u16>().map_err(|_| rule);
-        let end = number(hour)? * 60 + number(minute)? + 1;
-        // "sunday" is as good as "sun".
-        let day = day.get(..3).ok_or(rule)?;
-        let hours = format!("{day} {time}-{:02}:{:02} {zone}", end / 60, end % 60);
-        let hours: Hours = hours.parse().map_err(|error| format!("{error}; {rule}"))?;
-        Ok(Self::Next(hours))
-    }
-}
-
-impl Moment {
-    /// The instant, as seen from now.
-    fn instant(&self, now: Timestamp) -> Timestamp {
-        let hours = match self {
-            Self::At(at) => return *at,
-            Self::Next(hours) => hours,
-        };
-        let minute = Duration::from_secs(60);
-        let into = now.unix_micros().rem_euclid(60_000_000).unsigned_abs();
-        let mut at = now - Duration::from_micros(into);
-        // A week and the day on which clocks change.
-        for _ in 0..(8 * 24 * 60) {
-            at = at + minute;
-            if hours.contain(at) {
-                return at;
-            }
-        }
-        now
-    }
-}
-
 fn right(word: &str) -> Result<Right, String> {
     let word: StrDeserializer<'_, WordError> = word.into_deserializer();
     Right::deserialize(word).map_err(|error| error.to_string())
-}
-
-/// A clock that stands still at the instant that is asked about.
-#[derive(Debug)]
-struct Still(Timestamp);
-
-impl Clock for Still {
-    fn now(&self) -> Timestamp {
-        self.0
-    }
-}
-
-/// A configuration with the directory that it names, at one instant.
-struct Scene {
-    config: Config,
-    directory: Arc<dyn Directory>,
-    at: Timestamp,
-    waited: Duration,
-}
-
-impl Scene {
-    fn new(config: Config, at: Timestamp, waited: Duration) -> Result<Self, OperateError> {
-        let clock: Arc<dyn Clock> = Arc::new(Still(at));
-        let random: Arc<dyn Random> = Arc::new(OsRandom);
-        // Whoever is on call is asked for then, and everything else now.
-        let now: Arc<dyn Clock> = Arc::new(SystemClock);
-        let okta = build::okta(&config, &now, &random)?;
-        let directory = build::directory(&config, &clock, okta.as_ref())?;
-        Ok(Self {
-            config,
-            directory,
-            at,
-            waited,
-        })
-    }
-
-    fn checks(&self, entitlement: &EntitlementId) -> Result<(), OperateError> {
-        let entitlement = match self.config.catalog.get(entitlement) {
-            Some(_) => return Ok(()),
-            None => entitlement.clone(),
-        };
-        Err(OperateError::UnknownEntitlement { entitlement })
-    }
-
-    async fn profile(&self, who: &PrincipalId) -> Result<Profile, OperateError> {
-        let found = self.directory.profile(who).await?;
-        found.ok_or_else(|| OperateError::UnknownPrincipal { who: who.clone() })
-    }
-
-    async fn beneficiary(
-        &self,
-        circumstances: &Circumstances,
-    ) -> Result<Option<Profile>, OperateError> {
-        match &circumstances.beneficiary {
-            Some(who) => self.profile(who).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn judge(
-        &self,
-        right: Right,
-        by: &Profile,
-        on: &EntitlementId,
-        beneficiary: Option<&Profile>,
-    ) -> Verdict {
-        let policy = &self.config.policy;
-        let (at, waited) = (self.at, self.waited);
-        match right {
-            Right::Audit | Right::Operate => policy.evaluate_anywhere(right, by, at),
-            Right::Request | Right::OnBehalfOf | Right::Approve | Right::Revoke => {
-                let case = Case::new(on, When::At { at, waited }).of(beneficiary);
-                policy.evaluate(right, by, &case)
-            }
-        }
-    }
-
-    /// Whoever could approve now, by the rules and the directory; and whether these are all.
-    async fn approvers(
-        &self,
-        on: &EntitlementId,
-        beneficiary: Option<&Profile>,
-    ) -> (Vec<PrincipalId>, Reach) {
-        let span = Span {
-            opened_at: self.at - self.waited,
-            from: self.at,
-            until: self.at,
-        };
-        let deciders = self.config.policy.deciders(on, span);
-        // Nobody is anybody's own where it is for nobody in particular.
-        let stranger = "nobody".parse().expect("it is a name");
-        let nobody = reach::nobody(stranger);
-        let beneficiary = beneficiary.unwrap_or(&nobody);
-        let own = Own {
-            requester: &beneficiary.id,
-            beneficiary,
-        };
-        let found = eligible(&deciders, self.directory.as_ref(), own, Recent::Now).await;
-        (found.people.into_iter().collect(), found.reach)
-    }
 }
 
 impl Desk<'_> {
@@ -274,11 +121,21 @@ impl Desk<'_> {
     }
 
     fn scene(&self, circumstances: &Circumstances) -> Result<Scene, OperateError> {
+        self.scene_of(self.read_config()?, circumstances)
+    }
+
+    fn scene_of(
+        &self,
+        config: Config,
+        circumstances: &Circumstances,
+    ) -> Result<Scene, OperateError> {
         let now = self.clock.now();
-        let at = circumstances.at.as_ref();
-        let at = at.map_or(now, |moment| moment.instant(now));
+        let at = match &circumstances.at {
+            Some(moment) => moment.instant(now)?,
+            None => now,
+        };
         let waited = circumstances.waited.map_or(Duration::ZERO, Ttl::duration);
-        Scene::new(self.read_config()?, at, waited)
+        Scene::new(config, at, waited)
     }
 
     async fn explain(
@@ -290,21 +147,24 @@ impl Desk<'_> {
         circumstances: &Circumstances,
     ) -> Result<Outcome, OperateError> {
         scene.checks(entitlement)?;
-        let by = scene.profile(who).await?;
         let beneficiary = scene.beneficiary(circumstances).await?;
-        let Verdict { allowed, trace } = scene.judge(right, &by, entitlement, beneficiary.as_ref());
-        let id = &by.id;
+        let judged = scene.judge(right, who, entitlement, beneficiary.as_ref());
+        let judged = judged.await?;
         if self.form == Form::Json {
-            self.json(&json!({
-                "principal": id, "right": right, "entitlement": entitlement, "at": scene.at,
-                "allowed": allowed, "trace": trace,
-            }))?;
+            let mut answer = judged.json();
+            answer.insert("right".to_owned(), json!(right));
+            answer.insert("entitlement".to_owned(), json!(entitlement));
+            answer.insert("at".to_owned(), json!(scene.at));
+            self.json(&answer.into())?;
             return Ok(Outcome::Well);
         }
-        let may = if allowed { "may" } else { "may not" };
-        writeln!(self.out, "{id} {may} {right} {entitlement}")?;
-        for reason in trace {
-            writeln!(self.out, "  {reason}")?;
+        writeln!(
+            self.out,
+            "{}",
+            judged.sentence(&format!("{right} {entitlement}"))
+        )?;
+        for line in judged.why() {
+            writeln!(self.out, "  {line}")?;
         }
         Ok(Outcome::Well)
     }
@@ -324,22 +184,16 @@ impl Desk<'_> {
             .iter()
             .filter(|step| step.after.duration() > scene.waited);
         let steps: Vec<_> = steps.collect();
-        let explained = match why_not {
+        let judged = match why_not {
             Some(who) => {
-                let by = scene.profile(who).await?;
-                let verdict = scene.judge(Right::Approve, &by, entitlement, beneficiary.as_ref());
-                let own = beneficiary.as_ref().is_some_and(|it| it.id == by.id);
-                Some((by.id, own, verdict))
+                let beneficiary = beneficiary.as_ref();
+                let judged = scene.judge(Right::Approve, who, entitlement, beneficiary);
+                Some(judged.await?)
             }
             None => None,
         };
         if self.form == Form::Json {
-            let why_not = explained.map(|(id, own, verdict)| {
-                json!({
-                    "principal": id, "own": own,
-                    "allowed": verdict.allowed && !own, "trace": verdict.trace,
-                })
-            });
+            let why_not = judged.as_ref().map(Judged::json);
             self.json(&json!({
                 "entitlement": entitlement, "at": scene.at, "approvers": people,
                 "everybody": reach == Reach::Everybody, "complete": reach != Reach::Unsure,
@@ -364,7 +218,7 @@ impl Desk<'_> {
             (Reach::Unsure, _) => {
                 writeln!(
                     self.out,
-                    "  and perhaps others: a group could not be looked up here"
+                    "  perhaps others too, or not all of these: a group could not be looked up here"
                 )?;
             }
             (Reach::Whole, true) => writeln!(self.out, "  nobody")?,
@@ -374,18 +228,10 @@ impl Desk<'_> {
             let to: Vec<String> = step.to.iter().map(ToString::to_string).collect();
             writeln!(self.out, "after {} also {}", step.after, to.join(", "))?;
         }
-        if let Some((id, own, verdict)) = explained {
-            let may = if verdict.allowed && !own {
-                "may"
-            } else {
-                "may not"
-            };
-            writeln!(self.out, "{id} {may} approve it")?;
-            if own {
-                writeln!(self.out, "  nobody decides what is for themselves")?;
-            }
-            for reason in verdict.trace {
-                writeln!(self.out, "  {reason}")?;
+        if let Some(judged) = judged {
+            writeln!(self.out, "{}", judged.sentence("approve it"))?;
+            for line in judged.why() {
+                writeln!(self.out, "  {line}")?;
             }
         }
         Ok(Outcome::Well)
@@ -436,22 +282,6 @@ impl Desk<'_> {
             write!(self.out, "{}", Lines(&difference))?;
         }
         Ok(Outcome::Well)
-    }
-}
-
-impl Scene {
-    async fn everybody(&self) -> Everybody {
-        let (policy, people) = (&self.config.policy, &self.config.people);
-        let leads_to = self.config.leads_to();
-        Everybody::of(policy, people, self.directory.as_ref(), leads_to).await
-    }
-
-    fn whole<'a>(&'a self, everybody: &'a Everybody) -> Whole<'a> {
-        Whole {
-            policy: &self.config.policy,
-            catalog: &self.config.catalog,
-            everybody,
-        }
     }
 }
 

@@ -1,6 +1,12 @@
 //! F5: what a policy comes to, as an operator asks for it.
 
-use jit_runtime::operate::{Circumstances, Form, Operation, Outcome, PolicyVerb};
+use jit_core::policy::Right;
+use jit_runtime::clock::OsRandom;
+use jit_runtime::config::Environment;
+use jit_runtime::operate::{
+    Circumstances, Desk, Form, Moment, OperateError, Operation, Outcome, PolicyVerb,
+};
+use jit_testkit::time::ManualClock;
 use serde_json::Value;
 
 use crate::house::{ADMINS, House};
@@ -136,6 +142,66 @@ async fn f5_who_may_approve_for_ana_on_sunday_at_three_and_why_not_bob() {
         "{text}"
     );
     assert!(!house.file("jit.db").exists(), "no store was needed");
+}
+
+#[test]
+fn f5_a_time_that_no_clock_shows_is_refused() {
+    for text in [
+        "sun 03:00 Europe/Berlin",
+        "Sunday 3:00 UTC",
+        "mon 00:00 UTC",
+        "TUE 23:59 utc",
+    ] {
+        assert!(text.parse::<Moment>().is_ok(), "{text}");
+    }
+    for (text, told) in [
+        (
+            "sun 2000:00 UTC",
+            "\"2000:00\" is no time from 00:00 to 23:59",
+        ),
+        ("sun 24:00 UTC", "\"24:00\" is no time"),
+        ("sun 12:60 UTC", "\"12:60\" is no time"),
+        ("sun noon UTC", "\"noon\" is no time"),
+        ("monkey 03:00 UTC", "\"monkey\" is no day of the week"),
+        ("mon-fri 03:00 UTC", "\"mon-fri\" is no day of the week"),
+        ("su 03:00 UTC", "\"su\" is no day of the week"),
+        ("sun 03:00 Atlantis", "\"Atlantis\" is not a time zone"),
+    ] {
+        let refused = text.parse::<Moment>().unwrap_err();
+        assert!(
+            refused.contains(told) && refused.contains("write an instant"),
+            "{text}: {refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn f5_a_time_that_clocks_leave_out_is_not_answered_for_now() {
+    let house = house();
+    // On the Sunday after this Monday two in the morning is three in Berlin.
+    let clock = ManualClock::at("2026-03-23T12:00:00Z".parse().unwrap());
+    let answer = async |at: &str| {
+        let (mut out, mut remarks) = (Vec::new(), Vec::new());
+        let mut desk = Desk {
+            config: house.file("jit.toml"),
+            environment: Environment::default(),
+            form: Form::Text,
+            out: &mut out,
+            remarks: &mut remarks,
+            clock: &clock,
+            random: &OsRandom,
+        };
+        desk.run(approvers(at, None, None)).await?;
+        Ok::<_, OperateError>(String::from_utf8(out).unwrap())
+    };
+    let told = answer("sun 03:30 Europe/Berlin").await.unwrap();
+    assert!(told.contains("at 2026-03-29T01:30:00Z"), "{told}");
+    let refused = answer("sun 02:30 Europe/Berlin").await.unwrap_err();
+    let told = refused.to_string();
+    assert!(
+        told.starts_with("sun 02:30-02:31 Europe/Berlin does not come within eight days"),
+        "{told}"
+    );
 }
 
 fn lint() -> Operation {
@@ -384,6 +450,10 @@ async fn f5_cases_that_cannot_be_meant_are_refused_with_their_place() {
             "write an instant",
         ),
         (
+            "[[case]]\nname = \"x\"\nentitlement = \"groupfile/admins\"\nat = \"sun 2000:00 UTC\"\napprovers = []\n",
+            "\"2000:00\" is no time",
+        ),
+        (
             "[[case]]\nname = \"x\"\nentitlement = \"groupfile/none\"\napprovers = []\n",
             "there is no entitlement groupfile/none",
         ),
@@ -403,4 +473,156 @@ async fn f5_cases_that_cannot_be_meant_are_refused_with_their_place() {
             "{expected}: {told}"
         );
     }
+}
+
+#[tokio::test]
+async fn f5_a_wrong_configuration_is_no_fault_of_a_case() {
+    let house = house();
+    let case = "[[case]]\nname = \"x\"\nentitlement = \"groupfile/admins\"\napprovers = []\n";
+    // Whether the cases can be read or not.
+    for cases in [case, ""] {
+        std::fs::write(house.file("cases.toml"), cases).unwrap();
+        house.rewrite(
+            "jit.toml",
+            &[("tier = \"standard\"", "tier = \"standart\"")],
+        );
+        let refused = house
+            .operate_in(Form::Text, test(&house))
+            .await
+            .unwrap_err();
+        let told = refused.to_string();
+        assert!(
+            matches!(refused, OperateError::Config(_)) && !told.contains("cases.toml"),
+            "{told}"
+        );
+    }
+}
+
+/// A rule about a user group of Slack, which nobody here can look into.
+fn slack_house(effect: &str) -> House {
+    let house = House::new();
+    let more = format!(
+        "[slack]\n[[slack.route]]\nentitlements = \"*\"\nchannel = \"C1\"\n\n[[rule]]\n\
+         name = \"contractors\"\neffect = \"{effect}\"\nrights = [\"approve\"]\n\
+         entitlements = [\"groupfile/*\"]\nprincipals = [\"group:slack:S1\"]\n\n[audit]"
+    );
+    house.rewrite("jit.toml", &[("[audit]", &more)]);
+    let tokens = "JIT_SLACK_BOT_TOKEN=xoxb-1\nJIT_SLACK_APP_TOKEN=xapp-1\n";
+    std::fs::write(house.file(".env"), tokens).unwrap();
+    house
+}
+
+fn explain(who: &str) -> Operation {
+    Operation::Policy(PolicyVerb::Explain {
+        who: who.parse().unwrap(),
+        right: Right::Approve,
+        entitlement: ADMINS.parse().unwrap(),
+        circumstances: Circumstances::default(),
+    })
+}
+
+#[tokio::test]
+async fn f5_who_may_be_in_a_user_group_that_is_denied_is_not_told_that_they_may() {
+    for (effect, who, finding) in [
+        ("deny", "bob", "might_deny"),
+        ("allow", "ana", "might_allow"),
+    ] {
+        let house = slack_house(effect);
+        let (_, text) = house.operate_in(Form::Text, explain(who)).await.unwrap();
+        let cannot = format!(
+            "whether {who}@example.com may approve groupfile/admins cannot be told\n  whether they \
+             are in slack:S1 is not known here\n"
+        );
+        assert!(text.starts_with(&cannot), "{text}");
+        let might = format!("rule \"contractors\" might {effect} it");
+        assert!(text.contains(&might), "{text}");
+        let (_, answer) = house.operate(explain(who)).await;
+        assert_eq!(
+            (&answer["answer"], &answer["allowed"]),
+            (&"unsure".into(), &false.into())
+        );
+        assert_eq!(answer["groups_unknown"], serde_json::json!(["slack:S1"]));
+        assert_eq!(answer["trace"][3]["finding"], finding, "{answer}");
+    }
+    let house = slack_house("deny");
+    let why_not = || {
+        Operation::Policy(PolicyVerb::Approvers {
+            entitlement: ADMINS.parse().unwrap(),
+            circumstances: Circumstances::default(),
+            why_not: Some("bob".parse().unwrap()),
+        })
+    };
+    let (_, text) = house.operate_in(Form::Text, why_not()).await.unwrap();
+    assert!(
+        text.contains("  bob@example.com\n  perhaps others too, or not all of these"),
+        "{text}"
+    );
+    assert!(
+        text.contains("whether bob@example.com may approve it cannot be told"),
+        "{text}"
+    );
+    let (_, answer) = house.operate(why_not()).await;
+    assert_eq!(
+        (&answer["complete"], &answer["why_not"]["answer"]),
+        (&false.into(), &"unsure".into())
+    );
+}
+
+#[tokio::test]
+async fn f5_a_case_that_cannot_be_told_does_not_hold_whatever_it_expects() {
+    let house = slack_house("deny");
+    let people = [("dora", "operations"), ("eva", "operations\", \"slack:S1")];
+    let people = people.map(|(who, groups)| {
+        format!("[[person]]\nid = \"{who}@example.com\"\ngroups = [\"{groups}\"]\n")
+    });
+    let cases = [
+        ("bob", "yes"),
+        ("bob", "no"),
+        ("dora", "yes"),
+        ("eva", "no"),
+    ];
+    let cases = cases.map(|(who, expect)| {
+        format!(
+            "[[case]]\nname = \"{who} {expect}\"\nwho = \"{who}@example.com\"\n\
+             right = \"approve\"\nentitlement = \"groupfile/admins\"\nexpect = \"{expect}\"\n"
+        )
+    });
+    let all = "[[case]]\nname = \"bob and dora\"\nentitlement = \"groupfile/admins\"\n\
+               approvers = [\"bob@example.com\", \"dora@example.com\"]\n";
+    let file = [&people.concat(), &cases.concat(), all].concat();
+    std::fs::write(house.file("cases.toml"), file).unwrap();
+    let (outcome, answer) = house.operate(test(&house)).await;
+    assert_eq!(outcome, Outcome::Wrong);
+    for case in answer["cases"].as_array().unwrap() {
+        let is_bobs = case["name"].as_str().unwrap().starts_with("bob");
+        // Whoever the file brings is in the groups that it says, and in no others.
+        assert_eq!(case["holds"], !is_bobs, "{answer}");
+        let wrong = case["wrong"].as_str().unwrap_or_default();
+        let says = ["it cannot be told", "a group could not be looked up"];
+        assert_eq!(
+            says.iter().any(|it| wrong.contains(it)),
+            is_bobs,
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn f5_while_a_rota_does_not_answer_it_cannot_be_told_who_may() {
+    let house = House::new();
+    let decide = "rights = [\"approve\", \"revoke\"]\nentitlements = [\"*\"]\n\
+                  principals = [\"group:operations\"]";
+    let on_call = decide.replace("group:operations", "oncall:primary");
+    let rota = "[pagerduty]\napi = \"http://127.0.0.1:1\"\n\n[[rota]]\nname = \"primary\"\n\
+                pagerduty = { schedule = \"PI7DH85\" }\n\n[audit]";
+    house.rewrite("jit.toml", &[(decide, &on_call), ("[audit]", rota)]);
+    std::fs::write(house.file(".env"), "JIT_PAGERDUTY_TOKEN=a-token\n").unwrap();
+    let (_, text) = house.operate_in(Form::Text, explain("bob")).await.unwrap();
+    assert!(
+        text.starts_with(
+            "whether bob@example.com may approve groupfile/admins cannot be told\n  whether they \
+             are in oncall:primary is not known here\n"
+        ),
+        "{text}"
+    );
 }
