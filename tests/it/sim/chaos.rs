@@ -17,6 +17,7 @@ use jit_testkit::time::SeededRandom;
 use tokio::sync::broadcast;
 
 use super::diary::{Committed, Diary, Mishap, Trouble};
+use super::sabotage::Saboteur;
 use super::tap::{StoreCall, Tap};
 
 /// How often the ports of a replica misbehave, per mille of their calls.
@@ -321,6 +322,18 @@ impl Notifier for Herald {
 pub(crate) struct Beeper {
     pub(crate) chaos: Arc<Chaos>,
     pub(crate) pages: Arc<Mutex<Vec<Alarm>>>,
+    pub(crate) saboteur: Option<Saboteur>,
+}
+
+impl Beeper {
+    fn keep(&self, alarm: &Alarm) {
+        let mut pages = self.pages.lock().unwrap();
+        let of_drift = |it: &Alarm| it.summary.contains("that no grant explains");
+        let is_told = of_drift(alarm) && pages.iter().any(of_drift);
+        if !(self.saboteur == Some(Saboteur::PagesOnce) && is_told) {
+            pages.push(alarm.clone());
+        }
+    }
 }
 
 #[async_trait]
@@ -332,7 +345,7 @@ impl Pager for Beeper {
             let kind = ErrorKind::Unavailable;
             return Err(PortError::nothing_done("beeper", "page", kind));
         }
-        self.pages.lock().unwrap().push(alarm.clone());
+        self.keep(alarm);
         self.chaos.crash_point("after pager.page").await;
         Ok(())
     }

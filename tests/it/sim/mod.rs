@@ -395,6 +395,7 @@ impl World {
             pager: Arc::new(Beeper {
                 chaos: chaos.clone(),
                 pages: self.pages.clone(),
+                saboteur,
             }),
             clock: chaos.clock.clone(),
             random: self.random.clone(),

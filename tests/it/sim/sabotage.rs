@@ -78,6 +78,8 @@ pub(crate) enum Saboteur {
     NamesArePeople,
     /// Looks for nothing that stands without a grant.
     LooksAtNothing,
+    /// Pages once for what stands without a grant, and never for what is found later.
+    PagesOnce,
 }
 
 // ------------------------------------------------------------------------------------- clocks

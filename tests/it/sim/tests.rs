@@ -361,6 +361,8 @@ caught! {
         NeverPaused, None, ["Paused"];
     looking_at_nothing_is_caught:
         LooksAtNothing, Some(Focus { fates: &[Fate::Returned, Fate::Stranger], late: 0 }), ["S8"];
+    paging_for_the_first_finding_alone_is_caught:
+        PagesOnce, Some(Focus { fates: &[Fate::Returned, Fate::Stranger], late: 0 }), ["S8"];
     taking_names_for_people_is_caught:
         NamesArePeople, Some(Focus { fates: &[Fate::OtherNames], late: 0 }), ["S9"];
 }

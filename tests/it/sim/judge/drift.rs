@@ -23,6 +23,9 @@ const LOOK_WITHIN: Duration = Duration::from_secs(16 * 60);
 const FRESH_AGAIN: Duration = Duration::from_secs(150);
 const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
 
+/// From looking at the clock to the commit.
+const MOMENT: Duration = Duration::from_secs(5);
+
 /// When somebody was told of access, or that it is gone.
 type Told = BTreeMap<Target, Vec<(Timestamp, Known)>>;
 
@@ -97,15 +100,20 @@ impl Judge<'_> {
                 }
             }
         }
-        let paged = self.world.pages.lock().unwrap();
-        let paged = paged
+        let pages = self.world.pages.lock().unwrap();
+        let pages = pages
             .iter()
-            .any(|it| it.summary.contains("that no grant explains"));
-        if !told.is_empty() && !paged {
-            found.push((
-                "S8",
-                "nobody was paged for access without a grant".to_owned(),
-            ));
+            .filter(|it| it.summary.contains("that no grant explains"));
+        // Each says when the last of what it speaks of was found.
+        let last_paged = pages.map(|it| it.at + self.clock_room() + MOMENT).max();
+        for (target, known) in &told {
+            for (at, _) in known.iter().filter(|(_, known)| *known == Known::Found) {
+                let by = self.found_by(*at, true) + FRESH_AGAIN;
+                if by < self.world.truth.now() && last_paged.is_none_or(|last| last < *at) {
+                    let what = format!("{target:?}, found at {at}: nobody was paged");
+                    found.push(("S8", what));
+                }
+            }
         }
         found
             .into_iter()
