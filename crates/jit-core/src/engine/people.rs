@@ -12,8 +12,8 @@ use crate::audit::{AuditEvent, SystemFact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::digest::sha256_json;
 use crate::lifecycle::{
-    Automatic, By, Command, OPENED, OPENED_LIMIT, OpenFacts, Opening, Readiness, Refusal,
-    Transition, decide, open,
+    Automatic, By, Command, Failure, OPENED, OPENED_LIMIT, OpenFacts, Opening, Readiness, Refusal,
+    Transition, decide, open, revokes_by_manager,
 };
 use crate::policy::{Authority, Right, Span, Tier};
 use crate::ports::{
@@ -469,14 +469,41 @@ impl Engine {
             Verb::Retract => (Command::Retract { by }, known_at),
             Verb::Withdraw => (Command::Withdraw { by }, known_at),
             Verb::End => (Command::End { by }, known_at),
-            Verb::Revoke { reason } => (
-                Command::Revoke {
-                    by,
-                    reason: reason.clone(),
-                },
-                known_at,
-            ),
+            Verb::Revoke { reason } => {
+                let reason = reason.clone();
+                let (by, beneficiary, known_at) = self.revoker(by, known_at, request).await?;
+                (
+                    Command::Revoke {
+                        by,
+                        reason,
+                        beneficiary,
+                    },
+                    known_at,
+                )
+            }
         })
+    }
+
+    /// Whoever revokes, and from whom where that matters to their right.
+    async fn revoker(
+        &self,
+        by: By,
+        known_at: Timestamp,
+        request: &AccessRequest,
+    ) -> Result<(By, Result<Option<Profile>, Failure>, Timestamp), EngineError> {
+        if !revokes_by_manager(self.rules(), request, &by.profile, self.now()) {
+            return Ok((by, Ok(None), known_at));
+        }
+        match self.parts.directory.profile(&request.beneficiary).await {
+            Ok(beneficiary) => Ok((by, Ok(beneficiary), known_at)),
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "from whom access is taken cannot be found out");
+                let failure = self.failure(&error);
+                // Nothing may have taken long to find out, and what is known of them too old by now.
+                let known_at = self.parts.clock.now();
+                Ok((self.caller(&by.via).await?, Err(failure), known_at))
+            }
+        }
     }
 
     /// A refusal for want of a right goes to the audit.

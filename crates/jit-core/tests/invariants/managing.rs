@@ -1,0 +1,194 @@
+//! C6, D8: whose manager somebody is, and what it is worth where it cannot be found out or was
+//! otherwise lately.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use jit_core::Refusal;
+use jit_core::engine::{ClockTrust, Engine, EngineParts, Verb};
+use jit_core::policy::{Effect, Policy, Right, Rule};
+use jit_core::ports::{Directory, ErrorKind, PortError};
+use jit_core::principal::{GroupName, PrincipalId, Profile};
+use jit_core::request::Status;
+use jit_testkit::stage::{People, Stage, catalog, id, rule, secs, tier, via};
+use jit_testkit::time::{ManualClock, SeededRandom};
+
+/// The people of the stage, and who asked about whom.
+struct Watched {
+    people: Arc<People>,
+    clock: Arc<ManualClock>,
+    /// What was known lately; the truth where unset.
+    lately: Mutex<Option<BTreeMap<PrincipalId, Profile>>>,
+    /// Whoever asks about these waits for three seconds and hears nothing.
+    away: Mutex<BTreeSet<PrincipalId>>,
+    /// About whom somebody asked.
+    asked: Mutex<Vec<PrincipalId>>,
+    /// How many groups were listed.
+    listed: Mutex<usize>,
+    /// How many questions are open, and how many were at most.
+    open: Mutex<(usize, usize)>,
+}
+
+impl Watched {
+    async fn answer(
+        &self,
+        id: &PrincipalId,
+        known: Option<Profile>,
+    ) -> Result<Option<Profile>, PortError> {
+        self.asked.lock().unwrap().push(id.clone());
+        {
+            let mut open = self.open.lock().unwrap();
+            open.0 += 1;
+            open.1 = open.1.max(open.0);
+        }
+        tokio::task::yield_now().await;
+        self.open.lock().unwrap().0 -= 1;
+        if self.away.lock().unwrap().contains(id) {
+            self.clock.advance(secs(3));
+            let kind = ErrorKind::Unavailable;
+            return Err(PortError::nothing_done("watched", "look up", kind));
+        }
+        Ok(known)
+    }
+
+    fn is_away(&self, name: &str) {
+        self.away.lock().unwrap().insert(id(name));
+    }
+
+    /// About whom somebody asked since this was last called.
+    fn asked(&self) -> Vec<PrincipalId> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Directory for Watched {
+    async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
+        let known = self.people.profile(id).await?;
+        self.answer(id, known).await
+    }
+
+    async fn profile_lately(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
+        let lately = self.lately.lock().unwrap().clone();
+        let known = match lately {
+            Some(lately) => lately.get(id).cloned(),
+            None => self.people.profile(id).await?,
+        };
+        self.answer(id, known).await
+    }
+
+    async fn members(&self, group: &GroupName) -> Result<Option<BTreeSet<PrincipalId>>, PortError> {
+        *self.listed.lock().unwrap() += 1;
+        self.people.members(group).await
+    }
+}
+
+/// Where each of these has that manager, under such rules; one approval is needed.
+fn stage(managers: &[(&str, &str)], rules: Vec<Rule>) -> (Stage, Arc<Watched>) {
+    with(1, managers, rules)
+}
+
+fn with(approvals: u8, managers: &[(&str, &str)], rules: Vec<Rule>) -> (Stage, Arc<Watched>) {
+    let stage = Stage::new();
+    for (of, manager) in managers {
+        is_managed_by(&stage, of, manager);
+    }
+    let watched = Arc::new(Watched {
+        people: stage.people.clone(),
+        clock: stage.clock.clone(),
+        lately: Mutex::default(),
+        away: Mutex::default(),
+        asked: Mutex::default(),
+        listed: Mutex::default(),
+        open: Mutex::default(),
+    });
+    let provisioner = Arc::new(stage.provider.as_seen_by(stage.clock.clone()));
+    let parts = EngineParts {
+        store: stage.store.clone(),
+        directory: watched.clone(),
+        provisioners: BTreeMap::from([("stage".parse().unwrap(), provisioner as _)]),
+        notifiers: vec![],
+        pager: stage.pager.clone(),
+        clock: stage.clock.clone(),
+        random: Arc::new(SeededRandom::new(5)),
+        policy: Policy::new(vec![tier("tier", approvals)], rules).unwrap(),
+        catalog: catalog("tier"),
+    };
+    let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
+    (Stage { engine, ..stage }, watched)
+}
+
+fn is_managed_by(stage: &Stage, of: &str, manager: &str) {
+    let mut profiles = stage.people.profiles.lock().unwrap();
+    profiles.get_mut(&id(of)).unwrap().manager = Some(id(manager));
+}
+
+/// Facts of no request: among them refused authority.
+fn noted(stage: &Stage) -> usize {
+    let chains = stage.store.all_chains();
+    chains.get("system").map_or(0, Vec::len)
+}
+
+// ------------------------------------------------------------------------------------ revoking
+
+fn revoke() -> Verb {
+    Verb::Revoke { reason: None }
+}
+
+/// The approvers may look, security revokes, and the rest is for `more` to say.
+fn revoking(more: Rule) -> Vec<Rule> {
+    vec![
+        rule("group:askers", &[Right::Request]),
+        rule("group:approvers", &[Right::Approve]),
+        rule("group:security", &[Right::Revoke]),
+        more,
+    ]
+}
+
+#[tokio::test]
+async fn c6_the_manager_of_whoever_it_is_for_revokes_where_a_rule_says_so() {
+    let rules = revoking(rule("manager", &[Right::Revoke]));
+    let (stage, watched) = stage(&[("ana", "bob")], rules);
+    let request = stage.active("30m").await;
+    let refused = stage.refused("dora", request.id, revoke()).await;
+    assert!(matches!(refused, Refusal::NotAllowed { .. }), "{refused:?}");
+    assert_eq!(noted(&stage), 1);
+
+    // He may be the manager, and is told so and not refused.
+    watched.is_away("ana");
+    let refused = stage.refused("bob", request.id, revoke()).await;
+    assert_eq!(refused, Refusal::CannotTell);
+    assert_eq!(noted(&stage), 1);
+    watched.away.lock().unwrap().clear();
+    let revoked = stage.say("bob", request.id, revoke()).await.unwrap();
+    assert_eq!(revoked.status(), Status::Revoking);
+}
+
+#[tokio::test]
+async fn c6_whoever_revokes_by_another_right_waits_for_nobody_to_be_looked_up() {
+    let rules = revoking(rule("manager", &[Right::Revoke]));
+    let (stage, watched) = stage(&[("ana", "bob")], rules);
+    let request = stage.active("30m").await;
+    watched.is_away("ana");
+    watched.asked();
+    let revoked = stage.say("sven", request.id, revoke()).await.unwrap();
+    assert_eq!(revoked.status(), Status::Revoking);
+    assert_eq!(watched.asked(), [id("sven")]);
+}
+
+#[tokio::test]
+async fn c6_a_manager_who_is_kept_out_revokes_nothing_and_access_is_taken_away_while_nobody_knows()
+{
+    let denied = Rule {
+        effect: Effect::Deny,
+        ..rule("manager", &[Right::Revoke])
+    };
+    let (stage, watched) = stage(&[("ana", "sven")], revoking(denied));
+    let request = stage.active("30m").await;
+    let refused = stage.refused("sven", request.id, revoke()).await;
+    assert!(matches!(refused, Refusal::NotAllowed { .. }), "{refused:?}");
+    watched.is_away("ana");
+    let revoked = stage.say("sven", request.id, revoke()).await.unwrap();
+    assert_eq!(revoked.status(), Status::Revoking);
+}
