@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jit_core::Refusal;
-use jit_core::engine::{ClockTrust, Engine, EngineParts, Verb};
+use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, Verb};
 use jit_core::policy::{Effect, Policy, Right, Rule};
 use jit_core::ports::{Directory, ErrorKind, PortError};
 use jit_core::principal::{GroupName, PrincipalId, Profile};
@@ -54,6 +54,12 @@ impl Watched {
 
     fn is_away(&self, name: &str) {
         self.away.lock().unwrap().insert(id(name));
+    }
+
+    /// From now on whoever only looks sees what is so now.
+    fn stands_still(&self) {
+        let now = self.people.profiles.lock().unwrap().clone();
+        *self.lately.lock().unwrap() = Some(now);
     }
 
     /// About whom somebody asked since this was last called.
@@ -191,4 +197,43 @@ async fn c6_a_manager_who_is_kept_out_revokes_nothing_and_access_is_taken_away_w
     watched.is_away("ana");
     let revoked = stage.say("sven", request.id, revoke()).await.unwrap();
     assert_eq!(revoked.status(), Status::Revoking);
+}
+
+// ------------------------------------------------------------------------------------- opening
+
+#[tokio::test]
+async fn c6_nobody_is_left_to_decide_where_whoever_was_there_lately_has_left() {
+    let rules = vec![
+        rule("group:askers", &[Right::Request]),
+        rule("bob@example.com", &[Right::Approve]),
+    ];
+    let (stage, watched) = stage(&[], rules);
+    watched.stands_still();
+    stage.leaves("bob");
+    let asked = stage.engine.open(&via("ana"), stage.ask("30m")).await;
+    assert!(
+        matches!(
+            asked,
+            Err(EngineError::Refused(Refusal::NobodyEligible { .. }))
+        ),
+        "{asked:?}"
+    );
+    // That he has left cannot be told.
+    watched.is_away("bob");
+    stage.open("ana", "30m").await;
+}
+
+#[tokio::test]
+async fn c6_where_everybody_may_decide_or_nobody_has_to_no_group_is_listed() {
+    let mut rules = vec![
+        rule("group:askers", &[Right::Request]),
+        rule("group:approvers", &[Right::Approve]),
+    ];
+    let (automatic, watched) = with(0, &[], rules.clone());
+    automatic.open("ana", "30m").await;
+    assert_eq!(*watched.listed.lock().unwrap(), 0);
+    rules.push(rule("*", &[Right::Approve]));
+    let (open, watched) = stage(&[], rules);
+    open.open("ana", "30m").await;
+    assert_eq!(*watched.listed.lock().unwrap(), 0);
 }
