@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jit_core::Refusal;
-use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, Verb};
+use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, Extent, Verb};
 use jit_core::policy::{Effect, Policy, Right, Rule};
-use jit_core::ports::{Directory, ErrorKind, PortError};
+use jit_core::ports::{Directory, ErrorKind, PortError, Query};
 use jit_core::principal::{GroupName, PrincipalId, Profile};
-use jit_core::request::Status;
+use jit_core::request::{RequestId, Status};
 use jit_testkit::stage::{People, Stage, catalog, id, rule, secs, tier, via};
 use jit_testkit::time::{ManualClock, SeededRandom};
 
@@ -136,6 +136,13 @@ fn noted(stage: &Stage) -> usize {
     chains.get("system").map_or(0, Vec::len)
 }
 
+fn all() -> Query {
+    Query {
+        limit: 1_000,
+        ..Query::default()
+    }
+}
+
 // ------------------------------------------------------------------------------------ revoking
 
 fn revoke() -> Verb {
@@ -236,4 +243,72 @@ async fn c6_where_everybody_may_decide_or_nobody_has_to_no_group_is_listed() {
     let (open, watched) = stage(&[], rules);
     open.open("ana", "30m").await;
     assert_eq!(*watched.listed.lock().unwrap(), 0);
+}
+
+// ------------------------------------------------------------------------------------- reading
+
+fn managed() -> Vec<Rule> {
+    vec![
+        rule("group:askers", &[Right::Request]),
+        rule("manager", &[Right::Approve]),
+        rule("group:security", &[Right::Audit]),
+    ]
+}
+
+#[tokio::test]
+async fn c6_whoever_may_read_everything_waits_for_nobody_to_be_looked_up() {
+    let (stage, watched) = stage(&[("ana", "bob"), ("cleo", "bob")], managed());
+    for name in ["ana", "cleo"] {
+        stage.open(name, "30m").await;
+    }
+    watched.asked();
+    let listed = stage.engine.list(&via("sven"), all()).await.unwrap();
+    assert_eq!((listed.requests.len(), listed.extent), (2, Extent::Whole));
+    assert_eq!(watched.asked(), [id("sven")]);
+}
+
+#[tokio::test]
+async fn c6_a_list_is_shown_although_somebody_in_it_cannot_be_looked_up() {
+    let (stage, watched) = stage(&[("ana", "bob"), ("cleo", "bob")], managed());
+    let request = stage.open("ana", "30m").await;
+    stage.open("cleo", "30m").await;
+    watched.is_away("cleo");
+    let listed = stage.engine.list(&via("bob"), all()).await.unwrap();
+    let waiting = stage.engine.awaiting(&via("bob"), 10).await.unwrap();
+    for listed in [listed, waiting.unwrap()] {
+        let shown: Vec<RequestId> = listed.requests.iter().map(|it| it.id).collect();
+        assert_eq!(
+            (shown, listed.extent),
+            (vec![request.id], Extent::PerhapsMore)
+        );
+    }
+}
+
+#[tokio::test]
+async fn c6_for_a_list_eight_people_are_looked_up_at_once_and_no_more_after_eight_failures() {
+    let (stage, watched) = stage(&[("ana", "bob")], managed());
+    let names: Vec<String> = (0..30).map(|number| format!("person-{number}")).collect();
+    for name in &names {
+        let person = Profile {
+            id: id(name),
+            ..stage.people.profiles.lock().unwrap()[&id("ana")].clone()
+        };
+        let mut profiles = stage.people.profiles.lock().unwrap();
+        profiles.insert(person.id.clone(), person);
+    }
+    for name in &names {
+        stage.open(name, "30m").await;
+    }
+    *watched.open.lock().unwrap() = (0, 0);
+    let listed = stage.engine.list(&via("bob"), all()).await.unwrap();
+    assert_eq!((listed.requests.len(), listed.extent), (30, Extent::Whole));
+    assert_eq!(watched.open.lock().unwrap().1, 8);
+
+    names.iter().for_each(|name| watched.is_away(name));
+    watched.asked();
+    let listed = stage.engine.list(&via("bob"), all()).await.unwrap();
+    let found = (listed.requests.len(), listed.extent);
+    assert_eq!(found, (0, Extent::PerhapsMore));
+    let asked = watched.asked().len();
+    assert!(asked <= 17, "{asked} were asked about");
 }
