@@ -407,7 +407,8 @@ impl Engine {
             let by = self.caller(via).await?;
             let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
             // Whoever may not see it learns nothing from the refusal either.
-            if let Err(error) = self.check_reads(&by.profile, &request).await {
+            let reads = self.check_reads(&by.profile, &request, Recent::Now);
+            if let Err(error) = reads.await {
                 if matches!(error, EngineError::Refused(Refusal::UnknownRequest)) {
                     self.note_missing(&by, Some(id), verb.right()).await;
                 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, stream};
 
 use super::people::Reading;
-use super::{Engine, EngineError, read_event};
+use super::{Engine, EngineError, Recent, read_event};
 use crate::catalog::EntitlementId;
 use crate::lifecycle::{By, Refusal, authority};
 use crate::policy::{Authority, Case, Right, Verdict, When};
@@ -45,13 +45,14 @@ impl Engine {
         &self,
         profile: &Profile,
         request: &AccessRequest,
+        how: Recent,
     ) -> Result<(), EngineError> {
         let mut answer = self.reads(profile, request, None);
         let as_manager = |of| self.reads(profile, request, Some(&managed_by(profile, of)));
         // Whoever may read it anyway waits for nobody else to be looked up.
         if answer != Authority::Yes && answer != as_manager(&request.beneficiary) {
-            let directory = &self.parts.directory;
-            let beneficiary = directory.profile_lately(&request.beneficiary).await?;
+            let directory = self.parts.directory.as_ref();
+            let beneficiary = how.profile(directory, &request.beneficiary).await?;
             answer = self.reads(profile, request, beneficiary.as_ref());
         }
         match answer {
@@ -61,13 +62,14 @@ impl Engine {
         }
     }
 
-    /// The same for a caller who only looks, as they were known lately: nobody is refused for what
-    /// may have changed since.
+    /// The same for a caller who only looks, as everybody was known lately: nobody is refused for
+    /// what may have changed since.
     async fn check_looks(&self, by: &By, request: &AccessRequest) -> Result<(), EngineError> {
-        match self.check_reads(&by.profile, request).await {
+        let lately = self.check_reads(&by.profile, request, Recent::Lately);
+        match lately.await {
             Err(EngineError::Refused(Refusal::UnknownRequest)) => {
                 let now = self.caller(&by.via).await?;
-                self.check_reads(&now.profile, request).await
+                self.check_reads(&now.profile, request, Recent::Now).await
             }
             checked => checked,
         }

@@ -256,6 +256,18 @@ fn managed() -> Vec<Rule> {
 }
 
 #[tokio::test]
+async fn d8_whoever_became_the_manager_a_moment_ago_decides_and_reads() {
+    let (stage, watched) = stage(&[("ana", "dora")], managed());
+    watched.stands_still();
+    is_managed_by(&stage, "ana", "bob");
+    let request = stage.open("ana", "30m").await;
+    assert!(stage.engine.read(&via("bob"), request.id).await.is_ok());
+    let approved = stage.approve("bob", &request).await;
+    assert_eq!(approved.status(), Status::Approved);
+    assert_eq!(noted(&stage), 0, "nobody lacked a right");
+}
+
+#[tokio::test]
 async fn c6_whoever_may_read_everything_waits_for_nobody_to_be_looked_up() {
     let (stage, watched) = stage(&[("ana", "bob"), ("cleo", "bob")], managed());
     for name in ["ana", "cleo"] {
