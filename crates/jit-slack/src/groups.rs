@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -13,11 +14,13 @@ use jit_core::ports::{Directory, ErrorKind, PortError};
 use jit_core::principal::{GroupName, PrincipalId, Profile};
 
 use crate::ADAPTER;
-use crate::people::UserGroupId;
+use crate::people::{UserGroupId, UserId};
 use crate::roster::{Recent, Roster};
 
 /// How many users of a group are looked up at once.
 const AT_ONCE: usize = 8;
+/// The longest that listing a group takes. [`Directory`] promises 10 s.
+const LIST_WITHIN: Duration = Duration::from_millis(9_500);
 
 /// A directory that also knows who is in which user group of a workspace.
 pub(crate) struct WithUserGroups {
@@ -113,24 +116,37 @@ impl WithUserGroups {
         group: &UserGroupId,
         how: Recent,
     ) -> Result<BTreeSet<PrincipalId>, PortError> {
-        let unknown = || {
-            let what = "list a user group";
-            PortError::nothing_done(ADAPTER, what, ErrorKind::Unavailable)
-        };
+        let listed = tokio::time::timeout(LIST_WITHIN, self.list(group, how)).await;
+        listed.unwrap_or_else(|elapsed| Err(unknown().because(elapsed)))
+    }
+
+    async fn list(
+        &self,
+        group: &UserGroupId,
+        how: Recent,
+    ) -> Result<BTreeSet<PrincipalId>, PortError> {
         let members = self.roster.members(how).await.ok_or_else(unknown)?;
         let users = members.of(group).ok_or_else(unknown)?;
-        let found = stream::iter(users).map(|user| self.roster.known_as(user));
+        let found = stream::iter(users).map(|user| self.member(user, how));
         let found: Vec<Option<PrincipalId>> = found.buffer_unordered(AT_ONCE).try_collect().await?;
-        let mut people = BTreeSet::new();
-        for id in found.into_iter().flatten() {
-            let profile = match how {
-                Recent::Now => self.inner.profile(&id).await?,
-                Recent::Lately => self.inner.profile_lately(&id).await?,
-            };
-            people.extend(profile.filter(|it| it.active).map(|it| it.id));
-        }
-        Ok(people)
+        Ok(found.into_iter().flatten().collect())
     }
+
+    /// Who this user is here, where they are active.
+    async fn member(&self, user: UserId, how: Recent) -> Result<Option<PrincipalId>, PortError> {
+        let Some(id) = self.roster.known_as(user).await? else {
+            return Ok(None);
+        };
+        let profile = match how {
+            Recent::Now => self.inner.profile(&id).await?,
+            Recent::Lately => self.inner.profile_lately(&id).await?,
+        };
+        Ok(profile.filter(|it| it.active).map(|it| it.id))
+    }
+}
+
+fn unknown() -> PortError {
+    PortError::nothing_done(ADAPTER, "list a user group", ErrorKind::Unavailable)
 }
 
 #[async_trait]

@@ -2,7 +2,7 @@
 
 use super::people::Collected;
 use super::tend::leased_epoch;
-use super::{Along, Engine, EngineError, TRIES};
+use super::{Along, Engine, EngineError, Recent, TRIES};
 use crate::lifecycle::{By, Command, MintedAs, Refusal, Secret, Transition, decide, ends_at};
 use crate::policy::Right;
 use crate::ports::{CommitError, ErrorKind, GrantCall, PortError};
@@ -101,7 +101,7 @@ impl Engine {
     ) -> Result<(AccessRequest, u32), EngineError> {
         for _ in 0..TRIES {
             let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
-            if let Err(error) = self.check_reads(&by.profile, &request).await {
+            if let Err(error) = self.check_reads(&by.profile, &request, Recent::Now).await {
                 if matches!(error, EngineError::Refused(Refusal::UnknownRequest)) {
                     self.note_missing(by, Some(id), Right::Request).await;
                 }

@@ -39,6 +39,20 @@ pub enum Recent {
     Lately,
 }
 
+impl Recent {
+    /// What is known of this principal.
+    pub(super) async fn profile(
+        self,
+        directory: &dyn Directory,
+        id: &PrincipalId,
+    ) -> Result<Option<Profile>, PortError> {
+        match self {
+            Self::Now => directory.profile(id).await,
+            Self::Lately => directory.profile_lately(id).await,
+        }
+    }
+}
+
 /// Whose request it is: the one who asks and the one who gets the access.
 #[derive(Debug, Clone, Copy)]
 pub struct Own<'a> {
@@ -133,10 +147,7 @@ impl Finder<'_> {
 
     /// Their canonical id, where they are an active person.
     async fn person(&self, id: &PrincipalId) -> Result<Option<PrincipalId>, PortError> {
-        let profile = match self.how {
-            Recent::Now => self.directory.profile(id).await?,
-            Recent::Lately => self.directory.profile_lately(id).await?,
-        };
+        let profile = self.how.profile(self.directory, id).await?;
         let profile = profile.filter(|profile| profile.active && !profile.is_agent());
         Ok(profile.map(|profile| profile.id))
     }

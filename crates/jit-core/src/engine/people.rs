@@ -1,5 +1,6 @@
 //! The commands of people and agents: open, decide, end, collect, read, pause.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::{try_join, try_join3};
@@ -12,10 +13,10 @@ use crate::audit::{AuditEvent, SystemFact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::digest::sha256_json;
 use crate::lifecycle::{
-    Automatic, By, Command, OPENED, OPENED_LIMIT, OpenFacts, Opening, Readiness, Refusal,
-    Transition, decide, open,
+    Automatic, By, Command, Failure, OPENED, OPENED_LIMIT, OpenFacts, Opening, Readiness, Refusal,
+    Transition, decide, open, revokes_by_manager,
 };
-use crate::policy::{Authority, Right, Span, Tier};
+use crate::policy::{Authority, Right, Span, Tier, Who};
 use crate::ports::{
     CommitError, Counter, Credential, ErrorKind, Idempotency, PortError, Row, RowChange,
 };
@@ -230,7 +231,17 @@ impl Engine {
                 opening.check(self.rules(), beneficiary, readiness, self.now())?;
             let asked = self.open_facts(&entitlement, opening, beneficiary);
             let still = self.readiness().map_err(EngineError::from);
-            let found = self.deciders(&entitlement.id, tier, opening, beneficiary);
+            // What waits for no decision needs nobody who makes it.
+            let waits = tier.automatic.is_none() || automatic == Automatic::UsedUp;
+            let found = async {
+                match waits {
+                    true => {
+                        self.deciders(&entitlement.id, tier, opening, beneficiary)
+                            .await
+                    }
+                    false => None,
+                }
+            };
             let (facts, deciders);
             (facts, readiness, deciders) = try_join3(asked, still, found.map(Ok)).await?;
             // People come last, so that they are the freshest.
@@ -262,8 +273,8 @@ impl Engine {
         Err(PortError::nothing_done("directory", "look up", ErrorKind::Unavailable).into())
     }
 
-    /// How many people may decide this, where they are too few: what was known lately is believed
-    /// of many, and of few it is found out now.
+    /// How many people may decide this, found out now; none where that cannot be told, or everybody
+    /// may.
     async fn deciders(
         &self,
         on: &EntitlementId,
@@ -282,19 +293,18 @@ impl Engine {
             until: opened_at + tier.decision_window.duration(),
         };
         let deciders = self.parts.policy.deciders(on, span);
-        for how in [Recent::Lately, Recent::Now] {
-            let directory = self.parts.directory.as_ref();
-            let found = eligible(&deciders, directory, own, how).await;
-            let enough = found.people.len() >= usize::from(tier.approvals);
-            match found.reach {
-                Reach::Everybody => return None,
-                Reach::Whole | Reach::Unsure if enough => return None,
-                Reach::Whole if how == Recent::Now => return Some(found.people.len()),
-                Reach::Unsure if how == Recent::Now => return None,
-                Reach::Whole | Reach::Unsure => {}
-            }
+        // Nobody is asked about the others whom the rules name.
+        let anybody = |named: &BTreeSet<&Who>| named.contains(&Who::AnyPerson);
+        let is_open = anybody(&deciders.allowed) && !anybody(&deciders.denied);
+        if is_open {
+            return None;
         }
-        None
+        let directory = self.parts.directory.as_ref();
+        let found = eligible(&deciders, directory, own, Recent::Now).await;
+        match found.reach {
+            Reach::Whole => Some(found.people.len()),
+            Reach::Everybody | Reach::Unsure => None,
+        }
     }
 
     /// What the provider and the slot say about an ask.
@@ -397,7 +407,8 @@ impl Engine {
             let by = self.caller(via).await?;
             let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
             // Whoever may not see it learns nothing from the refusal either.
-            if let Err(error) = self.check_reads(&by.profile, &request).await {
+            let reads = self.check_reads(&by.profile, &request, Recent::Now);
+            if let Err(error) = reads.await {
                 if matches!(error, EngineError::Refused(Refusal::UnknownRequest)) {
                     self.note_missing(&by, Some(id), verb.right()).await;
                 }
@@ -469,14 +480,41 @@ impl Engine {
             Verb::Retract => (Command::Retract { by }, known_at),
             Verb::Withdraw => (Command::Withdraw { by }, known_at),
             Verb::End => (Command::End { by }, known_at),
-            Verb::Revoke { reason } => (
-                Command::Revoke {
-                    by,
-                    reason: reason.clone(),
-                },
-                known_at,
-            ),
+            Verb::Revoke { reason } => {
+                let reason = reason.clone();
+                let (by, beneficiary, known_at) = self.revoker(by, known_at, request).await?;
+                (
+                    Command::Revoke {
+                        by,
+                        reason,
+                        beneficiary,
+                    },
+                    known_at,
+                )
+            }
         })
+    }
+
+    /// Whoever revokes, and from whom where that matters to their right.
+    async fn revoker(
+        &self,
+        by: By,
+        known_at: Timestamp,
+        request: &AccessRequest,
+    ) -> Result<(By, Result<Option<Profile>, Failure>, Timestamp), EngineError> {
+        if !revokes_by_manager(self.rules(), request, &by.profile, self.now()) {
+            return Ok((by, Ok(None), known_at));
+        }
+        match self.parts.directory.profile(&request.beneficiary).await {
+            Ok(beneficiary) => Ok((by, Ok(beneficiary), known_at)),
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "from whom access is taken cannot be found out");
+                let failure = self.failure(&error);
+                // Nothing may have taken long to find out, and what is known of them too old by now.
+                let known_at = self.parts.clock.now();
+                Ok((self.caller(&by.via).await?, Err(failure), known_at))
+            }
+        }
     }
 
     /// A refusal for want of a right goes to the audit.

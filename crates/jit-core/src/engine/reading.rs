@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, stream};
 
 use super::people::Reading;
-use super::{Engine, EngineError, read_event};
+use super::{Engine, EngineError, Recent, read_event};
 use crate::catalog::EntitlementId;
 use crate::lifecycle::{By, Refusal, authority};
 use crate::policy::{Authority, Case, Right, Verdict, When};
 use crate::ports::{PortError, Query};
-use crate::principal::{Principal, PrincipalId, Profile};
+use crate::principal::{Principal, PrincipalId, PrincipalKind, Profile};
 use crate::request::{AccessRequest, Approver, RequestId, Status};
 
 /// The rights by which somebody may read what is not their own.
 const READING: [Right; 3] = [Right::Approve, Right::Revoke, Right::Audit];
+/// For a list so many people are looked up at once; and after so many failures nobody else is, so that
+/// whoever looks does not wait for each of them.
+const AT_ONCE: usize = 8;
 
 /// What of some requests somebody may read, from the newest to the oldest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +33,8 @@ pub struct Listed {
 pub enum Extent {
     /// It has.
     Whole,
-    /// Whether they are in a group cannot be found out now: they may have a right to more.
+    /// Whether they are in a group, or somebody's manager, cannot be found out now: they may have a
+    /// right to more.
     PerhapsMore,
 }
 
@@ -41,59 +45,75 @@ impl Engine {
         &self,
         profile: &Profile,
         request: &AccessRequest,
+        how: Recent,
     ) -> Result<(), EngineError> {
+        let mut answer = self.reads(profile, request, None);
+        let as_manager = |of| self.reads(profile, request, Some(&managed_by(profile, of)));
         // Whoever may read it anyway waits for nobody else to be looked up.
-        if self.reads(profile, request, &BTreeMap::new()) == Authority::Yes {
-            return Ok(());
+        if answer != Authority::Yes && answer != as_manager(&request.beneficiary) {
+            let directory = self.parts.directory.as_ref();
+            let beneficiary = how.profile(directory, &request.beneficiary).await?;
+            answer = self.reads(profile, request, beneficiary.as_ref());
         }
-        let managed = self.managed(std::slice::from_ref(request)).await?;
-        match self.reads(profile, request, &managed) {
+        match answer {
             Authority::Yes => Ok(()),
             Authority::Unsure => Err(Refusal::CannotTell.into()),
             Authority::No => Err(Refusal::UnknownRequest.into()),
         }
     }
 
-    /// The same for a caller who only looks, as they were known lately: nobody is refused for what
-    /// may have changed since.
+    /// The same for a caller who only looks, as everybody was known lately: nobody is refused for
+    /// what may have changed since.
     async fn check_looks(&self, by: &By, request: &AccessRequest) -> Result<(), EngineError> {
-        match self.check_reads(&by.profile, request).await {
+        let lately = self.check_reads(&by.profile, request, Recent::Lately);
+        match lately.await {
             Err(EngineError::Refused(Refusal::UnknownRequest)) => {
                 let now = self.caller(&by.via).await?;
-                self.check_reads(&now.profile, request).await
+                self.check_reads(&now.profile, request, Recent::Now).await
             }
             checked => checked,
         }
     }
 
-    /// Those whom these requests are for, where a rule names their managers.
-    async fn managed(
+    /// What was known of these lately, and whether each of them could be looked up.
+    async fn known_lately(
         &self,
-        requests: &[AccessRequest],
-    ) -> Result<BTreeMap<PrincipalId, Profile>, PortError> {
-        let policy = &self.parts.policy;
-        let mut rights = READING.into_iter();
-        if !rights.any(|right| policy.names_managers(right)) {
-            return Ok(BTreeMap::new());
-        }
-        let ids: BTreeSet<&PrincipalId> = requests.iter().map(|it| &it.beneficiary).collect();
+        ids: BTreeSet<PrincipalId>,
+    ) -> (BTreeMap<PrincipalId, Profile>, Extent) {
         let directory = &self.parts.directory;
-        let found = ids.into_iter().map(|id| async move {
-            let profile = directory.profile_lately(id).await?;
-            Ok::<_, PortError>(profile.map(|profile| (id.clone(), profile)))
+        let asked = ids.into_iter().map(|id| async move {
+            let profile = directory.profile_lately(&id).await;
+            (id, profile)
         });
-        let found = try_join_all(found).await?;
-        Ok(found.into_iter().flatten().collect())
+        let mut answers = stream::iter(asked).buffer_unordered(AT_ONCE);
+        let (mut known, mut failures) = (BTreeMap::new(), 0);
+        while let Some((id, answer)) = answers.next().await {
+            match answer {
+                Ok(profile) => known.extend(profile.map(|profile| (id, profile))),
+                Err(error) => {
+                    tracing::warn!(error = %error.chain(), "whose manager somebody is is not known");
+                    failures += 1;
+                }
+            }
+            if failures == AT_ONCE {
+                break;
+            }
+        }
+        let extent = match failures {
+            0 => Extent::Whole,
+            _ => Extent::PerhapsMore,
+        };
+        (known, extent)
     }
 
     /// Whether this principal may read this request: their own; one that they may decide or
     /// revoke, at whichever time; every one with the right to audit; a stuck one with the right to
-    /// operate.
+    /// operate. Whose manager they are counts where the beneficiary is given.
     fn reads(
         &self,
         profile: &Profile,
         request: &AccessRequest,
-        managed: &BTreeMap<PrincipalId, Profile>,
+        beneficiary: Option<&Profile>,
     ) -> Authority {
         if !profile.active {
             return Authority::No;
@@ -110,7 +130,6 @@ impl Engine {
         }
         let policy = &self.parts.policy;
         let over = |right| {
-            let beneficiary = managed.get(&request.beneficiary);
             let parts = request.parts.iter();
             let cases = parts.map(|it| Case::new(&it.entitlement, When::Ever).of(beneficiary));
             cases
@@ -169,11 +188,12 @@ impl Engine {
         if !of_others && query.principal.is_none() {
             query.principal = Some(by.profile.id.clone());
         }
-        let readable = |request: &AccessRequest, managed: &_| {
-            self.reads(&by.profile, request, managed) == Authority::Yes
+        let readable = |request: &AccessRequest, people: &BTreeMap<_, _>| {
+            let reads = |of| self.reads(&by.profile, request, of) == Authority::Yes;
+            let beneficiary = people.get(&request.beneficiary);
+            reads(None) || beneficiary.is_some_and(|it| reads(Some(it)))
         };
-        let requests = self.pages(query, readable).await?;
-        Ok(Listed { requests, extent })
+        Ok(self.pages(query, &by.profile, extent, readable).await?)
     }
 
     /// Whether what these rights let this principal read is known.
@@ -200,40 +220,52 @@ impl Engine {
         }
         let id = by.profile.id.clone();
         let (now, me) = (self.now(), Approver::Person(id.clone()));
-        let waits = |request: &AccessRequest, managed: &BTreeMap<PrincipalId, Profile>| {
-            let mut people = managed.clone();
-            people.insert(id.clone(), by.profile.clone());
+        let waits = |request: &AccessRequest, people: &BTreeMap<_, _>| {
             now < request.decide_by
                 && !request.approvals.iter().any(|approval| approval.by == me)
-                && authority(self.rules(), &people, &id, request, now) == Authority::Yes
+                && authority(self.rules(), people, &id, request, now) == Authority::Yes
         };
         let pending = Query {
             statuses: vec![Status::Pending],
             limit,
             ..Query::default()
         };
-        let requests = self.pages(pending, waits).await?;
-        Ok(Some(Listed { requests, extent }))
+        let listed = self.pages(pending, &by.profile, extent, waits).await?;
+        Ok(Some(listed))
     }
 
-    /// Those of what a query finds that are wanted, up to its limit.
+    /// Those of what a query finds that are wanted, up to its limit, by the profiles of whoever looks
+    /// and of beneficiaries. These are looked up only where it matters whose manager that one is.
     async fn pages(
         &self,
         mut query: Query,
+        by: &Profile,
+        mut extent: Extent,
         is_wanted: impl Fn(&AccessRequest, &BTreeMap<PrincipalId, Profile>) -> bool,
-    ) -> Result<Vec<AccessRequest>, PortError> {
+    ) -> Result<Listed, PortError> {
+        let alone = BTreeMap::from([(by.id.clone(), by.clone())]);
         let limit = query.limit.clamp(1, 1_000);
         query.limit = 1_000;
-        let mut wanted = vec![];
+        let mut requests = vec![];
         loop {
             let page = self.parts.store.query(&query).await?;
             let full = page.len() == query.limit;
             query.after = page.last().map(|request| request.id).or(query.after);
-            let managed = self.managed(&page).await?;
-            wanted.extend(page.into_iter().filter(|it| is_wanted(it, &managed)));
-            if wanted.len() >= limit || !full {
-                wanted.truncate(limit);
-                return Ok(wanted);
+            let beneficiaries = page.iter().map(|it| &it.beneficiary);
+            let managed = beneficiaries.map(|id| (id.clone(), managed_by(by, id)));
+            let mut as_manager: BTreeMap<_, _> = managed.collect();
+            as_manager.extend(alone.clone());
+            let matters = |it: &&AccessRequest| is_wanted(it, &alone) != is_wanted(it, &as_manager);
+            let ids = page.iter().filter(matters).map(|it| it.beneficiary.clone());
+            let (mut people, known) = self.known_lately(ids.collect()).await;
+            people.extend(alone.clone());
+            if known == Extent::PerhapsMore {
+                extent = known;
+            }
+            requests.extend(page.into_iter().filter(|it| is_wanted(it, &people)));
+            if requests.len() >= limit || !full {
+                requests.truncate(limit);
+                return Ok(Listed { requests, extent });
             }
         }
     }
@@ -289,5 +321,18 @@ impl Engine {
             }
         }
         Ok(policy.evaluate(right, &profile.ok_or_else(unknown)?, &case))
+    }
+}
+
+/// Somebody of this id, as if this were their manager.
+fn managed_by(manager: &Profile, id: &PrincipalId) -> Profile {
+    Profile {
+        id: id.clone(),
+        kind: PrincipalKind::Person,
+        active: true,
+        groups: BTreeSet::new(),
+        groups_unknown: BTreeSet::new(),
+        manager: Some(manager.id.clone()),
+        subjects: BTreeMap::new(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::opening::{check_rights, enter_approved, lacking};
-use super::{By, Facts, Refusal, Rules, Transition, change, grant};
+use super::{By, Facts, Failure, Refusal, Rules, Transition, change, grant};
 use crate::audit::{Actor, Fact};
 use crate::policy::{Authority, Case, Right, When};
 use crate::principal::{PrincipalId, Profile};
@@ -427,11 +427,25 @@ pub(super) fn revoke(
     request: &AccessRequest,
     by: &By,
     reason: Option<&Reason>,
+    beneficiary: &Result<Option<Profile>, Failure>,
     now: Timestamp,
 ) -> Result<Transition, Refusal> {
     for part in request.parts.iter() {
         let case = Case::new(&part.entitlement, When::at(now));
-        match rules.policy.answer(Right::Revoke, &by.profile, &case) {
+        let answer = |case: &Case<'_>| rules.policy.answer(Right::Revoke, &by.profile, case);
+        let (case, answer) = match beneficiary {
+            Ok(known) => {
+                let case = case.of(known.as_ref());
+                (case, answer(&case))
+            }
+            // Access is taken away by whoever may if they are not the manager; of others it cannot
+            // be told.
+            Err(_) => {
+                let perhaps = Authority::Unsure.and(answer(&as_manager(case, &by.profile)));
+                (case, answer(&case).or(perhaps))
+            }
+        };
+        match answer {
             Authority::Yes => {}
             Authority::Unsure => return Err(Refusal::CannotTell),
             Authority::No => {
@@ -461,6 +475,29 @@ pub(super) fn revoke(
         reason,
         now,
     )
+}
+
+/// Whether it matters to their right to revoke this who the manager of whoever it is for is.
+pub(crate) fn revokes_by_manager(
+    rules: Rules<'_>,
+    request: &AccessRequest,
+    profile: &Profile,
+    now: Timestamp,
+) -> bool {
+    let answer = |case: &Case<'_>| rules.policy.answer(Right::Revoke, profile, case);
+    let mut parts = request.parts.iter();
+    parts.any(|part| {
+        let case = Case::new(&part.entitlement, When::at(now));
+        answer(&case) != answer(&as_manager(case, profile))
+    })
+}
+
+/// The same, were this the manager of whoever it is for.
+fn as_manager<'a>(case: Case<'a>, profile: &'a Profile) -> Case<'a> {
+    Case {
+        manager: Some(&profile.id),
+        ..case
+    }
 }
 
 /// Ends a request that was decided, by what its grant is doing.

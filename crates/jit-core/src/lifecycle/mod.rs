@@ -18,6 +18,7 @@ mod revoking;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub(crate) use decision::revokes_by_manager;
 pub use decision::{DECISIONS_LIMIT, Unfit, authority, eligibility};
 pub use drift::DRIFT_OURS_FOR;
 pub use duty::{Duty, STUCK_AFTER, owed, wake};
@@ -230,6 +231,9 @@ pub enum Command {
         by: By,
         /// Why.
         reason: Option<Reason>,
+        /// Whose access it is; none where they are gone or their manager does not matter, an error
+        /// where it cannot be told.
+        beneficiary: Result<Option<Profile>, Failure>,
     },
     /// The asker fetches a minted credential.
     Collect {
@@ -396,9 +400,11 @@ pub fn decide(
         Command::Retract { by } => decision::retract(request, by, now),
         Command::Withdraw { by } => decision::withdraw(request, by, now),
         Command::End { by } => decision::end(request, by, now),
-        Command::Revoke { by, reason } => {
-            decision::revoke(rules, request, by, reason.as_ref(), now)
-        }
+        Command::Revoke {
+            by,
+            reason,
+            beneficiary,
+        } => decision::revoke(rules, request, by, reason.as_ref(), beneficiary, now),
         Command::Collect { by, facts } => minted::collect(rules, request, by, facts, now),
         Command::Due => Ok(grant::due(request, now)),
         Command::DueElsewhere => Ok(grant::due_elsewhere(request, now)),

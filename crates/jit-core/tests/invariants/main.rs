@@ -14,6 +14,7 @@ mod drifting;
 mod escalating;
 mod granting;
 mod knowing;
+mod managing;
 mod offering;
 mod proving;
 mod revoking;

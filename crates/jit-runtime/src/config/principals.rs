@@ -233,9 +233,7 @@ impl Check<'_, '_> {
             for who in &table.principals {
                 self.who(who, names);
             }
-            if table.effect == Effect::Allow {
-                self.can_count(table, names);
-            }
+            self.can_count(table, names);
             self.comes_to_it(table, written);
             rules.extend(table.name.as_ref().map(|name| Rule {
                 name: name.value.clone(),
@@ -319,8 +317,24 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Refuses what an allowing rule can never give.
+    /// Refuses what a rule can never give or take.
     fn can_count(&mut self, table: &RuleTable, names: &Names<'_>) {
+        let of_nobody = table.rights.iter().find(|right| match right.value {
+            Right::Request | Right::Audit | Right::Operate => true,
+            Right::OnBehalfOf | Right::Approve | Right::Revoke => false,
+        });
+        let mut principals = table.principals.iter();
+        let manager = principals.find(|who| who.value == Who::Manager);
+        if let (Some(right), Some(manager)) = (of_nobody, manager) {
+            let what = format!("nobody is a manager where the right is to {}", right.value);
+            let instead = "manager is the manager of whoever a request is for, and counts for \
+                           on_behalf_of, approve and revoke; remove it here, or write a rule of its \
+                           own with those rights";
+            self.problems.add(manager.at, what, instead);
+        }
+        if table.effect == Effect::Deny {
+            return;
+        }
         let more_than_asking = table
             .rights
             .iter()

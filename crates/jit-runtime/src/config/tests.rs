@@ -679,6 +679,30 @@ fn a_rule_that_can_never_count_is_refused() {
 }
 
 #[test]
+fn a_manager_is_named_only_for_rights_over_what_is_somebodys() {
+    let rule = |effect: &str, right: &str| {
+        let rule = format!(
+            "[[rule]]\nname = \"managers\"\neffect = \"{effect}\"\nrights = [\"{right}\"]\n\
+             entitlements = [\"*\"]\nprincipals = [\"group:sre\", \"manager\"]\n"
+        );
+        (format!("{GOOD}{rule}"), rule)
+    };
+    for effect in ["allow", "deny"] {
+        for right in ["request", "audit", "operate"] {
+            let nobody = format!("nobody is a manager where the right is to {right}");
+            refused_behind(
+                &rule(effect, right).1,
+                "principals",
+                &[&nobody, "on_behalf_of, approve and revoke"],
+            );
+        }
+        for right in ["on_behalf_of", "approve", "revoke"] {
+            assert!(read(&rule(effect, right).0).is_ok(), "{effect} {right}");
+        }
+    }
+}
+
+#[test]
 fn an_address_for_other_machines_needs_a_trusted_proxy() {
     let open = format!("{GOOD}[http]\nlisten = \"0.0.0.0:8080\"\n");
     refused(

@@ -2,19 +2,21 @@
 //! everything was started again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jit_core::Refusal;
 use jit_core::engine::{EngineError, NewRequest, Verb};
 use jit_core::policy::{Effect, Right, Rule};
-use jit_core::ports::Query;
-use jit_core::principal::{Door, Principal};
+use jit_core::ports::{ErrorKind, Query};
+use jit_core::principal::{Door, GroupName, Principal, Profile};
 use jit_core::request::{AccessRequest, Status};
 use jit_slack::{EmailMatch, Names, Settings};
 use jit_testkit::stage::id;
 use jit_testkit::store::MemoryStore;
 use serde_json::json;
 use slack_sim::{Fault, SlackSim, Switch, Times, Workspace};
+use tokio::time::Instant;
 
 use crate::world::{By, World, rule, settings};
 
@@ -332,6 +334,59 @@ async fn all_user_groups_are_asked_for_in_one_call_by_whoever_asks_at_once() {
     assert_eq!(bob.groups, of(&["S0OFFICERS", "S0SECOND"]));
     assert!(cleo.groups.is_superset(&of(&["S0THIRD"])));
     assert_eq!(world.slack.calls("usergroups.list").len(), 1);
+}
+
+/// Twenty people in `slack:S0OFFICERS`, whom nobody met, and time that is simulated from now on.
+async fn crowd() -> (World, GroupName) {
+    let world = World::new().await;
+    let users: Vec<String> = (0..20).map(|number| format!("U0CROWD{number}")).collect();
+    for user in &users {
+        let person = id(&user.to_lowercase());
+        let alias = format!("slack:{user}").parse().unwrap();
+        let mut profiles = world.people.profiles.lock().unwrap();
+        let profile = Profile {
+            id: person.clone(),
+            ..profiles[&id("bob")].clone()
+        };
+        profiles.insert(person.clone(), profile);
+        world.people.aliases.lock().unwrap().insert(alias, person);
+    }
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    world.slack.edit_group("S0OFFICERS", &users).await;
+    let group = "slack:S0OFFICERS".parse().unwrap();
+    let mut listed = None;
+    for _ in 0..500 {
+        listed = world.directory.members(&group).await.unwrap();
+        if listed.as_ref().is_some_and(|it| it.len() == users.len()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(listed.map(|it| it.len()), Some(users.len()));
+    tokio::time::pause();
+    (world, group)
+}
+
+#[tokio::test]
+async fn the_people_of_a_user_group_are_looked_up_eight_at_once() {
+    let (world, group) = crowd().await;
+    // Each of them is asked about twice: by the name of Slack, and by the own.
+    *world.shaky.takes.lock().unwrap() = Duration::from_secs(1);
+    let began = Instant::now();
+    let listed = world.directory.members(&group).await.unwrap();
+    assert_eq!(listed.map(|it| it.len()), Some(20));
+    assert!(began.elapsed() < Duration::from_secs(7));
+    assert_eq!(world.shaky.open_at_most.load(Ordering::SeqCst), 8);
+}
+
+#[tokio::test]
+async fn a_user_group_is_listed_within_ten_seconds_or_not_at_all() {
+    let (world, group) = crowd().await;
+    *world.shaky.takes.lock().unwrap() = Duration::from_millis(2_900);
+    let asked = world.directory.members(&group);
+    let listed = tokio::time::timeout(Duration::from_secs(10), asked).await;
+    let error = listed.expect("it takes too long").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable);
 }
 
 /// Somebody does something every second and a half, and rights hang on three user groups.

@@ -2,8 +2,8 @@
 //! is told, and people who are on both sides.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,12 +38,17 @@ const OFTEN: Duration = Duration::from_millis(5);
 /// The same where time is simulated, and each look is real work.
 const SELDOM: Duration = Duration::from_millis(50);
 
-/// A directory with a mistake in it that shows now and then.
-#[derive(Debug)]
+/// A directory with a mistake in it that shows now and then, and which may take its time.
+#[derive(Debug, Default)]
 pub(crate) struct Shaky {
     people: Arc<People>,
     /// The next so many questions make it panic.
     pub(crate) panics: AtomicUsize,
+    /// How long each answer takes.
+    pub(crate) takes: Mutex<Duration>,
+    /// How many questions are open, and how many were at most.
+    open: AtomicUsize,
+    pub(crate) open_at_most: AtomicUsize,
 }
 
 #[async_trait]
@@ -54,6 +59,13 @@ impl Directory for Shaky {
             .panics
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer);
         assert!(panics.is_err(), "a mistake of the directory's");
+        let takes = *self.takes.lock().unwrap();
+        if !takes.is_zero() {
+            let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+            self.open_at_most.fetch_max(open, Ordering::SeqCst);
+            tokio::time::sleep(takes).await;
+            self.open.fetch_sub(1, Ordering::SeqCst);
+        }
         self.people.profile(id).await
     }
 
@@ -218,7 +230,7 @@ impl World {
         let people = people();
         let shaky = Arc::new(Shaky {
             people: people.clone(),
-            panics: AtomicUsize::new(0),
+            ..Shaky::default()
         });
         let random = Arc::new(SeededRandom::new(7));
         let provider = memory_standing(clock.clone(), random.clone());
