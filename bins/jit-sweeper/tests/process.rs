@@ -189,7 +189,7 @@ async fn k1_what_another_process_wrote_counts_as_the_time_unless_this_clock_is_t
     let mut adapters = Adapters::open(&config).await.unwrap();
     adapters.clock = Arc::new(Ahead);
     let ahead = adapters.engine(&config, ClockTrust::Compared).unwrap();
-    ahead.open(&person("bob"), ask("10m")).await.unwrap();
+    ahead.open(&person("ana"), ask("10m")).await.unwrap();
     let trusted = house.swept(&["--once", "--trust-clock"]);
     assert!(trusted.status.success(), "{}", text(&trusted.stderr));
     assert!(house.members().contains("ana"), "ten minutes are not over");

@@ -3,8 +3,8 @@
 
 use std::process::{Command, Output};
 
-use okta_sim::{ApiToken, By, Hostility, Operation, Setup, Sim, UserStatus};
-use serde_json::Value;
+use okta_sim::{ApiToken, By, Hostility, Operation, ServiceApp, Setup, Sim, UserStatus};
+use serde_json::{Value, json};
 use slack_sim::{Channel, Message, Mode, SlackSim, User, Workspace};
 use tempfile::TempDir;
 
@@ -15,6 +15,16 @@ const ANA: &str = "U012AB3CD";
 const BOB: &str = "U012AB3CE";
 const CAROL: &str = "U012AB3CF";
 const SECURITY: &str = "C012AB3CD";
+
+/// A key of a service app that opens nothing but a simulator, and its public half.
+const KEY: &str = "../../crates/jit-okta/src/tests/rsa.pem";
+const MODULUS: &str = concat!(
+    "2vL4KAyvJ70P8rbwFoZ68Fq9B7GgHPy_TFO9-ujWMHYvE9RIEX1j4BkRkhr5yiaaMJRHVAG-IFGv9iBmC7KAt0Rwljh",
+    "KMnOyjioG8Z0utIRywl9YLz6lgajIYcfwn4blydnlasSU0jq9gxDeq1pfY3KJrrv0cj7l6SUs0RH29aIHziKDZ297ml",
+    "jX3kOuAZBnR8M_iU7XaePozoEI2hAhwBHtYvZNuI4qY5RvTj1QO8lhMHlek0-HusHiNQ5hHzgOl2NkI75-tU3UuCc6k",
+    "uOwFA4siGUAQkE21wSyL3AJvtDfPjOkjOJijV2P0fjzsLjf9Up5KPEK4qPEVSd4ETay0w",
+);
+const APP: &str = "0oa1b2c3d4e5f6g7h8i9";
 
 /// The preset, at work on servers of this machine.
 struct House {
@@ -30,7 +40,12 @@ struct House {
 
 impl House {
     async fn new(more: &[(&str, &str)]) -> Self {
-        let okta = Sim::start(Setup::default()).unwrap();
+        let key = json!({"kty": "RSA", "kid": "2026-11", "alg": "RS256", "use": "sig", "n": MODULUS, "e": "AQAB"});
+        let setup = Setup {
+            apps: vec![ServiceApp::new(APP, key)],
+            ..Setup::default()
+        };
+        let okta = Sim::start(setup).unwrap();
         let world = okta.world();
         let mut ids = vec![];
         for (name, slack) in [
@@ -95,10 +110,17 @@ impl House {
     }
 
     fn command(&self, mut command: Command) -> Command {
+        let config = read(&self.folder.path().join("okta.toml"));
+        match config.contains("\nclient_id = ") {
+            true => command.env(
+                "JIT_OKTA_PRIVATE_KEY_FILE",
+                std::fs::canonicalize(KEY).unwrap(),
+            ),
+            false => command.env("JIT_OKTA_TOKEN", ApiToken::default().secret),
+        };
         command
             .env("JIT_CONFIG", self.folder.path().join("okta.toml"))
             .env("JIT_LOG_FORMAT", "json")
-            .env("JIT_OKTA_TOKEN", ApiToken::default().secret)
             .env("JIT_SLACK_BOT_TOKEN", self.slack.bot_token())
             .env("JIT_SLACK_SIGNING_SECRET", self.slack.signing_secret());
         command
@@ -256,6 +278,67 @@ async fn a1_for_somebody_else_it_takes_a_right_and_then_neither_may_decide() {
     let hint = |it: &Message| it.ephemeral && it.words().contains("You may not decide");
     house.slack.wait_for(&bob, SECURITY, hint).await;
     assert!(!house.okta.world().is_member(&house.admins, &house.bob));
+}
+
+/// A4, with Slack away: a service app gives and takes, and nobody needs more than a terminal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a4_a_service_app_gives_and_takes_at_a_terminal_alone() {
+    let app = [
+        ("# client_id = ", "client_id = "),
+        ("# key_id = ", "key_id = "),
+    ];
+    let house = House::new(&app).await;
+    let (_daemon, api) = house.daemon();
+    let reason = "the directory is broken";
+    let ask = ["request", "okta/super-admins", "--reason", reason];
+    let asked = house.jit(&api, "ana@example.com", &ask);
+    let id = asked["id"].as_str().unwrap();
+    house.jit(&api, "bob@example.com", &["approve", id]);
+    until("she is in the group", async || house.is_ana_admin()).await;
+    house.jit(&api, "ana@example.com", &["end", id]);
+    until("she is not", async || !house.is_ana_admin()).await;
+    let by = house.okta.world().ledger();
+    let by_app = |it: &okta_sim::Entry| it.by == By::Api(APP.to_owned());
+    let of_admins = by.iter().filter(|it| it.group == house.admins);
+    assert_eq!(of_admins.filter(|it| by_app(it)).count(), 2, "{by:?}");
+}
+
+/// D8, F7: nobody decides, whoever is on call is told in the thread after their time, and decides at a
+/// terminal; before it they may not.
+#[tokio::test(flavor = "multi_thread")]
+async fn d8_f7_when_nobody_decides_whoever_is_on_call_is_told_and_does() {
+    let house = House::new(&[
+        ("after = \"10m\"", "after = \"5s\""),
+        (
+            "[\"carol@example.com\", \"dave@example.com\"]",
+            "[\"carol@example.com\"]",
+        ),
+        (
+            "turns_from = \"2026-11-23\"         # a Monday; they take turns, a week each\n",
+            "",
+        ),
+    ])
+    .await;
+    let (_daemon, api) = house.daemon();
+    house.asked("").await;
+    let card = house.card("Pending").await;
+    assert!(card.words().contains("oncall:security"), "{}", card.words());
+    let listed = house.jit(&api, "ana@example.com", &["list"]);
+    let id = listed["requests"][0]["id"].as_str().unwrap();
+    let said = house.refused(&api, "carol@example.com", &["approve", id]);
+    assert!(said.contains("waited"), "{said}");
+    let carol = house.slack.user(CAROL);
+    let told = |it: &Message| it.words().contains("Nobody decided so far");
+    let line = house.slack.wait_for(&carol, SECURITY, told).await;
+    assert_eq!(line.thread_ts.as_ref(), Some(&card.ts));
+    assert!(line.text.contains(&format!("<@{CAROL}>")), "{}", line.text);
+    assert!(!house.is_ana_admin(), "a step approves nothing");
+    house.jit(&api, "carol@example.com", &["approve", id]);
+    until("Ana is in the group", async || house.is_ana_admin()).await;
+    let history = house
+        .jit(&api, "ana@example.com", &["history", id])
+        .to_string();
+    assert!(history.contains("escalated"), "{history}");
 }
 
 /// S9, S11: who decides is asked of Okta at the click.
