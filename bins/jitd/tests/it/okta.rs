@@ -320,6 +320,13 @@ async fn d8_f7_when_nobody_decides_whoever_is_on_call_is_told_and_does() {
     ])
     .await;
     let (_daemon, api) = house.daemon();
+    // Whoever was met in Slack can be mentioned there.
+    let carol = house.slack.user(CAROL);
+    let slash = carol.slash("/request-admin", "");
+    assert!(slash.in_channel(SECURITY).await.acked());
+    carol
+        .modal_where(|view| view.to_string().contains("\"policy\""))
+        .await;
     house.asked("").await;
     let card = house.card("Pending").await;
     assert!(card.words().contains("oncall:security"), "{}", card.words());
@@ -327,7 +334,6 @@ async fn d8_f7_when_nobody_decides_whoever_is_on_call_is_told_and_does() {
     let id = listed["requests"][0]["id"].as_str().unwrap();
     let said = house.refused(&api, "carol@example.com", &["approve", id]);
     assert!(said.contains("waited"), "{said}");
-    let carol = house.slack.user(CAROL);
     let told = |it: &Message| it.words().contains("Nobody decided so far");
     let line = house.slack.wait_for(&carol, SECURITY, told).await;
     assert_eq!(line.thread_ts.as_ref(), Some(&card.ts));
