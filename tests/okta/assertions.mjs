@@ -2,7 +2,9 @@
 // OpenID provider that nobody here wrote. What one refuses the other refuses too, except where
 // Okta documents otherwise. A difference that goes away is a failure like any other.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { createPublicKey } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -118,5 +120,16 @@ for (const alg of ["RS256", "ES256"]) {
     assert.deepEqual([ours[fact], theirs[fact]], expected, `${alg}: ${fact}`);
   }
 }
+// And what our own client signs, by the provider.
+const pem = readFileSync(new URL("../../crates/jit-okta/src/tests/rsa.pem", import.meta.url), "utf8");
+const app_jwk = { ...createPublicKey(pem).export({ format: "jwk" }), kid: "key-1", alg: "RS256", use: "sig" };
+const oidc = fileURLToPath(new URL("oidc.mjs", import.meta.url));
+const JIT_OKTA_OIDC = await start(process.execPath, oidc, modules, "0oa1simulated0000001", JSON.stringify(app_jwk));
+const test = ["test", "--locked", "--quiet", "-p", "jit-okta", "--lib", "--", "a_provider_that", "--nocapture"];
+const ran = spawnSync("cargo", test, { env: { ...process.env, JIT_OKTA_OIDC }, encoding: "utf8" });
+assert.equal(ran.status, 0, ran.stdout + ran.stderr);
+assert.doesNotMatch(ran.stdout + ran.stderr, /SKIPPED/);
+assert.match(ran.stdout, /1 passed/);
+
 console.log(`tests/okta: ${Object.keys(FACTS).length} facts about assertions, each with RS256 and ES256`);
 process.exit(0);

@@ -183,7 +183,12 @@ impl Shared {
         let ids: BTreeSet<String> = own.into_iter().chain(others).collect();
         let groups = (self.settings.groups.iter()).filter(|(_, id)| ids.contains(*id));
         let groups = groups.map(|(name, _)| name.clone()).collect();
-        Ok(Some(person.profile(&self.okta.provider, groups, manager)))
+        Ok(Some(person.profile(
+            &self.okta.provider,
+            self.settings.slack_attribute.as_deref(),
+            groups,
+            manager,
+        )))
     }
 
     /// The ids of the groups that these accounts are in, as far as they are active.

@@ -12,6 +12,7 @@ use jit_core::request::{AccessRequest, Approver};
 
 use crate::groups::user_group;
 use crate::people::{Names, UserGroupId, UserId};
+use crate::roster::listed_user;
 
 /// People that a reminder mentions at most: more of them would all wait for another.
 const MENTIONS: usize = 10;
@@ -116,8 +117,21 @@ impl Deciders {
             request.approvals.iter().any(|approval| approval.by == me)
         };
         let people = found.people.iter().filter(|id| !approved(id));
-        let users = people.filter_map(|id| names.user(id).cloned());
-        mentions.users = users.take(MENTIONS).collect();
+        let mut asked = 0;
+        for id in people {
+            let user = match names.user(id) {
+                Some(user) => Some(user.clone()),
+                None if asked < MENTIONS => {
+                    asked += 1;
+                    listed_user(directory, id).await
+                }
+                None => None,
+            };
+            mentions.users.extend(user);
+            if mentions.users.len() == MENTIONS {
+                break;
+            }
+        }
         mentions
     }
 }

@@ -315,7 +315,7 @@ impl SlackNotifier {
         };
         let reader: Option<PrincipalId> = person.parse().ok();
         let user = match &reader {
-            Some(reader) => self.roster.user_of(reader).await?,
+            Some(reader) => self.roster.reached_as(reader).await?,
             None => None,
         };
         let (Some(user), Some(reader)) = (user, reader) else {

@@ -500,6 +500,15 @@ impl Roster {
         }
     }
 
+    /// Which user to tell something that is for this person: who they are, or whom the directory says
+    /// they are.
+    pub(crate) async fn reached_as(&self, id: &PrincipalId) -> Result<Option<UserId>, PortError> {
+        match self.user_of(id).await? {
+            Some(user) => Ok(Some(user)),
+            None => Ok(listed_user(self.directory.as_ref(), id).await),
+        }
+    }
+
     /// Which user this person is: by the configuration, or as whom they were last met, by whichever
     /// process.
     pub(crate) async fn user_of(&self, id: &PrincipalId) -> Result<Option<UserId>, PortError> {
@@ -561,6 +570,18 @@ impl Roster {
 /// The name by which the directory knows a Slack user.
 pub fn alias(user: &UserId) -> Option<PrincipalId> {
     format!("slack:{user}").parse().ok()
+}
+
+/// The user whom the directory says this person is, where it says so of nobody else as well. For
+/// telling them something: no right follows from it.
+pub(crate) async fn listed_user(directory: &dyn Directory, id: &PrincipalId) -> Option<UserId> {
+    let known = async |id: &PrincipalId| directory.profile_lately(id).await.ok().flatten();
+    let profile = known(id).await?;
+    let mut subjects = profile.subjects.iter();
+    let (_, user) = subjects.find(|(provider, _)| provider.as_str() == ADAPTER)?;
+    let user: UserId = user.as_str().parse().ok()?;
+    let back = known(&alias(&user)?).await?;
+    (back.id == profile.id).then_some(user)
 }
 
 /// Why this user is nobody here, by what Slack says of the account alone.

@@ -70,9 +70,15 @@ impl Person {
     pub(super) fn profile(
         self,
         provider: &ProviderName,
+        slack_attribute: Option<&str>,
         mut groups: BTreeSet<GroupName>,
         manager: Option<PrincipalId>,
     ) -> Profile {
+        let accounts = self.accounts.iter();
+        let slack = slack_attribute.and_then(|attribute| {
+            let mut ids = accounts.filter_map(|account| account.text(attribute));
+            ids.next().map(str::to_owned)
+        });
         let active = self.is_active();
         let subject: Option<Subject> = self.main().id.parse().ok();
         let mut groups_unknown = BTreeSet::new();
@@ -88,6 +94,9 @@ impl Person {
         }
         if let Some(subject) = subject {
             subjects.insert(provider.clone(), subject);
+        }
+        if let Some(user) = slack.and_then(|user| user.parse().ok()) {
+            subjects.entry(slack_workspace()).or_insert(user);
         }
         Profile {
             kind: PrincipalKind::Person,
@@ -368,6 +377,11 @@ impl Shared {
         }
         Ok(true)
     }
+}
+
+/// Where a person's user in Slack stands among their subjects: no provider has this name.
+fn slack_workspace() -> ProviderName {
+    "slack".parse().expect("it is a name")
 }
 
 /// What is the same in all accounts of a person. Okta compares without regard to case.

@@ -27,7 +27,7 @@ const APP: [&str; 3] = [
     "JIT_LIVE_OKTA_PRIVATE_KEY",
 ];
 
-struct Wall;
+pub(super) struct Wall;
 
 impl Clock for Wall {
     fn now(&self) -> Timestamp {
@@ -40,7 +40,7 @@ impl Clock for Wall {
     clippy::disallowed_methods,
     reason = "nobody configures a test that calls a real organization"
 )]
-fn said(name: &str) -> Option<String> {
+pub(super) fn said(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|it| !it.is_empty())
 }
 

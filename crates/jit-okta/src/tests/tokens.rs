@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jit_core::ports::{Effect, ErrorKind};
+use jit_core::ports::{Clock, Effect, ErrorKind};
 use jit_core::provider::{Answer, Presence, Target};
+use jit_testkit::time::SeededRandom;
 use okta_sim::{ApiToken, Away, Deed, Hostility, Operation, Reset, Rule, Scope, ServiceApp, Setup};
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
@@ -91,6 +92,25 @@ async fn a_service_app_gives_and_takes_with_either_kind_of_key() {
             by.iter()
                 .all(|entry| entry.by == okta_sim::By::Api(CLIENT.to_owned()))
         );
+    }
+}
+
+/// `tests/okta/assertions.mjs` asks for it, with a provider for the same app.
+#[tokio::test]
+async fn a_provider_that_nobody_here_wrote_takes_our_assertions() {
+    let Some(provider) = super::live::said("JIT_OKTA_OIDC") else {
+        eprintln!("SKIPPED: JIT_OKTA_OIDC is not set; tests/okta/run sets it");
+        return;
+    };
+    let settings = Settings::new("okta".parse().unwrap(), provider, auth(rsa().0));
+    for _ in 0..2 {
+        let clock = Arc::new(super::live::Wall);
+        let random = Arc::new(SeededRandom::new(clock.now().unix_micros().unsigned_abs()));
+        let okta = Okta::connect(settings.clone(), clock.clone(), random).unwrap();
+        okta.tokens
+            .bearer(&okta.wire, clock.as_ref())
+            .await
+            .unwrap();
     }
 }
 

@@ -198,6 +198,10 @@ impl Check<'_, '_> {
             let (Some(name), Some(_)) = (&table.name, &table.kind) else {
                 continue;
             };
+            if name.value.as_str() == "slack" {
+                let what = "slack is who people are in the workspace, and no provider";
+                self.problems.add(name.at, what, "give it another name");
+            }
             if let Some(instance) = &table.instance {
                 providers.extend(self.instance(&name.value, instance, &mut instances));
                 continue;

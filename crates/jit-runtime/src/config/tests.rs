@@ -593,6 +593,15 @@ fn two_entitlements_may_not_name_one_slot() {
 }
 
 #[test]
+fn no_provider_is_called_as_the_workspace() {
+    let text = GOOD
+        .replace("groupfile/", "slack/")
+        .replace("name = \"groupfile\"", "name = \"slack\"");
+    let text = text.replace("subjects = { groupfile = \"ana\" }", "");
+    refused(&text, &["4: ", "give it another name"]);
+}
+
+#[test]
 fn two_providers_may_not_have_one_file() {
     let added = |file: &str| {
         format!("[[provider]]\nname = \"two\"\nkind = \"groupfile\"\nfile = \"{file}\"\n")

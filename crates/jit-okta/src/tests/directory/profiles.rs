@@ -10,6 +10,22 @@ use super::super::setup;
 use super::{Town, names, written};
 use crate::{DirectorySettings, OktaDirectory};
 
+/// Whoever is found by their Slack id is told things there by it.
+#[tokio::test]
+async fn a_persons_user_in_slack_is_one_of_their_subjects() {
+    let town = Town::of(setup(), |settings, _| {
+        settings.slack_attribute = Some("slackId".to_owned());
+    });
+    town.world()
+        .set_profile(&town.scene.ana, "slackId", "U012AB3CD");
+    let slack = "slack".parse().unwrap();
+    let ana = town.found("ana@example.com").await;
+    assert_eq!(ana.subjects[&slack].as_str(), "U012AB3CD");
+    assert_eq!(town.found("slack:u012ab3cd").await.id, ana.id);
+    let bob = town.found("bob@example.com").await;
+    assert_eq!(bob.subjects.get(&slack), None);
+}
+
 #[tokio::test]
 async fn whoever_okta_knows_is_called_by_their_login_in_lower_case() {
     let town = Town::new();
