@@ -21,9 +21,9 @@ pub use rule::{
 };
 use rule::{Wanted, find, held_back, weigh};
 
-use crate::catalog::{Entitlement, EntitlementId};
+use crate::catalog::{Entitlement, EntitlementId, Pattern};
 use crate::digest::{Digest, sha256_json};
-use crate::principal::{BadName, Profile, checked_name, is_plain};
+use crate::principal::{BadName, Profile, Subject, checked_name, is_plain};
 use crate::time::{Timestamp, Ttl};
 
 /// The name of a tier: `standard`, `critical`.
@@ -141,11 +141,25 @@ pub enum BadPolicy {
     },
 }
 
+/// Access that stands although nobody was granted it, and is meant to, as that of an account for
+/// emergencies: it is no drift (S8). It gives nobody a right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exemption {
+    /// Whose, by what the provider calls them.
+    pub subjects: BTreeSet<Subject>,
+    /// What.
+    pub entitlements: Vec<Pattern>,
+    /// Why.
+    pub reason: String,
+}
+
 /// Tiers and rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     tiers: BTreeMap<TierName, Tier>,
     rules: Vec<Rule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    exemptions: Vec<Exemption>,
 }
 
 impl Policy {
@@ -190,7 +204,30 @@ impl Policy {
             .into_iter()
             .map(|tier| (tier.name.clone(), tier))
             .collect();
-        Ok(Self { tiers, rules })
+        let exemptions = vec![];
+        Ok(Self {
+            tiers,
+            rules,
+            exemptions,
+        })
+    }
+
+    /// The same with access that stands without a grant.
+    #[must_use]
+    pub fn with_exemptions(self, exemptions: Vec<Exemption>) -> Self {
+        Self { exemptions, ..self }
+    }
+
+    /// Access that stands without a grant, and is meant to.
+    pub fn exemptions(&self) -> &[Exemption] {
+        &self.exemptions
+    }
+
+    /// Whether this subject's access to this is meant to stand without a grant.
+    pub fn exempts(&self, subject: &Subject, on: &EntitlementId) -> bool {
+        let covers = |it: &&Exemption| it.entitlements.iter().any(|pattern| pattern.matches(on));
+        let mut exemptions = self.exemptions.iter().filter(covers);
+        exemptions.any(|it| it.subjects.contains(subject))
     }
 
     /// The tier with this name.

@@ -18,7 +18,7 @@ use crate::time::{ManualClock, SeededRandom};
 use async_trait::async_trait;
 use jit_core::catalog::{Catalog, Entitlement, Family, ParameterRule};
 use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, NewRequest, Verb};
-use jit_core::policy::{Effect, Policy, Quota, Right, Rule, Tier};
+use jit_core::policy::{Effect, Exemption, Policy, Quota, Right, Rule, Tier};
 use jit_core::ports::{
     Alarm, Clock, Directory, ErrorKind, Pager, PortError, Provisioner, RequestStore,
 };
@@ -276,6 +276,7 @@ impl Stage {
             provisioner: Arc::new(provider.as_seen_by(clock.clone())),
             approvals,
             rules: rules(),
+            exemptions: vec![],
         };
         let engine = parts.engine(1);
         Self {
@@ -298,6 +299,7 @@ impl Stage {
             provisioner: Arc::new(self.provider.as_seen_by(clock)),
             approvals,
             rules: rules(),
+            exemptions: vec![],
         };
         parts.engine(2)
     }
@@ -312,6 +314,7 @@ impl Stage {
             provisioner,
             approvals: 1,
             rules: rules(),
+            exemptions: vec![],
         };
         Self {
             engine: parts.engine(3),
@@ -329,9 +332,28 @@ impl Stage {
             provisioner: Arc::new(self.provider.as_seen_by(self.clock.clone())),
             approvals,
             rules,
+            exemptions: vec![],
         };
         Self {
             engine: parts.engine(4),
+            ..self
+        }
+    }
+
+    /// The same service where this is meant to stand without a grant.
+    pub fn exempting(self, exemption: Exemption) -> Self {
+        let parts = Parts {
+            clock: self.clock.clone(),
+            store: self.store.clone(),
+            people: self.people.clone(),
+            pager: self.pager.clone(),
+            provisioner: Arc::new(self.provider.as_seen_by(self.clock.clone())),
+            approvals: 1,
+            rules: rules(),
+            exemptions: vec![exemption],
+        };
+        Self {
+            engine: parts.engine(5),
             ..self
         }
     }
@@ -457,10 +479,12 @@ struct Parts {
     provisioner: Arc<dyn Provisioner>,
     approvals: u8,
     rules: Vec<Rule>,
+    exemptions: Vec<Exemption>,
 }
 
 impl Parts {
     fn engine(self, seed: u64) -> Arc<Engine> {
+        let policy = Policy::new(vec![tier("tier", self.approvals)], self.rules);
         let parts = EngineParts {
             store: self.store,
             directory: self.people,
@@ -469,7 +493,7 @@ impl Parts {
             pager: self.pager,
             clock: self.clock,
             random: Arc::new(SeededRandom::new(seed)),
-            policy: Policy::new(vec![tier("tier", self.approvals)], self.rules).unwrap(),
+            policy: policy.unwrap().with_exemptions(self.exemptions),
             catalog: catalog("tier"),
         };
         Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap())

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Along, Engine, EngineError};
 use crate::audit::{Actor, SystemFact};
-use crate::catalog::{Entitlement, ProviderName};
+use crate::catalog::{Entitlement, EntitlementId, ProviderName};
 use crate::lifecycle::{Command, DRIFT_OURS_FOR, Refusal, decide};
-use crate::policy::{Authority, Right};
+use crate::policy::{Authority, Policy, Right};
 use crate::ports::{
     Alarm, Commit, CommitError, ErrorKind, InspectCall, Page, PortError, Purpose, Query, Row,
     RowChange,
@@ -63,8 +63,8 @@ pub struct Reconciliation {
     /// What is still to be looked up, and then listed.
     entitlements: VecDeque<Entitlement>,
     resources: VecDeque<String>,
-    /// Everything that was or will be listed.
-    known: BTreeSet<String>,
+    /// Everything that was or will be listed, with what can be asked for that leads to it.
+    known: BTreeMap<String, BTreeSet<EntitlementId>>,
     listing: Option<Listing>,
     /// What stands and no grant was seen for, and grants that were not seen to stand, of what was
     /// listed last: each is still to be looked at.
@@ -131,11 +131,19 @@ impl Reconciliation {
         }
     }
 
-    /// Another resource that is ours to look at.
-    fn add(&mut self, resource: String) {
-        if self.known.insert(resource.clone()) {
-            self.resources.push_back(resource);
+    /// Another resource that is ours to look at, because of this entitlement.
+    fn add(&mut self, resource: String, entitlement: Option<EntitlementId>) {
+        if !self.known.contains_key(&resource) {
+            self.resources.push_back(resource.clone());
         }
+        let entitlements = self.known.entry(resource).or_default();
+        entitlements.extend(entitlement);
+    }
+
+    /// Whether this is meant to stand without a grant.
+    fn is_exempt(&self, policy: &Policy, target: &Target) -> bool {
+        let mut leading_there = self.known.get(&target.resource).into_iter().flatten();
+        leading_there.any(|entitlement| policy.exempts(&target.subject, entitlement))
     }
 }
 
@@ -156,7 +164,7 @@ impl Engine {
             provider: provider.clone(),
             entitlements: self.offered_by(provider).into(),
             resources: VecDeque::new(),
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
             listing: None,
             suspects: VecDeque::new(),
             absent: VecDeque::new(),
@@ -171,12 +179,13 @@ impl Engine {
         for request in granted {
             let part = request.parts.first();
             if part.entitlement.provider() == *provider {
-                look.add(part.target.resource.clone());
+                let resource = part.target.resource.clone();
+                look.add(resource, Some(part.entitlement.clone()));
             }
         }
         let found = self.unexplained().await?.into_iter();
         for drift in found.filter(|drift| drift.provider == *provider) {
-            look.add(drift.target.resource);
+            look.add(drift.target.resource, None);
         }
         Ok(Some(look))
     }
@@ -198,8 +207,10 @@ impl Engine {
         if let Some(entitlement) = look.entitlements.front() {
             let provisioner = self.provisioner(&look.provider)?;
             let resource = provisioner.resource(entitlement).await?;
-            look.entitlements.pop_front();
-            resource.into_iter().for_each(|it| look.add(it));
+            let entitlement = look.entitlements.pop_front().map(|it| it.id);
+            if let Some(resource) = resource {
+                look.add(resource, entitlement);
+            }
             return Ok(Progress::Going);
         }
         let Some(mut listing) = look.listing.take().or_else(|| self.next_listing(look)) else {
@@ -274,7 +285,8 @@ impl Engine {
             .map(|request| (&request.parts.first().target, request))
             .collect();
         let mut suspects = listing.seen.clone();
-        suspects.retain(|target| !granted.contains_key(target));
+        let policy = &self.parts.policy;
+        suspects.retain(|it| !granted.contains_key(it) && !look.is_exempt(policy, it));
         if !suspects.is_empty() {
             // What was granted with parameters has a slot that a listing does not show.
             let live = self.live().await?.into_iter().chain(self.fresh().await?);
@@ -425,6 +437,10 @@ impl Engine {
             request.parts.first().entitlement.provider(),
             request.parts.first(),
         );
+        let policy = &self.parts.policy;
+        if policy.exempts(&part.target.subject, &part.entitlement) {
+            return Ok(false);
+        }
         let owned = self.owned(&part.slot_key()).await?;
         let owner = owned.filter(|owned| owned.slot.owner == request.id);
         let Some((slot, owner)) = owner.and_then(|it| Some((it.slot, it.owner?))) else {

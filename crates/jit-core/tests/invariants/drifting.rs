@@ -4,6 +4,7 @@
 use jit_core::Refusal;
 use jit_core::audit::{Fact, SystemFact};
 use jit_core::engine::{Drifted, EngineError, Outcome, Progress};
+use jit_core::policy::Exemption;
 use jit_core::ports::RequestStore;
 use jit_core::provider::{Parameters, Target};
 use jit_core::request::{AccessRequest, Status};
@@ -245,6 +246,29 @@ async fn s8_a_look_that_fails_goes_on_where_it_was_and_a_skip_forgets_nothing() 
     // Two entitlements, and what was found before.
     assert_eq!(outcome.left_out, 3);
     assert_eq!(unexplained(&stage).await, ["mallory admins"]);
+}
+
+#[tokio::test]
+async fn s8_what_is_meant_to_stand_is_no_drift_and_no_right() {
+    let stage = Stage::new();
+    for subject in ["root-oncall", "mallory"] {
+        for resource in ["admins", "ops"] {
+            let strange = target(subject, resource);
+            stage.provider.foreign_grant(&strange, &Parameters::new());
+        }
+    }
+    assert_eq!(look(&stage).await.unexplained, 4);
+    let stage = stage.exempting(Exemption {
+        subjects: ["root-oncall".parse().unwrap()].into(),
+        entitlements: vec!["stage/admins".parse().unwrap()],
+        reason: "for emergencies".to_owned(),
+    });
+    stage.pass(60).await;
+    assert_eq!(look(&stage).await.unexplained, 3);
+    let left = unexplained(&stage).await;
+    assert!(!left.contains(&"root-oncall admins".to_owned()), "{left:?}");
+    assert_eq!(facts(&stage).await.last(), Some(&("gone", 1)));
+    assert_eq!(pages(&stage).len(), 1);
 }
 
 /// One slot that cannot be read back hides nobody else in the same listing, and is not gone.

@@ -58,9 +58,11 @@ impl Check<'_, '_> {
         let rotas = self.rotas(written, &names);
         let pagerduty = self.pagerduty(written);
         let rules = self.rules(written, &names);
+        let exemptions = self.exemptions(written);
         let slack = self.slack(written);
         // A tier that contradicts itself was told with its place.
         let policy = Policy::new(tiers, rules).ok()?;
+        let policy = policy.with_exemptions(exemptions);
         let catalog: Catalog = entitlements.into_iter().collect();
         let catalog = catalog.with_families(families);
         let people: ConfiguredPeople = people.into_iter().collect();

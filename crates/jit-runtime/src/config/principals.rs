@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::catalog::{EntitlementId, Pattern, ProviderName};
-use jit_core::policy::{Effect, Right, Rule, Who};
+use jit_core::policy::{Effect, Exemption, Right, Rule, Who};
 use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile, Subject};
 
 use super::check::{Check, readable};
@@ -246,6 +246,24 @@ impl Check<'_, '_> {
             }));
         }
         rules
+    }
+
+    /// What is meant to stand without a grant.
+    pub(super) fn exemptions(&mut self, written: &Written) -> Vec<Exemption> {
+        let ids = readable(written.entitlements.iter().map(|it| &it.id));
+        let families = written.patterns();
+        let mut exemptions = vec![];
+        for table in &written.exemptions {
+            for pattern in &table.entitlements {
+                self.pattern(pattern, ids.as_deref(), &families);
+            }
+            exemptions.extend(table.reason.as_ref().map(|reason| Exemption {
+                subjects: table.subjects.iter().map(|it| it.value.clone()).collect(),
+                entitlements: values(&table.entitlements),
+                reason: reason.value.clone(),
+            }));
+        }
+        exemptions
     }
 
     fn pattern(

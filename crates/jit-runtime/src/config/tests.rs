@@ -230,6 +230,8 @@ fn what_the_template_has_commented_out_works_too() {
         "after =",
         "people =",
         "turns_from =",
+        "subjects =",
+        "reason =",
         "pagerduty =",
         "api =",
         "events =",
@@ -259,6 +261,7 @@ fn what_the_template_has_commented_out_works_too() {
         .map(|rota| rota.group.as_str())
         .collect();
     assert_eq!(groups, ["oncall:primary", "oncall:database"]);
+    assert_eq!(config.policy.exemptions().len(), 1);
     let night = config
         .policy
         .rules()
@@ -590,6 +593,29 @@ fn two_entitlements_may_not_name_one_slot() {
             "\"admins\" of groupfile",
         ],
     );
+}
+
+#[test]
+fn what_is_meant_to_stand_without_a_grant_is_read_and_is_part_of_the_policy() {
+    let exemption = "[[exemption]]
+subjects = [\"root-oncall\"]
+entitlements = [\"groupfile/admins\"]
+reason = \"for emergencies\"
+";
+    let config = read(&format!("{GOOD}{exemption}")).unwrap();
+    let (root, admins) = ("root-oncall".parse().unwrap(), "groupfile/admins".parse());
+    assert!(config.policy.exempts(&root, &admins.unwrap()));
+    let readers = "groupfile/readers".parse().unwrap();
+    assert!(!config.policy.exempts(&root, &readers));
+    assert_ne!(config.digest, read(GOOD).unwrap().digest);
+    for (key, wrong, told) in [
+        ("subjects = [\"root-oncall\"]\n", "", "lacks subjects"),
+        ("reason = \"for emergencies\"\n", "", "lacks reason"),
+        ("groupfile/admins", "groupfile/nothing", "groupfile/nothing"),
+    ] {
+        let text = format!("{GOOD}{}", exemption.replace(key, wrong));
+        refused(&text, &[told]);
+    }
 }
 
 #[test]

@@ -88,6 +88,7 @@ pub(super) struct Written {
     pub(super) families: Vec<FamilyTable>,
     pub(super) tiers: Vec<TierTable>,
     pub(super) rules: Vec<RuleTable>,
+    pub(super) exemptions: Vec<ExemptionTable>,
     pub(super) directory: Option<DirectoryTable>,
     pub(super) rotas: Vec<RotaTable>,
     pub(super) pagerduty: PagerDutyTable,
@@ -133,6 +134,12 @@ pub(super) struct RuleTable {
     pub(super) principals: Vec<At<Who>>,
     pub(super) hours: Option<At<Hours>>,
     pub(super) after: Option<At<Ttl>>,
+}
+
+pub(super) struct ExemptionTable {
+    pub(super) subjects: Vec<At<Subject>>,
+    pub(super) entitlements: Vec<At<Pattern>>,
+    pub(super) reason: Option<At<String>>,
 }
 
 pub(super) struct PersonTable {
@@ -183,6 +190,7 @@ impl Written {
         written.families = file.each("family", "[[family]]", FamilyTable::read);
         written.tiers = file.each("tier", "[[tier]]", TierTable::read);
         written.rules = file.each("rule", "[[rule]]", RuleTable::read);
+        written.exemptions = file.each("exemption", "[[exemption]]", ExemptionTable::read);
         written.directory = file.within("directory", "[directory]", DirectoryTable::read);
         written.rotas = file.each("rota", "[[rota]]", RotaTable::read);
         let pagerduty = file.within("pagerduty", "[pagerduty]", PagerDutyTable::read);
@@ -324,6 +332,19 @@ impl RuleTable {
             principals: table.parsed_list("principals"),
             hours: table.parsed("hours"),
             after: table.parsed("after"),
+        }
+    }
+}
+
+impl ExemptionTable {
+    fn read(table: &mut Table<'_, '_>) -> Self {
+        table.require("subjects", r#"subjects = ["root-oncall"]"#);
+        table.require("entitlements", r#"entitlements = ["groupfile/admins"]"#);
+        table.require("reason", r#"reason = "for emergencies""#);
+        Self {
+            subjects: table.parsed_list("subjects"),
+            entitlements: table.parsed_list("entitlements"),
+            reason: table.line("reason", TITLE_LIMIT),
         }
     }
 }

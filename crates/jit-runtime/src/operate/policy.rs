@@ -322,6 +322,13 @@ impl fmt::Display for Lines<'_, Difference> {
         for change in &self.0.terms {
             writeln!(f, "~ {}: {}", change.on, change.changes.join(", "))?;
         }
+        for (turn, subject, on) in &self.0.exemptions {
+            let sign = match turn {
+                Turn::Gained => '+',
+                Turn::Lost => '-',
+            };
+            writeln!(f, "{sign} exemption {on}: {subject}")?;
+        }
         Ok(())
     }
 }

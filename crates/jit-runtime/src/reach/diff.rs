@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jit_core::catalog::{Catalog, EntitlementId};
+use jit_core::catalog::{Catalog, EntitlementId, Pattern};
 use jit_core::policy::{Effect, Policy, Right, Tier, Who};
+use jit_core::principal::Subject;
 use serde::{Deserialize, Serialize};
 
 use super::{Everybody, Named, Sets, subjects};
@@ -56,6 +57,8 @@ pub struct Difference {
     pub rights: Vec<Change>,
     /// Of terms.
     pub terms: Vec<TermsChange>,
+    /// Of what may stand without a grant: whose, and what.
+    pub exemptions: Vec<(Turn, Subject, Pattern)>,
 }
 
 /// A policy with all that it is about.
@@ -116,6 +119,11 @@ pub fn diff(old: Whole<'_>, new: Whole<'_>) -> Difference {
                 difference.terms.push(TermsChange { on, changes });
             }
         }
+    }
+    let (had, has) = (exempted(old.policy), exempted(new.policy));
+    for (turn, what) in [(Turn::Gained, &has - &had), (Turn::Lost, &had - &has)] {
+        let told = what.into_iter().map(|(subject, on)| (turn, subject, on));
+        difference.exemptions.extend(told);
     }
     difference
 }
@@ -230,4 +238,15 @@ fn terms_changed(had: &Tier, has: &Tier) -> Vec<String> {
     let residual = |tier: &Tier| format!("{}s", tier.residual_max_secs);
     tell("may live on for", residual(had), residual(has));
     changes
+}
+
+/// Whose access to what is meant to stand without a grant.
+fn exempted(policy: &Policy) -> BTreeSet<(Subject, Pattern)> {
+    let pairs = policy.exemptions().iter().flat_map(|it| {
+        let on = &it.entitlements;
+        (it.subjects.iter()).flat_map(move |subject| on.iter().map(move |on| (subject, on)))
+    });
+    pairs
+        .map(|(subject, on)| (subject.clone(), on.clone()))
+        .collect()
 }

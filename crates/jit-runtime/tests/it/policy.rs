@@ -344,6 +344,14 @@ async fn f5_a_change_of_the_policy_tells_who_gains_and_who_loses() {
         .unwrap();
     assert_eq!(same, "nobody gains or loses anything\n");
 
+    let exemption = "[[exemption]]\nsubjects = [\"root-oncall\"]\nentitlements = [\"groupfile/admins\"]\nreason = \"for emergencies\"\n\n[audit]";
+    let with = house.rewrite("meant.toml", &[("[audit]", exemption)]);
+    let (_, text) = house
+        .operate_in(Form::Text, diff(&old, &with))
+        .await
+        .unwrap();
+    assert_eq!(text, "+ exemption groupfile/admins: root-oncall\n");
+
     // The same people, at other times.
     let rule = "principals = [\"group:operations\"]";
     let by_day =
