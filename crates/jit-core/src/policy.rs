@@ -272,7 +272,7 @@ impl Policy {
     /// not. A rule that names managers may give it to every person.
     pub fn might(&self, right: Right, by: &Profile) -> bool {
         let by_name = self.judge(&ever(right, by), |rule| rule.effect == Effect::Allow);
-        by_name.allowed || (by.active && !by.is_agent() && self.names_managers(right))
+        by_name.allowed || (by.active && !by.is_program() && self.names_managers(right))
     }
 
     /// Whether a rule gives this right to the manager of whoever it is for.

@@ -146,6 +146,8 @@ pub enum Door {
     Http,
     /// Slack, as the user whom Slack authenticated.
     Slack,
+    /// Telegram, as the user whom Telegram authenticated.
+    Telegram,
     /// Code that embeds this crate.
     Embedded,
 }
@@ -159,7 +161,7 @@ pub struct Principal {
     pub door: Door,
 }
 
-/// A person, or a program that asks in the name of one.
+/// A person, a program that asks in the name of one, or a program that asks for itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum PrincipalKind {
@@ -170,6 +172,9 @@ pub enum PrincipalKind {
         /// The canonical id of that human.
         acts_for: PrincipalId,
     },
+    /// A program that works for nobody in particular, such as a monitoring system. It files requests
+    /// for itself and decides nothing.
+    Service,
 }
 
 /// What the directory says of a principal.
@@ -177,7 +182,7 @@ pub enum PrincipalKind {
 pub struct Profile {
     /// The canonical id: the same whichever alias was looked up.
     pub id: PrincipalId,
-    /// Person or agent.
+    /// Person, agent or service.
     pub kind: PrincipalKind,
     /// Whether the account may be used at all.
     pub active: bool,
@@ -197,7 +202,7 @@ pub struct Profile {
 
 impl Profile {
     /// Whether this is a program.
-    pub fn is_agent(&self) -> bool {
-        matches!(self.kind, PrincipalKind::Agent { .. })
+    pub fn is_program(&self) -> bool {
+        !matches!(self.kind, PrincipalKind::Person)
     }
 }

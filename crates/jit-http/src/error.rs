@@ -154,7 +154,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::ResidualAboveCeiling { .. }
         | Refusal::NotGrantable { .. }
         | Refusal::OtherName { .. }
-        | Refusal::BeneficiaryIsAgent { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        | Refusal::BeneficiaryIsProgram { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::AlreadyHeldUntil { .. }
         | Refusal::AlreadyStands
         | Refusal::IdempotencyMismatch

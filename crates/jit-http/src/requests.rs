@@ -1,5 +1,7 @@
 //! The routes about requests: open one, find it, decide it, end it, collect its credential.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
@@ -416,6 +418,9 @@ pub(crate) struct CredentialView {
     /// Its name at the provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     handle: Option<String>,
+    /// What else there is to know of it, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    notes: BTreeMap<&'static str, String>,
     /// The request as it is now.
     request: RequestView,
 }
@@ -436,6 +441,7 @@ pub(crate) async fn collect(
     Ok(axum::Json(CredentialView {
         credential: collected.secret.expose().to_owned(),
         handle: collected.handle.map(|handle| handle.0),
+        notes: collected.notes,
         request: RequestView::of(&collected.request, state.engine.catalog()),
     }))
 }

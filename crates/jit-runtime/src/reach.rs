@@ -378,7 +378,7 @@ struct Sets<'p> {
 impl<'p> Sets<'p> {
     fn of(policy: &'p Policy, everybody: &'p Everybody) -> Self {
         let active = everybody.people.values().filter(|profile| profile.active);
-        let people: Vec<&Profile> = active.filter(|profile| !profile.is_agent()).collect();
+        let people: Vec<&Profile> = active.filter(|profile| !profile.is_program()).collect();
         let mut all = Places::default();
         let mut by_group: BTreeMap<&GroupName, Places> = BTreeMap::new();
         let mut by_id: BTreeMap<&PrincipalId, usize> = BTreeMap::new();

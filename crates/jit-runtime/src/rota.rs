@@ -248,7 +248,7 @@ impl WithRotas {
         let (profile, said) = join(self.known(id, how), self.said(how)).await;
         match profile? {
             // A program answers no call.
-            Some(profile) if !profile.is_agent() => {
+            Some(profile) if !profile.is_program() => {
                 let profile = self.with_duties(profile, said, how, deadline);
                 Ok(Some(profile.await))
             }
@@ -327,7 +327,7 @@ impl WithRotas {
             let named = rota.on_call(&self.clock, how).await?;
             let asked = named.iter().map(|name| self.known(name, how));
             let found = try_join_all(asked).await?.into_iter().flatten();
-            let active = found.filter(|profile| profile.active && !profile.is_agent());
+            let active = found.filter(|profile| profile.active && !profile.is_program());
             Ok(active.map(|profile| profile.id).collect())
         })
         .await

@@ -80,7 +80,7 @@ impl WithUserGroups {
     /// The profile with the user groups that they are in, and those of which nobody could say.
     async fn with_groups(&self, mut profile: Profile, how: Recent) -> Profile {
         // A program is no user of Slack's.
-        if self.groups.is_empty() || profile.is_agent() {
+        if self.groups.is_empty() || profile.is_program() {
             return profile;
         }
         let user = match self.roster.user_of(&profile.id).await {

@@ -293,7 +293,7 @@ impl Suite<'_> {
             for name in spelt {
                 let found = self.known(&principal(&name)).await;
                 assert_eq!(found.id, id, "{name} is a name of {who:?}");
-                assert!(found.active && !found.is_agent(), "{who:?} is there");
+                assert!(found.active && !found.is_program(), "{who:?} is there");
                 let directory = self.fixture.directory();
                 let lately = directory.profile_lately(&principal(&name)).await;
                 let lately = lately.expect("nothing is broken");
@@ -329,7 +329,7 @@ impl Suite<'_> {
             let found = self.known(id).await;
             assert_eq!(found.id, *id, "{when}: members are listed by canonical id");
             assert!(
-                found.active && !found.is_agent(),
+                found.active && !found.is_program(),
                 "{when}: {id} is listed, so {id} is an active person"
             );
             assert!(

@@ -56,6 +56,7 @@ impl Engine {
             Ok(Some(after)) if after.status() == Status::Active => Ok(Collected {
                 secret: minted.secret,
                 handle: minted.handle,
+                notes: minted.notes,
                 request: after,
             }),
             Ok(Some(after)) => Err(Self::not_given(&after, &current, minted.ends_at).into()),

@@ -148,7 +148,7 @@ impl Finder<'_> {
     /// Their canonical id, where they are an active person.
     async fn person(&self, id: &PrincipalId) -> Result<Option<PrincipalId>, PortError> {
         let profile = self.how.profile(self.directory, id).await?;
-        let profile = profile.filter(|profile| profile.active && !profile.is_agent());
+        let profile = profile.filter(|profile| profile.active && !profile.is_program());
         Ok(profile.map(|profile| profile.id))
     }
 }

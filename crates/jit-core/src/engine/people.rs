@@ -1,6 +1,6 @@
 //! The commands of people and agents: open, decide, end, collect, read, pause.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::{try_join, try_join3};
@@ -99,6 +99,8 @@ pub struct Collected {
     pub secret: Credential,
     /// Its name at the provider.
     pub handle: Option<Handle>,
+    /// What else its asker may want to know, by name. Nothing of it is secret.
+    pub notes: BTreeMap<&'static str, String>,
     /// The request it belongs to.
     pub request: AccessRequest,
 }

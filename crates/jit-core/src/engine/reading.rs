@@ -121,8 +121,8 @@ impl Engine {
         if profile.id == request.requester {
             return Authority::Yes;
         }
-        // An agent sees only what it filed itself.
-        if profile.is_agent() {
+        // A program sees only what it filed itself.
+        if profile.is_program() {
             return Authority::No;
         }
         if profile.id == request.beneficiary {

@@ -89,7 +89,7 @@ impl Opening {
         match (&self.beneficiary, &requester.kind) {
             (Some(named), _) => named,
             (None, PrincipalKind::Agent { acts_for }) => acts_for,
-            (None, PrincipalKind::Person) => &requester.id,
+            (None, PrincipalKind::Person | PrincipalKind::Service) => &requester.id,
         }
     }
 
@@ -125,7 +125,7 @@ impl Opening {
         let nobody = || Refusal::UnknownPrincipal {
             id: self.beneficiary().clone(),
         };
-        check_beneficiary(rules, beneficiary.ok_or_else(nobody)?, &case)?;
+        check_beneficiary(rules, requester, beneficiary.ok_or_else(nobody)?, &case)?;
         check_parameters(&entitlement, parameters)?;
         let ttl = self.ttl.unwrap_or(tier.ttl_default);
         if ttl > tier.ttl_max {
@@ -224,7 +224,7 @@ pub(super) fn check_rights(
 ) -> Result<(), Refusal> {
     let case = Case::new(entitlement, When::at(asked_at)).of(Some(beneficiary));
     check_requester(rules, requester, Some(beneficiary), &case)?;
-    check_beneficiary(rules, beneficiary, &case)
+    check_beneficiary(rules, requester, beneficiary, &case)
 }
 
 /// Whether this requester may ask, for a person who may be unknown.
@@ -241,8 +241,10 @@ fn check_requester(
                 human: acts_for.clone(),
             });
         }
-        PrincipalKind::Person if !oneself => Right::OnBehalfOf,
-        PrincipalKind::Agent { .. } | PrincipalKind::Person => Right::Request,
+        PrincipalKind::Person | PrincipalKind::Service if !oneself => Right::OnBehalfOf,
+        PrincipalKind::Agent { .. } | PrincipalKind::Person | PrincipalKind::Service => {
+            Right::Request
+        }
     };
     match rules.policy.answer(right, requester, case) {
         Authority::Yes => Ok(()),
@@ -251,16 +253,18 @@ fn check_requester(
     }
 }
 
-/// Whether this person may hold it: nobody gets through another what they could not ask for
-/// themselves.
+/// Whether they may hold it: nobody gets through another what they could not ask for themselves, and
+/// no program gets through another what it has to ask for itself.
 fn check_beneficiary(
     rules: Rules<'_>,
+    requester: &Profile,
     beneficiary: &Profile,
     case: &Case<'_>,
 ) -> Result<(), Refusal> {
     let id = || beneficiary.id.clone();
-    if beneficiary.is_agent() {
-        return Err(Refusal::BeneficiaryIsAgent { id: id() });
+    let itself = beneficiary.kind == PrincipalKind::Service && beneficiary.id == requester.id;
+    if beneficiary.is_program() && !itself {
+        return Err(Refusal::BeneficiaryIsProgram { id: id() });
     }
     if !beneficiary.active {
         return Err(Refusal::InactivePrincipal { id: id() });
@@ -318,7 +322,8 @@ pub fn open(
         return Err(Refusal::AlreadyStands);
     }
     // Whoever asks collects: a secret that is for somebody else would reach the wrong hands.
-    let for_another = !opening.by.profile.is_agent() && opening.by.profile.id != beneficiary.id;
+    let by = &opening.by.profile;
+    let for_another = !by.is_program() && by.id != beneficiary.id;
     if facts.provider.kind == Kind::Minted && for_another {
         return Err(Refusal::CredentialForAnother);
     }

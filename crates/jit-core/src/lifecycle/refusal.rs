@@ -105,8 +105,10 @@ pub enum Refusal {
     },
     #[error("an agent asks for the person it acts for, {human}, and for nobody else")]
     AgentForAnother { human: PrincipalId },
-    #[error("access is given to people; {id} is an agent")]
-    BeneficiaryIsAgent { id: PrincipalId },
+    #[error(
+        "access is given to people, and to services that ask for themselves; {id} is a program"
+    )]
+    BeneficiaryIsProgram { id: PrincipalId },
     #[error("you may not decide a request that you made or that is for you; somebody else must")]
     OwnRequest,
     #[error("only the requester and the person whom it is for may do this")]
@@ -228,7 +230,7 @@ impl Refusal {
             Self::NotNow { .. } => "not_now",
             Self::BeneficiaryNotAllowed { .. } => "beneficiary_not_allowed",
             Self::AgentForAnother { .. } => "agent_for_another",
-            Self::BeneficiaryIsAgent { .. } => "beneficiary_is_agent",
+            Self::BeneficiaryIsProgram { .. } => "beneficiary_is_program",
             Self::OwnRequest => "own_request",
             Self::NotYours => "not_yours",
             Self::NotTheAsker => "not_the_asker",

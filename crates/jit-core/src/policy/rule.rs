@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hours::Hours;
 use crate::catalog::{EntitlementId, Pattern};
-use crate::principal::{BadName, GroupName, PrincipalId, Profile};
+use crate::principal::{BadName, GroupName, PrincipalId, PrincipalKind, Profile};
 use crate::time::{Timestamp, Ttl};
 
 /// What a rule lets somebody do.
@@ -48,7 +48,7 @@ impl fmt::Display for Right {
 /// Whom a rule names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Who {
-    /// `*`: every person, no agent.
+    /// `*`: every person, no program.
     AnyPerson,
     /// `agent:*`: every agent.
     AnyAgent,
@@ -66,10 +66,10 @@ pub const ON_CALL: &str = "oncall:";
 impl Who {
     fn names(&self, profile: &Profile, manager: Option<&PrincipalId>) -> bool {
         match self {
-            Self::AnyPerson => !profile.is_agent(),
-            Self::AnyAgent => profile.is_agent(),
+            Self::AnyPerson => !profile.is_program(),
+            Self::AnyAgent => matches!(profile.kind, PrincipalKind::Agent { .. }),
             Self::Group(group) => profile.groups.contains(group),
-            Self::Manager => !profile.is_agent() && manager == Some(&profile.id),
+            Self::Manager => !profile.is_program() && manager == Some(&profile.id),
             Self::Principal(id) => *id == profile.id,
         }
     }
@@ -254,8 +254,8 @@ pub enum Finding {
 pub enum Reason {
     /// The account is not active, so no rule is looked at.
     Inactive,
-    /// Agents have no right but to request.
-    AgentsOnlyRequest,
+    /// Programs have no right but to request.
+    ProgramsOnlyRequest,
     /// What one rule had to say.
     Rule {
         /// The rule's name.
@@ -271,7 +271,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inactive => f.write_str("the account is not active"),
-            Self::AgentsOnlyRequest => f.write_str("agents may file requests and nothing else"),
+            Self::ProgramsOnlyRequest => f.write_str("programs may file requests and nothing else"),
             Self::NothingAllows => f.write_str("no rule allows it"),
             Self::Rule { rule, finding } => {
                 let finding = match finding {
@@ -305,7 +305,7 @@ impl Verdict {
     pub fn answer(&self) -> Authority {
         let findings = self.trace.iter().filter_map(|reason| match reason {
             Reason::Rule { finding, .. } => Some(*finding),
-            Reason::Inactive | Reason::AgentsOnlyRequest | Reason::NothingAllows => None,
+            Reason::Inactive | Reason::ProgramsOnlyRequest | Reason::NothingAllows => None,
         });
         weigh(findings)
     }
@@ -372,7 +372,7 @@ pub(super) fn held_back(right: Right, profile: &Profile) -> Option<Reason> {
     if !profile.active {
         return Some(Reason::Inactive);
     }
-    (profile.is_agent() && right != Right::Request).then_some(Reason::AgentsOnlyRequest)
+    (profile.is_program() && right != Right::Request).then_some(Reason::ProgramsOnlyRequest)
 }
 
 /// Who wants which right, when, for whom; over what is for the rule to say.

@@ -123,7 +123,7 @@ fn an_inactive_account_and_an_agent_are_held_back_before_any_rule() {
     assert!(policy.allows(Right::Request, &agent, &on));
     for right in [Right::Approve, Right::Revoke, Right::Operate, Right::Audit] {
         let verdict = policy.evaluate(right, &agent, &on);
-        assert_eq!(verdict.trace, [Reason::AgentsOnlyRequest], "{right}");
+        assert_eq!(verdict.trace, [Reason::ProgramsOnlyRequest], "{right}");
     }
 }
 

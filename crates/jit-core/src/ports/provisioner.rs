@@ -1,5 +1,6 @@
 //! The port to a system that gives access.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -79,6 +80,9 @@ pub struct Minted {
     pub handle: Option<Handle>,
     /// When the provider itself ends it, where it says so.
     pub ends_at: Option<Timestamp>,
+    /// What else whoever collects it may want to know, by name: what it is, how to use it. Nothing of
+    /// it is secret, and nothing of it is kept.
+    pub notes: BTreeMap<&'static str, String>,
 }
 
 impl fmt::Debug for Minted {

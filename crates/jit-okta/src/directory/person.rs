@@ -125,7 +125,7 @@ impl Shared {
             Err(_) => None,
         };
         match configured {
-            Some(profile) if profile.is_agent() => Ok(Found::Agent(profile)),
+            Some(profile) if profile.is_program() => Ok(Found::Agent(profile)),
             Some(profile) => self.account_of(profile).await,
             None => match name.strip_prefix("slack:") {
                 Some(slack) => self.account_by_slack(slack).await,
@@ -234,7 +234,7 @@ impl Shared {
             return Ok(None);
         };
         let profile = self.inner.profile(&id).await?;
-        Ok(profile.filter(|profile| !profile.is_agent()))
+        Ok(profile.filter(|profile| !profile.is_program()))
     }
 
     fn is_account_of(&self, user: &User, owner: &Profile) -> bool {

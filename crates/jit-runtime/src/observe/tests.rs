@@ -144,6 +144,7 @@ impl Provisioner for Slow {
             secret,
             handle,
             ends_at,
+            notes: BTreeMap::new(),
         };
         self.end(minted).await
     }

@@ -1,5 +1,6 @@
 //! The hostile provider as one process sees it: the adapter. How each call goes was drawn before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,6 +183,7 @@ impl Provisioner for HostileHandle {
             secret: Credential::new(made.secret.clone()),
             handle: made.interval.handle.clone(),
             ends_at: made.ends_at,
+            notes: BTreeMap::new(),
         })
     }
 

@@ -395,6 +395,7 @@ impl Provisioner for Secrets {
             secret: Credential::new(format!("s3cret-of-{}", call.request)),
             handle: Some(Handle("accessor-1".to_owned())),
             ends_at: Some(call.expires_at),
+            notes: BTreeMap::new(),
         })
     }
 

@@ -214,7 +214,7 @@ impl Directory for WithoutSlack {
     async fn profile(&self, id: &PrincipalId) -> Result<Option<Profile>, PortError> {
         let mut found = self.inner.profile(id).await?;
         // A program is no user of Slack's.
-        if let Some(profile) = found.as_mut().filter(|it| !it.is_agent()) {
+        if let Some(profile) = found.as_mut().filter(|it| !it.is_program()) {
             let unknown = self.groups.difference(&profile.groups);
             profile.groups_unknown.extend(unknown.cloned());
         }
