@@ -40,6 +40,8 @@ pub(crate) struct Request {
     pub(crate) collect_by: Option<Inert>,
     pub(crate) collectable: bool,
     pub(crate) expires_at: Option<Inert>,
+    #[serde(default)]
+    pub(crate) fell_back: bool,
     pub(crate) residual_secs: u64,
     pub(crate) how_to_use: Option<Inert>,
     pub(crate) stuck: Option<Inert>,
@@ -51,6 +53,7 @@ pub(crate) struct Request {
 pub(crate) struct Part {
     pub(crate) entitlement: Inert,
     pub(crate) parameters: serde_json::Map<String, Value>,
+    pub(crate) fallback: Option<Inert>,
 }
 
 /// One approval.
@@ -275,6 +278,17 @@ impl Request {
             ("tier", self.tier.to_string()),
             ("asked", instant(&self.opened_at)),
         ];
+        let instead = self
+            .entitlements
+            .first()
+            .and_then(|part| part.fallback.as_ref());
+        lines.extend(instead.map(|instead| match self.fell_back {
+            true => (
+                "instead",
+                format!("{instead}, because it could not be made"),
+            ),
+            false => ("instead", format!("{instead}, where it cannot be made")),
+        }));
         let approvals = self.approvals.iter().map(|approval| {
             let by = approval
                 .by

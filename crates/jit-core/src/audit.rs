@@ -144,6 +144,11 @@ pub enum Fact {
         /// The grant whose slot was taken over.
         took_over: Option<RequestId>,
     },
+    /// The credential is made elsewhere, because the provider said that it did not make it.
+    FellBack {
+        /// What is given instead.
+        to: crate::catalog::EntitlementId,
+    },
     /// What became of a grant call.
     GrantAnswered {
         /// Of which epoch.

@@ -166,6 +166,9 @@ pub struct Entitlement {
     pub tier: TierName,
     /// Whether it takes parameters.
     pub parameters: ParameterRule,
+    /// For a credential: what is given instead where its provider says that it cannot make it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<EntitlementId>,
 }
 
 /// Everything of a provider whose id fits a pattern: too many things to write down one by one, or
@@ -194,6 +197,7 @@ impl Family {
             how_to_use: self.how_to_use.clone(),
             tier: self.tier.clone(),
             parameters: ParameterRule::Refused,
+            fallback: None,
         }
     }
 }
@@ -259,6 +263,7 @@ mod tests {
             how_to_use: String::new(),
             tier: tier.parse().unwrap(),
             parameters: ParameterRule::Refused,
+            fallback: None,
         };
         let family = |pattern: &str, tier: &str| Family {
             pattern: pattern.parse().unwrap(),

@@ -32,9 +32,63 @@ pub struct Part {
     pub target: Target,
     /// What the provider declared about itself at that time.
     pub provider: Description,
+    /// Where else the credential may come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+}
+
+/// Another way to the same thing, for a credential: taken only after the provider itself said that
+/// it did nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// What is given instead.
+    pub entitlement: EntitlementId,
+    /// The provider's ids for it, resolved when the request was opened.
+    pub target: Target,
+    /// What that provider declared about itself at that time.
+    pub provider: Description,
+}
+
+/// Where access is given: what at which provider.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// What is given there.
+    pub entitlement: &'a EntitlementId,
+    /// The provider's ids for it.
+    pub target: &'a Target,
+    /// With which parameters.
+    pub parameters: &'a Parameters,
+    /// What the provider declared about itself.
+    pub provider: &'a Description,
 }
 
 impl Part {
+    /// For how long access that is asked for so long may go on past its end, whichever way it is
+    /// given.
+    pub fn lives_on(&self, asked: Duration) -> Duration {
+        let own = self.provider.lives_on(asked);
+        let fallback = self.fallback.as_ref();
+        fallback.map_or(own, |it| own.max(it.provider.lives_on(asked)))
+    }
+
+    fn place(&self, fell_back: bool) -> Place<'_> {
+        let parameters = &self.parameters;
+        match self.fallback.as_ref().filter(|_| fell_back) {
+            Some(fallback) => Place {
+                entitlement: &fallback.entitlement,
+                target: &fallback.target,
+                parameters,
+                provider: &fallback.provider,
+            },
+            None => Place {
+                entitlement: &self.entitlement,
+                target: &self.target,
+                parameters,
+                provider: &self.provider,
+            },
+        }
+    }
+
     /// The slot that this part occupies while it is granted.
     pub fn slot_key(&self) -> SlotKey {
         self.target.slot_key(&self.parameters)
@@ -356,15 +410,37 @@ impl AccessRequest {
         }
     }
 
+    /// Where its access is given: as it was asked for, or where it fell back to.
+    pub fn place(&self) -> Place<'_> {
+        let fell_back = self.grant().is_some_and(|grant| grant.fell_back);
+        self.parts.first().place(fell_back)
+    }
+
+    /// Where its next call to give access goes. The provider must have said that it did nothing
+    /// before that is its fallback, and from then on it stays there.
+    pub fn next_place(&self) -> Place<'_> {
+        let falls_back = self.grant().is_some_and(|grant| {
+            let sent = Sent::Nothing;
+            grant.fell_back || grant.phase == Phase::Provisioning { sent }
+        });
+        self.parts.first().place(falls_back)
+    }
+
     /// What an approval is bound to: SHA-256 over the canonical JSON of requester, beneficiary,
     /// entitlements, resolved targets, parameters, asked TTL, reason and policy digest. The
     /// approvals are not part of it, so a second approver sees the same digest as the first.
     pub fn digest(&self) -> Digest {
-        let parts: Vec<_> = self
-            .parts
-            .iter()
-            .map(|part| (&part.entitlement, &part.target, &part.parameters))
-            .collect();
+        let part = |part: &Part| {
+            let asked = (&part.entitlement, &part.target, &part.parameters);
+            match &part.fallback {
+                Some(fallback) => {
+                    let instead = (&fallback.entitlement, &fallback.target);
+                    serde_json::json!([asked.0, asked.1, asked.2, instead])
+                }
+                None => serde_json::json!(asked),
+            }
+        };
+        let parts: Vec<_> = self.parts.iter().map(part).collect();
         sha256_json(&serde_json::json!({
             "requester": self.requester,
             "beneficiary": self.beneficiary,

@@ -159,6 +159,7 @@ fn ask(person: &str, group: &str) -> Ask {
             how_to_use: String::new(),
             tier: "low".parse().unwrap(),
             parameters: ParameterRule::Refused,
+            fallback: None,
         },
         parameters: Parameters::new(),
     }

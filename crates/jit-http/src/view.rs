@@ -5,7 +5,7 @@ use jit_core::catalog::Catalog;
 use jit_core::provider::Kind;
 use jit_core::request::{
     AccessRequest, Approval, Approver, CancelReason, Cause, End, Grant, Mismatch, Part, Phase,
-    Stage, Status, Stuck,
+    Sent, Stage, Status, Stuck,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -84,6 +84,8 @@ pub(crate) struct RequestView {
     /// When the access ends. It only ever moves earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<String>,
+    /// Whether the credential is made where the request falls back to.
+    pub(crate) fell_back: bool,
     /// Issued sessions may live on for so many seconds after the end.
     pub(crate) residual_secs: u64,
     /// What to do with the access, while it is active.
@@ -184,6 +186,9 @@ pub(crate) struct PartView {
     /// With which parameters.
     #[schema(value_type = Object)]
     pub(crate) parameters: serde_json::Map<String, Value>,
+    /// What is given instead where its provider cannot make the credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fallback: Option<String>,
 }
 
 /// One approval that counts.
@@ -206,7 +211,11 @@ impl RequestView {
     pub(crate) fn of(request: &AccessRequest, catalog: &Catalog) -> Self {
         let part = request.parts.first();
         let grant = request.grant();
-        let approved = grant.is_some_and(|grant| grant.phase == Phase::Approved);
+        let nothing_done = Phase::Provisioning {
+            sent: Sent::Nothing,
+        };
+        let waits = |grant: &Grant| grant.phase == Phase::Approved || grant.phase == nothing_done;
+        let waits = grant.is_some_and(waits);
         let active = grant.is_some_and(|grant| grant.phase == Phase::Active);
         let deadline = |kind| {
             let open = grant.filter(|grant| is_being_given(grant) && part.provider.kind == kind);
@@ -243,10 +252,11 @@ impl RequestView {
             approved_at: grant.map(|grant| grant.approved_at.to_string()),
             provision_by: deadline(Kind::Standing),
             collect_by: deadline(Kind::Minted),
-            collectable: approved && part.provider.kind == Kind::Minted,
+            collectable: waits && part.provider.kind == Kind::Minted,
             active_at: grant.and_then(|grant| grant.active_at.map(|at| at.to_string())),
             expires_at: grant.map(|grant| grant.expires_at.to_string()),
-            residual_secs: part.provider.residual.as_secs(),
+            fell_back: grant.is_some_and(|grant| grant.fell_back),
+            residual_secs: part.lives_on(request.ttl.duration()).as_secs(),
             how_to_use: active.then(how_to_use).flatten(),
             stuck: grant.and_then(|grant| grant.stuck).map(stuck_word),
             superseded_by: grant.and_then(successor),
@@ -292,6 +302,7 @@ fn part_view(part: &Part) -> PartView {
     PartView {
         entitlement: part.entitlement.to_string(),
         parameters: part.parameters.clone(),
+        fallback: part.fallback.as_ref().map(|it| it.entitlement.to_string()),
     }
 }
 

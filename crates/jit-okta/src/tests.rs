@@ -158,6 +158,7 @@ fn ask(person: &str, resource: &str) -> Ask {
             how_to_use: String::new(),
             tier: "low".parse().unwrap(),
             parameters: ParameterRule::Refused,
+            fallback: None,
         },
         parameters: Parameters::new(),
     }

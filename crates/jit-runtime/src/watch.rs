@@ -188,7 +188,7 @@ impl Live {
         loop {
             let page = engine.store().query(&query).await?;
             for request in &page {
-                let provider = request.parts.first().entitlement.provider();
+                let provider = request.place().entitlement.provider();
                 *live.by_provider.entry(provider.to_string()).or_default() += 1;
                 live.overdue += usize::from(is_overdue(request, by));
                 let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());

@@ -58,6 +58,7 @@ pub fn part(entitlement: &str) -> Part {
             resource,
         },
         provider: standing(),
+        fallback: None,
     }
 }
 
@@ -187,6 +188,7 @@ fn stage(request: &AccessRequest, status: Status) -> Stage {
         slot_left_revoking_at: None,
         took_over: None,
         told_until: None,
+        fell_back: false,
         handle: None,
         active_at: sent.then(|| approved_at + Duration::from_secs(1)),
         missing_since: None,

@@ -217,6 +217,7 @@ pub fn catalog(tier: &str) -> Catalog {
             how_to_use: String::new(),
             tier: tier.parse().unwrap(),
             parameters: ParameterRule::Free,
+            fallback: None,
         })
         .into_iter()
         .collect::<Catalog>()

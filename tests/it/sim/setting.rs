@@ -26,6 +26,7 @@ fn entitlement(id: &str, resource: &str, tier: &str) -> Entitlement {
         how_to_use: String::new(),
         tier: tier.parse().unwrap(),
         parameters: ParameterRule::Free,
+        fallback: None,
     }
 }
 

@@ -5,7 +5,7 @@ use super::tend::leased_epoch;
 use super::{Along, Engine, EngineError, Recent, TRIES};
 use crate::lifecycle::{By, Command, MintedAs, Refusal, Secret, Transition, decide, ends_at};
 use crate::policy::Right;
-use crate::ports::{CommitError, ErrorKind, GrantCall, PortError};
+use crate::ports::{CommitError, Effect, ErrorKind, GrantCall, PortError};
 use crate::principal::Principal;
 use crate::request::{AccessRequest, RequestId, Status};
 use crate::time::Timestamp;
@@ -15,21 +15,39 @@ impl Engine {
     pub async fn collect(&self, via: &Principal, id: RequestId) -> Result<Collected, EngineError> {
         let by = self.caller(via).await?;
         let (leased, epoch) = self.lease_mint(&by, id).await?;
+        match self.mint(&leased, epoch).await {
+            // What did nothing may be made elsewhere, where the request says so.
+            Err(EngineError::Failed(error)) if falls_back(&leased, &error) => {
+                tracing::warn!(
+                    request.id = %id,
+                    error = %error.chain(),
+                    "the credential could not be made, and is made where the request falls back to"
+                );
+                let (leased, epoch) = self.lease_mint(&by, id).await?;
+                self.mint(&leased, epoch).await
+            }
+            minted => minted,
+        }
+    }
+
+    /// Sends the mint call of a lease and hands its credential out, if that is saved in time.
+    async fn mint(&self, leased: &AccessRequest, epoch: u32) -> Result<Collected, EngineError> {
+        let id = leased.id;
         let Some(grant) = leased.grant() else {
             return Err(Refusal::NotCollectable {
                 status: leased.status(),
             }
             .into());
         };
-        let part = leased.parts.first();
+        let place = leased.place();
         let call = GrantCall {
             request: leased.id,
-            target: &part.target,
-            parameters: &part.parameters,
+            target: place.target,
+            parameters: place.parameters,
             expires_at: grant.expires_at,
             send_before: self.by_clock(grant.send_before.unwrap_or(grant.approved_at)),
         };
-        let minted = match self.provisioner_of(&leased)?.mint(call).await {
+        let minted = match self.provisioner_of(leased)?.mint(call).await {
             Ok(minted) => minted,
             Err(error) => {
                 let answer = Err(self.failure(&error));
@@ -141,4 +159,11 @@ impl Engine {
         }
         Err(PortError::nothing_done("engine", "collect", ErrorKind::Unavailable).into())
     }
+}
+
+/// Whether this failure of the lease's call sends the next one elsewhere.
+fn falls_back(leased: &AccessRequest, error: &PortError) -> bool {
+    let part = leased.parts.first();
+    let at_first = leased.grant().is_some_and(|grant| !grant.fell_back);
+    error.effect == Effect::None && part.fallback.is_some() && at_first
 }

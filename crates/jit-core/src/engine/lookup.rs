@@ -138,17 +138,17 @@ impl Engine {
 
     /// What the request resolves to now; none where the provider no longer knows it.
     async fn resolve_again(&self, request: &AccessRequest) -> Result<Option<Resolved>, PortError> {
-        let part = request.parts.first();
-        let Some(entitlement) = self.parts.catalog.get(&part.entitlement) else {
+        let place = request.next_place();
+        let Some(entitlement) = self.parts.catalog.get(place.entitlement) else {
             return Ok(None);
         };
         let directory = &self.parts.directory;
         let Some(beneficiary) = directory.profile(&request.beneficiary).await? else {
             return Ok(None);
         };
-        let provisioner = self.provisioner_of(request)?;
+        let provisioner = self.provisioner(&place.entitlement.provider())?;
         let resolved = provisioner
-            .resolve(&beneficiary, &entitlement, &part.parameters)
+            .resolve(&beneficiary, &entitlement, place.parameters)
             .await;
         match resolved {
             Ok(resolved) => Ok(Some(resolved)),
@@ -195,7 +195,7 @@ impl Engine {
 
     /// Reads the provider back for this request.
     pub(super) async fn inspect(&self, request: &AccessRequest) -> Result<Presence, PortError> {
-        let part = request.parts.first();
+        let place = request.place();
         let grant = request.grant();
         let ends = matches!(
             request.status(),
@@ -208,8 +208,8 @@ impl Engine {
                 Purpose::Give
             },
             request: request.id,
-            target: &part.target,
-            parameters: &part.parameters,
+            target: place.target,
+            parameters: place.parameters,
             handle: grant.and_then(|grant| grant.handle.as_ref()),
             expires_at: grant.map_or(request.decide_by, |grant| {
                 grant.told_until.unwrap_or(grant.expires_at)

@@ -29,7 +29,7 @@ pub use reading::{Extent, Listed};
 pub use tend::LEFT_ALONE;
 
 use crate::audit::{Actor, AuditEvent, ChainHead, Sealed, SystemFact};
-use crate::catalog::{Catalog, ProviderName};
+use crate::catalog::{Catalog, EntitlementId, ProviderName};
 use crate::lifecycle::{CLOCKS_DIFFER, Readiness, Refusal, Rules, Transition};
 use crate::policy::Policy;
 use crate::ports::{
@@ -37,7 +37,7 @@ use crate::ports::{
     PROFILE_REMEMBERED_FOR, Pager, PortError, Provisioner, Random, RequestStore, RowChange,
     SystemAppend, Touch,
 };
-use crate::provider::BadDescription;
+use crate::provider::{BadDescription, Kind};
 use crate::request::{AccessRequest, RequestId};
 use crate::time::Timestamp;
 
@@ -136,6 +136,45 @@ pub enum BadParts {
         /// Why not.
         why: BadDescription,
     },
+    /// A fallback that could never be given.
+    #[error(
+        "{entitlement} cannot fall back to {to}: both must be credentials of the catalogue, of one \
+         tier, and what is fallen back to must not fall back itself"
+    )]
+    Fallback {
+        /// What falls back.
+        entitlement: EntitlementId,
+        /// To what.
+        to: EntitlementId,
+    },
+}
+
+impl EngineParts {
+    /// Refuses a fallback that would give another kind of access, or under other terms.
+    fn check_fallbacks(&self) -> Result<(), BadParts> {
+        let minted = |id: &EntitlementId| {
+            let provisioner = self.provisioners.get(&id.provider());
+            // What another process serves is checked there.
+            provisioner.is_none_or(|it| it.describe().kind == Kind::Minted)
+        };
+        for entitlement in self.catalog.iter() {
+            let Some(to) = &entitlement.fallback else {
+                continue;
+            };
+            let instead = self.catalog.get(to);
+            let fits = instead.is_some_and(|it| {
+                let last = it.fallback.is_none();
+                last && it.tier == entitlement.tier && minted(to) && minted(&entitlement.id)
+            });
+            if !fits {
+                return Err(BadParts::Fallback {
+                    entitlement: entitlement.id.clone(),
+                    to: to.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether this process believes its clock against what others committed.
@@ -195,6 +234,7 @@ impl Engine {
                 why,
             })?;
         }
+        parts.check_fallbacks()?;
         parts
             .notifiers
             .push(Arc::new(announce::Paging::new(parts.pager.clone())));
@@ -426,7 +466,7 @@ impl Engine {
     }
 
     fn provisioner_of(&self, request: &AccessRequest) -> Result<&Arc<dyn Provisioner>, PortError> {
-        self.provisioner(&request.parts.first().entitlement.provider())
+        self.provisioner(&request.place().entitlement.provider())
     }
 
     /// Up to a quarter of a second, to spread out tries that would otherwise meet.

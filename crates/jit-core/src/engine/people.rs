@@ -22,7 +22,7 @@ use crate::ports::{
 };
 use crate::principal::{BadName, Principal, PrincipalId, Profile};
 use crate::provider::{Handle, Kind, Parameters};
-use crate::request::{AccessRequest, IdempotencyKey, Reason, RequestId};
+use crate::request::{AccessRequest, Fallback, IdempotencyKey, Reason, RequestId};
 use crate::time::{Timestamp, Ttl};
 
 /// How many refusals of one principal are written to the audit in a minute.
@@ -326,6 +326,7 @@ impl Engine {
             called: None,
             why_not: None,
             provider: provisioner.describe(),
+            fallback: None,
             presence: None,
             running_until: None,
             deciders: None,
@@ -351,13 +352,19 @@ impl Engine {
                 facts.provider = resolved.described(facts.provider);
                 facts.target = Some(resolved.target);
             }
-            Err(error) if error.told.is_some() && !error.kind.is_retryable() => {
-                tracing::info!(error = %error.chain(), "what was asked for cannot be granted");
-                facts.why_not = error.told;
+            Err(error) => {
+                facts.why_not = why_not(error)?;
                 return Ok(facts);
             }
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(facts),
-            Err(error) => return Err(error.into()),
+        }
+        if let Some(instead) = &entitlement.fallback {
+            match self.fallback(instead, beneficiary, parameters).await {
+                Ok(fallback) => facts.fallback = Some(fallback),
+                Err(error) => {
+                    (facts.target, facts.why_not) = (None, why_not(error)?);
+                    return Ok(facts);
+                }
+            }
         }
         let Some(target) = &facts.target else {
             return Ok(facts);
@@ -379,6 +386,26 @@ impl Engine {
             }
         }
         Ok(facts)
+    }
+
+    /// Where else a credential may come from, as it is now.
+    async fn fallback(
+        &self,
+        instead: &EntitlementId,
+        beneficiary: &Profile,
+        parameters: &Parameters,
+    ) -> Result<Fallback, PortError> {
+        let missing = || PortError::nothing_done("engine", "fall back", ErrorKind::Misconfigured);
+        let catalog = &self.parts.catalog;
+        let entitlement = catalog.get(instead).ok_or_else(missing)?;
+        let provisioner = self.provisioner(&instead.provider())?;
+        let resolved = provisioner.resolve(beneficiary, &entitlement, parameters);
+        let resolved = resolved.await?;
+        Ok(Fallback {
+            entitlement: instead.clone(),
+            provider: resolved.described(provisioner.describe()),
+            target: resolved.target,
+        })
     }
 
     // -------------------------------------------------------------------------------- deciding
@@ -592,5 +619,21 @@ impl Engine {
             expected: before.map(|row| row.value),
         };
         Ok(self.record_system(&by.actor(), fact, vec![change]).await?)
+    }
+}
+
+/// What whoever asked is told of why it cannot be granted; an error where that is not known.
+fn why_not(error: PortError) -> Result<Option<&'static str>, PortError> {
+    if error.told.is_some() && !error.kind.is_retryable() {
+        tracing::info!(error = %error.chain(), "what was asked for cannot be granted");
+        return Ok(error.told);
+    }
+    match error.kind {
+        ErrorKind::NotFound => Ok(None),
+        ErrorKind::Conflict
+        | ErrorKind::Forbidden
+        | ErrorKind::RateLimited { .. }
+        | ErrorKind::Unavailable
+        | ErrorKind::Misconfigured => Err(error),
     }
 }

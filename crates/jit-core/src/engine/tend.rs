@@ -37,7 +37,7 @@ impl Engine {
     }
 
     fn may_pay(&self, request: &AccessRequest, duty: Duty) -> bool {
-        let provider = request.parts.first().entitlement.provider();
+        let provider = request.place().entitlement.provider();
         if self.serves(&provider) {
             return true;
         }
@@ -53,7 +53,7 @@ impl Engine {
 
     /// Pays one duty. False where another worker has the record.
     async fn pay(&self, request: AccessRequest, duty: Duty) -> Result<bool, EngineError> {
-        let provider = request.parts.first().entitlement.provider();
+        let provider = request.place().entitlement.provider();
         let command = match duty {
             Duty::Finish(_) if !self.serves(&provider) => Command::DueElsewhere,
             Duty::Lapse
@@ -334,7 +334,7 @@ impl Engine {
             return Ok(());
         };
         let (epoch, attempt) = (grant.epoch, ending.attempts);
-        if ending.accepted_at.is_some() || !taken.parts.first().provider.revocable {
+        if ending.accepted_at.is_some() || !taken.place().provider.revocable {
             let read_back = self.told(&taken, self.inspect(&taken).await);
             let answered = Command::RevokeAnswered {
                 epoch,
@@ -366,11 +366,11 @@ impl Engine {
         taken: &AccessRequest,
         read_at: Timestamp,
     ) -> Result<Answer, PortError> {
-        let part = taken.parts.first();
+        let place = taken.place();
         let call = RevokeCall {
             request: taken.id,
-            target: &part.target,
-            parameters: &part.parameters,
+            target: place.target,
+            parameters: place.parameters,
             handle: taken.grant().and_then(|grant| grant.handle.as_ref()),
             send_before: read_at + crate::lifecycle::SEND_WITHIN,
         };

@@ -74,7 +74,7 @@ fn duties(request: &AccessRequest) -> Vec<(Timestamp, Duty)> {
 }
 
 fn grant_duties(request: &AccessRequest, grant: &Grant) -> Vec<(Timestamp, Duty)> {
-    let provider = request.parts.first().provider;
+    let provider = request.place().provider;
     match (&grant.phase, provider.kind) {
         (Phase::Approved, Kind::Standing) => vec![
             (
@@ -141,7 +141,7 @@ fn stuck_at(request: &AccessRequest, ending: &Ending) -> (Timestamp, Duty) {
     if ending.accepted_at.is_none() {
         return (ending.since + STUCK_AFTER, Duty::Stick(Stuck::NotAccepted));
     }
-    let applied_within = request.parts.first().provider.applied_within;
+    let applied_within = request.place().provider.applied_within;
     let times = if ending.call_outstanding { 2 } else { 1 };
     (
         ending.since + STUCK_AFTER + applied_within.saturating_mul(times),
@@ -164,7 +164,7 @@ pub fn wake(request: &AccessRequest) -> Option<Wake> {
     let at = duties.iter().map(|(since, _)| *since).min()?;
     let revokes = duties.iter().filter(|(_, duty)| duty.takes_away());
     let revoke_at = revokes.map(|(since, _)| *since).min();
-    let provider = request.parts.first().entitlement.provider();
+    let provider = request.place().entitlement.provider();
     Some(Wake {
         at,
         revoke_at,

@@ -101,7 +101,7 @@ pub(super) fn take_to_revoke(
     now: Timestamp,
 ) {
     grant.next_at = now + TAKEN_FOR;
-    let revocable = request.parts.first().provider.revocable;
+    let revocable = request.place().provider.revocable;
     if let Phase::Revoking { ending } = &mut grant.phase
         && revocable
         && ending.accepted_at.is_none()

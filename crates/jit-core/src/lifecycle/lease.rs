@@ -10,7 +10,8 @@ use crate::change::SlotChange;
 use crate::policy::Authority;
 use crate::provider::{Description, Kind, NativeExpiry, Presence, Resolved};
 use crate::request::{
-    AccessRequest, Approval, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, Sent, Slot,
+    AccessRequest, Approval, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, Place,
+    Sent, Slot,
 };
 use crate::time::Timestamp;
 
@@ -37,11 +38,11 @@ pub(super) fn still_good(
         }
         Unfit::CannotTell => NotGood::CannotTell,
     })?;
-    let part = request.parts.first();
+    let place = request.next_place();
     let as_asked = |now: &Resolved| {
-        let longest = part.provider.residual;
-        let name = part.entitlement.name();
-        now.target == part.target
+        let longest = place.provider.residual;
+        let name = place.entitlement.name();
+        now.target == *place.target
             && now.residual.is_none_or(|residual| residual <= longest)
             && now.name.as_ref().is_none_or(|now| now == name)
     };
@@ -113,7 +114,7 @@ pub(super) fn lease(
             },
             Ok(()),
         ) => work
-            .with(|grant, said| send(grant, request, None, said, now))
+            .with(|grant, said| send(grant, request.next_place(), None, said, now))
             .done(),
         (
             Phase::Provisioning {
@@ -173,7 +174,7 @@ fn lease_first(work: Work<'_>, facts: &LeaseFacts) -> Transition {
             grant.slot_left_revoking_at = before.slot_left_revoking_at;
             grant.told_until = before.told_until;
         }
-        send(grant, request, handed_over, said, now);
+        send(grant, request.next_place(), handed_over, said, now);
         // Deletes of the earlier owner land by the windows of its own provider.
         if let (Some(owner), Some(left)) = (owner, grant.slot_left_revoking_at) {
             let lands_by = lands_by(left, &owner.parts.first().provider);
@@ -212,13 +213,12 @@ fn lands_by(left: Timestamp, provider: &Description) -> Timestamp {
 /// Enters Provisioning under a new epoch: the intent that is saved before the call.
 pub(super) fn send(
     grant: &mut Grant,
-    request: &AccessRequest,
+    place: Place<'_>,
     handed_over: Option<&AccessRequest>,
     said: &mut Vec<Fact>,
     now: Timestamp,
 ) {
-    let part = request.parts.first();
-    let bound = match part.provider.kind {
+    let bound = match place.provider.kind {
         Kind::Standing => grant.provision_by,
         Kind::Minted => grant.expires_at,
     };
@@ -235,7 +235,7 @@ pub(super) fn send(
         grant.took_over = Some(owner.id);
     }
     if let Some(left) = grant.slot_left_revoking_at {
-        let lands_by = lands_by(left, &part.provider);
+        let lands_by = lands_by(left, place.provider);
         if now < lands_by {
             grant.rechecks = vec![lands_by];
         }
@@ -243,7 +243,7 @@ pub(super) fn send(
     said.push(Fact::GrantIntended {
         epoch: grant.epoch,
         send_before,
-        target: part.target.clone(),
+        target: place.target.clone(),
         took_over: grant.took_over,
     });
 }

@@ -52,13 +52,25 @@ pub(super) fn collect(
     facts.facts.readiness.check()?;
     let work = Work::on(request, now);
     match (still_good(rules, request, facts), &grant.phase) {
-        (Ok(()), _) => Ok(work
-            .with(|grant, said| send(grant, request, None, said, now))
+        (Ok(()), _) => Ok(fall_back(work)
+            .with(|grant, said| send(grant, request.next_place(), None, said, now))
             .done()),
         (Err(NotGood::CannotTell), _) => Err(Refusal::CannotTell),
         (Err(NotGood::Cancel(why)), Phase::Approved) => Ok(cancel(work, why).done()),
         (Err(NotGood::Cancel(_)), _) => Ok(begin_ending(work, Cause::Failed).done()),
     }
+}
+
+/// Goes over to the fallback where the next call goes there: the provider said that it did nothing.
+fn fall_back(work: Work<'_>) -> Work<'_> {
+    let request = work.before;
+    let (place, next) = (request.place(), request.next_place());
+    if place.entitlement == next.entitlement {
+        return work;
+    }
+    let to = next.entitlement.clone();
+    work.say(Fact::FellBack { to })
+        .with(|grant, _| grant.fell_back = true)
 }
 
 /// The provider's reply to a mint call.
@@ -123,7 +135,7 @@ pub(crate) fn ends_at(
     grant: &Grant,
     told: Option<Timestamp>,
 ) -> Option<Timestamp> {
-    let provider = request.parts.first().provider;
+    let provider = request.place().provider;
     let declared = || {
         let sent = grant.send_before.unwrap_or(grant.approved_at);
         provider.gone_by(sent, grant.expires_at)

@@ -12,8 +12,8 @@ use crate::policy::{Authority, Case, Policy, Right, Tier, When};
 use crate::principal::{PrincipalId, PrincipalKind, Profile};
 use crate::provider::{Description, Kind, Parameters, Presence, Target};
 use crate::request::{
-    AccessRequest, Approval, Approver, Grant, Part, Phase, REQUEST_SHAPE, Reason, RequestId, Rung,
-    Stage, Terms,
+    AccessRequest, Approval, Approver, Fallback, Grant, Part, Phase, REQUEST_SHAPE, Reason,
+    RequestId, Rung, Stage, Terms,
 };
 use crate::time::{Timestamp, Ttl};
 
@@ -53,6 +53,8 @@ pub struct OpenFacts {
     pub why_not: Option<&'static str>,
     /// What the provider declares about itself.
     pub provider: Description,
+    /// Where else the credential may come from.
+    pub fallback: Option<Fallback>,
     /// What the provider shows, where no live grant owns the slot.
     pub presence: Option<Presence>,
     /// When the running grant on the same slot ends, if one is Active.
@@ -305,7 +307,14 @@ pub fn open(
         beneficiary: beneficiary.id.clone(),
         why: facts.why_not,
     })?;
-    let residual = facts.provider.lives_on(ttl.duration());
+    let part = Part {
+        entitlement: entitlement.id.clone(),
+        parameters: parameters.clone(),
+        target,
+        provider: facts.provider,
+        fallback: facts.fallback.clone(),
+    };
+    let residual = part.lives_on(ttl.duration());
     if residual > tier.residual_max() {
         return Err(Refusal::ResidualAboveCeiling {
             entitlement: entitlement.id.clone(),
@@ -328,12 +337,6 @@ pub fn open(
         return Err(Refusal::CredentialForAnother);
     }
     let decide_by = now + tier.decision_window.duration();
-    let part = Part {
-        entitlement: entitlement.id.clone(),
-        parameters: parameters.clone(),
-        target,
-        provider: facts.provider,
-    };
     let parts = vec![part]
         .try_into()
         .map_err(|_| Refusal::TooManyParts { asked: 0 })?;
@@ -491,6 +494,7 @@ pub(super) fn enter_approved(request: &mut AccessRequest, now: Timestamp) -> Fac
         slot_left_revoking_at: None,
         took_over: None,
         told_until: None,
+        fell_back: false,
         handle: None,
         active_at: None,
         missing_since: None,

@@ -50,7 +50,7 @@ pub(super) fn revoke_answered(
             };
         }
     };
-    let provider = request.parts.first().provider;
+    let provider = request.place().provider;
     let mut ending = ending.clone();
     let mut nothing_to_try = !provider.revocable;
     match answer {

@@ -180,6 +180,9 @@ pub struct Grant {
     /// clock goes by that, also where the grant ended early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_until: Option<Timestamp>,
+    /// Whether the credential is made where the request falls back to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fell_back: bool,
     /// The credential's name at the provider.
     pub handle: Option<Handle>,
     /// When the access became Active.

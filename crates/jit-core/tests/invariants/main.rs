@@ -12,6 +12,7 @@
 mod deciding;
 mod drifting;
 mod escalating;
+mod falling_back;
 mod granting;
 mod knowing;
 mod managing;

@@ -361,9 +361,45 @@ impl Check<'_, '_> {
             if let Some(tier) = &table.tier {
                 self.known("tier", tier, tiers.as_deref());
             }
+            if let Some(fallback) = &table.fallback {
+                self.falls_back(table, fallback, &written.entitlements);
+            }
             entitlements.extend(entitlement(table));
         }
         entitlements
+    }
+
+    /// What is given instead must be written down, must be given under the same terms, and must not
+    /// lead on.
+    fn falls_back(
+        &mut self,
+        table: &EntitlementTable,
+        fallback: &At<EntitlementId>,
+        all: &[EntitlementTable],
+    ) {
+        let Some(ids) = readable(all.iter().map(|it| &it.id)) else {
+            return;
+        };
+        self.known("entitlement", fallback, Some(&ids));
+        let named =
+            |it: &&EntitlementTable| it.id.as_ref().is_some_and(|id| id.value == fallback.value);
+        let Some(instead) = all.iter().find(named) else {
+            return;
+        };
+        let tier = |it: &EntitlementTable| it.tier.as_ref().map(|tier| tier.value.clone());
+        if let (Some(own), Some(other)) = (tier(table), tier(instead))
+            && own != other
+        {
+            let what = format!("{} is of tier {other}, and this of {own}", fallback.value);
+            let instead =
+                "what is given instead is given under the same terms: let both be of one tier";
+            self.problems.add(fallback.at, what, instead);
+        }
+        if instead.fallback.is_some() {
+            let what = format!("{} falls back itself", fallback.value);
+            let instead = "name an entitlement that has no fallback";
+            self.problems.add(fallback.at, what, instead);
+        }
     }
 
     /// Two entitlements of one provider may not lead to one resource.
@@ -495,6 +531,7 @@ fn entitlement(table: &EntitlementTable) -> Option<Entitlement> {
         tier: table.tier.as_ref()?.value.clone(),
         // No provider of this release knows any.
         parameters: ParameterRule::Refused,
+        fallback: table.fallback.as_ref().map(|it| it.value.clone()),
     })
 }
 

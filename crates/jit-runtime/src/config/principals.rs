@@ -11,7 +11,7 @@ use super::check::{Check, readable};
 use super::okta::DirectoryTable;
 use super::problems::{At, Spot};
 use super::rotas::RotaTable;
-use super::written::{AgentTable, PersonTable, RuleTable, Written};
+use super::written::{AgentTable, PersonTable, RuleTable, ServiceTable, Written};
 use crate::people::KnownPrincipal;
 
 /// Every name of every principal, and the groups that somebody is in.
@@ -19,8 +19,8 @@ use crate::people::KnownPrincipal;
 pub(super) struct Names<'w> {
     /// Canonical ids of people.
     people: BTreeSet<&'w PrincipalId>,
-    /// Canonical ids of agents.
-    agents: BTreeSet<&'w PrincipalId>,
+    /// Canonical ids of agents and services.
+    programs: BTreeSet<&'w PrincipalId>,
     /// Whose other name it is.
     aliases: BTreeMap<&'w PrincipalId, &'w PrincipalId>,
     /// Groups that somebody is in.
@@ -47,6 +47,8 @@ impl Check<'_, '_> {
     pub(super) fn names<'w>(&mut self, written: &'w Written) -> Names<'w> {
         let all_people = readable(written.people.iter().map(|it| &it.id));
         let all_agents = readable(written.agents.iter().map(|it| &it.id));
+        let all_services = readable(written.services.iter().map(|it| &it.id));
+        let all = all_people.and(all_agents).and(all_services);
         let mut names = Names {
             rotas: written.rotas.iter().map(RotaTable::group).collect(),
             in_slack: written.slack.is_some(),
@@ -56,7 +58,7 @@ impl Check<'_, '_> {
                 .iter()
                 .flat_map(DirectoryTable::groups)
                 .collect(),
-            unreadable: all_people.is_none() || all_agents.is_none(),
+            unreadable: all.is_none(),
             ..Names::default()
         };
         for person in &written.people {
@@ -80,7 +82,15 @@ impl Check<'_, '_> {
         for id in written.agents.iter().filter_map(|agent| agent.id.as_ref()) {
             self.claim(&mut names, id, id);
             self.reads_as(id, "an agent");
-            names.agents.insert(&id.value);
+            names.programs.insert(&id.value);
+        }
+        for service in &written.services {
+            let Some(id) = &service.id else { continue };
+            self.claim(&mut names, id, id);
+            self.reads_as(id, "a service");
+            names.programs.insert(&id.value);
+            let groups = service.groups.iter().map(|group| &group.value);
+            names.groups.extend(groups);
         }
         names
     }
@@ -107,7 +117,7 @@ impl Check<'_, '_> {
     /// An id that a rule could not name, or that reads as somebody else's kind.
     fn reads_as(&mut self, id: &At<PrincipalId>, kind: &str) {
         let text = id.value.as_str();
-        if text.starts_with("group:") || (kind == "a person" && text.starts_with("agent:")) {
+        if text.starts_with("group:") || (kind != "an agent" && text.starts_with("agent:")) {
             let what = format!("{text} does not read as the name of {kind}");
             let instead = "agent: begins the ids of agents, group: those of groups in rules; write \
                            it without";
@@ -115,7 +125,7 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Everybody, people before agents.
+    /// Everybody, people before programs.
     pub(super) fn people(&mut self, written: &Written, names: &Names<'_>) -> Vec<KnownPrincipal> {
         let providers = readable(written.providers.iter().map(|it| &it.name));
         let mut taken = Subjects::new();
@@ -129,6 +139,7 @@ impl Check<'_, '_> {
         for table in &written.agents {
             people.extend(self.agent(table, names));
         }
+        people.extend(written.services.iter().filter_map(service));
         people
     }
 
@@ -206,8 +217,8 @@ impl Check<'_, '_> {
             );
             return;
         }
-        if names.agents.contains(&name.value) {
-            let what = format!("{} is an agent", name.value);
+        if names.programs.contains(&name.value) {
+            let what = format!("{} is a program", name.value);
             self.problems.add(name.at, what, "write the id of a person");
             return;
         }
@@ -321,7 +332,7 @@ impl Check<'_, '_> {
             }
             Who::Principal(id) => {
                 let (value, at) = (id.clone(), who.at);
-                if !names.agents.contains(id) {
+                if !names.programs.contains(id) {
                     self.person_named(&At { value, at }, names);
                 }
             }
@@ -359,12 +370,12 @@ impl Check<'_, '_> {
             .find(|right| right.value != Right::Request);
         let agent = table.principals.iter().find(|who| match &who.value {
             Who::AnyAgent => true,
-            Who::Principal(id) => names.agents.contains(id),
+            Who::Principal(id) => names.programs.contains(id),
             Who::AnyPerson | Who::Manager | Who::Group(_) => false,
         });
         if let (Some(right), Some(agent)) = (more_than_asking, agent) {
             let what = format!("{} may never {}", agent.value, right.value);
-            let instead = "agents file requests and nothing else; give them a rule of their own \
+            let instead = "programs file requests and nothing else; give them a rule of their own \
                            with rights = [\"request\"]";
             self.problems.add(agent.at, what, instead);
         }
@@ -424,6 +435,22 @@ impl Check<'_, '_> {
             self.problems.add(after.at, what, instead);
         }
     }
+}
+
+/// A program that asks for itself.
+fn service(table: &ServiceTable) -> Option<KnownPrincipal> {
+    Some(KnownPrincipal {
+        profile: Profile {
+            id: table.id.as_ref()?.value.clone(),
+            kind: PrincipalKind::Service,
+            active: table.active,
+            groups: table.groups.iter().map(|it| it.value.clone()).collect(),
+            groups_unknown: BTreeSet::new(),
+            manager: None,
+            subjects: BTreeMap::new(),
+        },
+        aliases: BTreeSet::new(),
+    })
 }
 
 fn values<T: Clone>(written: &[At<T>]) -> Vec<T> {

@@ -706,7 +706,7 @@ fn a_rule_that_can_never_count_is_refused() {
         let text = text.replace("group:sre", agent);
         refused(
             &text,
-            &["20: ", "may never approve", "agents file requests"],
+            &["20: ", "may never approve", "programs file requests"],
         );
     }
     let deny = text.replace("name = \"ask\"", "name = \"ask\"\neffect = \"deny\"");
@@ -908,5 +908,63 @@ fn a_file_that_is_missing_or_too_large_is_unreadable() {
     assert!(
         message.contains("no.toml") && message.contains("jitd init"),
         "{message}"
+    );
+}
+
+#[test]
+fn a_service_is_a_program_that_asks_for_itself() {
+    let service = format!("{GOOD}[[service]]\nid = \"prometheus\"\ngroups = [\"sre\"]\n");
+    let config = read(&service).unwrap();
+    let known = config
+        .people
+        .iter()
+        .find(|it| it.profile.id.as_str() == "prometheus");
+    assert_eq!(known.unwrap().profile.kind, PrincipalKind::Service);
+    refused(
+        &service.replace("id = \"prometheus\"", "id = \"agent:prometheus\""),
+        &["does not read as the name of a service"],
+    );
+    refused(
+        &service.replace("id = \"prometheus\"", "id = \"ana\""),
+        &["leads to ana@example.com already"],
+    );
+    let rule = service
+        .replace("[\"request\"]", "[\"approve\"]")
+        .replace("group:sre", "prometheus");
+    refused(
+        &rule,
+        &[
+            "may never approve",
+            "programs file requests and nothing else",
+        ],
+    );
+}
+
+#[test]
+fn what_is_given_instead_is_given_under_the_same_terms() {
+    let more = "[[entitlement]]\nid = \"groupfile/ops\"\ntitle = \"Ops\"\ntier = \"standard\"\n";
+    let falls = GOOD.replace(
+        "title = \"Administrators\"",
+        "title = \"Administrators\"\nfallback = \"groupfile/ops\"",
+    );
+    let config = read(&format!("{falls}{more}")).unwrap();
+    let admins = config
+        .catalog
+        .get(&"groupfile/admins".parse().unwrap())
+        .unwrap();
+    assert_eq!(admins.fallback, Some("groupfile/ops".parse().unwrap()));
+    refused(&falls, &["there is no entitlement groupfile/ops"]);
+    let chain = more.replace("tier =", "fallback = \"groupfile/admins\"\ntier =");
+    let told = told(read(&format!("{falls}{chain}")));
+    assert!(
+        told.iter().any(|it| it.contains("falls back itself")),
+        "{told:#?}"
+    );
+    let tiers =
+        "[[tier]]\nname = \"high\"\nttl_default = \"1h\"\nttl_max = \"1h\"\napprovals = 2\n";
+    let higher = more.replace("tier = \"standard\"", "tier = \"high\"");
+    refused(
+        &format!("{falls}{higher}{tiers}"),
+        &["is of tier high, and this of standard"],
     );
 }

@@ -94,6 +94,7 @@ pub(super) struct Written {
     pub(super) pagerduty: PagerDutyTable,
     pub(super) people: Vec<PersonTable>,
     pub(super) agents: Vec<AgentTable>,
+    pub(super) services: Vec<ServiceTable>,
     pub(super) slack: Option<SlackTable>,
 }
 
@@ -118,6 +119,7 @@ pub(super) struct EntitlementTable {
     pub(super) title: Option<At<String>>,
     pub(super) how_to_use: Option<At<String>>,
     pub(super) tier: Option<At<TierName>>,
+    pub(super) fallback: Option<At<EntitlementId>>,
 }
 
 pub(super) struct TierTable {
@@ -152,6 +154,12 @@ pub(super) struct PersonTable {
     pub(super) slack: Option<At<UserId>>,
     /// The name by which Slack's door asks for them.
     pub(super) slack_alias: Option<At<PrincipalId>>,
+}
+
+pub(super) struct ServiceTable {
+    pub(super) id: Option<At<PrincipalId>>,
+    pub(super) groups: Vec<At<GroupName>>,
+    pub(super) active: bool,
 }
 
 pub(super) struct AgentTable {
@@ -197,6 +205,7 @@ impl Written {
         written.pagerduty = pagerduty.unwrap_or_default();
         written.people = file.each("person", "[[person]]", PersonTable::read);
         written.agents = file.each("agent", "[[agent]]", AgentTable::read);
+        written.services = file.each("service", "[[service]]", ServiceTable::read);
         written.slack = file.within("slack", "[slack]", SlackTable::read);
         written
     }
@@ -264,6 +273,7 @@ impl EntitlementTable {
             title: table.line("title", TITLE_LIMIT),
             how_to_use: table.line("how_to_use", HOW_TO_USE_LIMIT),
             tier: table.parsed("tier"),
+            fallback: table.parsed("fallback"),
         }
     }
 }
@@ -366,6 +376,17 @@ impl PersonTable {
             subjects: table.parsed_pairs("subjects"),
             slack,
             slack_alias,
+        }
+    }
+}
+
+impl ServiceTable {
+    fn read(table: &mut Table<'_, '_>) -> Self {
+        table.require("id", r#"id = "prometheus""#);
+        Self {
+            id: table.parsed("id"),
+            groups: table.parsed_list("groups"),
+            active: table.flag("active").is_none_or(|active| active.value),
         }
     }
 }

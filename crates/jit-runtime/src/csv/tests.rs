@@ -38,6 +38,7 @@ fn request() -> AccessRequest {
             applied_within: zero,
             residual: zero,
         },
+        fallback: None,
     };
     let id = jit_core::request::RequestId::new(at(0), [7; 10]);
     AccessRequest {

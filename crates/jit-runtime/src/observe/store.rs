@@ -147,6 +147,7 @@ fn count_fact(record: &AccessRequest, fact: &Fact, at: Timestamp, counted: &mut 
         | Fact::GrantAnswered { .. }
         | Fact::Activated { .. }
         | Fact::Collected
+        | Fact::FellBack { .. }
         | Fact::Ending { .. }
         | Fact::RevokeIntended { .. }
         | Fact::RevokeAnswered { .. }

@@ -209,6 +209,7 @@ async fn call_everything(provider: &MeteredProvisioner) -> bool {
         how_to_use: String::new(),
         tier: "low".parse().unwrap(),
         parameters: jit_core::catalog::ParameterRule::Refused,
+        fallback: None,
     };
     let resolved = provider.resolve(&profile, &entitlement, &none).await;
     let granted = provider.grant(grant.clone()).await;

@@ -104,11 +104,12 @@ fn facts(scene: &Scene<'_>) -> Value {
     if matches!(request.stage, Stage::Pending) {
         fields.push(Markup::new("*Answer by*\n").at(request.decide_by, Show::DayAndTime));
     }
-    let residual = request
-        .parts
-        .first()
-        .provider
-        .lives_on(request.ttl.duration());
+    let part = request.parts.first();
+    if let Some(fallback) = &part.fallback {
+        let instead = Markup::new("*If it cannot be made*\n");
+        fields.push(instead.code(fallback.entitlement.as_str()).text(" instead"));
+    }
+    let residual = part.lives_on(request.ttl.duration());
     if residual > Duration::ZERO {
         let secs = residual.as_secs();
         let lasting = Ttl::from_secs(secs).map_or_else(|_| format!("{secs} s"), spoken);
@@ -446,6 +447,9 @@ fn line(scene: &Scene<'_>, event: &AuditEvent, mentioned: &Mentions) -> Option<M
         }
         Fact::Activated { expires_at } => {
             Markup::new(":unlock: Active until ").at(*expires_at, Show::DayAndTime)
+        }
+        Fact::FellBack { to } => {
+            Markup::new(":warning: It could not be made; instead: ").code(to.as_str())
         }
         Fact::Collected => Markup::new(":unlock: Collected"),
         Fact::Ending { cause: why, .. } => {

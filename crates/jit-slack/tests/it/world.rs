@@ -141,6 +141,7 @@ fn catalog() -> Catalog {
         how_to_use: "Sign in again.".to_owned(),
         tier: tier.parse().unwrap(),
         parameters: ParameterRule::Refused,
+        fallback: None,
     };
     let accounts =
         (0..500).map(|number| entry(format!("account-{number:03}"), "An account", "one"));

@@ -182,6 +182,7 @@ fn catalog() -> Catalog {
         how_to_use: format!("log in as usual; {id} is yours"),
         tier: tier.parse().unwrap(),
         parameters,
+        fallback: None,
     };
     let entries = [
         entry(ADMINS, "standard", ParameterRule::Refused),
