@@ -38,6 +38,7 @@ pub(crate) async fn edge(State(state): State<ApiState>, request: Request, next: 
     let mut response = shaped(response, &reference);
     dress(response.headers_mut(), &reference, state.engine.now());
     tracing::info!(
+        event = "http_request",
         reference,
         method = %method,
         route = route.as_ref().map_or("none", MatchedPath::as_str),

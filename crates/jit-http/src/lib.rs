@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod api;
+mod approval;
 mod document;
 mod edge;
 mod error;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use approval::{ApiKey, ApprovalService};
 pub use server::serve;
 
 use axum::Router;
@@ -42,6 +44,7 @@ pub struct ApiState {
     pub(crate) poll_every: Duration,
     pub(crate) waiting: Arc<Semaphore>,
     pub(crate) watched: Vec<Watched>,
+    pub(crate) approval: Option<Arc<ApprovalService>>,
 }
 
 /// What else is said of a service that is ready. None of it makes the service unready: what it needs
@@ -69,7 +72,15 @@ impl ApiState {
             poll_every: Duration::from_millis(500),
             waiting: Arc::new(Semaphore::new(WAITING_LIMIT)),
             watched: vec![],
+            approval: None,
         }
+    }
+
+    /// Serves the approval service beside the API.
+    #[must_use]
+    pub fn serving(mut self, service: ApprovalService) -> Self {
+        self.approval = Some(Arc::new(service));
+        self
     }
 
     /// Says of this, too, how it is.
@@ -91,15 +102,19 @@ impl ApiState {
     }
 }
 
-/// The router of the API: `/v1`, `/health` and `/openapi.json`.
+/// The router of the API: `/v1`, `/health` and `/openapi.json`; and the approval service, where
+/// there is one.
 pub fn api(state: ApiState) -> Router {
     let mut router = Router::new();
     for route in api::routes() {
         router = router.route(route.path, route.handler);
     }
-    router
-        .layer(from_fn_with_state(state.clone(), edge::edge))
-        .with_state(state)
+    let mut router = router.with_state(state.clone());
+    if let Some(service) = &state.approval {
+        let service = Arc::clone(service);
+        router = router.merge(approval::router(state.clone(), service));
+    }
+    router.layer(from_fn_with_state(state, edge::edge))
 }
 
 /// The router for whoever watches the service: `/health`, `/ready` and `/metrics`. Installing the

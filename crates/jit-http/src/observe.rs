@@ -12,8 +12,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::ApiState;
 use crate::error::ApiError;
+use crate::{ApiState, approval};
 
 /// How long the store may take to answer before the service counts as not ready.
 const READY_WITHIN: Duration = Duration::from_secs(2);
@@ -56,7 +56,10 @@ pub(crate) fn router(metrics: PrometheusHandle) -> Router<ApiState> {
 #[utoipa::path(get, path = "/health", tag = "service", security(()), responses(
     (status = 200, description = "The process answers.", body = Health),
 ))]
-pub(crate) async fn health() -> Response {
+pub(crate) async fn health(State(state): State<ApiState>) -> Response {
+    if let Some(service) = &state.approval {
+        return approval::health(&state, service).await;
+    }
     axum::Json(Health { status: "ok" }).into_response()
 }
 

@@ -92,7 +92,7 @@ pub(crate) async fn create(
 
 /// How the metrics call what came to nothing. What was done is a commit, and is counted there:
 /// most commits come in by no door.
-fn not_done<T>(answer: &Result<T, EngineError>) -> Option<&'static str> {
+pub(crate) fn not_done<T>(answer: &Result<T, EngineError>) -> Option<&'static str> {
     match answer {
         Ok(_) => None,
         Err(EngineError::Refused(_)) => Some("refused"),

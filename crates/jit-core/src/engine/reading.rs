@@ -168,6 +168,14 @@ impl Engine {
         Ok(Reading { request, events })
     }
 
+    /// The same without its audit, for whoever asks often how far it is.
+    pub async fn show(&self, via: &Principal, id: RequestId) -> Result<AccessRequest, EngineError> {
+        let by = self.reader(via).await?;
+        let request = self.load(id).await?.ok_or(Refusal::UnknownRequest)?;
+        self.check_looks(&by, &request).await?;
+        Ok(request)
+    }
+
     /// Requests that the caller may read, from the newest to the oldest.
     pub async fn list(&self, via: &Principal, mut query: Query) -> Result<Listed, EngineError> {
         let by = self.reader(via).await?;

@@ -1,6 +1,8 @@
 //! The API over a real engine on a store in memory, called in-process.
 
 #[cfg(test)]
+mod approval;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod edge;
