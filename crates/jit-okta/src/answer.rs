@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use time::PrimitiveDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
+use zeroize::Zeroizing;
 
 use crate::trouble::Trouble;
 
@@ -31,7 +32,7 @@ const HTTP_DATE: &[BorrowedFormatItem<'static>] = format_description!(
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
 impl Answer {
@@ -280,7 +281,7 @@ mod tests {
         let said = |body: &str| Answer {
             status: StatusCode::NOT_FOUND,
             headers: HeaderMap::new(),
-            body: body.as_bytes().to_vec(),
+            body: body.as_bytes().to_vec().into(),
         };
         let plain = said(
             r#"{"errorCode":"E0000007","errorSummary":"Not found: ana@example.com","errorId":"oae1"}"#,

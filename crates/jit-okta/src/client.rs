@@ -9,18 +9,18 @@ use std::time::Duration;
 use jit_core::Timestamp;
 use jit_core::catalog::ProviderName;
 use jit_core::ports::{Clock, Effect, Purpose};
+use jit_wire::{Gate, Passage, Wire};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::budget::{Budget, Counted};
-use crate::fence::{Gate, Passage};
 use crate::pages::Pages;
 use crate::shapes::{Group, Organization, User, check_name, is_organization_id};
 use crate::token::Tokens;
 use crate::trouble::{NotDone, Reason, Trouble};
-use crate::wire::Wire;
+use crate::wire;
 
 /// How many users a page has: Okta recommends 200 ("List all member users").
 pub(crate) const PAGE_SIZE: &str = "200";
@@ -88,7 +88,7 @@ impl Okta {
             let turn = self.budget.turn(purpose, what).await;
             let _turn = turn.map_err(Trouble::Busy)?;
             let bearer = self.tokens.bearer(&self.wire, self.clock.as_ref()).await?;
-            let answer = self.wire.get(action, url.clone(), Some(&bearer)).await?;
+            let answer = wire::get(&self.wire, action, url.clone(), Some(&bearer)).await?;
             match self.judged(purpose, what, action, &answer, StatusCode::OK) {
                 Ok(()) => return Ok(answer),
                 Err(not_done) => {
@@ -255,7 +255,7 @@ impl Okta {
         let _turn = turn.map_err(Trouble::Busy)?;
         let url = self.url(&[".well-known", "okta-organization"]);
         // Everybody may ask this, so that the token is not shown to whoever answers.
-        let answer = self.wire.get(ACTION, url, None).await?;
+        let answer = wire::get(&self.wire, ACTION, url, None).await?;
         self.judged(purpose, what, ACTION, &answer, StatusCode::OK)?;
         let organization: Organization = answer.json()?;
         match is_organization_id(&organization.id) {
@@ -303,7 +303,7 @@ impl Okta {
         if gate.is_late() {
             return Err(Trouble::TooLate);
         }
-        let answer = (self.wire).send_once(action, method, url, &bearer, gate);
+        let answer = wire::send_once(&self.wire, action, method, url, &bearer, gate);
         let answer = answer.await?;
         let judged = self.judged(purpose, what, action, &answer, StatusCode::NO_CONTENT);
         judged.map_err(|not_done| {

@@ -10,7 +10,6 @@ mod answer;
 mod budget;
 mod client;
 mod directory;
-mod fence;
 mod groups;
 mod memory;
 mod pages;
@@ -24,12 +23,12 @@ use std::time::Duration;
 
 use jit_core::catalog::ProviderName;
 use jit_core::ports::{Clock, PortError, Random};
+use jit_wire::{Wire, is_loopback};
 use reqwest::Url;
 
 use budget::Budget;
 use token::Tokens;
 use trouble::Trouble;
-use wire::Wire;
 
 pub use budget::Limits;
 pub use client::Okta;
@@ -76,7 +75,7 @@ impl Settings {
         let url = Url::parse(self.org_url.trim()).map_err(|_| Trouble::BadSettings(say))?;
         let is_safe = match url.scheme() {
             "https" => true,
-            "http" => wire::is_loopback(&url),
+            "http" => is_loopback(&url),
             _ => false,
         };
         let is_bare = url.path() == "/"
@@ -115,7 +114,7 @@ impl Okta {
         random: Arc<dyn Random>,
     ) -> Result<Self, Trouble> {
         let origin = settings.origin()?;
-        let wire = Wire::new(&origin)?;
+        let wire = Wire::new(&origin).map_err(Trouble::Wire)?;
         let mut token_url = origin.clone();
         token_url.set_path("/oauth2/v1/token");
         Ok(Self {

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jit_core::Timestamp;
 use jit_core::ports::{Clock, Random};
+use jit_wire::Wire;
 use reqwest::header::HeaderValue;
 use reqwest::{StatusCode, Url};
 use ring::rand::SystemRandom;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::trouble::{NotDone, Trouble};
-use crate::wire::Wire;
+use crate::wire;
 
 /// How long an assertion is good for; Okta takes an hour at most ("Implement OAuth for Okta with a
 /// service app").
@@ -281,9 +282,7 @@ impl Service {
             ),
             ("client_assertion", assertion.as_str()),
         ];
-        let answer = wire
-            .post_form(ACTION, self.token_url.clone(), &form)
-            .await?;
+        let answer = wire::post_form(wire, ACTION, self.token_url.clone(), &form).await?;
         if answer.status != StatusCode::OK {
             if answer.refusal().token_error.as_deref() == Some("invalid_dpop_proof") {
                 return Err(Trouble::Bound);

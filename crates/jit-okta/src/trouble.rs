@@ -5,10 +5,10 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use jit_core::ports::{Effect, ErrorKind, PortError};
+use jit_wire::Passage;
 use reqwest::StatusCode;
 
 use crate::answer::{Answer, Refusal};
-use crate::fence::Passage;
 
 const ADAPTER: &str = "okta";
 
@@ -17,10 +17,8 @@ const ADAPTER: &str = "okta";
 pub(crate) enum Trouble {
     #[error("{0}")]
     BadSettings(&'static str),
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
-    #[error("the client cannot be set up")]
-    Client(#[source] reqwest::Error),
+    #[error("the way to Okta cannot be set up")]
+    Wire(#[source] jit_wire::BadWire),
     #[error("the record is of another realm, which is not this Okta organization")]
     ForeignRealm,
     #[error("the resource is not the id of an Okta group, which begins with `00g`")]
@@ -249,8 +247,7 @@ impl Trouble {
         match self {
             Self::NoSuchUser | Self::NoSuchGroup(_) => ErrorKind::NotFound,
             Self::BadSettings(_)
-            | Self::Tls(_)
-            | Self::Client(_)
+            | Self::Wire(_)
             | Self::ForeignRealm
             | Self::BadResource
             | Self::BadPage

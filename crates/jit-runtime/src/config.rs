@@ -254,6 +254,8 @@ pub enum LogFormat {
     Json,
     /// Lines for a person at a terminal.
     Text,
+    /// One JSON object per line on standard output, each fact under a name of its own.
+    Events,
 }
 
 impl std::str::FromStr for LogFormat {
@@ -262,7 +264,8 @@ impl std::str::FromStr for LogFormat {
         match text {
             "json" => Ok(Self::Json),
             "text" => Ok(Self::Text),
-            _ => Err("a log format is json or text"),
+            "events" => Ok(Self::Events),
+            _ => Err("a log format is json, text or events"),
         }
     }
 }

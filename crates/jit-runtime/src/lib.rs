@@ -10,6 +10,7 @@ pub mod csv;
 pub mod daemon;
 pub mod discovery;
 pub mod drift;
+pub mod events;
 mod lists;
 pub mod log;
 pub mod nudge;

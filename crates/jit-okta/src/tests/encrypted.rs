@@ -7,6 +7,7 @@ use jit_core::ports::{Clock, Effect, ErrorKind};
 use jit_core::provider::{Answer, Target};
 use jit_testkit::sample;
 use jit_testkit::time::{ManualClock, SeededRandom};
+use jit_wire::Wire;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +17,6 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::{AMPLE, grant, revoke};
-use crate::wire::Wire;
 use crate::{Auth, Okta, OktaGroups, Settings};
 
 /// What a server with this certificate heard on one connection.

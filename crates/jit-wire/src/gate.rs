@@ -1,6 +1,6 @@
-//! The last gate before the wire. A call of Okta's carries no time of its own, so it is sent over a
-//! connection that was opened for it alone: connect, then check the time, then write, once. Nothing
-//! of what is asked is known here.
+//! The last gate before the wire. A call that carries no time of its own is sent over a connection
+//! that was opened for it alone: connect, then check the time, then write, once. Nothing of what is
+//! asked is known here.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What became of the one call that a gate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passage {
+pub enum Passage {
     /// No connection came about: no byte of the call left.
     NotReached,
     /// There is a connection, and it came too late: no byte of the call left.
@@ -33,7 +33,7 @@ pub(crate) enum Passage {
 /// The second connection through one gate is refused, whoever asks for it: "transmit once" does not
 /// rest on the client's own idea of when to try again.
 #[derive(Clone)]
-pub(crate) struct Gate {
+pub struct Gate {
     clock: Arc<dyn Clock>,
     send_before: Timestamp,
     passage: Arc<AtomicU8>,
@@ -44,7 +44,8 @@ const TOO_LATE: u8 = 1;
 const THROUGH: u8 = 2;
 
 impl Gate {
-    pub(crate) fn new(clock: Arc<dyn Clock>, send_before: Timestamp) -> Self {
+    /// A gate that lets one connection through, strictly before this instant.
+    pub fn new(clock: Arc<dyn Clock>, send_before: Timestamp) -> Self {
         Self {
             clock,
             send_before,
@@ -52,7 +53,8 @@ impl Gate {
         }
     }
 
-    pub(crate) fn passage(&self) -> Passage {
+    /// How far its call came.
+    pub fn passage(&self) -> Passage {
         match self.passage.load(Ordering::SeqCst) {
             NOT_REACHED => Passage::NotReached,
             TOO_LATE => Passage::TooLate,
@@ -60,7 +62,8 @@ impl Gate {
         }
     }
 
-    pub(crate) fn is_late(&self) -> bool {
+    /// Whether it is too late for a call that has not left yet.
+    pub fn is_late(&self) -> bool {
         self.clock.now() >= self.send_before
     }
 
@@ -100,7 +103,7 @@ impl<S> Layer<S> for Gate {
 
 /// A connector with a gate behind it.
 #[derive(Debug, Clone)]
-pub(crate) struct Gated<S> {
+pub struct Gated<S> {
     connector: S,
     gate: Gate,
 }
