@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 20] = [
+const EDGES: [(&str, &[&str]); 22] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -20,6 +20,7 @@ const EDGES: [(&str, &[&str]); 20] = [
     // How bytes go to services whose calls carry no time; it knows none of them.
     ("jit-wire", &["jit-core"]),
     ("jit-okta", &["jit-core", "jit-wire"]),
+    ("jit-tokens", &["jit-core", "jit-wire"]),
     ("jit-slack", &["jit-core"]),
     ("jit-cli", &[]),
     (
@@ -43,6 +44,7 @@ const EDGES: [(&str, &[&str]); 20] = [
     ("jit-tests", &[]),
     ("aws-sim", &[]),
     ("okta-sim", &[]),
+    ("services-sim", &[]),
     ("slack-sim", &[]),
 ];
 

@@ -1,0 +1,174 @@
+//! Authorizations of InfluxDB 2 that only read. InfluxDB ends none by itself: our delete does, and
+//! one whose making was never answered is found by its description.
+//!
+//! Source: <https://docs.influxdata.com/influxdb/v2/api/#tag/Authorizations-(API-tokens)>
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jit_core::ports::{Credential, GrantCall, InspectCall, Minted, RevokeCall};
+use jit_core::provider::{Description, Handle, NativeExpiry, Presence};
+use jit_core::request::RequestId;
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::service::{
+    Fields, Minter, Service, bearing, delete, description, dressed, field, marker, read,
+};
+use crate::trouble::Trouble;
+
+/// The resource that stands for every bucket of the organization.
+const ALL: &str = "buckets";
+/// Ids of InfluxDB have so many hexadecimal digits.
+const ID_DIGITS: usize = 16;
+/// The most buckets of one authorization.
+const BUCKETS_LIMIT: usize = 50;
+
+/// Makes authorizations in one organization.
+#[derive(Debug)]
+pub(crate) struct InfluxDb(pub(crate) Service);
+
+/// An authorization as it is made.
+#[derive(Deserialize)]
+struct Made {
+    id: String,
+    token: String,
+}
+
+/// A list of them. What opens a door is in it too, and is not read.
+#[derive(Deserialize)]
+struct List {
+    authorizations: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    description: String,
+}
+
+impl InfluxDb {
+    fn authorizations(&self) -> reqwest::Url {
+        self.0.address.at(["api", "v2", "authorizations"])
+    }
+
+    /// The authorizations of this request, by their ids: one, unless a reply was lost.
+    async fn found(
+        &self,
+        organization: &str,
+        request: RequestId,
+        handle: Option<&Handle>,
+        admin: &HeaderValue,
+    ) -> Result<Vec<String>, Trouble> {
+        let mut url = self.authorizations();
+        url.query_pairs_mut().append_pair("orgID", organization);
+        let List { authorizations } = self.0.get(url, admin).await?;
+        let marker = marker(request);
+        let ours = authorizations.into_iter().filter(|it| {
+            it.description == marker || handle.is_some_and(|handle| handle.0 == it.id)
+        });
+        Ok(ours.map(|it| it.id).collect())
+    }
+}
+
+fn admin(fields: &Fields) -> Result<HeaderValue, Trouble> {
+    bearing("Token", field(fields, "admin_token")?)
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The organization and the buckets of a target.
+fn parts(resource: &str) -> (&str, &str) {
+    resource.split_once('/').unwrap_or((resource, ALL))
+}
+
+/// Reading these buckets, or all of them.
+fn permissions(organization: &str, buckets: &str) -> Vec<Value> {
+    let read = |resource: Value| json!({"action": "read", "resource": resource});
+    match buckets {
+        ALL => vec![read(json!({"type": "buckets", "orgID": organization}))],
+        ids => ids
+            .split(',')
+            .map(|id| read(json!({"type": "buckets", "orgID": organization, "id": id})))
+            .collect(),
+    }
+}
+
+#[async_trait]
+impl Minter for InfluxDb {
+    fn service(&self) -> &Service {
+        &self.0
+    }
+
+    fn describe(&self) -> Description {
+        description(NativeExpiry::None)
+    }
+
+    async fn resource(&self, asked: &str) -> Result<String, Trouble> {
+        let ids: Vec<&str> = asked.split(',').collect();
+        let known = asked == ALL || (ids.len() <= BUCKETS_LIMIT && ids.iter().all(|id| is_id(id)));
+        let fields = self.0.fields().await?;
+        let organization = field(&fields, "org_id")?;
+        match (known, is_id(organization)) {
+            (true, true) => Ok(format!("{organization}/{asked}")),
+            (false, _) => Err(Trouble::BadResource(
+                "write buckets, or at most 50 ids of buckets with commas between them",
+            )),
+            (true, false) => Err(Trouble::BadResource("org_id is no id of an organization")),
+        }
+    }
+
+    async fn make(&self, call: GrantCall<'_>) -> Result<Minted, Trouble> {
+        self.0.seconds_until(call.expires_at)?;
+        let admin = admin(self.0.fields().await?.as_ref())?;
+        let (organization, buckets) = parts(&call.target.resource);
+        let body = json!({
+            "orgID": organization,
+            "description": marker(call.request),
+            "status": "active",
+            "permissions": permissions(organization, buckets),
+        });
+        let sent = self.0.send(call.send_before, |client| {
+            dressed(client.post(self.authorizations()), &admin).json(&body)
+        });
+        let made: Made = read(&sent.await?)?;
+        Ok(Minted {
+            secret: Credential::new(made.token),
+            handle: Some(Handle(made.id)),
+            ends_at: None,
+            notes: BTreeMap::from([
+                ("backend", "influxdb".to_owned()),
+                ("type", "authorization_token".to_owned()),
+                ("org_id", organization.to_owned()),
+            ]),
+        })
+    }
+
+    async fn take(&self, call: RevokeCall<'_>) -> Result<(), Trouble> {
+        let admin = admin(self.0.fields_at_last().await?.as_ref())?;
+        let (organization, _) = parts(&call.target.resource);
+        for id in self
+            .found(organization, call.request, call.handle, &admin)
+            .await?
+        {
+            let url = self.0.address.at(["api", "v2", "authorizations", &id]);
+            self.0
+                .send_delete(call.send_before, |client| delete(client, url, &admin))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn look(&self, call: InspectCall<'_>) -> Result<Presence, Trouble> {
+        let admin = admin(self.0.fields_at_last().await?.as_ref())?;
+        let (organization, _) = parts(&call.target.resource);
+        let found = self
+            .found(organization, call.request, call.handle, &admin)
+            .await?;
+        Ok(Presence::of(!found.is_empty()))
+    }
+}
