@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 19] = [
+const EDGES: [(&str, &[&str]); 20] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -42,6 +42,7 @@ const EDGES: [(&str, &[&str]); 19] = [
     ("aws-sim", &[]),
     ("okta-sim", &[]),
     ("slack-sim", &[]),
+    ("vault-sim", &[]),
 ];
 
 /// What the domain may use of others. Everything here is small and does no I/O.
