@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 20] = [
+const EDGES: [(&str, &[&str]); 21] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -19,6 +19,7 @@ const EDGES: [(&str, &[&str]); 20] = [
     ("jit-http", &["jit-core"]),
     ("jit-okta", &["jit-core"]),
     ("jit-slack", &["jit-core"]),
+    ("jit-vault", &["jit-core"]),
     ("jit-cli", &[]),
     (
         "jit-runtime",
