@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 22] = [
+const EDGES: [(&str, &[&str]); 24] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -22,6 +22,7 @@ const EDGES: [(&str, &[&str]); 22] = [
     ("jit-okta", &["jit-core", "jit-wire"]),
     ("jit-tokens", &["jit-core", "jit-wire"]),
     ("jit-slack", &["jit-core"]),
+    ("jit-vault", &["jit-core"]),
     ("jit-cli", &[]),
     (
         "jit-runtime",
@@ -46,6 +47,7 @@ const EDGES: [(&str, &[&str]); 22] = [
     ("okta-sim", &[]),
     ("services-sim", &[]),
     ("slack-sim", &[]),
+    ("vault-sim", &[]),
 ];
 
 /// What the domain may use of others. Everything here is small and does no I/O.

@@ -1,0 +1,322 @@
+//! What is asked of Vault, and what is made of what it gives.
+
+use std::time::Duration;
+
+use jit_core::ports::{Clock, Effect, ErrorKind, Provisioner};
+use jit_core::provider::{Handle, Presence};
+use serde_json::json;
+use vault_sim::{End, Fault, Rule, TokenRole};
+
+use super::{LIFE, Scene, ask, request, setup};
+
+#[tokio::test]
+async fn s15_a_token_ends_at_its_end_and_holds_what_was_asked_for_alone() {
+    let scene = Scene::new();
+    let now = scene.clock.now();
+    let end = now + Duration::from_millis(899_900);
+    let minted = scene.mint_until("reader", end).await.unwrap();
+    let handle = minted.handle.unwrap();
+    let token = scene.world().token(&handle.0).unwrap();
+    assert_eq!(token.id, minted.secret.expose());
+    assert_eq!((token.ttl_secs, token.explicit_max_ttl_secs), (899, 899));
+    assert_eq!(minted.ends_at, Some(now + Duration::from_secs(899)));
+    assert_eq!(token.policies, ["reader"]);
+    assert_eq!(
+        (token.renewable, token.batch, token.num_uses),
+        (false, false, 0)
+    );
+    assert_eq!(token.parent, None);
+    let mark = [("jit_request".to_owned(), request().to_string())];
+    assert_eq!(token.meta, mark.into());
+    assert_eq!(token.display_name, format!("token-jit-{}", request()));
+    let notes = [("backend", "static"), ("type", "vault_token")];
+    assert_eq!(minted.notes, notes.map(|(k, v)| (k, v.to_owned())).into());
+    scene.pass(Duration::from_millis(899_900));
+    let (at, how) = scene.world().death(&handle.0).unwrap();
+    assert!(at <= end.unix_micros() && how == End::Expired);
+}
+
+#[tokio::test]
+async fn a_role_gives_what_was_asked_for_or_its_own() {
+    let scene = Scene::new();
+    for (resource, policies) in [
+        ("reader@agents", vec!["reader"]),
+        ("@agents", vec!["reader", "writer"]),
+    ] {
+        let minted = scene.mint(resource).await.unwrap();
+        let token = scene.world().token(&minted.handle.unwrap().0).unwrap();
+        assert_eq!(token.policies, policies);
+        assert_eq!(token.role.as_deref(), Some("agents"));
+        assert_eq!(token.parent, None);
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_allows_less_gives_less_and_whoever_asked_knows() {
+    let scene = Scene::new();
+    scene.world().put_token_role(TokenRole {
+        explicit_max_ttl_secs: 60,
+        ..TokenRole::new("short", &["reader"])
+    });
+    let minted = scene.mint("reader@short").await.unwrap();
+    let end = scene.clock.now() + Duration::from_secs(60);
+    assert_eq!(minted.ends_at, Some(end));
+}
+
+#[tokio::test]
+async fn what_would_end_in_less_than_a_second_is_not_asked_for() {
+    let scene = Scene::new();
+    let end = scene.clock.now() + Duration::from_millis(999);
+    let error = scene.mint_until("reader", end).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Unavailable, Effect::None)
+    );
+    assert!(scene.calls("auth/token/create-orphan").is_empty());
+}
+
+#[tokio::test]
+async fn s3_each_change_has_a_connection_of_its_own() {
+    let scene = Scene::new();
+    scene.ask().await.unwrap();
+    for _ in 0..2 {
+        let minted = scene.mint("reader").await.unwrap();
+        scene.revoke(&minted.handle.unwrap()).await.unwrap();
+    }
+    let mut changes = scene.calls("auth/token/create-orphan");
+    changes.extend(scene.calls("auth/token/revoke-accessor"));
+    assert_eq!(changes.len(), 4);
+    for change in changes {
+        let calls = scene.world().calls();
+        let on_it = calls.iter().filter(|it| it.connection == change.connection);
+        assert_eq!(on_it.count(), 1, "{} shares a connection", change.path);
+    }
+}
+
+#[tokio::test]
+async fn a_child_of_our_own_token_is_taken_back() {
+    let scene = Scene::new();
+    scene.world().put_token_role(TokenRole {
+        orphan: false,
+        ..TokenRole::new("children", &["reader"])
+    });
+    let error = scene.mint("reader@children").await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Misconfigured, Effect::Unknown)
+    );
+    assert!(
+        error.chain().to_string().contains("orphan=true"),
+        "{}",
+        error.chain()
+    );
+    assert_eq!(scene.given(), 0, "it was revoked");
+    assert_eq!(scene.calls("auth/token/create/children").len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_what_was_asked_for_is_taken_back() {
+    let scene = Scene::new();
+    // A policy that is not there; and what a server says that does otherwise than it is told.
+    let error = scene.mint("nobody-wrote-it").await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Misconfigured, Effect::Unknown)
+    );
+    assert_eq!(scene.given(), 0);
+    let said = |change: serde_json::Value| {
+        let mut auth = json!({
+            "client_token": "hvs.canary", "accessor": "theaccessor", "lease_duration": 900,
+            "renewable": false, "token_policies": ["reader"], "token_type": "service",
+            "orphan": true,
+        });
+        for (name, value) in change.as_object().unwrap() {
+            auth[name] = value.clone();
+        }
+        json!({"auth": auth, "warnings": null}).to_string()
+    };
+    for odd in [
+        json!({"orphan": false}),
+        json!({"orphan": null}),
+        json!({"token_type": "batch"}),
+        json!({"lease_duration": 901}),
+        json!({"lease_duration": 0}),
+        json!({"token_policies": ["reader", "default"]}),
+        json!({"token_policies": []}),
+    ] {
+        let before = scene.calls("auth/token/revoke-accessor").len();
+        scene.world().calm();
+        let fault = Fault::Instead(said(odd.clone()));
+        scene.world().rule(Rule::at("auth/token/create", fault));
+        let error = scene.mint("reader").await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.effect),
+            (ErrorKind::Misconfigured, Effect::Unknown),
+            "{odd}"
+        );
+        let after = scene.calls("auth/token/revoke-accessor");
+        assert_eq!(after.len(), before + 1, "{odd} was revoked");
+        assert_eq!(after.last().unwrap().body["accessor"], "theaccessor");
+    }
+    scene.world().calm();
+    let right = Fault::Instead(said(json!({})));
+    scene.world().rule(Rule::at("auth/token/create", right));
+    assert!(scene.mint("reader").await.is_ok(), "the rest is right");
+}
+
+#[tokio::test]
+async fn a_policy_that_may_not_be_given_is_refused_and_nothing_was_done() {
+    let scene = Scene::new();
+    for resource in ["jit-access@agents", "reader@nobody"] {
+        let error = scene.mint(resource).await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.effect),
+            (ErrorKind::Misconfigured, Effect::None)
+        );
+    }
+    assert_eq!(scene.given(), 0);
+}
+
+#[tokio::test]
+async fn uses_are_counted_where_that_is_configured() {
+    let scene = Scene::of(setup(), |settings, _| settings.num_uses = Some(3));
+    let minted = scene.mint("reader").await.unwrap();
+    let token = scene.world().token(&minted.handle.unwrap().0).unwrap();
+    assert_eq!(token.num_uses, 3);
+}
+
+#[tokio::test]
+async fn a_token_in_a_wrapping_is_found_by_its_own_accessor() {
+    let scene = Scene::of(setup(), |settings, _| {
+        settings.wrap_ttl = Some(Duration::from_secs(120));
+    });
+    let minted = scene.mint("reader").await.unwrap();
+    let wrapping = minted.secret.expose();
+    let inside = scene.world().inside(wrapping).unwrap();
+    assert!(
+        !scene.world().is_alive(wrapping),
+        "the wrapping opens nothing by itself"
+    );
+    assert!(scene.world().is_alive(&inside));
+    assert_eq!(
+        minted.notes.get("wrapped").map(String::as_str),
+        Some("true")
+    );
+    let handle = minted.handle.unwrap();
+    let token = scene.world().token(&handle.0).unwrap();
+    assert_eq!(
+        (token.id, token.policies),
+        (inside.clone(), vec!["reader".to_owned()])
+    );
+    assert_eq!(
+        scene.inspect(Some(&handle)).await.unwrap(),
+        Presence::Present
+    );
+
+    scene.revoke(&handle).await.unwrap();
+    assert_eq!(
+        scene.inspect(Some(&handle)).await.unwrap(),
+        Presence::Absent
+    );
+    assert!(
+        !scene.world().is_alive(&inside),
+        "what comes out of the wrapping is of no use"
+    );
+}
+
+#[tokio::test]
+async fn a_wrapping_is_good_no_longer_than_what_is_in_it() {
+    let scene = Scene::of(setup(), |settings, _| {
+        settings.wrap_ttl = Some(Duration::from_secs(120));
+    });
+    for (life, wanted) in [(900, 120), (50, 50)] {
+        let end = scene.clock.now() + Duration::from_secs(life);
+        scene.mint_until("reader", end).await.unwrap();
+        let call = scene.calls("auth/token/create-orphan").pop().unwrap();
+        assert_eq!(call.wrap_ttl_secs, Some(wanted));
+    }
+}
+
+#[tokio::test]
+async fn a_wrapped_child_is_taken_back_too() {
+    let scene = Scene::of(setup(), |settings, _| {
+        settings.wrap_ttl = Some(Duration::from_secs(120));
+    });
+    scene.world().put_token_role(TokenRole {
+        orphan: false,
+        ..TokenRole::new("children", &["reader"])
+    });
+    let error = scene.mint("reader@children").await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Misconfigured, Effect::Unknown)
+    );
+    assert_eq!(scene.given(), 0);
+    // And one that cannot be looked at.
+    scene
+        .world()
+        .rule(Rule::at("auth/token/lookup-accessor", Fault::Denied));
+    let error = scene.mint("reader").await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Unavailable, Effect::Unknown)
+    );
+    assert_eq!(scene.given(), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_revoked_and_absent() {
+    let scene = Scene::new();
+    let nobody = Handle("nobody".to_owned());
+    assert_eq!(
+        scene.inspect(Some(&nobody)).await.unwrap(),
+        Presence::Absent
+    );
+    scene.revoke(&nobody).await.unwrap();
+    for odd in ["", "a b", "../x"] {
+        let error = scene.revoke(&Handle(odd.to_owned())).await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.effect),
+            (ErrorKind::Misconfigured, Effect::None)
+        );
+    }
+}
+
+#[tokio::test]
+async fn resolving_names_the_vault_its_namespace_and_the_token() {
+    let scene = Scene::of(setup(), |settings, _| {
+        settings.namespace = Some("team-a".to_owned());
+    });
+    let mut ask = ask("writer,reader@agents");
+    let resolve = async |ask: &jit_testkit::provisioner::Ask| {
+        let tokens = &scene.tokens;
+        tokens
+            .resolve(&ask.beneficiary, &ask.entitlement, &ask.parameters)
+            .await
+    };
+    let target = resolve(&ask).await.unwrap().target;
+    assert_eq!(target.realm, format!("vault:{}/team-a", scene.sim.url()));
+    assert_eq!(target.subject.as_str(), "ana@example.com");
+    assert_eq!(target.resource, "reader,writer@agents");
+    let subjects = [("vault".parse().unwrap(), "ana".parse().unwrap())];
+    ask.beneficiary.subjects = subjects.into();
+    assert_eq!(resolve(&ask).await.unwrap().target.subject.as_str(), "ana");
+    ask.entitlement.resource = "Reader".to_owned();
+    let error = resolve(&ask).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
+    assert!(error.told.is_some());
+    let here = jit_core::provider::Target {
+        resource: "reader".to_owned(),
+        ..target
+    };
+    let now = scene.clock.now();
+    super::mint(&scene.tokens, &here, now, now + LIFE)
+        .await
+        .unwrap();
+    let calls = scene.world().calls();
+    assert!(
+        calls
+            .iter()
+            .all(|it| it.marked && it.namespace.as_deref() == Some("team-a"))
+    );
+}
