@@ -1,6 +1,7 @@
 //! The token that this service itself calls Vault with: had by AppRole when it is first needed, by one
 //! call at a time, and renewed before it ends. What is asked with it is none of its business.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(crate) struct Bearer {
     ends_at: Timestamp,
     life: Duration,
     renewal: Renewal,
+    /// What it may do itself, but for `default`.
+    policies: Arc<BTreeSet<String>>,
 }
 
 /// How a token is kept going.
@@ -108,6 +111,12 @@ impl Login {
         bearer
     }
 
+    /// What this service may do itself, as its last login said.
+    pub(crate) fn own_policies(&self) -> Arc<BTreeSet<String>> {
+        let known = self.known();
+        known.map(|it| Arc::clone(&it.policies)).unwrap_or_default()
+    }
+
     /// Vault refused a call with this token. Whether the next call has another one. Only the very token
     /// that was refused is forgotten: another call may have renewed it.
     pub(crate) fn refused(&self, bearer: &Arc<Bearer>, reason: Reason, now: Timestamp) -> bool {
@@ -155,6 +164,7 @@ impl Login {
                 self.keep(Bearer {
                     header: known.header.clone(),
                     renew_at: (way.clock.now() + RENEWED_AGAIN_AFTER).min(known.ends_at),
+                    policies: Arc::clone(&known.policies),
                     ..*known
                 })
             }
@@ -259,7 +269,10 @@ fn bearer_of(auth: &Auth, asked_at: Timestamp) -> Result<Bearer, Trouble> {
         secs => secs.min(LIFE_LIMIT_SECS),
     };
     let life = Duration::from_secs(secs);
+    let policies = auth.token_policies.iter().flatten();
+    let policies = policies.filter(|it| *it != "default").cloned();
     Ok(Bearer {
+        policies: Arc::new(policies.collect()),
         header: header(auth.client_token.expose_secret())?,
         had_at: asked_at,
         renew_at: asked_at + life / 2,
