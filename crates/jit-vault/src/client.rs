@@ -34,7 +34,7 @@ pub struct Vault {
     pub(crate) wrap_ttl: Option<Duration>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) login: Login,
-    pub(crate) wire: Wire,
+    pub(crate) wire: Arc<Wire>,
 }
 
 impl fmt::Debug for Vault {

@@ -131,7 +131,7 @@ impl Vault {
 
     fn made(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, Trouble> {
         settings.check()?;
-        let wire = Wire::new(&settings.address, settings.namespace.as_deref())?;
+        let wire = Arc::new(Wire::new(&settings.address, settings.namespace.as_deref())?);
         let realm = match &settings.namespace {
             Some(namespace) => format!("vault:{}/{namespace}", settings.address),
             None => format!("vault:{}", settings.address),

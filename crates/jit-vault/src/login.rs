@@ -1,14 +1,15 @@
 //! The token that this service itself calls Vault with: had by AppRole when it is first needed, by one
 //! call at a time, and renewed before it ends. What is asked with it is none of its business.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jit_core::Timestamp;
 use jit_core::ports::{Clock, Effect};
-use reqwest::StatusCode;
 use reqwest::header::HeaderValue;
+use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
@@ -38,6 +39,8 @@ pub(crate) struct Bearer {
     ends_at: Timestamp,
     life: Duration,
     renewal: Renewal,
+    /// What it may do itself, but for `default`.
+    policies: Arc<BTreeSet<String>>,
 }
 
 /// How a token is kept going.
@@ -54,7 +57,8 @@ pub(crate) struct Login {
     role_id: SecretString,
     known: Mutex<Option<Arc<Bearer>>>,
     /// Held by whoever logs in or renews, so that there are never two at once.
-    secret_id: tokio::sync::Mutex<SecretId>,
+    renewing: tokio::sync::Mutex<()>,
+    secret_id: Arc<tokio::sync::Mutex<SecretId>>,
 }
 
 impl fmt::Debug for Login {
@@ -68,7 +72,7 @@ impl fmt::Debug for Login {
 /// What a login needs of the client around it.
 #[derive(Clone, Copy)]
 pub(crate) struct Way<'a> {
-    pub(crate) wire: &'a Wire,
+    pub(crate) wire: &'a Arc<Wire>,
     pub(crate) address: &'a Address,
     pub(crate) clock: &'a dyn Clock,
 }
@@ -90,7 +94,8 @@ impl Login {
             mount: mount.split('/').map(str::to_owned).collect(),
             role_id,
             known: Mutex::default(),
-            secret_id: tokio::sync::Mutex::new(secret_id),
+            renewing: tokio::sync::Mutex::default(),
+            secret_id: Arc::new(tokio::sync::Mutex::new(secret_id)),
         })
     }
 
@@ -104,6 +109,12 @@ impl Login {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some(Arc::clone(&bearer));
         bearer
+    }
+
+    /// What this service may do itself, as its last login said.
+    pub(crate) fn own_policies(&self) -> Arc<BTreeSet<String>> {
+        let known = self.known();
+        known.map(|it| Arc::clone(&it.policies)).unwrap_or_default()
     }
 
     /// Vault refused a call with this token. Whether the next call has another one. Only the very token
@@ -131,45 +142,40 @@ impl Login {
         if let Some(known) = self.known().filter(fresh) {
             return Ok(known);
         }
-        let mut secret_id = match (self.secret_id.try_lock(), self.known().filter(usable)) {
+        let renewing = match (self.renewing.try_lock(), self.known().filter(usable)) {
             (Ok(free), _) => free,
             // Somebody renews it already, and the old one does for this call.
             (Err(_), Some(known)) => return Ok(known),
-            (Err(_), None) => self.secret_id.lock().await,
+            (Err(_), None) => self.renewing.lock().await,
         };
         if let Some(known) = self.known().filter(fresh) {
             return Ok(known);
         }
-        let had = self.had(way, &mut secret_id, self.known().filter(usable));
-        let had = tokio::time::timeout(LOGIN_LIMIT, had).await;
-        match (
-            had.unwrap_or(Err(Trouble::NoAnswer(Effect::None))),
-            self.known().filter(usable),
-        ) {
-            (Ok(bearer), _) => Ok(self.keep(bearer)),
+        let had = tokio::time::timeout(LOGIN_LIMIT, self.had(way, self.known().filter(usable)));
+        let had = had.await.unwrap_or(Err(Trouble::NoAnswer(Effect::None)));
+        let bearer = match (had, self.known().filter(usable)) {
+            (Ok(bearer), _) => self.keep(bearer),
             (Err(trouble), Some(known)) => {
                 let error = trouble.during(Operation::Connect);
                 tracing::warn!(
                     error = %error.chain(),
                     "the token for Vault could not be renewed; it is used while it is good"
                 );
-                Ok(self.keep(Bearer {
+                self.keep(Bearer {
                     header: known.header.clone(),
                     renew_at: (way.clock.now() + RENEWED_AGAIN_AFTER).min(known.ends_at),
+                    policies: Arc::clone(&known.policies),
                     ..*known
-                }))
+                })
             }
-            (Err(trouble), None) => Err(Trouble::Login(Box::new(trouble))),
-        }
+            (Err(trouble), None) => return Err(Trouble::Login(Box::new(trouble))),
+        };
+        drop(renewing);
+        Ok(bearer)
     }
 
     /// Renews what there is, and logs in where that does not help.
-    async fn had(
-        &self,
-        way: Way<'_>,
-        secret_id: &mut SecretId,
-        old: Option<Arc<Bearer>>,
-    ) -> Result<Bearer, Trouble> {
+    async fn had(&self, way: Way<'_>, old: Option<Arc<Bearer>>) -> Result<Bearer, Trouble> {
         if let Some(old) = old.filter(|it| it.renewal == Renewal::Renewable) {
             match renewed(way, &old).await {
                 // Near the end of its longest life a renewal gives less and less.
@@ -177,22 +183,28 @@ impl Login {
                 Ok(_) | Err(_) => {}
             }
         }
-        self.logged_in(way, secret_id).await
+        self.logged_in(way).await
     }
 
-    async fn logged_in(&self, way: Way<'_>, secret_id: &mut SecretId) -> Result<Bearer, Trouble> {
+    async fn logged_in(&self, way: Way<'_>) -> Result<Bearer, Trouble> {
         #[derive(Serialize)]
         struct Credentials<'a> {
             role_id: &'a str,
             secret_id: &'a str,
         }
-        let unwrapped = match secret_id {
-            SecretId::Plain(_) => None,
-            SecretId::Wrapped(wrapping) => Some(unwrapped(way, wrapping).await?),
+        let secret_id = Arc::clone(&self.secret_id).lock_owned().await;
+        let secret_id = match &*secret_id {
+            SecretId::Plain(_) => secret_id,
+            SecretId::Wrapped(_) => {
+                // In a task of its own: what comes out of the wrapping comes out once, and must be kept
+                // though the call that wanted it is given up.
+                let url = way.address.at(["sys", "wrapping", "unwrap"]);
+                let opened = tokio::spawn(opened(Arc::clone(way.wire), url, secret_id));
+                opened
+                    .await
+                    .unwrap_or(Err(Trouble::NoAnswer(Effect::None)))?
+            }
         };
-        if let Some(unwrapped) = unwrapped {
-            *secret_id = SecretId::Plain(unwrapped);
-        }
         let (SecretId::Plain(secret) | SecretId::Wrapped(secret)) = &*secret_id;
         let credentials = Credentials {
             role_id: self.role_id.expose_secret().trim(),
@@ -212,20 +224,26 @@ impl Login {
     }
 }
 
+/// The secret id, held by one call at a time.
+type Held = tokio::sync::OwnedMutexGuard<SecretId>;
+
 /// Takes the secret id out of its wrapping. Vault lets that happen once.
-async fn unwrapped(way: Way<'_>, wrapping: &SecretString) -> Result<SecretString, Trouble> {
+async fn opened(wire: Arc<Wire>, url: Url, mut secret_id: Held) -> Result<Held, Trouble> {
+    let SecretId::Wrapped(wrapping) = &*secret_id else {
+        return Ok(secret_id);
+    };
     let wrapping = header(wrapping.expose_secret().trim())?;
-    let url = way.address.at(["sys", "wrapping", "unwrap"]);
     let ask = Ask {
-        method: reqwest::Method::POST,
+        method: Method::POST,
         ..Ask::get("unwrap the secret id", url)
     };
-    let answer = way.wire.send(ask.bearing(&wrapping)).await?;
+    let answer = wire.send(ask.bearing(&wrapping)).await?;
     if answer.status == StatusCode::BAD_REQUEST && answer.refusal().is_some() {
         return Err(Trouble::WrappingGone);
     }
     let unwrapped: Unwrapped = answer.good()?.json()?;
-    Ok(unwrapped.data.secret_id)
+    *secret_id = SecretId::Plain(unwrapped.data.secret_id);
+    Ok(secret_id)
 }
 
 async fn renewed(way: Way<'_>, old: &Bearer) -> Result<Bearer, Trouble> {
@@ -251,7 +269,10 @@ fn bearer_of(auth: &Auth, asked_at: Timestamp) -> Result<Bearer, Trouble> {
         secs => secs.min(LIFE_LIMIT_SECS),
     };
     let life = Duration::from_secs(secs);
+    let policies = auth.token_policies.iter().flatten();
+    let policies = policies.filter(|it| *it != "default").cloned();
     Ok(Bearer {
+        policies: Arc::new(policies.collect()),
         header: header(auth.client_token.expose_secret())?,
         had_at: asked_at,
         renew_at: asked_at + life / 2,

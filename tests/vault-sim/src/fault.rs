@@ -13,6 +13,8 @@ pub enum Fault {
     TooMany(Option<u64>),
     /// Not done; 403 `permission denied`.
     Denied,
+    /// Not done; 403 that says that the token is not valid, which it is.
+    InvalidToken,
     /// Done, and a 200 that cannot be read.
     Garbage,
     /// Done, and this instead of the answer, with 200.

@@ -242,6 +242,7 @@ fn treated(state: &mut State, request: &Request, fault: Option<Fault>) -> Verdic
             ..Reply::error(429, "request path rate limit quota exceeded")
         }),
         Fault::Denied => Verdict::Answer(Reply::denied()),
+        Fault::InvalidToken => Verdict::Answer(Reply::invalid_token()),
         Fault::Garbage => {
             api::answer(state, request);
             Verdict::Text("<html>not what was asked for</html>".to_owned())

@@ -1,13 +1,17 @@
 //! What goes wrong on the way, and what is said of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::ports::{Clock, Effect, ErrorKind, PortError};
-use jit_core::provider::{Handle, Presence};
+use jit_core::Timestamp;
+use jit_core::ports::{Clock, Effect, ErrorKind, GrantCall, PortError, Provisioner};
+use jit_core::provider::{Handle, Parameters, Presence};
+use jit_testkit::time::ManualClock;
 use tokio::time::Instant;
 use vault_sim::{Fault, Health, Rule};
 
-use super::{LIFE, Scene, mint, request};
+use super::{LIFE, ROLE_ID, Scene, mint, request};
+use crate::{SecretId, Settings, Vault, VaultTokens};
 
 fn said(error: &PortError) -> (ErrorKind, Effect) {
     (error.kind, error.effect)
@@ -91,7 +95,7 @@ async fn a_vault_that_is_not_there_did_nothing() {
     scene.ask().await.unwrap();
     let target = scene.target("reader");
     let (tokens, now) = (scene.tokens.clone(), scene.clock.now());
-    let vault = std::sync::Arc::clone(&scene.vault);
+    let vault = Arc::clone(&scene.vault);
     drop(scene);
     let error = mint(&tokens, &target, now, now + LIFE).await.unwrap_err();
     assert_eq!(said(&error), NOTHING);
@@ -158,6 +162,57 @@ async fn a_mint_that_is_answered_too_late_is_taken_back() {
     }
 }
 
+/// A clock on which a tenth of a second passes between two looks.
+struct Running(ManualClock);
+
+const TICK: Duration = Duration::from_millis(100);
+
+impl Clock for Running {
+    fn now(&self) -> Timestamp {
+        self.0.advance(TICK)
+    }
+}
+
+#[tokio::test]
+async fn s3_the_time_is_looked_at_after_the_connection_and_before_the_first_byte() {
+    let scene = Scene::new();
+    let clock = Arc::new(Running(ManualClock::at(scene.clock.now())));
+    let settings = Settings::new(
+        "vault".parse().unwrap(),
+        scene.sim.url().parse().unwrap(),
+        ROLE_ID.into(),
+        SecretId::Plain(scene.world().secret_id("jit", None).into()),
+    );
+    let vault = Vault::connect(settings, clock.clone()).unwrap();
+    let tokens = VaultTokens::new(vault);
+    let (mut sent, mut refused) = (0, 0);
+    for ticks in 1..20 {
+        let now = clock.0.now();
+        let send_before = now + TICK * ticks;
+        let target = scene.target("reader");
+        let call = GrantCall {
+            request: request(),
+            target: &target,
+            parameters: &Parameters::new(),
+            expires_at: now + LIFE,
+            send_before,
+        };
+        match tokens.mint(call).await {
+            // The last look is at how long it took, so the one before it was the gate's.
+            Ok(_) => {
+                sent += 1;
+                assert!(clock.0.now() - TICK < send_before);
+            }
+            Err(error) => {
+                refused += 1;
+                assert_eq!(said(&error), NOTHING);
+            }
+        }
+        assert_eq!(scene.calls("auth/token/create-orphan").len(), sent);
+    }
+    assert!(sent > 0 && refused > 2, "{sent} sent, {refused} refused");
+}
+
 /// Runs a call until Vault has it and does not answer, and then lets time run.
 async fn hung<T: Send + 'static>(
     scene: &Scene,
@@ -204,7 +259,7 @@ async fn a_login_that_hangs_ends_in_time_and_nothing_was_done() {
 async fn a_health_that_hangs_is_unreachable_after_three_seconds() {
     let scene = Scene::new();
     scene.world().rule(Rule::at("sys/health", Fault::Hang));
-    let vault = std::sync::Arc::clone(&scene.vault);
+    let vault = Arc::clone(&scene.vault);
     let (health, took) = hung(&scene, async move { vault.health().await }).await;
     assert_eq!(health, crate::Health::Unreachable);
     assert!(took <= Duration::from_secs(4), "{took:?}");

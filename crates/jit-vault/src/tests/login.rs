@@ -188,6 +188,36 @@ async fn a_wrapping_that_somebody_opened_is_said_so() {
 }
 
 #[tokio::test]
+async fn what_came_out_of_a_wrapping_is_kept_though_the_call_was_given_up() {
+    let scene = Scene::of(setup(), |settings, world| {
+        let wrapping = world.wrapped_secret_id("jit", 300);
+        settings.secret_id = SecretId::Wrapped(wrapping.into());
+    });
+    scene
+        .world()
+        .rule(Rule::at("sys/wrapping/unwrap", Fault::Hold));
+    let vault = std::sync::Arc::clone(&scene.vault);
+    let call = tokio::spawn(async move { vault.read_kv("homelab/data/docker/grafana").await });
+    scene.world().held(1).await;
+    call.abort();
+    assert!(call.await.is_err(), "it was given up");
+    scene.world().release();
+    scene.ask().await.unwrap();
+    assert_eq!(scene.calls("sys/wrapping/unwrap").len(), 1);
+}
+
+#[tokio::test]
+async fn a_vault_that_takes_no_token_is_not_asked_for_ever() {
+    let scene = Scene::new();
+    scene
+        .world()
+        .rule(Rule::at("auth/token/lookup", Fault::InvalidToken));
+    let error = scene.ask().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Forbidden);
+    assert_eq!(scene.calls("auth/token/lookup-accessor").len(), 2);
+}
+
+#[tokio::test]
 async fn a_login_that_does_not_reach_vault_leaves_the_wrapping_as_it_is() {
     let scene = Scene::of(setup(), |settings, world| {
         let wrapping = world.wrapped_secret_id("jit", 300);

@@ -64,6 +64,15 @@ async fn a_role_that_allows_less_gives_less_and_whoever_asked_knows() {
 }
 
 #[tokio::test]
+async fn a_role_that_allows_nothing_would_give_what_we_may_ourselves() {
+    let scene = Scene::new();
+    scene.world().put_token_role(TokenRole::new("open", &[]));
+    let error = scene.mint("@open").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
+    assert_eq!(scene.given(), 0);
+}
+
+#[tokio::test]
 async fn what_would_end_in_less_than_a_second_is_not_asked_for() {
     let scene = Scene::new();
     let end = scene.clock.now() + Duration::from_millis(999);

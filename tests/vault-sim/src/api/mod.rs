@@ -102,6 +102,10 @@ impl Reply {
         Self::listed(403, &["permission denied"])
     }
 
+    pub(crate) fn invalid_token() -> Self {
+        Self::listed(403, &["permission denied", "invalid token"])
+    }
+
     fn missing() -> Self {
         Self::of(404, json!({"errors": []}))
     }
@@ -206,7 +210,7 @@ fn caller(state: &State, request: &Request) -> Result<Token, Reply> {
     };
     let known = state.tokens.get(token).cloned();
     known.ok_or_else(|| match state.setup.dead_tokens {
-        DeadTokens::Named => Reply::listed(403, &["permission denied", "invalid token"]),
+        DeadTokens::Named => Reply::invalid_token(),
         DeadTokens::Denied => Reply::denied(),
     })
 }
