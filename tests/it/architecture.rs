@@ -22,7 +22,7 @@ const EDGES: [(&str, &[&str]); 24] = [
     ("jit-okta", &["jit-core", "jit-wire"]),
     ("jit-tokens", &["jit-core", "jit-wire"]),
     ("jit-slack", &["jit-core"]),
-    ("jit-vault", &["jit-core"]),
+    ("jit-vault", &["jit-core", "jit-wire"]),
     ("jit-cli", &[]),
     (
         "jit-runtime",
@@ -36,6 +36,9 @@ const EDGES: [(&str, &[&str]); 24] = [
             "jit-pagerduty",
             "jit-slack",
             "jit-sqlite",
+            "jit-tokens",
+            "jit-vault",
+            "jit-wire",
         ],
     ),
     // The simulated workspace is for the demonstration alone, behind a feature.

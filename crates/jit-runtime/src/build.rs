@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jit_core::Engine;
 use jit_core::audit::{Actor, SystemFact};
 use jit_core::catalog::ProviderName;
@@ -24,10 +25,14 @@ use jit_okta::{Okta, OktaDirectory, OktaGroups};
 use jit_pagerduty::{PagerDuty, PagerDutyEvents};
 use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{Options, SqliteStore};
+use jit_tokens::{Tokens, Upstream};
+use jit_vault::{Vault, VaultTokens};
+use secrecy::SecretString;
 
 use crate::clock::{OsRandom, SystemClock};
-use crate::config::{self, Config, ProviderKind, RotaKind, Store};
+use crate::config::{self, Config, LogFormat, Minting, ProviderKind, RotaKind, Store};
 use crate::csv::CsvSink;
+use crate::events::{Backend, EventLines};
 use crate::nudge::Nudge;
 use crate::observe::{MeteredProvisioner, MeteredStore};
 use crate::pager::{Pagers, WebhookPager};
@@ -85,6 +90,8 @@ pub struct Adapters {
     pub notifiers: Vec<Arc<dyn Notifier>>,
     /// The workspace, where there is one.
     pub slack: Option<Slack>,
+    /// The Vault, where there is one.
+    pub vault: Option<Arc<Vault>>,
     /// Wakes somebody up.
     pub pager: Arc<dyn Pager>,
     /// Tells the time.
@@ -111,16 +118,23 @@ impl Adapters {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         let okta = okta(config, &clock, &random)?;
-        let provisioners = provisioners(config, &clock, okta.as_ref()).await?;
+        let vault = vault(config, &clock)?;
+        let provisioners = provisioners(config, &clock, okta.as_ref(), vault.as_ref()).await?;
         let csv = config.audit.csv.as_ref();
         let csv = csv.map(|file| Arc::new(CsvSink::new(file)) as Arc<dyn Notifier>);
+        let events = (config.log.format == LogFormat::Events).then(|| {
+            let lines = EventLines::new(backends(config));
+            lines.registered();
+            Arc::new(lines) as Arc<dyn Notifier>
+        });
         let (store, table) = opened(&config.store).await?;
         let mut adapters = Self {
             store,
             table,
             directory: directory(config, &clock, okta.as_ref())?,
             provisioners,
-            notifiers: csv.into_iter().collect(),
+            notifiers: csv.into_iter().chain(events).collect(),
+            vault,
             slack: None,
             pager: Arc::new(pagers(&config.pager)?),
             clock,
@@ -186,6 +200,28 @@ impl Adapters {
         Engine::new(parts, trust)
     }
 
+    /// What programs may ask for by name.
+    pub fn approval_service(
+        &self,
+        approval: &config::ApprovalService,
+    ) -> jit_http::ApprovalService {
+        let vault = self.vault.clone();
+        jit_http::ApprovalService {
+            keys: approval.keys.clone(),
+            requesters: approval.requesters.clone(),
+            resources: approval.resources.clone(),
+            vault: Arc::new(move || {
+                let vault = vault.clone();
+                Box::pin(async move {
+                    match vault {
+                        Some(vault) => vault.health().await.as_str(),
+                        None => "none",
+                    }
+                })
+            }),
+        }
+    }
+
     /// A worker on this engine that works as hard as the configuration says.
     pub fn worker(&self, config: &Config, engine: &Arc<Engine>) -> Worker {
         let settings = WorkerSettings {
@@ -221,6 +257,7 @@ async fn provisioners(
     config: &Config,
     clock: &Arc<dyn Clock>,
     okta: Option<&Arc<Okta>>,
+    vault: Option<&Arc<Vault>>,
 ) -> Result<BTreeMap<ProviderName, Arc<dyn Provisioner>>, PortError> {
     // One budget a region: AWS counts the calls of all of them together.
     let mut budgets: BTreeMap<&str, Arc<Budget>> = BTreeMap::new();
@@ -241,6 +278,31 @@ async fn provisioners(
                 // There is one wherever the configuration names an organization.
                 None => continue,
             },
+            ProviderKind::Vault(_) => match vault {
+                Some(vault) => Arc::new(VaultTokens::new(Arc::clone(vault))),
+                None => continue,
+            },
+            ProviderKind::Tokens {
+                kind,
+                address,
+                path,
+            } => {
+                let Some(vault) = vault else { continue };
+                let settings = jit_tokens::Settings {
+                    provider: name.clone(),
+                    address: address.clone(),
+                    path: path.clone(),
+                    upstream: Arc::new(KeptInVault(Arc::clone(vault))),
+                    clock,
+                };
+                Arc::new(match kind {
+                    Minting::Grafana => Tokens::of_grafana(settings)?,
+                    Minting::InfluxDb => Tokens::of_influxdb(settings)?,
+                    Minting::HomeAssistant => Tokens::of_home_assistant(settings)?,
+                    // It is a kind of its own.
+                    Minting::Vault => continue,
+                })
+            }
         };
         made.insert(name, provisioner);
     }
@@ -271,10 +333,58 @@ pub(crate) fn okta(
 ) -> Result<Option<Arc<Okta>>, PortError> {
     let settings = config.providers.iter().find_map(|it| match &it.kind {
         ProviderKind::Okta(organization) => Some(organization.0.as_ref().clone()),
-        ProviderKind::GroupFile { .. } | ProviderKind::IdentityCenter { .. } => None,
+        ProviderKind::GroupFile { .. }
+        | ProviderKind::IdentityCenter { .. }
+        | ProviderKind::Vault(_)
+        | ProviderKind::Tokens { .. } => None,
     });
     let connect = |settings| Okta::connect(settings, Arc::clone(clock), Arc::clone(random));
     settings.map(connect).transpose()
+}
+
+/// The one client of the Vault, where there is one: whatever uses it shares its login. Nothing is sent
+/// yet.
+fn vault(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Vault>>, PortError> {
+    let settings = config.providers.iter().find_map(|it| match &it.kind {
+        ProviderKind::Vault(server) => Some(server.0.as_ref().clone()),
+        ProviderKind::GroupFile { .. }
+        | ProviderKind::IdentityCenter { .. }
+        | ProviderKind::Okta(_)
+        | ProviderKind::Tokens { .. } => None,
+    });
+    let connect = |settings| Vault::connect(settings, Arc::clone(clock));
+    settings.map(connect).transpose()
+}
+
+/// The services' own credentials, which lie in the Vault.
+struct KeptInVault(Arc<Vault>);
+
+#[async_trait]
+impl Upstream for KeptInVault {
+    async fn fields(&self, path: &str) -> Result<BTreeMap<String, SecretString>, PortError> {
+        self.0.read_kv(path).await
+    }
+}
+
+/// What the providers are called in the lines of named events.
+fn backends(config: &Config) -> BTreeMap<ProviderName, Backend> {
+    let backend = |name, dynamic| Some(Backend { name, dynamic });
+    let named = config.providers.iter().filter_map(|provider| {
+        let backend = match &provider.kind {
+            ProviderKind::Vault(_) => backend("static", false),
+            ProviderKind::Tokens { kind, .. } => match kind {
+                Minting::Grafana => backend("grafana", true),
+                Minting::InfluxDb => backend("influxdb", true),
+                Minting::HomeAssistant => backend("homeassistant", true),
+                Minting::Vault => None,
+            },
+            ProviderKind::GroupFile { .. }
+            | ProviderKind::IdentityCenter { .. }
+            | ProviderKind::Okta(_) => None,
+        };
+        Some((provider.name.clone(), backend?))
+    });
+    named.collect()
 }
 
 /// Who people are now, for whoever needs nothing else.
@@ -384,6 +494,8 @@ fn has_quota(config: &Config, name: &ProviderName) -> bool {
         Some(ProviderKind::GroupFile { .. }) => false,
         // It keeps one of its own, call by call.
         Some(ProviderKind::IdentityCenter { .. } | ProviderKind::Okta(_)) => false,
+        // They are the operator's own, and say so where they are asked too fast.
+        Some(ProviderKind::Vault(_) | ProviderKind::Tokens { .. }) => false,
         None => true,
     }
 }

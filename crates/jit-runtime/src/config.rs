@@ -10,8 +10,10 @@
 //! both win over the file. A secret comes from a variable, or from the file that the variable with
 //! `_FILE` behind its name names, and from nowhere else.
 
+mod approval;
 mod aws;
 mod check;
+mod credentials;
 mod document;
 mod environment;
 mod okta;
@@ -19,10 +21,12 @@ mod principals;
 mod problems;
 mod rotas;
 mod slack;
+mod variables;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,7 +34,8 @@ use std::time::Duration;
 use jit_core::catalog::{Catalog, EntitlementId, ProviderName};
 use jit_core::digest::Digest;
 use jit_core::policy::Policy;
-use jit_core::principal::GroupName;
+use jit_core::principal::{GroupName, PrincipalId};
+use jit_wire::Address;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +48,8 @@ use crate::rota::WeeklyRota;
 /// What `jitd init` writes: a commented configuration that works as it stands.
 pub const TEMPLATE: &str = include_str!("../../../docs/examples/jit.toml");
 
+/// The file that is read where nobody names one.
+const USUAL_FILE: &str = "jit.toml";
 /// The largest configuration file, in bytes.
 const FILE_LIMIT: u64 = 1024 * 1024;
 
@@ -75,12 +82,30 @@ pub struct Config {
     pub pager: Pager,
     /// The workspace, where there is one.
     pub slack: Option<Slack>,
+    /// What programs may ask for by name, where they may.
+    pub approval: Option<ApprovalService>,
     /// Where the audit is written to beside the store.
     pub audit: Audit,
     /// How the log looks.
     pub log: Log,
     /// Over policy, catalogue and people: what the audit's `configured` carries.
     pub digest: Digest,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A file.
+    File,
+    /// The variables of the approval service alone.
+    Variables {
+        /// What they mean, as a file would say it.
+        text: String,
+        /// What whoever starts it is told.
+        notices: Vec<String>,
+    },
 }
 
 /// `[store]`: where requests are kept.
@@ -143,6 +168,56 @@ pub enum ProviderKind {
     },
     /// `okta`: membership in groups of an Okta organization.
     Okta(OktaOrganization),
+    /// `vault`: tokens of a HashiCorp Vault.
+    Vault(VaultServer),
+    /// `grafana`, `influxdb` or `home_assistant`: tokens that a service makes itself.
+    Tokens {
+        /// Which service.
+        kind: Minting,
+        /// Where it answers.
+        address: Address,
+        /// Where the Vault keeps what opens its door.
+        path: String,
+    },
+}
+
+/// A Vault, with what opens its door.
+#[derive(Debug, Clone)]
+pub struct VaultServer(pub Box<jit_vault::Settings>);
+
+impl PartialEq for VaultServer {
+    /// By where it is: secrets are not compared.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.address == other.0.address && self.0.provider == other.0.provider
+    }
+}
+
+impl Eq for VaultServer {}
+
+/// What makes credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Minting {
+    /// A Vault.
+    Vault,
+    /// A Grafana.
+    Grafana,
+    /// An InfluxDB 2.
+    InfluxDb,
+    /// A Home Assistant.
+    HomeAssistant,
+}
+
+/// `[approval_service]`: what programs may ask for by name.
+#[derive(Debug, Clone)]
+pub struct ApprovalService {
+    /// The keys by which they come.
+    pub keys: Vec<jit_http::ApiKey>,
+    /// How many of those are so short that they can be guessed.
+    pub short_keys: usize,
+    /// Who may file.
+    pub requesters: BTreeSet<PrincipalId>,
+    /// What each name stands for.
+    pub resources: BTreeMap<String, EntitlementId>,
 }
 
 /// An Okta organization, with what opens its door.
@@ -343,7 +418,10 @@ impl Config {
         let groups = self.directory.iter().flat_map(|it| &it.settings.groups);
         let okta = self.providers.iter().find_map(|it| match it.kind {
             ProviderKind::Okta(_) => Some(&it.name),
-            ProviderKind::GroupFile { .. } | ProviderKind::IdentityCenter { .. } => None,
+            ProviderKind::GroupFile { .. }
+            | ProviderKind::IdentityCenter { .. }
+            | ProviderKind::Vault(_)
+            | ProviderKind::Tokens { .. } => None,
         });
         let named = groups.flat_map(|(group, id)| {
             let of_group = self.catalog.iter().filter(move |it| it.resource == *id);
@@ -363,9 +441,50 @@ impl Config {
             source,
         };
         let absolute = std::path::absolute(file).map_err(unreadable)?;
-        let text = environment::read_limited(&absolute, FILE_LIMIT).map_err(unreadable)?;
         let folder = absolute.parent().unwrap_or(Path::new("/"));
-        let mut problems = problems::Problems::of(&text);
+        let text = match environment::read_limited(&absolute, FILE_LIMIT) {
+            Err(error) if error.kind() == ErrorKind::NotFound && file == Path::new(USUAL_FILE) => {
+                return Self::of_variables(folder, environment, tokens)
+                    .unwrap_or_else(|| Err(unreadable(error)));
+            }
+            text => text.map_err(unreadable)?,
+        };
+        Self::of_text(&absolute, &text, environment, tokens, file)
+    }
+
+    /// Where the usual file is not there: the approval service, if these are its variables.
+    fn of_variables(
+        folder: &Path,
+        environment: &Environment,
+        tokens: Tokens,
+    ) -> Option<Result<Self, BadConfig>> {
+        let mut problems = problems::Problems::of("");
+        let mut environment = environment.clone();
+        environment.add_dotenv(&folder.join(".env"), &mut problems);
+        if !environment.has_service() {
+            return None;
+        }
+        let written = variables::written_out(&environment, &mut problems);
+        let found = problems.into_found();
+        let file = PathBuf::from("the environment");
+        let Some((text, notices)) = written.filter(|_| found.is_empty()) else {
+            let problems = found;
+            return Some(Err(BadConfig::Wrong { file, problems }));
+        };
+        let read = Self::of_text(&folder.join(USUAL_FILE), &text, &environment, tokens, &file);
+        let origin = Origin::Variables { text, notices };
+        Some(read.map(|config| Self { origin, ..config }))
+    }
+
+    fn of_text(
+        absolute: &Path,
+        text: &str,
+        environment: &Environment,
+        tokens: Tokens,
+        named: &Path,
+    ) -> Result<Self, BadConfig> {
+        let folder = absolute.parent().unwrap_or(Path::new("/"));
+        let mut problems = problems::Problems::of(text);
         let mut environment = environment.clone();
         environment.add_dotenv(&folder.join(".env"), &mut problems);
         environment.refuse_misspelt(&mut problems);
@@ -379,13 +498,13 @@ impl Config {
                 environment: &environment,
                 problems: &mut problems,
             }
-            .config(&absolute, &written)
+            .config(absolute, &written)
         });
         let problems = problems.into_found();
         match checked {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(BadConfig::Wrong {
-                file: file.to_owned(),
+                file: named.to_owned(),
                 problems,
             }),
         }

@@ -1,9 +1,12 @@
 //! The two services around an engine: the daemon, which listens and works, and the sweeper, which
 //! only works. How they start, run and stop; what they do is the engine's and the worker's.
 
+use std::fs::DirBuilder;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::build::{self, Adapters, BuildError, is_recorded, record_configuration};
-use crate::config::Config;
+use crate::config::{Config, Origin, Store};
 use crate::discovery::Discovery;
 use crate::drift;
 use crate::lists;
@@ -59,6 +62,14 @@ pub enum StartError {
         key: &'static str,
         /// The address.
         address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is nowhere to keep anything.
+    #[error("{} cannot be made; JIT_STATE_DIR names another folder", folder.display())]
+    Folder {
+        /// What would be made.
+        folder: PathBuf,
         /// What the system says.
         source: io::Error,
     },
@@ -127,6 +138,7 @@ impl Daemon {
         trust: ClockTrust,
         lock_out: LockOut,
     ) -> Result<Self, StartError> {
+        begin(&config)?;
         let adapters = Adapters::open(&config).await?;
         Self::start_with(config, adapters, trust, lock_out).await
     }
@@ -185,6 +197,10 @@ impl Daemon {
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let (tell, told) = watch::channel(Stopping::No);
         let state = ApiState::new(Arc::clone(&self.engine), Arc::clone(&self.adapters.random));
+        let state = match &self.config.approval {
+            Some(approval) => state.serving(self.adapters.approval_service(approval)),
+            None => state,
+        };
         let api = jit_http::api(state.clone());
         let mut services = JoinSet::new();
         let door = self.adapters.slack.as_ref();
@@ -379,6 +395,34 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, S
     bound.map_err(|source| StartError::Listen {
         key,
         address,
+        source,
+    })
+}
+
+/// What a configuration that nobody wrote down needs: a folder for its store, and to be told what it
+/// means. And what is told of any approval service.
+fn begin(config: &Config) -> Result<(), StartError> {
+    let short = config.approval.as_ref().map_or(0, |it| it.short_keys);
+    if short > 0 {
+        tracing::warn!(
+            short,
+            "API keys that are shorter than 16 characters can be guessed"
+        );
+    }
+    let Origin::Variables { notices, .. } = &config.origin else {
+        return Ok(());
+    };
+    for notice in notices {
+        tracing::warn!(notice, "the variables of the environment say so");
+    }
+    let Store::Sqlite { file } = &config.store else {
+        return Ok(());
+    };
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let mut made = DirBuilder::new();
+    made.recursive(true).mode(0o700);
+    made.create(folder).map_err(|source| StartError::Folder {
+        folder: folder.to_owned(),
         source,
     })
 }

@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use jit_core::catalog::ProviderName;
 use jit_core::ports::{Clock, Effect, PortError};
+use jit_wire::{Address, Gate, Passage};
 use reqwest::StatusCode;
 use secrecy::SecretString;
 
-use crate::address::Address;
-use crate::fence::{Gate, Passage};
 use crate::login::{Login, Way};
 use crate::resource::is_path;
 use crate::shapes::{Secret, ServerHealth};
 use crate::trouble::{Operation, Reason, Trouble};
-use crate::wire::{Answer, Ask, Wire};
+use crate::wire::{self, Answer, Ask, Wire};
 
 /// Every call of the port ends by this, a login before it included; the contract allows 15 s.
 pub(crate) const PORT_LIMIT: Duration = Duration::from_secs(14);
@@ -85,7 +84,7 @@ impl Health {
 impl Vault {
     /// Asks how it is, without a token. Ends within three seconds.
     pub async fn health(&self) -> Health {
-        let url = self.address.at(["sys", "health"]);
+        let url = wire::at(&self.address, ["sys", "health"]);
         let Ok(answer) = self.wire.health(url).await else {
             return Health::Unreachable;
         };
@@ -122,7 +121,7 @@ impl Vault {
         if !is_path(path) || path.len() > PATH_LIMIT {
             return Err(Trouble::BadPath);
         }
-        let url = self.address.at(path.split('/'));
+        let url = wire::at(&self.address, path.split('/'));
         let answer = self.read(|| Ask::get(ACTION, url.clone())).await;
         let answer = answer.map_err(|trouble| match trouble.reason() {
             Some(Reason::NotFound) => Trouble::NoSuchSecret,

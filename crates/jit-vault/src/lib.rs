@@ -7,9 +7,7 @@
 
 #![warn(missing_docs)]
 
-mod address;
 mod client;
-mod fence;
 mod login;
 mod resource;
 mod shapes;
@@ -29,8 +27,8 @@ use resource::is_path;
 use trouble::{Operation, Trouble};
 use wire::Wire;
 
-pub use address::{Address, BadAddress};
 pub use client::{Health, Vault};
+pub use jit_wire::{Address, BadAddress};
 pub use tokens::VaultTokens;
 
 /// The longest namespace or mount.
@@ -92,6 +90,11 @@ impl Settings {
     }
 
     fn check(&self) -> Result<(), Trouble> {
+        if self.address.url().path() != "/" {
+            return Err(Trouble::BadSettings(
+                "the address of a Vault has nothing behind its host; the API's /v1 is added here",
+            ));
+        }
         let mount = self.approle_mount.as_str();
         if !is_path(mount) || mount.len() > PATH_LIMIT {
             return Err(Trouble::BadSettings(

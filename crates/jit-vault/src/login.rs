@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use jit_core::Timestamp;
 use jit_core::ports::{Clock, Effect};
+use jit_wire::Address;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use crate::SecretId;
-use crate::address::Address;
 use crate::shapes::{Auth, Authenticated, Unwrapped};
 use crate::trouble::{Operation, Reason, Trouble};
-use crate::wire::{Ask, Wire};
+use crate::wire::{self, Ask, Wire};
 
 /// A token that ends within this time is not used any more: a call takes ten seconds at most.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
@@ -198,7 +198,7 @@ impl Login {
             SecretId::Wrapped(_) => {
                 // In a task of its own: what comes out of the wrapping comes out once, and must be kept
                 // though the call that wanted it is given up.
-                let url = way.address.at(["sys", "wrapping", "unwrap"]);
+                let url = wire::at(way.address, ["sys", "wrapping", "unwrap"]);
                 let opened = tokio::spawn(opened(Arc::clone(way.wire), url, secret_id));
                 opened
                     .await
@@ -211,9 +211,10 @@ impl Login {
             secret_id: secret.expose_secret().trim(),
         };
         let mount = self.mount.iter().map(String::as_str);
-        let url = way
-            .address
-            .at(["auth"].into_iter().chain(mount).chain(["login"]));
+        let url = wire::at(
+            way.address,
+            ["auth"].into_iter().chain(mount).chain(["login"]),
+        );
         let asked_at = way.clock.now();
         let answer = way
             .wire
@@ -251,7 +252,7 @@ async fn renewed(way: Way<'_>, old: &Bearer) -> Result<Bearer, Trouble> {
     struct Increment {
         increment: u64,
     }
-    let url = way.address.at(["auth", "token", "renew-self"]);
+    let url = wire::at(way.address, ["auth", "token", "renew-self"]);
     let increment = Increment {
         increment: old.life.as_secs(),
     };

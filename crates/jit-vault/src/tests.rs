@@ -195,6 +195,7 @@ fn ask(resource: &str) -> Ask {
             how_to_use: String::new(),
             tier: "low".parse().unwrap(),
             parameters: ParameterRule::Refused,
+            fallback: None,
         },
         parameters: Parameters::new(),
     }

@@ -16,15 +16,15 @@ use jit_core::provider::{
     Answer, Description, Handle, Kind, NativeExpiry, Parameters, Presence, Resolved, Target,
 };
 use jit_core::request::RequestId;
+use jit_wire::{CONNECT_LIMIT, Gate};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use crate::client::{Vault, in_time, in_time_behind};
-use crate::fence::Gate;
 use crate::resource::Resource;
 use crate::shapes::{Authenticated, InWrapping, LookedUp, Named};
 use crate::trouble::{Operation, Reason, Trouble};
-use crate::wire::{self, Ask, CONNECT_LIMIT};
+use crate::wire::{self, Ask};
 
 /// V: how long after its connection was made a call may still be accepted. Vault gives up a request
 /// after its `max_request_duration`, which is 90 s unless a listener is configured otherwise; that a
@@ -217,8 +217,8 @@ impl VaultTokens {
             num_uses: vault.num_uses,
         };
         let url = match &wanted.resource.role {
-            Some(role) => vault.address.at(["auth", "token", "create", role]),
-            None => vault.address.at(["auth", "token", "create-orphan"]),
+            Some(role) => wire::at(&vault.address, ["auth", "token", "create", role]),
+            None => wire::at(&vault.address, ["auth", "token", "create-orphan"]),
         };
         Ok(Ask {
             wrap_secs: vault.wrap_ttl.map(|it| it.as_secs().min(life_secs)),
@@ -276,7 +276,7 @@ impl VaultTokens {
     /// The token of this accessor, while it is good.
     async fn looked_up(&self, accessor: &str) -> Result<Option<LookedUp>, Trouble> {
         const ACTION: &str = "look at a token";
-        let url = self.vault.address.at(["auth", "token", "lookup-accessor"]);
+        let url = wire::at(&self.vault.address, ["auth", "token", "lookup-accessor"]);
         let ask = || Ask::post(ACTION, url.clone(), &ByAccessor { accessor });
         let looked: LookedUp = match self.vault.read(ask).await {
             Err(trouble) if trouble.reason() == Some(Reason::UnknownAccessor) => return Ok(None),
@@ -289,7 +289,7 @@ impl VaultTokens {
     }
 
     fn revoke_ask(&self, accessor: &str) -> Ask<'static> {
-        let url = self.vault.address.at(["auth", "token", "revoke-accessor"]);
+        let url = wire::at(&self.vault.address, ["auth", "token", "revoke-accessor"]);
         Ask::post("revoke a token", url, &ByAccessor { accessor })
     }
 

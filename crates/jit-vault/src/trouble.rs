@@ -4,9 +4,9 @@
 use std::error::Error as StdError;
 
 use jit_core::ports::{Effect, ErrorKind, PortError};
+use jit_wire::Passage;
 use reqwest::StatusCode;
 
-use crate::fence::Passage;
 use crate::shapes::Refusal;
 use crate::wire::Answer;
 
@@ -43,10 +43,8 @@ impl Operation {
 pub(crate) enum Trouble {
     #[error("{0}")]
     BadSettings(&'static str),
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
-    #[error("the client cannot be set up")]
-    Client(#[source] reqwest::Error),
+    #[error("the way to Vault cannot be set up")]
+    Wire(#[source] jit_wire::BadWire),
     #[error("the record is of another realm, which is not this Vault")]
     ForeignRealm,
     #[error("the resource does not say which token is meant: {0}")]
@@ -268,8 +266,7 @@ impl Trouble {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::BadSettings(_)
-            | Self::Tls(_)
-            | Self::Client(_)
+            | Self::Wire(_)
             | Self::ForeignRealm
             | Self::BadResource(_)
             | Self::Parameters
@@ -337,8 +334,7 @@ impl Trouble {
             // Whatever became of the login, the call that wanted it was not sent.
             Self::Login(_)
             | Self::BadSettings(_)
-            | Self::Tls(_)
-            | Self::Client(_)
+            | Self::Wire(_)
             | Self::ForeignRealm
             | Self::BadResource(_)
             | Self::Parameters

@@ -28,6 +28,20 @@ pub struct Address(Url);
 pub struct BadAddress;
 
 impl Address {
+    /// The same without TLS, wherever it leads: for networks that are somebody's own.
+    pub fn plain(text: &str) -> Result<Self, BadAddress> {
+        let url: Url = text.parse().map_err(|_| BadAddress)?;
+        match url.scheme() == "http" && is_bare(&url) {
+            true => Ok(Self(url)),
+            false => Err(BadAddress),
+        }
+    }
+
+    /// Whether what is sent there crosses a network as it is.
+    pub fn is_plain(&self) -> bool {
+        self.0.scheme() == "http" && !is_loopback(&self.0)
+    }
+
     /// The address itself.
     pub fn url(&self) -> &Url {
         &self.0
@@ -49,11 +63,7 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         let url: Url = text.parse().map_err(|_| BadAddress)?;
         let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url);
-        let is_bare = url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none();
-        match is_safe && is_bare {
+        match is_safe && is_bare(&url) {
             true => Ok(Self(url)),
             false => Err(BadAddress),
         }
@@ -64,6 +74,15 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str().trim_end_matches('/'))
     }
+}
+
+/// Whether an address has nothing but a host and a path.
+fn is_bare(url: &Url) -> bool {
+    url.host_str().is_some()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
 }
 
 /// Whether an address leads to the machine itself.

@@ -20,8 +20,8 @@ use super::okta::OrganizationTable;
 use super::problems::{At, Problems, Spot, cut, nearest};
 use super::written::{Address, EntitlementTable, FamilyTable, ProviderTable, TierTable, Written};
 use super::{
-    Audit, Config, Directory, Http, Log, LogFormat, Pager, Provider, ProviderKind, Rota, Store,
-    Webhook, Worker,
+    Audit, Config, Directory, Http, Log, LogFormat, Origin, Pager, Provider, ProviderKind, Rota,
+    Store, Webhook, Worker,
 };
 use crate::people::{ConfiguredPeople, KnownPrincipal};
 
@@ -60,6 +60,7 @@ impl Check<'_, '_> {
         let rules = self.rules(written, &names);
         let exemptions = self.exemptions(written);
         let slack = self.slack(written);
+        let approval = self.approval(written, &names);
         // A tier that contradicts itself was told with its place.
         let policy = Policy::new(tiers, rules).ok()?;
         let policy = policy.with_exemptions(exemptions);
@@ -81,8 +82,10 @@ impl Check<'_, '_> {
             pagerduty,
             pager,
             slack,
+            approval,
             audit: Audit { csv },
             log: Log { format },
+            origin: Origin::File,
         })
     }
 
@@ -150,7 +153,10 @@ impl Check<'_, '_> {
             .iter()
             .filter_map(|provider| match &provider.value.kind {
                 ProviderKind::GroupFile { file } => Some((file.as_path(), provider.at)),
-                ProviderKind::IdentityCenter { .. } | ProviderKind::Okta(_) => None,
+                ProviderKind::IdentityCenter { .. }
+                | ProviderKind::Okta(_)
+                | ProviderKind::Vault(_)
+                | ProviderKind::Tokens { .. } => None,
             })
             .collect();
         let file = Some(&store).filter(|_| table.is_none());
@@ -210,6 +216,10 @@ impl Check<'_, '_> {
             }
             if let Some(organization) = &table.organization {
                 providers.extend(self.one_organization(&name.value, organization, &providers));
+                continue;
+            }
+            if let Some(minting) = &table.minting {
+                providers.extend(self.minting(&name.value, minting, &providers));
                 continue;
             }
             let Some(file) = &table.file else {

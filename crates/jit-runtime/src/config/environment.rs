@@ -11,15 +11,18 @@ use std::str::FromStr;
 
 use secrecy::SecretString;
 
+use super::approval::{API_KEY, API_KEYS_FILE};
+use super::credentials::{VAULT_ROLE_ID, VAULT_SECRET_ID, VAULT_WRAPPED_SECRET_ID};
 use super::okta::{OKTA_PRIVATE_KEY, OKTA_TOKEN};
 use super::problems::{At, Place, Problems, Spot, nearest};
 use super::slack::{APP_TOKEN, BOT_TOKEN, OLD_SIGNING_SECRET, SIGNING_SECRET};
+use super::variables::{OF_SERVICE, OLD_NAMES, STATE_DIR, VAULT_ADDR};
 
 /// Every variable that this program reads, and what it stands for.
 ///
 /// The scalars win over the same key of the file. The variables that may hold a secret are also
 /// read from a file, which the same name with `_FILE` behind it names.
-pub const VARIABLES: [(&str, &str); 16] = [
+pub const VARIABLES: [(&str, &str); 22] = [
     ("JIT_LISTEN", "[http] listen"),
     ("JIT_OBSERVE", "[http] observe"),
     ("JIT_TRUSTED_PROXY", "[http] trusted_proxy"),
@@ -60,10 +63,31 @@ pub const VARIABLES: [(&str, &str); 16] = [
         OKTA_PRIVATE_KEY,
         "the private key of a service app in Okta, as PEM; or JIT_OKTA_PRIVATE_KEY_FILE",
     ),
+    (
+        VAULT_ROLE_ID,
+        "the AppRole's role id, also as VAULT_ROLE_ID; or JIT_VAULT_ROLE_ID_FILE",
+    ),
+    (
+        VAULT_SECRET_ID,
+        "its secret id, also as VAULT_SECRET_ID; or JIT_VAULT_SECRET_ID_FILE",
+    ),
+    (
+        VAULT_WRAPPED_SECRET_ID,
+        "a wrapping token with its secret id; or JIT_VAULT_WRAPPED_SECRET_ID_FILE",
+    ),
+    (
+        API_KEY,
+        "the key of the programs in [approval_service]; or JIT_API_KEY_FILE",
+    ),
+    (API_KEYS_FILE, "a file of lines requester=key, in its place"),
+    (
+        STATE_DIR,
+        "where the approval service keeps its store, where there is no file",
+    ),
 ];
 
 /// Those that may hold a secret.
-const SECRETS: [&str; 10] = [
+const SECRETS: [&str; 14] = [
     PAGER_WEBHOOK,
     PAGER_TOKEN,
     PAGERDUTY_TOKEN,
@@ -74,6 +98,10 @@ const SECRETS: [&str; 10] = [
     OLD_SIGNING_SECRET,
     OKTA_TOKEN,
     OKTA_PRIVATE_KEY,
+    VAULT_ROLE_ID,
+    VAULT_SECRET_ID,
+    VAULT_WRAPPED_SECRET_ID,
+    API_KEY,
 ];
 
 pub(super) const PAGER_WEBHOOK: &str = "JIT_PAGER_WEBHOOK";
@@ -86,7 +114,8 @@ const SECRET_LIMIT: u64 = 16 * 1024;
 /// The largest `.env` file, in bytes.
 const DOTENV_LIMIT: u64 = 256 * 1024;
 
-/// Variables whose names begin with `JIT_`. `Debug` shows their names only.
+/// Variables whose names begin with `JIT_`, and those that the approval service always had. `Debug`
+/// shows their names only.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, OsString>);
 
@@ -94,8 +123,36 @@ impl Environment {
     /// The variables of this process.
     pub fn of_process() -> Self {
         let variables = std::env::vars_os();
-        let ours = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-        Self(ours.filter(|(name, _)| name.starts_with("JIT_")).collect())
+        let known = variables.filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            Some((ours(&name)?, value))
+        });
+        let mut environment = Self::default();
+        for (name, value) in known {
+            environment.add(name, value);
+        }
+        environment
+    }
+
+    /// A name of our own wins over the one that stands for it elsewhere.
+    fn add(&mut self, (name, is_own): (String, bool), value: OsString) {
+        match is_own {
+            true => drop(self.0.insert(name, value)),
+            false => drop(self.0.entry(name).or_insert(value)),
+        }
+    }
+
+    /// Whether these are the variables of the approval service.
+    pub(super) fn has_service(&self) -> bool {
+        let keys = [API_KEY, "JIT_API_KEY_FILE", API_KEYS_FILE];
+        self.0.contains_key(VAULT_ADDR) && keys.iter().any(|key| self.0.contains_key(*key))
+    }
+
+    /// A variable as it is.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.0
+            .get(name)
+            .map(|value| value.to_string_lossy().into_owned())
     }
 
     /// Adds what a `.env` file says; a variable that is set already stays.
@@ -117,10 +174,11 @@ impl Environment {
         };
         for item in dotenvy::from_read_iter(text.as_bytes()) {
             match item {
-                Ok((name, value)) if name.starts_with("JIT_") => {
-                    self.0.entry(name).or_insert_with(|| value.into());
+                Ok((name, value)) => {
+                    if let Some((name, _)) = ours(&name) {
+                        self.0.entry(name).or_insert_with(|| value.into());
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => {
                     // The error quotes the line, which may hold a secret: only its number is told.
                     let line = match &error {
@@ -158,7 +216,8 @@ impl Environment {
             .map(|(name, _)| *name)
             .chain(files.iter().map(String::as_str))
             .collect();
-        for name in self.0.keys() {
+        let of_service = |name: &&String| !OF_SERVICE.contains(&name.as_str());
+        for name in self.0.keys().filter(of_service) {
             let Some(meant) = nearest(name, &known).filter(|meant| meant != name) else {
                 continue;
             };
@@ -259,13 +318,27 @@ impl Environment {
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        let variables = variables.into_iter();
-        Self(
-            variables
-                .map(|(name, value)| (name, value.into()))
-                .collect(),
-        )
+        let mut environment = Self::default();
+        for (name, value) in variables {
+            if let Some(name) = ours(&name) {
+                environment.add(name, value.into());
+            }
+        }
+        environment
     }
+}
+
+/// What this program calls a variable that it reads, and whether that is its own name.
+fn ours(name: &str) -> Option<(String, bool)> {
+    if name.starts_with("JIT_") || OF_SERVICE.contains(&name) {
+        return Some((name.to_owned(), true));
+    }
+    let (plain, file) = match name.strip_suffix("_FILE") {
+        Some(plain) => (plain, "_FILE"),
+        None => (name, ""),
+    };
+    let (_, own) = OLD_NAMES.iter().find(|(old, _)| *old == plain)?;
+    Some((format!("{own}{file}"), false))
 }
 
 impl fmt::Debug for Environment {

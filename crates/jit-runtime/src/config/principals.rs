@@ -339,6 +339,13 @@ impl Check<'_, '_> {
         }
     }
 
+    /// Refuses the name of nobody who could file a request.
+    pub(super) fn may_file(&mut self, name: &At<PrincipalId>, names: &Names<'_>) {
+        if !names.programs.contains(&name.value) {
+            self.person_named(name, names);
+        }
+    }
+
     /// Refuses a name that is not the id of a person.
     pub(super) fn person_named(&mut self, name: &At<PrincipalId>, names: &Names<'_>) {
         if !names.people.contains(&name.value) {

@@ -235,6 +235,7 @@ fn what_the_template_has_commented_out_works_too() {
         "pagerduty =",
         "api =",
         "events =",
+        "id =",
     ];
     let text: Vec<&str> = TEMPLATE
         .lines()

@@ -13,7 +13,10 @@ use jit_slack::UserId;
 use serde::Deserialize;
 
 use super::LogFormat;
+use super::Minting;
+use super::approval::ApprovalTable;
 use super::aws::{InstanceTable, StoreTable};
+use super::credentials::MintingTable;
 use super::document::Table;
 use super::okta::{DirectoryTable, OrganizationTable};
 use super::problems::At;
@@ -68,6 +71,10 @@ pub(super) enum KindWord {
     Groupfile,
     IdentityCenter,
     Okta,
+    Vault,
+    Grafana,
+    Influxdb,
+    HomeAssistant,
 }
 
 /// The whole file. A value that could not be read is absent and was complained about.
@@ -96,6 +103,7 @@ pub(super) struct Written {
     pub(super) agents: Vec<AgentTable>,
     pub(super) services: Vec<ServiceTable>,
     pub(super) slack: Option<SlackTable>,
+    pub(super) approval: Option<ApprovalTable>,
 }
 
 pub(super) struct ProviderTable {
@@ -104,6 +112,7 @@ pub(super) struct ProviderTable {
     pub(super) file: Option<At<String>>,
     pub(super) instance: Option<InstanceTable>,
     pub(super) organization: Option<OrganizationTable>,
+    pub(super) minting: Option<MintingTable>,
 }
 
 pub(super) struct FamilyTable {
@@ -207,6 +216,8 @@ impl Written {
         written.agents = file.each("agent", "[[agent]]", AgentTable::read);
         written.services = file.each("service", "[[service]]", ServiceTable::read);
         written.slack = file.within("slack", "[slack]", SlackTable::read);
+        let approval = ("approval_service", "[approval_service]");
+        written.approval = file.within(approval.0, approval.1, ApprovalTable::read);
         written
     }
 }
@@ -229,9 +240,14 @@ impl ProviderTable {
         let name = table.parsed("name");
         let kind = table.choice("kind");
         let (mut file, mut instance, mut organization) = (None, None, None);
+        let minting = kind.as_ref().and_then(|kind| Minting::of(kind.value));
+        let minting = minting.map(|kind| MintingTable::read(kind, table));
         match kind.as_ref().map(|kind: &At<KindWord>| kind.value) {
             Some(KindWord::IdentityCenter) => instance = Some(InstanceTable::read(table)),
             Some(KindWord::Okta) => organization = Some(OrganizationTable::read(table)),
+            Some(
+                KindWord::Vault | KindWord::Grafana | KindWord::Influxdb | KindWord::HomeAssistant,
+            ) => {}
             // Whoever cannot say what it is most likely means this.
             Some(KindWord::Groupfile) | None => {
                 table.require("file", r#"file = "groups""#);
@@ -244,6 +260,7 @@ impl ProviderTable {
             file,
             instance,
             organization,
+            minting,
         }
     }
 }

@@ -32,7 +32,7 @@ fn auth(text: &str, variables: &[(&str, &str)]) -> Result<Auth, BadConfig> {
     let config = Folder::with(text).read(variables)?;
     let provider = config.providers.into_iter().find_map(|it| match it.kind {
         ProviderKind::Okta(okta) => Some(okta.0),
-        ProviderKind::GroupFile { .. } | ProviderKind::IdentityCenter { .. } => None,
+        _ => None,
     });
     Ok(provider.expect("there is an organization").auth)
 }
