@@ -144,8 +144,9 @@ impl Environment {
 
     /// Whether these are the variables of the approval service.
     pub(super) fn has_service(&self) -> bool {
-        let keys = [API_KEY, "JIT_API_KEY_FILE", API_KEYS_FILE];
-        self.0.contains_key(VAULT_ADDR) && keys.iter().any(|key| self.0.contains_key(*key))
+        let is_set = |name: &str| self.0.contains_key(name);
+        let beside = [API_KEY, "JIT_API_KEY_FILE", API_KEYS_FILE, VAULT_ROLE_ID];
+        is_set(VAULT_ADDR) && beside.into_iter().any(is_set)
     }
 
     /// A variable as it is.

@@ -132,6 +132,7 @@ pub(super) fn written_out(
     reading.people(&mut text);
     reading.providers(&mut text);
     reading.terms(&mut text);
+    let text = text.replace("\n[", "\n\n[");
     (!reading.is_wrong).then_some((text, reading.notices))
 }
 
@@ -343,11 +344,8 @@ impl Reading<'_, '_> {
 
     fn providers(&mut self, text: &mut String) {
         let vault = self.address(VAULT_ADDR).unwrap_or_default();
-        line(
-            text,
-            "[[provider]]\nname = \"vault\"\nkind = \"vault\"\nplain_http = true",
-        );
-        line(text, format!("address = {}", quoted(&vault)));
+        line(text, "[[provider]]\nname = \"vault\"\nkind = \"vault\"");
+        line(text, address_of(&vault));
         if let Some(namespace) = self.value("VAULT_NAMESPACE") {
             line(text, format!("namespace = {}", quoted(&namespace)));
         }
@@ -376,12 +374,10 @@ impl Reading<'_, '_> {
             let path = path.unwrap_or_else(|| dynamic.path.to_owned());
             line(
                 text,
-                format!("[[provider]]\nname = \"{name}\"\nkind = \"{kind}\"\nplain_http = true"),
+                format!("[[provider]]\nname = \"{name}\"\nkind = \"{kind}\""),
             );
-            line(
-                text,
-                format!("address = {}\nsecret = {}", quoted(&address), quoted(&path)),
-            );
+            line(text, address_of(&address));
+            line(text, format!("secret = {}", quoted(&path)));
             let tier = STATIC.iter().find(|(it, _)| *it == name);
             let tier = tier.map_or(1, |(_, tier)| *tier);
             line(text, entitlement(&format!("{name}/{resource}"), tier, name));
@@ -432,6 +428,13 @@ impl Reading<'_, '_> {
             }
         }
     }
+}
+
+/// An address, which its variable may well have without TLS.
+fn address_of(address: &str) -> String {
+    let plain = address.starts_with("http://");
+    let meant = if plain { "\nplain_http = true" } else { "" };
+    format!("address = {}{meant}", quoted(address))
 }
 
 fn entitlement(id: &str, tier: u8, name: &str) -> String {
