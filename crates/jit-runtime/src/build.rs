@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::Engine;
 use jit_core::audit::{Actor, SystemFact};
-use jit_core::catalog::ProviderName;
+use jit_core::catalog::{EntitlementId, ProviderName};
 use jit_core::engine::{BadParts, ClockTrust, EngineParts};
 use jit_core::policy::{Policy, Who};
 use jit_core::ports::{
@@ -123,7 +123,7 @@ impl Adapters {
         let csv = config.audit.csv.as_ref();
         let csv = csv.map(|file| Arc::new(CsvSink::new(file)) as Arc<dyn Notifier>);
         let events = (config.log.format == LogFormat::Events).then(|| {
-            let lines = EventLines::new(backends(config));
+            let lines = EventLines::new(backends(config), named(config));
             lines.registered();
             Arc::new(lines) as Arc<dyn Notifier>
         });
@@ -364,6 +364,15 @@ impl Upstream for KeptInVault {
     async fn fields(&self, path: &str) -> Result<BTreeMap<String, SecretString>, PortError> {
         self.0.read_kv(path).await
     }
+}
+
+/// What programs call what they ask for.
+fn named(config: &Config) -> BTreeMap<EntitlementId, String> {
+    let approval = config.approval.iter();
+    let resources = approval.flat_map(|approval| &approval.resources);
+    resources
+        .map(|(name, id)| (id.clone(), name.clone()))
+        .collect()
 }
 
 /// What the providers are called in the lines of named events.

@@ -367,6 +367,22 @@ pub enum BadConfig {
     },
 }
 
+impl BadConfig {
+    /// The same where nobody wrote the lines that its problems are on.
+    fn of_no_file(self) -> Self {
+        let Self::Wrong { file, mut problems } = self else {
+            return self;
+        };
+        for problem in &mut problems {
+            if matches!(problem.place, Place::Line { .. }) {
+                let file = file.clone();
+                problem.place = Place::File { file, line: None };
+            }
+        }
+        Self::Wrong { file, problems }
+    }
+}
+
 struct Listing<'a> {
     file: &'a Path,
     problems: &'a [Problem],
@@ -473,7 +489,8 @@ impl Config {
         };
         let read = Self::of_text(&folder.join(USUAL_FILE), &text, &environment, tokens, &file);
         let origin = Origin::Variables { text, notices };
-        Some(read.map(|config| Self { origin, ..config }))
+        let read = read.map(|config| Self { origin, ..config });
+        Some(read.map_err(BadConfig::of_no_file))
     }
 
     fn of_text(
