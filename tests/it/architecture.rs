@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 19] = [
+const EDGES: [(&str, &[&str]); 21] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -19,6 +19,7 @@ const EDGES: [(&str, &[&str]); 19] = [
     ("jit-http", &["jit-core"]),
     ("jit-okta", &["jit-core"]),
     ("jit-slack", &["jit-core"]),
+    ("jit-telegram", &["jit-core"]),
     ("jit-cli", &[]),
     (
         "jit-runtime",
@@ -32,6 +33,7 @@ const EDGES: [(&str, &[&str]); 19] = [
             "jit-pagerduty",
             "jit-slack",
             "jit-sqlite",
+            "jit-telegram",
         ],
     ),
     // The simulated workspace is for the demonstration alone, behind a feature.
@@ -42,6 +44,7 @@ const EDGES: [(&str, &[&str]); 19] = [
     ("aws-sim", &[]),
     ("okta-sim", &[]),
     ("slack-sim", &[]),
+    ("telegram-sim", &[]),
 ];
 
 /// What the domain may use of others. Everything here is small and does no I/O.
