@@ -19,6 +19,7 @@ mod principals;
 mod problems;
 mod rotas;
 mod slack;
+mod telegram;
 mod written;
 
 use std::collections::BTreeMap;
@@ -75,6 +76,8 @@ pub struct Config {
     pub pager: Pager,
     /// The workspace, where there is one.
     pub slack: Option<Slack>,
+    /// The chat in Telegram, where there is one.
+    pub telegram: Option<Telegram>,
     /// Where the audit is written to beside the store.
     pub audit: Audit,
     /// How the log looks.
@@ -229,6 +232,19 @@ pub struct Slack {
     pub transport: jit_slack::Transport,
     /// Which user each person is.
     pub names: jit_slack::Names,
+}
+
+/// `[telegram]`: the chat in Telegram.
+#[derive(Debug, Clone)]
+pub struct Telegram {
+    /// Where requests are told and decided.
+    pub chat: jit_telegram::ChatId,
+    /// Where the Bot API is.
+    pub api: jit_telegram::Address,
+    /// What @BotFather gave out.
+    pub bot_token: SecretString,
+    /// How clicks get here.
+    pub transport: jit_telegram::Transport,
 }
 
 /// `[audit]`: where the audit is written to beside the store.

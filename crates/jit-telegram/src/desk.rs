@@ -18,6 +18,7 @@ use jit_core::request::{AccessRequest, Reason, RequestId, Stage};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::INPUTS;
 use crate::bot::{Bot, Said};
 use crate::button::{Action, Button, Buttons, NoButton};
 use crate::input::{Input, Read, update};
@@ -61,7 +62,6 @@ pub(crate) enum Ack {
 pub(crate) struct DeskParts {
     pub(crate) chat: ChatId,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) store: Arc<dyn RequestStore>,
     pub(crate) bot: Arc<Bot>,
     pub(crate) buttons: Arc<Buttons>,
     pub(crate) directory: Arc<dyn Directory>,
@@ -119,6 +119,10 @@ impl Desk {
         }
     }
 
+    fn store(&self) -> &dyn RequestStore {
+        self.parts.engine.store().as_ref()
+    }
+
     fn works_on(&self) -> MutexGuard<'_, HashSet<String>> {
         let under_way = self.under_way.lock();
         under_way.unwrap_or_else(PoisonError::into_inner)
@@ -139,7 +143,7 @@ impl Desk {
         let (key, now) = (input.key(), self.parts.engine.now());
         let text = serde_json::to_string(&input);
         let text = text.expect("an input has string keys and whole numbers, so it serialises");
-        match self.parts.store.inbox_put(&key, &text, now).await {
+        match self.store().inbox_put(&key, &text, now).await {
             Ok(Inbox::New) => {
                 let desk = Arc::clone(self);
                 tokio::spawn(async move { desk.work_on(&key, now, &input).await });
@@ -156,8 +160,8 @@ impl Desk {
 
     /// Works on what other processes took and did not finish.
     pub(crate) async fn take_over(self: &Arc<Self>) -> Result<usize, PortError> {
-        let now = self.parts.engine.now();
-        let left = self.parts.store.inbox_take(now, LEFT_OVER).await?;
+        let is_ours = |key: &str| key.starts_with(INPUTS);
+        let left = self.parts.engine.take_inputs(is_ours, LEFT_OVER).await?;
         let found = left.len();
         for InboxItem {
             key,
@@ -170,7 +174,7 @@ impl Desk {
                 continue;
             }
             let Ok(input) = serde_json::from_str::<Input>(&input) else {
-                // It is another door's, or another release wrote it.
+                // Another release wrote it.
                 continue;
             };
             let desk = Arc::clone(self);
@@ -202,7 +206,7 @@ impl Desk {
     }
 
     async fn done(&self, key: &str) {
-        if let Err(error) = self.parts.store.inbox_done(key).await {
+        if let Err(error) = self.store().inbox_done(key).await {
             // It is taken again later, and finds that nothing is to be done.
             tracing::warn!(error = %error.chain(), "a click could not be marked as done");
         }

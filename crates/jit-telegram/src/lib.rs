@@ -45,7 +45,7 @@ use webhook::Webhook;
 /// The name of this adapter in errors, and of its notifier in delivery rows.
 const ADAPTER: &str = "telegram";
 /// What the keys of its inputs in the inbox begin with. Other doors leave those alone.
-pub const INPUTS: &str = "telegram/";
+const INPUTS: &str = "telegram/";
 /// How often inputs are looked for that another process took and did not finish.
 const TAKE_OVER_EVERY: Duration = Duration::from_secs(10);
 /// A call of the Bot API is answered within this time, or counts as failed.
@@ -99,7 +99,6 @@ pub struct Telegram {
     notifier: Arc<TelegramNotifier>,
     transport: Transport,
     directory: Arc<dyn Directory>,
-    store: Arc<dyn RequestStore>,
 }
 
 impl fmt::Debug for Telegram {
@@ -123,10 +122,7 @@ impl Telegram {
     fn with_deadline(parts: TelegramParts, deadline: Duration) -> Result<Self, PortError> {
         let bot = Bot::new(&parts.api, &parts.bot_token, deadline);
         let bot = Arc::new(bot.map_err(|trouble| trouble.during("be connected"))?);
-        let buttons = Arc::new(Buttons::new(
-            Arc::clone(&parts.store),
-            Arc::clone(&parts.random),
-        ));
+        let buttons = Arc::new(Buttons::new(parts.store, parts.random));
         let notifier = Arc::new(TelegramNotifier::new(
             parts.chat,
             Arc::clone(&bot),
@@ -141,7 +137,6 @@ impl Telegram {
             notifier,
             transport: parts.transport,
             directory: parts.directory,
-            store: parts.store,
         })
     }
 
@@ -155,7 +150,6 @@ impl Telegram {
         let desk = Desk::new(DeskParts {
             chat: self.chat,
             engine,
-            store: Arc::clone(&self.store),
             bot: Arc::clone(&self.bot),
             buttons: Arc::clone(&self.buttons),
             directory: Arc::clone(&self.directory),

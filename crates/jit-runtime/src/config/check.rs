@@ -60,6 +60,7 @@ impl Check<'_, '_> {
         let rules = self.rules(written, &names);
         let exemptions = self.exemptions(written);
         let slack = self.slack(written);
+        let telegram = self.telegram(written);
         // A tier that contradicts itself was told with its place.
         let policy = Policy::new(tiers, rules).ok()?;
         let policy = policy.with_exemptions(exemptions);
@@ -81,6 +82,7 @@ impl Check<'_, '_> {
             pagerduty,
             pager,
             slack,
+            telegram,
             audit: Audit { csv },
             log: Log { format },
         })

@@ -14,12 +14,13 @@ use secrecy::SecretString;
 use super::okta::{OKTA_PRIVATE_KEY, OKTA_TOKEN};
 use super::problems::{At, Place, Problems, Spot, nearest};
 use super::slack::{APP_TOKEN, BOT_TOKEN, OLD_SIGNING_SECRET, SIGNING_SECRET};
+use super::telegram::{TELEGRAM_SECRET, TELEGRAM_TOKEN};
 
 /// Every variable that this program reads, and what it stands for.
 ///
 /// The scalars win over the same key of the file. The variables that may hold a secret are also
 /// read from a file, which the same name with `_FILE` behind it names.
-pub const VARIABLES: [(&str, &str); 16] = [
+pub const VARIABLES: [(&str, &str); 18] = [
     ("JIT_LISTEN", "[http] listen"),
     ("JIT_OBSERVE", "[http] observe"),
     ("JIT_TRUSTED_PROXY", "[http] trusted_proxy"),
@@ -55,6 +56,14 @@ pub const VARIABLES: [(&str, &str); 16] = [
         OLD_SIGNING_SECRET,
         "the one before, while it is being changed; or JIT_SLACK_SIGNING_SECRET_OLD_FILE",
     ),
+    (
+        TELEGRAM_TOKEN,
+        "the token of the bot in Telegram; or JIT_TELEGRAM_BOT_TOKEN_FILE",
+    ),
+    (
+        TELEGRAM_SECRET,
+        "what Telegram sends along to the webhook; or JIT_TELEGRAM_WEBHOOK_SECRET_FILE",
+    ),
     (OKTA_TOKEN, "an API token of Okta; or JIT_OKTA_TOKEN_FILE"),
     (
         OKTA_PRIVATE_KEY,
@@ -63,7 +72,7 @@ pub const VARIABLES: [(&str, &str); 16] = [
 ];
 
 /// Those that may hold a secret.
-const SECRETS: [&str; 10] = [
+const SECRETS: [&str; 12] = [
     PAGER_WEBHOOK,
     PAGER_TOKEN,
     PAGERDUTY_TOKEN,
@@ -72,6 +81,8 @@ const SECRETS: [&str; 10] = [
     APP_TOKEN,
     SIGNING_SECRET,
     OLD_SIGNING_SECRET,
+    TELEGRAM_TOKEN,
+    TELEGRAM_SECRET,
     OKTA_TOKEN,
     OKTA_PRIVATE_KEY,
 ];

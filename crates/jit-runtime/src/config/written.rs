@@ -10,6 +10,7 @@ use jit_core::catalog::{EntitlementId, Pattern, ProviderName};
 use jit_core::policy::{APPROVALS_LIMIT, Effect, Hours, Quota, Right, Tier, TierName, Who};
 use jit_core::principal::{GroupName, PrincipalId, Subject};
 use jit_slack::UserId;
+use jit_telegram::UserId as TelegramId;
 use serde::Deserialize;
 
 use super::LogFormat;
@@ -19,6 +20,7 @@ use super::okta::{DirectoryTable, OrganizationTable};
 use super::problems::At;
 use super::rotas::{PagerDutyTable, RotaTable};
 use super::slack::SlackTable;
+use super::telegram::TelegramTable;
 use crate::pager::WebhookUrl;
 
 /// Longest path, in characters.
@@ -95,6 +97,7 @@ pub(super) struct Written {
     pub(super) people: Vec<PersonTable>,
     pub(super) agents: Vec<AgentTable>,
     pub(super) slack: Option<SlackTable>,
+    pub(super) telegram: Option<TelegramTable>,
 }
 
 pub(super) struct ProviderTable {
@@ -152,6 +155,8 @@ pub(super) struct PersonTable {
     pub(super) slack: Option<At<UserId>>,
     /// The name by which Slack's door asks for them.
     pub(super) slack_alias: Option<At<PrincipalId>>,
+    /// The name by which Telegram's door asks for them.
+    pub(super) telegram_alias: Option<At<PrincipalId>>,
 }
 
 pub(super) struct AgentTable {
@@ -198,6 +203,7 @@ impl Written {
         written.people = file.each("person", "[[person]]", PersonTable::read);
         written.agents = file.each("agent", "[[agent]]", AgentTable::read);
         written.slack = file.within("slack", "[slack]", SlackTable::read);
+        written.telegram = file.within("telegram", "[telegram]", TelegramTable::read);
         written
     }
 }
@@ -357,6 +363,11 @@ impl PersonTable {
             let value = jit_slack::alias(&user.value)?;
             Some(At { value, at: user.at })
         });
+        let telegram = table.number::<TelegramId>("telegram");
+        let telegram_alias = telegram.and_then(|user| {
+            let value = jit_telegram::alias(user.value)?;
+            Some(At { value, at: user.at })
+        });
         Self {
             id: table.parsed("id"),
             aliases: table.parsed_list("aliases"),
@@ -366,6 +377,7 @@ impl PersonTable {
             subjects: table.parsed_pairs("subjects"),
             slack,
             slack_alias,
+            telegram_alias,
         }
     }
 }

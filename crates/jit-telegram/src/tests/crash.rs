@@ -225,3 +225,33 @@ async fn whoever_cannot_be_answered_any_more_has_decided_all_the_same() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_another_door_left_is_kept_for_that_door() {
+    let house = House::new();
+    let now = house.stage.clock.now();
+    let store = &house.stage.store;
+    store
+        .inbox_put("click/of/another", "{}", now)
+        .await
+        .unwrap();
+    store
+        .inbox_put("telegram/1", "not ours", now)
+        .await
+        .unwrap();
+    house.stage.clock.advance(Duration::from_secs(31));
+    let (desk, engine) = (&house.door.desk, &house.stage.engine);
+    assert_eq!(desk.take_over().await.unwrap(), 1, "that of ours");
+    let others = |key: &str| key.starts_with("click/");
+    let kept = engine.take_inputs(others, 10).await.unwrap();
+    let keys: Vec<&str> = kept.iter().map(|it| it.key.as_str()).collect();
+    assert_eq!(keys, ["click/of/another"], "its own door finds it at once");
+    assert!(engine.take_inputs(others, 10).await.unwrap().is_empty());
+    // The other way round, and too late: by then the store gives it to any process.
+    house.stage.clock.advance(Duration::from_secs(31));
+    assert_eq!(engine.take_inputs(others, 10).await.unwrap().len(), 1);
+    house.stage.clock.advance(Duration::from_secs(21));
+    assert_eq!(desk.take_over().await.unwrap(), 0);
+    house.stage.clock.advance(Duration::from_secs(10));
+    assert_eq!(desk.take_over().await.unwrap(), 1);
+}
