@@ -213,7 +213,7 @@ fn message_id(message: &Value) -> Result<i64, Trouble> {
 
 fn judged(said: Answer, status: StatusCode) -> Result<Value, Trouble> {
     if said.ok && status.is_success() {
-        return said.result.ok_or(Trouble::Garbage("it has no result"));
+        return Ok(said.result.unwrap_or_default());
     }
     let code = said.error_code.unwrap_or(status.as_u16());
     let parameters = said.parameters.unwrap_or(Parameters {
