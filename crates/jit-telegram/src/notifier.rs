@@ -127,31 +127,22 @@ impl TelegramNotifier {
         let request = announcement.request;
         let (message, shown) = card(request, &self.catalog);
         let says = Digest::of(message.text.as_bytes()).prefix();
-        // Where nothing happened the buttons stay as they are.
-        let stands = place.filter(|it| it.says == says && announcement.news.is_empty());
-        let mut place = match stands {
-            Some(place) => place,
-            None => {
-                let before = Place::read(announcement.delivery.message.as_ref());
-                let before = before.unwrap_or_default();
-                let id = self
-                    .draw(chat, before.message, request, message, shown)
-                    .await?;
-                Place {
-                    message: id,
-                    says,
-                    ..before
-                }
-            }
-        };
-        let mut again_at = remind_at(request).filter(|_| !place.reminded);
-        if again_at.is_some_and(|at| at <= self.clock.now()) {
-            match self
-                .bot
-                .reply(chat, place.message, &reminder(request))
-                .await
-            {
-                Ok(_) => (place.reminded, again_at) = (true, None),
+        let before = place.unwrap_or_default();
+        let remind_at = remind_at(request).filter(|_| !before.reminded);
+        let reminds = remind_at.is_some_and(|at| at <= self.clock.now());
+        // Where nothing happened the buttons stay as they are. Nobody is reminded of a card that
+        // somebody deleted: whether it is there shows when it is drawn.
+        let stands = before.says == says && announcement.news.is_empty() && !reminds;
+        let mut place = before.clone();
+        if !stands {
+            let drawn = self.draw(chat, before.message, request, message, shown);
+            (place.message, place.says) = (drawn.await?, says);
+        }
+        let mut again_at = remind_at.filter(|_| !reminds);
+        if reminds {
+            let words = reminder(request);
+            match self.bot.reply(chat, place.message, &words).await {
+                Ok(_) => place.reminded = true,
                 // Where the card is must not be lost over that.
                 Err(trouble) => again_at = Some(self.later(trouble.during("remind the chat"))),
             }

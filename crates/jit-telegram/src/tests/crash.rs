@@ -148,11 +148,16 @@ async fn a_pause_that_telegram_wants_is_kept() {
     house.asked().await;
     let asked = || house.world().calls().len();
     assert_eq!(asked(), 1);
+    // What is new meanwhile waits as well.
+    let mut ask = house.stage.ask("20m");
+    ask.parts[0].0 = "stage/ops".parse().unwrap();
+    let cleo = jit_testkit::stage::via("cleo");
+    house.stage.engine.open(&cleo, ask).await.unwrap();
     house.stage.pass(39).await;
     assert_eq!(asked(), 1, "nothing is sent before it is over");
-    house.stage.pass(2).await;
-    assert_eq!(house.card().edits, 0);
-    assert_eq!(asked(), 2);
+    house.stage.pass(3).await;
+    assert_eq!(house.messages().len(), 2);
+    assert_eq!(asked(), 3);
 }
 
 #[tokio::test]

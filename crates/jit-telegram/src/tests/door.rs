@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use telegram_sim::{Fault, TOKEN, Times};
 
-use super::{BOB, CHAT, House, SECRET, until};
+use super::{BOB, CHAT, House, SECRET, STRANGER, until};
 use crate::bot::Bot;
 use crate::poll::{Poll, Polling, Reached};
 use crate::{Transport, WebhookSecret};
@@ -184,6 +184,20 @@ async fn what_is_polled_is_confirmed_when_it_is_kept() {
 }
 
 #[tokio::test]
+async fn no_click_is_asked_past() {
+    let house = House::new();
+    let request = house.asked().await;
+    let card = house.card().id;
+    let polling = Polling::default();
+    let mut poll = Poll::new(&house.door.bot, &house.door.desk, &polling);
+    for (person, button) in [(STRANGER, "Deny"), (BOB, "Approve")] {
+        house.world().press(person, CHAT, card, button).unwrap();
+        assert_eq!(poll.once().await, None);
+    }
+    decided(&house, &request).await;
+}
+
+#[tokio::test]
 async fn a_door_that_polls_runs_until_it_is_stopped() {
     let house = House::new();
     let request = house.asked().await;
@@ -321,4 +335,29 @@ async fn what_is_refused_was_not_done_and_what_breaks_may_have_been() {
     assert_eq!(trouble.kind(), ErrorKind::Forbidden);
     let value: Value = serde_json::json!({"update_id": 1});
     assert_eq!(crate::input::number_of(&value), Some(1));
+}
+
+#[tokio::test]
+async fn what_could_not_be_kept_is_wanted_again() {
+    let (house, url) = called().await;
+    let request = house.asked().await;
+    house.stage.store.keep_no_inputs(2);
+    house
+        .world()
+        .press(BOB, CHAT, house.card().id, "Approve")
+        .unwrap();
+    let update = house.world().waiting().remove(0).to_string();
+    let status = post(&url, &[SECRET], update).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(house.status(&request).await, Status::Pending);
+    // The same for whoever polls: the next question confirms nothing.
+    let polling = Polling::default();
+    let mut poll = Poll::new(&house.door.bot, &house.door.desk, &polling);
+    assert_eq!(
+        polled(&house, &mut poll).await,
+        Some(Duration::from_secs(1))
+    );
+    assert_eq!(house.status(&request).await, Status::Pending);
+    assert_eq!(polled(&house, &mut poll).await, None, "it is there still");
+    decided(&house, &request).await;
 }
