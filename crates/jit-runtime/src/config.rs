@@ -345,8 +345,8 @@ impl Config {
         Self::read_with(file, environment, Tokens::Needed)
     }
 
-    /// The same for whoever calls nobody yet: the tokens of a workspace and of PagerDuty may be
-    /// missing.
+    /// The same for whoever calls nobody yet: the tokens of a workspace, of a bot and of PagerDuty may
+    /// be missing.
     pub fn read_before_tokens(file: &Path, environment: &Environment) -> Result<Self, BadConfig> {
         Self::read_with(file, environment, Tokens::NotYet)
     }

@@ -90,7 +90,7 @@ impl Notifier for TelegramNotifier {
         let chat = announcement.delivery.key.target.parse();
         let chat = chat.unwrap_or(self.chat);
         self.check_open()?;
-        let told = self.tell(chat, place, &announcement);
+        let told = self.tell(chat, place, announcement.request);
         let told = tokio::time::timeout_at(Instant::now() + BUDGET, told).await;
         let told = told.unwrap_or_else(|_| Err(Trouble::Timeout.during("tell the chat")));
         if let Err(error) = &told {
@@ -122,17 +122,17 @@ impl TelegramNotifier {
         &self,
         chat: ChatId,
         place: Option<Place>,
-        announcement: &Announcement<'_>,
+        request: &AccessRequest,
     ) -> Result<Told, PortError> {
-        let request = announcement.request;
         let (message, shown) = card(request, &self.catalog);
         let says = Digest::of(message.text.as_bytes()).prefix();
         let before = place.unwrap_or_default();
         let remind_at = remind_at(request).filter(|_| !before.reminded);
         let reminds = remind_at.is_some_and(|at| at <= self.clock.now());
-        // Where nothing happened the buttons stay as they are. Nobody is reminded of a card that
-        // somebody deleted: whether it is there shows when it is drawn.
-        let stands = before.says == says && announcement.news.is_empty() && !reminds;
+        // What it says already is not said again: Telegram counts that as well, and buttons that
+        // stand stay good. Nobody is reminded of a card that somebody deleted: whether it is there
+        // shows when it is drawn.
+        let stands = before.says == says && !reminds;
         let mut place = before.clone();
         if !stands {
             let drawn = self.draw(chat, before.message, request, message, shown);

@@ -92,6 +92,8 @@ pub(super) const PAGER_TOKEN: &str = "JIT_PAGER_TOKEN";
 pub(super) const PAGERDUTY_TOKEN: &str = "JIT_PAGERDUTY_TOKEN";
 pub(super) const PAGERDUTY_ROUTING_KEY: &str = "JIT_PAGERDUTY_ROUTING_KEY";
 
+/// What stands in for a token that there is not yet; each of them may look like this.
+const STAND_IN: &str = "there-is-none-yet";
 /// The largest file that is read for one secret, in bytes.
 const SECRET_LIMIT: u64 = 16 * 1024;
 /// The largest `.env` file, in bytes.
@@ -152,11 +154,19 @@ impl Environment {
     /// Puts something in the place of the tokens of those whom we call where there are none yet: a
     /// manifest is wanted before the app is made.
     pub(super) fn stand_in_for_tokens(&mut self) {
-        for name in [BOT_TOKEN, APP_TOKEN, SIGNING_SECRET, PAGERDUTY_TOKEN] {
+        let tokens = [
+            BOT_TOKEN,
+            APP_TOKEN,
+            SIGNING_SECRET,
+            PAGERDUTY_TOKEN,
+            TELEGRAM_TOKEN,
+            TELEGRAM_SECRET,
+        ];
+        for name in tokens {
             if !self.0.contains_key(&format!("{name}_FILE")) {
                 self.0
                     .entry(name.to_owned())
-                    .or_insert_with(|| "none".into());
+                    .or_insert_with(|| STAND_IN.into());
             }
         }
     }

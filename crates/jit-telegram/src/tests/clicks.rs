@@ -44,6 +44,9 @@ async fn whoever_may_decide_approves_and_the_card_says_so() {
         card.text
     );
     assert!(card.buttons.is_empty(), "{card:#?}");
+    let told = house.world().calls().len();
+    house.stage.pass(60).await;
+    assert_eq!(house.world().calls().len(), told, "nothing is said twice");
     house.stage.pass(1_900).await;
     assert!(
         house.card().text.contains("Ended: its time is up"),

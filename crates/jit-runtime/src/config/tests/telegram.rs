@@ -62,6 +62,15 @@ fn a_webhook_needs_a_secret_that_telegram_takes() {
 }
 
 #[test]
+fn whoever_calls_nobody_needs_no_token() {
+    let text = with(&format!("{GROUP}\ntransport = \"webhook\""));
+    let folder = Folder::with(&text);
+    let none = Environment::default();
+    let config = Config::read_before_tokens(&folder.path("jit.toml"), &none);
+    assert!(config.unwrap().telegram.is_some());
+}
+
+#[test]
 fn secrets_come_from_files_too() {
     let folder = Folder::with(&with(GROUP));
     folder.write("token", "110201543:AAHdqTcvCH1vGWJx\n");
