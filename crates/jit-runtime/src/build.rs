@@ -25,6 +25,7 @@ use jit_okta::{Okta, OktaDirectory, OktaGroups};
 use jit_pagerduty::{PagerDuty, PagerDutyEvents};
 use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{Options, SqliteStore};
+use jit_telegram::{Telegram, TelegramParts};
 use jit_tokens::{Tokens, Upstream};
 use jit_vault::{Vault, VaultTokens};
 use secrecy::SecretString;
@@ -92,6 +93,8 @@ pub struct Adapters {
     pub slack: Option<Slack>,
     /// The Vault, where there is one.
     pub vault: Option<Arc<Vault>>,
+    /// The chat in Telegram, where there is one.
+    pub telegram: Option<Telegram>,
     /// Wakes somebody up.
     pub pager: Arc<dyn Pager>,
     /// Tells the time.
@@ -136,6 +139,7 @@ impl Adapters {
             notifiers: csv.into_iter().chain(events).collect(),
             vault,
             slack: None,
+            telegram: None,
             pager: Arc::new(pagers(&config.pager)?),
             clock,
             random,
@@ -143,6 +147,9 @@ impl Adapters {
         };
         if let Some(workspace) = &config.slack {
             adapters.join(workspace, config)?;
+        }
+        if let Some(chat) = &config.telegram {
+            adapters.join_telegram(chat, config)?;
         }
         Ok(adapters)
     }
@@ -166,6 +173,28 @@ impl Adapters {
         self.directory = slack.directory(groups.collect());
         self.notifiers.push(slack.notifier());
         self.slack = Some(slack);
+        Ok(())
+    }
+
+    /// Puts the chat beside the other adapters: it tells people.
+    fn join_telegram(
+        &mut self,
+        chat: &config::Telegram,
+        config: &Config,
+    ) -> Result<(), BuildError> {
+        let telegram = Telegram::new(TelegramParts {
+            chat: chat.chat,
+            api: chat.api.clone(),
+            bot_token: chat.bot_token.clone(),
+            transport: chat.transport.clone(),
+            directory: Arc::clone(&self.directory),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            catalog: config.catalog.clone(),
+        })?;
+        self.notifiers.push(telegram.notifier());
+        self.telegram = Some(telegram);
         Ok(())
     }
 

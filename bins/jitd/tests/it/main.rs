@@ -13,4 +13,5 @@ mod process;
 mod refusals;
 mod served;
 mod slack;
+mod telegram;
 mod tls;
