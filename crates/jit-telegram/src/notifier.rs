@@ -178,7 +178,16 @@ impl TelegramNotifier {
         let posted = self.bot.send(chat, &message).await;
         let posted = posted.map_err(|trouble| trouble.during("post a message"));
         match &posted {
-            Ok(id) => self.buttons.shown(request, None, *id).await,
+            Ok(id) => {
+                self.buttons.shown(request, None, *id).await;
+                if request.stage == Stage::Pending {
+                    tracing::info!(
+                        event = "approval_sent",
+                        request_id = %request.id,
+                        "a card was posted"
+                    );
+                }
+            }
             // Perhaps they are shown: the next card has its own, and both are good.
             Err(error) if error.effect == Effect::Unknown => self.buttons.forget(request),
             Err(_) => {}

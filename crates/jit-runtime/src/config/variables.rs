@@ -52,8 +52,8 @@ pub(super) const OF_SERVICE: [&str; 16] = [
 pub(super) const OLD_NAMES: [(&str, &str); 4] = [
     ("VAULT_ROLE_ID", super::credentials::VAULT_ROLE_ID),
     ("VAULT_SECRET_ID", super::credentials::VAULT_SECRET_ID),
-    ("TELEGRAM_BOT_TOKEN", "JIT_TELEGRAM_BOT_TOKEN"),
-    ("TELEGRAM_WEBHOOK_SECRET", "JIT_TELEGRAM_WEBHOOK_SECRET"),
+    ("TELEGRAM_BOT_TOKEN", super::telegram::TELEGRAM_TOKEN),
+    ("TELEGRAM_WEBHOOK_SECRET", super::telegram::TELEGRAM_SECRET),
 ];
 
 /// How long a request waits where nobody says it, in seconds, and at most: a day.
