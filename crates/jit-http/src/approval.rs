@@ -35,6 +35,7 @@ use crate::ApiState;
 use crate::error::ApiError;
 use crate::extract::Json;
 use crate::requests::not_done;
+use crate::view::Secret;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-jit-api-key");
 /// The most requests that health counts.
@@ -276,15 +277,6 @@ struct Credential {
     token: Secret,
     lease_ttl: String,
     metadata: BTreeMap<&'static str, String>,
-}
-
-/// A secret on its way into the answer; its bytes are overwritten afterwards.
-struct Secret(jit_core::ports::Credential);
-
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.expose())
-    }
 }
 
 async fn status(

@@ -21,7 +21,7 @@ use crate::document::Failures;
 use crate::error::ApiError;
 use crate::extract::{Caller, Json, MaybeJson, Params, capped, idempotency_key};
 use crate::listing::{EventList, EventView, RequestList};
-use crate::view::{RequestView, StatusView};
+use crate::view::{RequestView, Secret, StatusView};
 
 /// How many requests a listing has where nobody says otherwise, and at most.
 const LIST_DEFAULT: usize = 100;
@@ -411,10 +411,11 @@ pub(crate) async fn revoke(
 }
 
 /// A credential, given once.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct CredentialView {
     /// The secret. It is kept nowhere.
-    credential: String,
+    #[schema(value_type = String)]
+    credential: Secret,
     /// Its name at the provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     handle: Option<String>,
@@ -439,7 +440,7 @@ pub(crate) async fn collect(
     let id = caller.request(&state.engine, &id).await?;
     let collected = caller.told(state.engine.collect(&caller.via, id).await)?;
     Ok(axum::Json(CredentialView {
-        credential: collected.secret.expose().to_owned(),
+        credential: Secret(collected.secret),
         handle: collected.handle.map(|handle| handle.0),
         notes: collected.notes,
         request: RequestView::of(&collected.request, state.engine.catalog()),

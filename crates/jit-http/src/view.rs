@@ -2,6 +2,7 @@
 //! without a client noticing. Pure functions from the domain's values; no rule is judged here.
 
 use jit_core::catalog::Catalog;
+use jit_core::ports::Credential;
 use jit_core::provider::Kind;
 use jit_core::request::{
     AccessRequest, Approval, Approver, CancelReason, Cause, End, Grant, Mismatch, Part, Phase,
@@ -380,6 +381,15 @@ fn stuck_word(why: Stuck) -> &'static str {
         Stuck::NotAccepted => "not_accepted",
         Stuck::NotVerified => "not_verified",
         Stuck::Refused => "refused",
+    }
+}
+
+/// A secret on its way into the answer; its bytes are overwritten afterwards.
+pub(crate) struct Secret(pub(crate) Credential);
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
     }
 }
 
