@@ -2,6 +2,7 @@
 
 mod contract;
 mod faults;
+mod live;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
