@@ -1,5 +1,8 @@
 """Starts Home Assistant in a folder of its own, makes a user and a refresh token there, and runs a command
-with what opens its door in the environment. Usage: home_assistant.py HASS FOLDER COMMAND …"""
+with what opens its door in the environment. At its first start it installs what its parts need.
+
+Usage: home_assistant.py HASS FOLDER COMMAND …
+"""
 
 import json
 import os
@@ -34,9 +37,9 @@ def post(path, body, form=False):
 
 
 log = open(pathlib.Path(folder, "hass.out"), "w")
-server = subprocess.Popen([hass, "--config", folder, "--skip-pip"], stdout=log, stderr=log)
+server = subprocess.Popen([hass, "--config", folder], stdout=log, stderr=log)
 try:
-    for _ in range(600):
+    for _ in range(1800):
         try:
             urllib.request.urlopen(url + "/api/onboarding", timeout=5).read()
             break
@@ -44,7 +47,7 @@ try:
             assert server.poll() is None, pathlib.Path(folder, "hass.out").read_text()[-2000:]
             time.sleep(0.5)
     else:
-        sys.exit("Home Assistant did not start within five minutes")
+        sys.exit("Home Assistant did not start within a quarter of an hour")
     user = {
         "client_id": client_id,
         "name": "Ana",

@@ -98,6 +98,8 @@ pub(crate) struct World {
     pub(crate) weather: ClockWeather,
     pub(crate) standing: HostileProvider,
     pub(crate) minter: HostileProvider,
+    /// Where credentials are made that the minter says it did not make.
+    pub(crate) spare: HostileProvider,
     pub(crate) slow_replies: Arc<Mutex<BTreeSet<RequestId>>>,
     pub(crate) diary: Arc<Diary>,
     pub(crate) pages: Arc<Mutex<Vec<Alarm>>>,
@@ -240,7 +242,8 @@ impl World {
         };
         let room = clocks.ahead + clocks.behind;
         let standing = setting::standing(&random, room);
-        let minted = setting::minted(&random, room);
+        let minted = setting::minted(&random, room, "mint");
+        let spare = setting::minted(&random, room, "spare");
         // A provider without a window of its own has no room for wrong clocks either.
         let roomy = !standing.description.accepted_within.is_zero();
         let weather = if roomy { weather } else { ClockWeather::Steady };
@@ -260,6 +263,7 @@ impl World {
             weather,
             standing: provider(standing, &["ops", "admins", "gone"]),
             minter: provider(minted, &["token"]),
+            spare: provider(spare, &["token"]),
             store: Arc::new(MemoryStore::new()),
             people: Arc::new(People::new(truth.clone())),
             slow_replies: Arc::default(),
@@ -275,6 +279,7 @@ impl World {
         let hostility = world.hostility();
         world.standing.set_hostility(hostility);
         world.minter.set_hostility(hostility);
+        world.spare.set_hostility(hostility);
         world
     }
 
@@ -377,6 +382,10 @@ impl World {
                 name("mt"),
                 sabotage::provisioner(saboteur, provisioner(&self.minter), &directory),
             ),
+            (
+                name("sp"),
+                sabotage::provisioner(saboteur, provisioner(&self.spare), &directory),
+            ),
         ]);
         let store = Tapped {
             inner: self.store.clone(),
@@ -425,7 +434,7 @@ impl World {
     fn make_peace(&self, replicas: &[Arc<Replica>]) {
         *self.calm_from.lock().unwrap() = Some(self.truth.now());
         *self.people.away.lock().unwrap() = None;
-        for provider in [&self.standing, &self.minter] {
+        for provider in [&self.standing, &self.minter, &self.spare] {
             provider.set_hostility(Hostility::default());
             provider.outage_until(Timestamp::MIN);
             provider.forbidden_until(Timestamp::MIN);

@@ -13,6 +13,7 @@ use jit_core::ports::RequestStore;
 use jit_core::principal::{Door, Principal, PrincipalId};
 use jit_core::provider::Parameters;
 use jit_core::request::{AccessRequest, RequestId, Status};
+use jit_testkit::hostile::Fault;
 
 pub(crate) use fates::Fate;
 use fates::Slot;
@@ -285,6 +286,10 @@ impl Script {
             }
         };
         self.pause(4_000).await;
+        if self.below(2) == 0 {
+            // Their service is not there when they come for it.
+            self.world.minter.fail_next_write(Fault::ErrorBefore);
+        }
         if self.below(3) == 0 {
             tokio::join!(once(), once());
         } else {

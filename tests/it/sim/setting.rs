@@ -18,7 +18,11 @@ pub(crate) fn ttl(text: &str) -> Ttl {
     text.parse().unwrap()
 }
 
+/// The one that falls back, and to what.
+const FALLS_BACK: (&str, &str) = ("mt/token", "sp/token");
+
 fn entitlement(id: &str, resource: &str, tier: &str) -> Entitlement {
+    let (falls, to) = FALLS_BACK;
     Entitlement {
         id: id.parse().unwrap(),
         resource: resource.to_owned(),
@@ -26,7 +30,7 @@ fn entitlement(id: &str, resource: &str, tier: &str) -> Entitlement {
         how_to_use: String::new(),
         tier: tier.parse().unwrap(),
         parameters: ParameterRule::Free,
-        fallback: None,
+        fallback: (id == falls).then(|| to.parse().unwrap()),
     }
 }
 
@@ -39,6 +43,7 @@ pub(crate) fn catalog(removed: &BTreeSet<&'static str>) -> Catalog {
         ("st/auto", "ops", "none"),
         ("st/gone", "gone", "one"),
         ("mt/token", "token", "one"),
+        ("sp/token", "token", "one"),
     ];
     all.into_iter()
         .filter(|(id, ..)| !removed.contains(id))
@@ -154,8 +159,8 @@ pub(crate) fn standing(random: &SeededRandom, room: Duration) -> Nature {
     }
 }
 
-/// The provider of credentials.
-pub(crate) fn minted(random: &SeededRandom, room: Duration) -> Nature {
+/// A provider of credentials.
+pub(crate) fn minted(random: &SeededRandom, room: Duration, realm: &str) -> Nature {
     let life = Duration::from_secs(60 + random.below(600));
     let (native_expiry, revocable, listable) = match random.below(6) {
         0 => (NativeExpiry::Exact, true, true),
@@ -166,7 +171,7 @@ pub(crate) fn minted(random: &SeededRandom, room: Duration) -> Nature {
         _ => (NativeExpiry::Exact, false, false),
     };
     Nature {
-        realm: "mint".to_owned(),
+        realm: realm.to_owned(),
         description: Description {
             kind: Kind::Minted,
             native_expiry,

@@ -20,7 +20,7 @@ const LIFECYCLES_MOST: u64 = 12_000;
 const COVERAGE: u64 = 100;
 
 /// The edges of lifecycle's diagram, as the judge names them.
-const EDGES: [&str; 40] = [
+const EDGES: [&str; 41] = [
     "edge pending to approved",
     "edge pending to denied",
     "edge pending to withdrawn",
@@ -56,6 +56,7 @@ const EDGES: [&str; 40] = [
     "stuck NotVerified",
     "stuck Refused",
     "unstuck",
+    "fell back",
     "approval dropped",
     "approval retracted",
     "refused own_request",

@@ -211,7 +211,7 @@ impl Judge<'_> {
 
     /// L5: an ending without progress is flagged. L2: it is tried again and again.
     fn stuck(&self, id: RequestId, story: &Story) -> Vec<(&'static str, String)> {
-        let provider = story.record.parts.first().provider;
+        let provider = story.record.place().provider;
         let late = Duration::from_secs(60 + 30) + provider.applied_within * applying(story);
         let mut found = vec![];
         let mut revoking_since: Option<Timestamp> = None;

@@ -35,6 +35,7 @@ struct Judge<'a> {
     attempts: BTreeMap<RequestId, Vec<Attempt>>,
     standing_calls: Vec<Call>,
     minter_calls: Vec<Call>,
+    spare_calls: Vec<Call>,
     violations: Vec<String>,
 }
 
@@ -68,6 +69,7 @@ pub(crate) async fn judge(world: &World, ended: Ended) -> Outcome {
         attempts,
         standing_calls: world.standing.ledger().calls(),
         minter_calls: world.minter.ledger().calls(),
+        spare_calls: world.spare.ledger().calls(),
         violations: vec![],
     };
     if ended == Ended::NotAll {
@@ -77,6 +79,7 @@ pub(crate) async fn judge(world: &World, ended: Ended) -> Outcome {
     judge.decided();
     judge.calls(&world.standing);
     judge.calls(&world.minter);
+    judge.calls(&world.spare);
     judge.outcomes();
     judge.slots();
     judge.credentials();
@@ -84,7 +87,7 @@ pub(crate) async fn judge(world: &World, ended: Ended) -> Outcome {
     judge.timing();
     let mut counts = world.diary.counts.all();
     judge.count_edges(&mut counts);
-    for provider in [&world.standing, &world.minter] {
+    for provider in [&world.standing, &world.minter, &world.spare] {
         for (fault, count) in provider.fault_counts() {
             *counts.entry(format!("fault {fault}")).or_default() += count;
         }
@@ -93,7 +96,12 @@ pub(crate) async fn judge(world: &World, ended: Ended) -> Outcome {
         .iter()
         .map(|it| format!("{}{}", it.at, it.sealed.body))
         .collect();
-    let calls = format!("{:?}{:?}", judge.standing_calls, judge.minter_calls);
+    let calls = [
+        &judge.standing_calls,
+        &judge.minter_calls,
+        &judge.spare_calls,
+    ];
+    let calls = format!("{calls:?}");
     let trace = Digest::of_parts(&[bodies.as_bytes(), calls.as_bytes()]);
     Outcome {
         violations: judge.violations,

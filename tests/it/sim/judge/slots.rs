@@ -40,7 +40,7 @@ pub(super) fn applying(story: &Story) -> u32 {
 impl Judge<'_> {
     /// The times in which this request's grant owned its slot.
     pub(super) fn lives(&self, story: &Story) -> Vec<Life> {
-        let provider = story.record.parts.first().provider;
+        let provider = story.record.place().provider;
         let expires_at = story.record.grant().map(|grant| grant.expires_at);
         let mut ends_by = self.bounds_from(expires_at.unwrap_or(Timestamp::MAX))
             + Duration::from_secs(30)
@@ -141,11 +141,18 @@ impl Judge<'_> {
 
     /// The same for credentials, whose slot is the request itself.
     pub(super) fn credentials(&mut self) {
-        let ledger = self.world.minter.ledger();
+        let (minter, spare) = (self.world.minter.ledger(), self.world.spare.ledger());
         let ahead = self.world.diary.clocks.lock().unwrap().ahead;
         let mut found = vec![];
         for (id, story) in &self.stories {
-            found.extend(covered(&ledger.minted(*id), &self.lives(story), ahead));
+            let (first, second) = (minter.minted(*id), spare.minted(*id));
+            // What may have been made is made nowhere else.
+            if !first.is_empty() && !second.is_empty() {
+                found.push(("E8", format!("{id}: made at both providers")));
+            }
+            let lives = self.lives(story);
+            found.extend(covered(&first, &lives, ahead));
+            found.extend(covered(&second, &lives, ahead));
         }
         found
             .into_iter()

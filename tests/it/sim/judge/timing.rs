@@ -42,7 +42,7 @@ impl Judge<'_> {
     pub(super) fn timing(&mut self) {
         let mut found = vec![];
         for (id, story) in &self.stories {
-            let provider = story.record.parts.first().provider;
+            let provider = story.record.place().provider;
             // What cannot be taken away is not; what cannot be named is found by nobody.
             if !provider.revocable || (provider.kind == Kind::Minted && !provider.listable) {
                 continue;
@@ -162,10 +162,11 @@ impl Judge<'_> {
     /// When the first delete was signed since then. One that a poisoned slot kept from leaving
     /// counts from when it was tried.
     fn first_sent(&self, id: RequestId, story: &Story, since: Timestamp) -> Option<Timestamp> {
-        let kind = story.record.parts.first().provider.kind;
-        let calls = match kind {
-            Kind::Standing => &self.standing_calls,
-            Kind::Minted => &self.minter_calls,
+        let fell_back = story.record.grant().is_some_and(|grant| grant.fell_back);
+        let calls = match (story.record.place().provider.kind, fell_back) {
+            (Kind::Standing, _) => &self.standing_calls,
+            (Kind::Minted, false) => &self.minter_calls,
+            (Kind::Minted, true) => &self.spare_calls,
         };
         let mut sent = calls.iter().filter(|call| {
             call.request == id && call.operation == Operation::Revoke && call.signed_at >= since
