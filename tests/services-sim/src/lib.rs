@@ -6,6 +6,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    clippy::result_large_err,
     reason = "a simulator that breaks is a test that fails"
 )]
 
@@ -48,6 +50,8 @@ pub enum Fault {
     Garbage,
     /// It takes the call and never answers.
     Hang,
+    /// It does what it is told, and never answers.
+    Hold,
 }
 
 /// One service that listens.
@@ -109,6 +113,10 @@ async fn faulty(
             "<html>login</html>".into_response()
         }
         Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Hold) => {
+            next.run(request).await;
+            std::future::pending().await
+        }
     }
 }
 
