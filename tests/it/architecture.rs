@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 24] = [
+const EDGES: [(&str, &[&str]); 26] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -23,6 +23,7 @@ const EDGES: [(&str, &[&str]); 24] = [
     ("jit-tokens", &["jit-core", "jit-wire"]),
     ("jit-slack", &["jit-core"]),
     ("jit-vault", &["jit-core", "jit-wire"]),
+    ("jit-telegram", &["jit-core"]),
     ("jit-cli", &[]),
     (
         "jit-runtime",
@@ -39,6 +40,7 @@ const EDGES: [(&str, &[&str]); 24] = [
             "jit-tokens",
             "jit-vault",
             "jit-wire",
+            "jit-telegram",
         ],
     ),
     // The simulated workspace is for the demonstration alone, behind a feature.
@@ -51,6 +53,7 @@ const EDGES: [(&str, &[&str]); 24] = [
     ("services-sim", &[]),
     ("slack-sim", &[]),
     ("vault-sim", &[]),
+    ("telegram-sim", &[]),
 ];
 
 /// What the domain may use of others. Everything here is small and does no I/O.

@@ -420,7 +420,7 @@ fn words(stage: &Stage) -> (&'static str, Option<&'static str>) {
 }
 
 /// A duration as Go writes it, in whole seconds: `15m0s`, `1h0m0s`, `45s`.
-fn go_duration(duration: Duration) -> String {
+pub fn go_duration(duration: Duration) -> String {
     let secs = duration.as_secs();
     let (hours, minutes, seconds) = (secs / 3_600, secs / 60 % 60, secs % 60);
     match (hours, minutes) {

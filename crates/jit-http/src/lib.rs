@@ -23,7 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use approval::{ApiKey, ApprovalService};
+pub use approval::{ApiKey, ApprovalService, go_duration};
 pub use server::serve;
 
 use axum::Router;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::Engine;
 use jit_core::audit::{Actor, SystemFact};
-use jit_core::catalog::ProviderName;
+use jit_core::catalog::{EntitlementId, ProviderName};
 use jit_core::engine::{BadParts, ClockTrust, EngineParts};
 use jit_core::policy::{Policy, Who};
 use jit_core::ports::{
@@ -25,6 +25,7 @@ use jit_okta::{Okta, OktaDirectory, OktaGroups};
 use jit_pagerduty::{PagerDuty, PagerDutyEvents};
 use jit_slack::{BadWeb, Slack, SlackParts};
 use jit_sqlite::{Options, SqliteStore};
+use jit_telegram::{Telegram, TelegramParts};
 use jit_tokens::{Tokens, Upstream};
 use jit_vault::{Vault, VaultTokens};
 use secrecy::SecretString;
@@ -92,6 +93,8 @@ pub struct Adapters {
     pub slack: Option<Slack>,
     /// The Vault, where there is one.
     pub vault: Option<Arc<Vault>>,
+    /// The chat in Telegram, where there is one.
+    pub telegram: Option<Telegram>,
     /// Wakes somebody up.
     pub pager: Arc<dyn Pager>,
     /// Tells the time.
@@ -123,7 +126,7 @@ impl Adapters {
         let csv = config.audit.csv.as_ref();
         let csv = csv.map(|file| Arc::new(CsvSink::new(file)) as Arc<dyn Notifier>);
         let events = (config.log.format == LogFormat::Events).then(|| {
-            let lines = EventLines::new(backends(config));
+            let lines = EventLines::new(backends(config), named(config));
             lines.registered();
             Arc::new(lines) as Arc<dyn Notifier>
         });
@@ -136,6 +139,7 @@ impl Adapters {
             notifiers: csv.into_iter().chain(events).collect(),
             vault,
             slack: None,
+            telegram: None,
             pager: Arc::new(pagers(&config.pager)?),
             clock,
             random,
@@ -143,6 +147,9 @@ impl Adapters {
         };
         if let Some(workspace) = &config.slack {
             adapters.join(workspace, config)?;
+        }
+        if let Some(chat) = &config.telegram {
+            adapters.join_telegram(chat, config)?;
         }
         Ok(adapters)
     }
@@ -166,6 +173,28 @@ impl Adapters {
         self.directory = slack.directory(groups.collect());
         self.notifiers.push(slack.notifier());
         self.slack = Some(slack);
+        Ok(())
+    }
+
+    /// Puts the chat beside the other adapters: it tells people.
+    fn join_telegram(
+        &mut self,
+        chat: &config::Telegram,
+        config: &Config,
+    ) -> Result<(), BuildError> {
+        let telegram = Telegram::new(TelegramParts {
+            chat: chat.chat,
+            api: chat.api.clone(),
+            bot_token: chat.bot_token.clone(),
+            transport: chat.transport.clone(),
+            directory: Arc::clone(&self.directory),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            catalog: config.catalog.clone(),
+        })?;
+        self.notifiers.push(telegram.notifier());
+        self.telegram = Some(telegram);
         Ok(())
     }
 
@@ -364,6 +393,15 @@ impl Upstream for KeptInVault {
     async fn fields(&self, path: &str) -> Result<BTreeMap<String, SecretString>, PortError> {
         self.0.read_kv(path).await
     }
+}
+
+/// What programs call what they ask for.
+fn named(config: &Config) -> BTreeMap<EntitlementId, String> {
+    let approval = config.approval.iter();
+    let resources = approval.flat_map(|approval| &approval.resources);
+    resources
+        .map(|(name, id)| (id.clone(), name.clone()))
+        .collect()
 }
 
 /// What the providers are called in the lines of named events.

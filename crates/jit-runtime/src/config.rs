@@ -21,6 +21,7 @@ mod principals;
 mod problems;
 mod rotas;
 mod slack;
+mod telegram;
 mod variables;
 mod written;
 
@@ -84,6 +85,8 @@ pub struct Config {
     pub slack: Option<Slack>,
     /// What programs may ask for by name, where they may.
     pub approval: Option<ApprovalService>,
+    /// The chat in Telegram, where there is one.
+    pub telegram: Option<Telegram>,
     /// Where the audit is written to beside the store.
     pub audit: Audit,
     /// How the log looks.
@@ -306,6 +309,19 @@ pub struct Slack {
     pub names: jit_slack::Names,
 }
 
+/// `[telegram]`: the chat in Telegram.
+#[derive(Debug, Clone)]
+pub struct Telegram {
+    /// Where requests are told and decided.
+    pub chat: jit_telegram::ChatId,
+    /// Where the Bot API is.
+    pub api: jit_telegram::Address,
+    /// What @BotFather gave out.
+    pub bot_token: SecretString,
+    /// How clicks get here.
+    pub transport: jit_telegram::Transport,
+}
+
 /// `[audit]`: where the audit is written to beside the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Audit {
@@ -367,6 +383,22 @@ pub enum BadConfig {
     },
 }
 
+impl BadConfig {
+    /// The same where nobody wrote the lines that its problems are on.
+    fn of_no_file(self) -> Self {
+        let Self::Wrong { file, mut problems } = self else {
+            return self;
+        };
+        for problem in &mut problems {
+            if matches!(problem.place, Place::Line { .. }) {
+                let file = file.clone();
+                problem.place = Place::File { file, line: None };
+            }
+        }
+        Self::Wrong { file, problems }
+    }
+}
+
 struct Listing<'a> {
     file: &'a Path,
     problems: &'a [Problem],
@@ -407,8 +439,8 @@ impl Config {
         Self::read_with(file, environment, Tokens::Needed)
     }
 
-    /// The same for whoever calls nobody yet: the tokens of a workspace and of PagerDuty may be
-    /// missing.
+    /// The same for whoever calls nobody yet: the tokens of a workspace, of a bot and of PagerDuty may
+    /// be missing.
     pub fn read_before_tokens(file: &Path, environment: &Environment) -> Result<Self, BadConfig> {
         Self::read_with(file, environment, Tokens::NotYet)
     }
@@ -475,7 +507,8 @@ impl Config {
         };
         let read = Self::of_text(&folder.join(USUAL_FILE), &text, &environment, tokens, &file);
         let origin = Origin::Variables { text, notices };
-        Some(read.map(|config| Self { origin, ..config }))
+        let read = read.map(|config| Self { origin, ..config });
+        Some(read.map_err(BadConfig::of_no_file))
     }
 
     fn of_text(

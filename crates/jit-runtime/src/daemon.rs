@@ -16,6 +16,7 @@ use jit_core::engine::ClockTrust;
 use jit_core::ports::{CommitError, PortError};
 use jit_http::ApiState;
 use jit_slack::SlackDoor;
+use jit_telegram::TelegramDoor;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -209,11 +210,29 @@ impl Daemon {
             Some(slack) => state.watching("slack", move || slack.reached().to_string()),
             None => state,
         };
+        let chat = self.adapters.telegram.as_ref();
+        let chat = chat.map(|telegram| telegram.door(Arc::clone(&self.engine)));
+        let state = match chat.as_ref().and_then(TelegramDoor::polling) {
+            Some(polling) => state.watching("telegram", move || polling.reached().to_string()),
+            None => state,
+        };
         let observe = jit_http::observe(state, self.metrics.clone());
         let api = match door.as_ref().and_then(SlackDoor::router) {
             Some(routes) => api.merge(routes),
             None => api,
         };
+        let api = match chat.as_ref().and_then(TelegramDoor::router) {
+            Some(routes) => api.merge(routes),
+            None => api,
+        };
+        if let Some(chat) = chat {
+            let told = told.clone();
+            services.spawn(async move {
+                let serve = || chat.clone().run(stopped(told.clone()));
+                kept_running("the door to Telegram", serve).await;
+                Ok(())
+            });
+        }
         if let Some(door) = door {
             let told = told.clone();
             services.spawn(async move {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jit_core::audit::{AuditEvent, CallResult, Fact};
-use jit_core::catalog::ProviderName;
+use jit_core::catalog::{EntitlementId, ProviderName};
 use jit_core::ports::{Announcement, Notifier, PortError, Told};
 use jit_core::provider::{Kind, Presence};
 use jit_core::request::{AccessRequest, Approver, CancelReason};
+use jit_http::go_duration;
 
 /// What a provider is in these lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +24,20 @@ pub struct Backend {
 #[derive(Debug)]
 pub struct EventLines {
     backends: BTreeMap<ProviderName, Backend>,
+    resources: BTreeMap<EntitlementId, String>,
 }
 
 impl EventLines {
-    /// For these providers; others are called by the names that they have.
-    pub fn new(backends: BTreeMap<ProviderName, Backend>) -> Self {
-        Self { backends }
+    /// For these providers, and for what programs ask for by these names; others are called by the
+    /// names that they have.
+    pub fn new(
+        backends: BTreeMap<ProviderName, Backend>,
+        resources: BTreeMap<EntitlementId, String>,
+    ) -> Self {
+        Self {
+            backends,
+            resources,
+        }
     }
 
     /// Says what credentials can be made here.
@@ -67,14 +76,18 @@ impl EventLines {
         let Some(name) = name(request, &event.event.what, dynamic, backend) else {
             return;
         };
+        let asked = &request.parts.first().entitlement;
+        let named = self.resources.get(asked).map(String::as_str);
         let tier = request.terms.tier.as_str();
+        let number = tier.strip_prefix("tier").and_then(|tier| tier.parse().ok());
         tracing::info!(
             event = name,
             request_id = %request.id,
-            resource = request.parts.first().entitlement.name(),
+            resource = named.unwrap_or(asked.as_str()),
             backend,
-            tier = tier.strip_prefix("tier").unwrap_or(tier),
-            ttl = %request.ttl,
+            // Tiers are numbers to those who count these lines.
+            tier = number.unwrap_or(0_u64),
+            ttl = go_duration(request.ttl.duration()),
             at = %event.at,
             "what happened to a request",
         );

@@ -27,7 +27,7 @@ pub use slack::SlackVerb;
 pub use token::TokenVerb;
 
 use crate::build::{StoreError, open_store};
-use crate::config::{BadConfig, Config, Environment, Store};
+use crate::config::{BadConfig, Config, Environment, Origin, Store};
 
 /// What an operator does with the configuration or the store at hand.
 #[derive(Debug, Subcommand)]
@@ -51,6 +51,8 @@ pub enum Operation {
 pub enum ConfigVerb {
     /// Tell every mistake of the configuration with its line, or that there is none
     Check,
+    /// Print the configuration that is used: the file, or what the variables of the approval service mean
+    Show,
 }
 
 /// How answers are written.
@@ -207,6 +209,7 @@ impl Desk<'_> {
     async fn carry_out(&mut self, operation: Operation) -> Result<Outcome, OperateError> {
         match operation {
             Operation::Config(ConfigVerb::Check) => self.check(),
+            Operation::Config(ConfigVerb::Show) => self.show(),
             Operation::Policy(verb) => self.policy(verb).await,
             Operation::Audit(verb) => self.audit(verb).await,
             Operation::Token(verb) => self.token(verb).await,
@@ -233,6 +236,18 @@ impl Desk<'_> {
         writeln!(self.out, "{value}")
     }
 
+    fn show(&mut self) -> Result<Outcome, OperateError> {
+        let text = match self.read_config()?.origin {
+            Origin::File => std::fs::read_to_string(&self.config)?,
+            Origin::Variables { text, .. } => text,
+        };
+        match self.form {
+            Form::Json => self.json(&json!({ "text": text }))?,
+            Form::Text => write!(self.out, "{text}")?,
+        }
+        Ok(Outcome::Well)
+    }
+
     fn check(&mut self) -> Result<Outcome, OperateError> {
         match (self.read_config(), self.form) {
             (Ok(config), Form::Json) => {
@@ -249,7 +264,10 @@ impl Desk<'_> {
                 writeln!(
                     self.out,
                     "{} is sound: {}, {}{families}, {}, {}, {}",
-                    self.config.display(),
+                    match &config.origin {
+                        Origin::File => self.config.display().to_string(),
+                        Origin::Variables { .. } => "the environment".to_owned(),
+                    },
                     counted(config.providers.len(), "provider"),
                     counted(config.catalog.iter().count(), "entitlement"),
                     counted(config.policy.tiers().count(), "tier"),

@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::asking::{obvious_errors, reason_of, seconds};
 use self::reacting::Marking;
-use crate::input::{About, Asked, Forget, Input, Read, Said};
+use crate::input::{About, Asked, Forget, Input, Read, Said, is_ours};
 use crate::notifier::SlackNotifier;
 use crate::people::UserId;
 use crate::roster::NotKnown;
@@ -213,7 +213,7 @@ impl Desk {
     /// Slack must not keep the others until it is too late for them.
     pub(crate) async fn take_over(self: &Arc<Self>) -> Result<usize, PortError> {
         let now = self.engine.now();
-        let left = self.engine.store().inbox_take(now, LEFT_OVER).await?;
+        let left = self.engine.take_inputs(is_ours, LEFT_OVER).await?;
         let found = left.len();
         for InboxItem {
             key,

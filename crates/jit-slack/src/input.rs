@@ -18,6 +18,15 @@ use crate::surface::{Kept, REVIEW_WINDOW, action};
 /// The longest of Slack's own marks, in bytes; theirs are shorter than 100.
 const MARK_LIMIT: usize = 255;
 
+/// What the keys of inputs begin with.
+const KINDS: [&str; 5] = ["command", "shortcut", "click", "form", "event"];
+
+/// Whether the input with this key came in by this door.
+pub(crate) fn is_ours(key: &str) -> bool {
+    let kind = key.split_once('/').map(|(kind, _)| kind);
+    kind.is_some_and(|kind| KINDS.contains(&kind))
+}
+
 /// One thing that somebody did in Slack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Input {

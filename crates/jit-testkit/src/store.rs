@@ -5,6 +5,7 @@ mod agreement;
 mod contract;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ const QUERY_LIMIT: usize = 1_000;
 pub struct MemoryStore {
     state: Mutex<State>,
     faults: Mutex<VecDeque<CommitFault>>,
+    /// So many inputs that come next are not kept.
+    unkept: AtomicUsize,
 }
 
 /// How a commit goes wrong. Either way its caller is told that it may have been written.
@@ -97,6 +100,11 @@ impl MemoryStore {
     pub fn fail_next_commits(&self, faults: impl IntoIterator<Item = CommitFault>) {
         let mut coming = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         coming.extend(faults);
+    }
+
+    /// The next so many inputs are not kept.
+    pub fn keep_no_inputs(&self, next: usize) {
+        self.unkept.store(next, Ordering::SeqCst);
     }
 
     fn fault(&self) -> Option<CommitFault> {
@@ -614,6 +622,15 @@ impl RequestStore for MemoryStore {
         input: &str,
         received_at: Timestamp,
     ) -> Result<Inbox, PortError> {
+        let fewer = |left: usize| left.checked_sub(1);
+        let unkept = &self.unkept;
+        if unkept
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer)
+            .is_ok()
+        {
+            let kind = ErrorKind::Unavailable;
+            return Err(PortError::maybe_done("memory", "keep an input", kind));
+        }
         let mut state = self.lock();
         let old = |kept: &Input| received_at.since(kept.received_at) >= INBOX_KEPT;
         state.inbox.retain(|_, kept| !(kept.done && old(kept)));

@@ -14,4 +14,5 @@ mod process;
 mod refusals;
 mod served;
 mod slack;
+mod telegram;
 mod tls;

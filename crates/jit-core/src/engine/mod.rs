@@ -5,6 +5,7 @@ mod announce;
 mod collect;
 mod drift;
 mod eligible;
+mod inputs;
 mod lookup;
 mod offers;
 mod people;
@@ -214,6 +215,8 @@ pub struct Engine {
     /// What can be found, replaced as a whole.
     index: RwLock<Arc<offers::Index>>,
     outbox: announce::Outbox,
+    /// Inputs that wait for their door.
+    found: inputs::Found,
 }
 
 impl fmt::Debug for Engine {
@@ -245,6 +248,7 @@ impl Engine {
             index: RwLock::new(Arc::new(index)),
             watch: Mutex::default(),
             outbox: announce::Outbox::default(),
+            found: inputs::Found::default(),
         })
     }
 

@@ -129,6 +129,8 @@ impl Shared {
             Some(profile) => self.account_of(profile).await,
             None => match name.strip_prefix("slack:") {
                 Some(slack) => self.account_by_slack(slack).await,
+                // Nobody is in Okta under what they are in Telegram.
+                None if name.starts_with("telegram:") => Ok(Found::Nobody),
                 None => match self.account(name).await? {
                     Some(user) => self.with_owner(user).await,
                     None => Ok(Found::Nobody),

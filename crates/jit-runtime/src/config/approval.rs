@@ -56,7 +56,7 @@ impl Check<'_, '_> {
     ) -> Option<ApprovalService> {
         let keys = self.keys();
         let Some(table) = &written.approval else {
-            if let Some((_, variable)) = keys {
+            if let Keys::Read(_, variable) = keys {
                 let what = "there is a key for an approval service and no [approval_service]";
                 let instead = "write the table, or unset the variable";
                 self.problems.add(Spot::Variable(variable), what, instead);
@@ -69,14 +69,18 @@ impl Check<'_, '_> {
         let resources = self.resources(table, written);
         let requesters: BTreeSet<PrincipalId> =
             table.requesters.iter().map(|it| it.value.clone()).collect();
-        let Some((keys, _)) = keys else {
-            let what = "nobody could file anything: there is no key";
-            let instead = format!(
-                "set {API_KEY} to a key that every requester has, or {API_KEYS_FILE} to a file with a \
-                 key for each of them"
-            );
-            self.problems.add(table.at, what, instead);
-            return None;
+        let keys = match keys {
+            Keys::Read(keys, _) => keys,
+            Keys::Wrong => return None,
+            Keys::Unset => {
+                let what = "nobody could file anything: there is no key";
+                let instead = format!(
+                    "set {API_KEY} to a key that every requester has, or {API_KEYS_FILE} to a file \
+                     with a key for each of them"
+                );
+                self.problems.add(table.at, what, instead);
+                return None;
+            }
         };
         for key in keys.iter().filter_map(|key| key.requester.as_ref()) {
             if !requesters.contains(key) {
@@ -123,7 +127,7 @@ impl Check<'_, '_> {
     }
 
     /// The keys, and the variable that they come from.
-    fn keys(&mut self) -> Option<(Vec<Key>, &'static str)> {
+    fn keys(&mut self) -> Keys {
         let shared = self.environment.secret(API_KEY, self.folder, self.problems);
         let file = self.environment.text(API_KEYS_FILE);
         match (shared, file) {
@@ -131,7 +135,7 @@ impl Check<'_, '_> {
                 let what = format!("{API_KEY} and {API_KEYS_FILE} are both set");
                 let instead = "keep the file: who has the other key could poll for everybody";
                 self.problems.add(Spot::Variable(API_KEY), what, instead);
-                None
+                Keys::Wrong
             }
             (Some(shared), None) => {
                 let keys: Vec<&str> = shared.expose_secret().split(',').collect();
@@ -140,13 +144,18 @@ impl Check<'_, '_> {
                     let what = "it holds an empty key, or more than two";
                     let instead = "write one key, or the old and the new one with a comma between";
                     self.problems.add(Spot::Variable(API_KEY), what, instead);
-                    return None;
+                    return Keys::Wrong;
                 }
                 let keys = keys.into_iter().map(|key| Key::of(None, key));
-                Some((keys.collect(), API_KEY))
+                Keys::Read(keys.collect(), API_KEY)
             }
-            (None, Some(file)) => Some((self.keys_of(&file)?, API_KEYS_FILE)),
-            (None, None) => None,
+            (None, Some(file)) => match self.keys_of(&file) {
+                Some(keys) => Keys::Read(keys, API_KEYS_FILE),
+                None => Keys::Wrong,
+            },
+            // What is wrong with it is told already.
+            (None, None) if self.environment.has_secret(API_KEY) => Keys::Wrong,
+            (None, None) => Keys::Unset,
         }
     }
 
@@ -190,6 +199,14 @@ impl Check<'_, '_> {
         }
         Some(keys)
     }
+}
+
+/// What the environment says of keys.
+enum Keys {
+    Read(Vec<Key>, &'static str),
+    /// What is wrong was told.
+    Wrong,
+    Unset,
 }
 
 /// A key, with what is checked of it.

@@ -61,6 +61,7 @@ impl Check<'_, '_> {
         let exemptions = self.exemptions(written);
         let slack = self.slack(written);
         let approval = self.approval(written, &names);
+        let telegram = self.telegram(written);
         // A tier that contradicts itself was told with its place.
         let policy = Policy::new(tiers, rules).ok()?;
         let policy = policy.with_exemptions(exemptions);
@@ -83,6 +84,7 @@ impl Check<'_, '_> {
             pager,
             slack,
             approval,
+            telegram,
             audit: Audit { csv },
             log: Log { format },
             origin: Origin::File,

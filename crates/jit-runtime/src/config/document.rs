@@ -194,6 +194,34 @@ impl<'a> Table<'a, '_> {
         read.map(|value| At { value, at })
     }
 
+    /// A number, perhaps a negative one, that its type reads strictly.
+    pub(super) fn number<T>(&mut self, key: &'static str) -> Option<At<T>>
+    where
+        T: TryFrom<i64, Error: fmt::Display>,
+    {
+        let value = self.take(key)?;
+        let at = Spot::Byte(value.span().start);
+        let number = value
+            .get_ref()
+            .as_integer()
+            .and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok());
+        let Some(number) = number else {
+            let what = format!("{key} in {} is not a number", self.title);
+            self.problems
+                .add(at, what, "write a whole number, without quotes");
+            return None;
+        };
+        match number.try_into() {
+            Ok(value) => Some(At { value, at }),
+            Err(error) => {
+                let what = format!("{key} in {} is refused: {error}", self.title);
+                self.problems
+                    .add(at, what, "write the number that Telegram shows");
+                None
+            }
+        }
+    }
+
     /// Yes or no.
     pub(super) fn flag(&mut self, key: &'static str) -> Option<At<bool>> {
         let value = self.take(key)?;

@@ -16,13 +16,14 @@ use super::credentials::{VAULT_ROLE_ID, VAULT_SECRET_ID, VAULT_WRAPPED_SECRET_ID
 use super::okta::{OKTA_PRIVATE_KEY, OKTA_TOKEN};
 use super::problems::{At, Place, Problems, Spot, nearest};
 use super::slack::{APP_TOKEN, BOT_TOKEN, OLD_SIGNING_SECRET, SIGNING_SECRET};
+use super::telegram::{TELEGRAM_SECRET, TELEGRAM_TOKEN};
 use super::variables::{OF_SERVICE, OLD_NAMES, STATE_DIR, VAULT_ADDR};
 
 /// Every variable that this program reads, and what it stands for.
 ///
 /// The scalars win over the same key of the file. The variables that may hold a secret are also
 /// read from a file, which the same name with `_FILE` behind it names.
-pub const VARIABLES: [(&str, &str); 22] = [
+pub const VARIABLES: [(&str, &str); 24] = [
     ("JIT_LISTEN", "[http] listen"),
     ("JIT_OBSERVE", "[http] observe"),
     ("JIT_TRUSTED_PROXY", "[http] trusted_proxy"),
@@ -58,6 +59,14 @@ pub const VARIABLES: [(&str, &str); 22] = [
         OLD_SIGNING_SECRET,
         "the one before, while it is being changed; or JIT_SLACK_SIGNING_SECRET_OLD_FILE",
     ),
+    (
+        TELEGRAM_TOKEN,
+        "the token of the bot in Telegram; or JIT_TELEGRAM_BOT_TOKEN_FILE",
+    ),
+    (
+        TELEGRAM_SECRET,
+        "what Telegram sends along to the webhook; or JIT_TELEGRAM_WEBHOOK_SECRET_FILE",
+    ),
     (OKTA_TOKEN, "an API token of Okta; or JIT_OKTA_TOKEN_FILE"),
     (
         OKTA_PRIVATE_KEY,
@@ -87,7 +96,7 @@ pub const VARIABLES: [(&str, &str); 22] = [
 ];
 
 /// Those that may hold a secret.
-const SECRETS: [&str; 14] = [
+const SECRETS: [&str; 16] = [
     PAGER_WEBHOOK,
     PAGER_TOKEN,
     PAGERDUTY_TOKEN,
@@ -96,6 +105,8 @@ const SECRETS: [&str; 14] = [
     APP_TOKEN,
     SIGNING_SECRET,
     OLD_SIGNING_SECRET,
+    TELEGRAM_TOKEN,
+    TELEGRAM_SECRET,
     OKTA_TOKEN,
     OKTA_PRIVATE_KEY,
     VAULT_ROLE_ID,
@@ -109,6 +120,8 @@ pub(super) const PAGER_TOKEN: &str = "JIT_PAGER_TOKEN";
 pub(super) const PAGERDUTY_TOKEN: &str = "JIT_PAGERDUTY_TOKEN";
 pub(super) const PAGERDUTY_ROUTING_KEY: &str = "JIT_PAGERDUTY_ROUTING_KEY";
 
+/// What stands in for a token that there is not yet; each of them may look like this.
+const STAND_IN: &str = "there-is-none-yet";
 /// The largest file that is read for one secret, in bytes.
 const SECRET_LIMIT: u64 = 16 * 1024;
 /// The largest `.env` file, in bytes.
@@ -155,8 +168,10 @@ impl Environment {
 
     /// Whether these are the variables of the approval service.
     pub(super) fn service(&self) -> Service {
-        let has_key = self.has_secret(API_KEY) || self.0.contains_key(API_KEYS_FILE);
-        match (self.0.contains_key(VAULT_ADDR), has_key) {
+        let beside = self.has_secret(API_KEY)
+            || self.has_secret(VAULT_ROLE_ID)
+            || self.0.contains_key(API_KEYS_FILE);
+        match (self.0.contains_key(VAULT_ADDR), beside) {
             (true, true) => Service::Whole,
             (true, false) => Service::Lacks(API_KEY),
             (false, true) => Service::Lacks(VAULT_ADDR),
@@ -220,11 +235,19 @@ impl Environment {
     /// Puts something in the place of the tokens of those whom we call where there are none yet: a
     /// manifest is wanted before the app is made.
     pub(super) fn stand_in_for_tokens(&mut self) {
-        for name in [BOT_TOKEN, APP_TOKEN, SIGNING_SECRET, PAGERDUTY_TOKEN] {
+        let tokens = [
+            BOT_TOKEN,
+            APP_TOKEN,
+            SIGNING_SECRET,
+            PAGERDUTY_TOKEN,
+            TELEGRAM_TOKEN,
+            TELEGRAM_SECRET,
+        ];
+        for name in tokens {
             if !self.0.contains_key(&format!("{name}_FILE")) {
                 self.0
                     .entry(name.to_owned())
-                    .or_insert_with(|| "none".into());
+                    .or_insert_with(|| STAND_IN.into());
             }
         }
     }

@@ -71,7 +71,7 @@ impl Check<'_, '_> {
                 self.reads_as(alias, "a person");
                 names.aliases.insert(&alias.value, &id.value);
             }
-            if let Some(alias) = &person.slack_alias {
+            for alias in person.slack_alias.iter().chain(&person.telegram_alias) {
                 self.claim(&mut names, id, alias);
                 names.aliases.insert(&alias.value, &id.value);
             }
@@ -180,6 +180,7 @@ impl Check<'_, '_> {
                 .aliases
                 .iter()
                 .chain(&table.slack_alias)
+                .chain(&table.telegram_alias)
                 .map(|it| it.value.clone())
                 .collect(),
         })

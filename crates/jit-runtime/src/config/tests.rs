@@ -4,6 +4,7 @@ mod approval;
 mod aws;
 mod okta;
 mod rotas;
+mod telegram;
 
 use super::*;
 use jit_core::Timestamp;
@@ -214,6 +215,8 @@ fn what_the_template_has_commented_out_works_too() {
         "tasks_per",
         "webhook",
         "slack =",
+        "telegram =",
+        "chat_id =",
         "transport",
         "email_match",
         "reactions_in",
@@ -254,7 +257,8 @@ fn what_the_template_has_commented_out_works_too() {
             "0123456789abcdef0123456789abcdef",
         ),
     ];
-    let config = folder.read(&[&SLACK_TOKENS[..], &pagerduty].concat());
+    let telegram = [("JIT_TELEGRAM_BOT_TOKEN", "1:a")];
+    let config = folder.read(&[&SLACK_TOKENS[..], &pagerduty, &telegram].concat());
     let config = config.unwrap();
     assert!(config.pager.webhook.is_some());
     let groups: Vec<&str> = config
@@ -270,6 +274,9 @@ fn what_the_template_has_commented_out_works_too() {
         .iter()
         .find(|rule| rule.hours.is_some());
     assert!(night.unwrap().after.is_some());
+    let telegram = config.telegram.unwrap();
+    assert_eq!(telegram.chat, (-1_001_234_567_890).try_into().unwrap());
+    assert_eq!(telegram.api, jit_telegram::Address::of_telegram());
     let slack = config.slack.unwrap();
     assert_eq!(slack.settings.routes.len(), 1);
     assert!(slack.settings.routes[0].warning.is_some());
@@ -326,7 +333,7 @@ fn unknown_keys_are_refused_everywhere() {
         ("[pager]", "pagerduty = \"x\""),
         ("[audit]", "jsonl = \"x\""),
         ("[log]", "level = \"debug\""),
-        ("[telegram]", "chat = \"x\""),
+        ("[matrix]", "room = \"x\""),
     ] {
         let text = GOOD.replace("[store]\nsqlite = \"jit.db\"\n", "");
         let text = format!("{text}{table}\n{key}\n");

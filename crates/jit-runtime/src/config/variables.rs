@@ -52,8 +52,8 @@ pub(super) const OF_SERVICE: [&str; 16] = [
 pub(super) const OLD_NAMES: [(&str, &str); 4] = [
     ("VAULT_ROLE_ID", super::credentials::VAULT_ROLE_ID),
     ("VAULT_SECRET_ID", super::credentials::VAULT_SECRET_ID),
-    ("TELEGRAM_BOT_TOKEN", "JIT_TELEGRAM_BOT_TOKEN"),
-    ("TELEGRAM_WEBHOOK_SECRET", "JIT_TELEGRAM_WEBHOOK_SECRET"),
+    ("TELEGRAM_BOT_TOKEN", super::telegram::TELEGRAM_TOKEN),
+    ("TELEGRAM_WEBHOOK_SECRET", super::telegram::TELEGRAM_SECRET),
 ];
 
 /// How long a request waits where nobody says it, in seconds, and at most: a day.
@@ -132,6 +132,7 @@ pub(super) fn written_out(
     reading.people(&mut text);
     reading.providers(&mut text);
     reading.terms(&mut text);
+    let text = text.replace("\n[", "\n\n[");
     (!reading.is_wrong).then_some((text, reading.notices))
 }
 
@@ -244,12 +245,13 @@ impl Reading<'_, '_> {
                 instead,
             );
         }
-        match (requesters.is_empty(), self.value(ALLOWED_REQUESTERS)) {
-            (true, None) => requesters.extend("prometheus".parse()),
-            (true, Some(_)) if !self.is_wrong => {
+        let blank = |names: &str| names.split(',').all(|name| name.trim().is_empty());
+        match self.value(ALLOWED_REQUESTERS) {
+            None => requesters.extend("prometheus".parse()),
+            Some(names) if blank(&names) => {
                 self.refuse(ALLOWED_REQUESTERS, "it names nobody", instead);
             }
-            (_, _) => {}
+            Some(_) => {}
         }
         requesters.sort();
         requesters.dedup();
@@ -352,11 +354,8 @@ impl Reading<'_, '_> {
             self.refuse(VAULT_ADDR, "it is empty", instead);
         }
         self.app_role();
-        line(
-            text,
-            "[[provider]]\nname = \"vault\"\nkind = \"vault\"\nplain_http = true",
-        );
-        line(text, format!("address = {}", quoted(&vault)));
+        line(text, "[[provider]]\nname = \"vault\"\nkind = \"vault\"");
+        line(text, address_of(&vault));
         if let Some(namespace) = self.value("VAULT_NAMESPACE") {
             line(text, format!("namespace = {}", quoted(&namespace)));
         }
@@ -385,12 +384,10 @@ impl Reading<'_, '_> {
             let path = path.unwrap_or_else(|| dynamic.path.to_owned());
             line(
                 text,
-                format!("[[provider]]\nname = \"{name}\"\nkind = \"{kind}\"\nplain_http = true"),
+                format!("[[provider]]\nname = \"{name}\"\nkind = \"{kind}\""),
             );
-            line(
-                text,
-                format!("address = {}\nsecret = {}", quoted(&address), quoted(&path)),
-            );
+            line(text, address_of(&address));
+            line(text, format!("secret = {}", quoted(&path)));
             let tier = STATIC.iter().find(|(it, _)| *it == name);
             let tier = tier.map_or(1, |(_, tier)| *tier);
             line(text, entitlement(&format!("{name}/{resource}"), tier, name));
@@ -461,6 +458,13 @@ impl Reading<'_, '_> {
             }
         }
     }
+}
+
+/// An address, which its variable may well have without TLS.
+fn address_of(address: &str) -> String {
+    let plain = address.starts_with("http://");
+    let meant = if plain { "\nplain_http = true" } else { "" };
+    format!("address = {}{meant}", quoted(address))
 }
 
 fn entitlement(id: &str, tier: u8, name: &str) -> String {

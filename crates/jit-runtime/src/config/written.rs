@@ -10,6 +10,7 @@ use jit_core::catalog::{EntitlementId, Pattern, ProviderName};
 use jit_core::policy::{APPROVALS_LIMIT, Effect, Hours, Quota, Right, Tier, TierName, Who};
 use jit_core::principal::{GroupName, PrincipalId, Subject};
 use jit_slack::UserId;
+use jit_telegram::UserId as TelegramId;
 use serde::Deserialize;
 
 use super::LogFormat;
@@ -22,6 +23,7 @@ use super::okta::{DirectoryTable, OrganizationTable};
 use super::problems::At;
 use super::rotas::{PagerDutyTable, RotaTable};
 use super::slack::SlackTable;
+use super::telegram::TelegramTable;
 use crate::pager::WebhookUrl;
 
 /// Longest path, in characters.
@@ -104,6 +106,7 @@ pub(super) struct Written {
     pub(super) services: Vec<ServiceTable>,
     pub(super) slack: Option<SlackTable>,
     pub(super) approval: Option<ApprovalTable>,
+    pub(super) telegram: Option<TelegramTable>,
 }
 
 pub(super) struct ProviderTable {
@@ -163,6 +166,8 @@ pub(super) struct PersonTable {
     pub(super) slack: Option<At<UserId>>,
     /// The name by which Slack's door asks for them.
     pub(super) slack_alias: Option<At<PrincipalId>>,
+    /// The name by which Telegram's door asks for them.
+    pub(super) telegram_alias: Option<At<PrincipalId>>,
 }
 
 pub(super) struct ServiceTable {
@@ -218,6 +223,7 @@ impl Written {
         written.slack = file.within("slack", "[slack]", SlackTable::read);
         let approval = ("approval_service", "[approval_service]");
         written.approval = file.within(approval.0, approval.1, ApprovalTable::read);
+        written.telegram = file.within("telegram", "[telegram]", TelegramTable::read);
         written
     }
 }
@@ -384,6 +390,11 @@ impl PersonTable {
             let value = jit_slack::alias(&user.value)?;
             Some(At { value, at: user.at })
         });
+        let telegram = table.number::<TelegramId>("telegram");
+        let telegram_alias = telegram.and_then(|user| {
+            let value = jit_telegram::alias(user.value)?;
+            Some(At { value, at: user.at })
+        });
         Self {
             id: table.parsed("id"),
             aliases: table.parsed_list("aliases"),
@@ -393,6 +404,7 @@ impl PersonTable {
             subjects: table.parsed_pairs("subjects"),
             slack,
             slack_alias,
+            telegram_alias,
         }
     }
 }

@@ -40,7 +40,14 @@ async fn whoever_okta_knows_is_called_by_their_login_in_lower_case() {
     assert_eq!(ana.subjects[&okta].as_str(), town.scene.ana);
     let bob = town.found("bob@example.com").await;
     assert!(bob.groups.is_empty());
-    for nobody in ["nobody@example.com", "ana", "me", "agent:bot", "slack:u012"] {
+    for nobody in [
+        "nobody@example.com",
+        "ana",
+        "me",
+        "agent:bot",
+        "slack:u012",
+        "telegram:1",
+    ] {
         assert!(town.is_nobody(nobody).await, "{nobody}");
     }
 }

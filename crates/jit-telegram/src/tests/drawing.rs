@@ -1,0 +1,105 @@
+//! The card as a pure function of the record.
+
+use std::time::Duration;
+
+use jit_core::provider::Parameters;
+use jit_core::request::{AccessRequest, Parts, Status};
+use jit_testkit::sample;
+use jit_testkit::stage::catalog;
+use proptest::prelude::*;
+
+use crate::bot::Message;
+use crate::card::{Shown, card};
+
+fn drawn(request: &AccessRequest) -> (Message, Shown) {
+    card(request, &catalog("tier"))
+}
+
+/// The pieces of a text that are drawn as code.
+fn code(message: &Message) -> Vec<String> {
+    let units: Vec<u16> = message.text.encode_utf16().collect();
+    let number = |it: &serde_json::Value| usize::try_from(it.as_u64().unwrap()).unwrap();
+    let piece = |entity: &serde_json::Value| {
+        assert_eq!(entity["type"], "code");
+        let from = number(&entity["offset"]);
+        String::from_utf16(&units[from..from + number(&entity["length"])]).unwrap()
+    };
+    message.entities.iter().map(piece).collect()
+}
+
+#[test]
+fn every_state_has_a_sentence_of_its_own() {
+    let mut seen = std::collections::BTreeSet::new();
+    for status in Status::ALL {
+        let (message, shown) = drawn(&sample::request_in(1, status));
+        assert_eq!(shown, Shown::Whole);
+        assert!(message.text.contains("ana@example.com"), "{}", message.text);
+        seen.insert(message.text);
+    }
+    // Approved and Provisioning read alike, and so do Settling and Closed.
+    assert_eq!(seen.len(), Status::ALL.len() - 2);
+}
+
+#[test]
+fn how_long_sessions_live_on_is_said_where_they_do() {
+    let mut request = sample::request(1);
+    assert!(!drawn(&request).0.text.contains("Lives on"));
+    let mut part = request.parts.first().clone();
+    part.provider.residual = Duration::from_secs(5_400);
+    request.parts = Parts::try_from(vec![part]).unwrap();
+    let (message, _) = drawn(&request);
+    assert!(
+        message.text.contains("at most 1 h 30 min"),
+        "{}",
+        message.text
+    );
+}
+
+#[test]
+fn s13_words_of_others_are_code_and_nothing_else_is_said_for_them() {
+    let mut request = sample::request(1);
+    for words in [
+        "@everyone look",
+        "https://example.com",
+        "<b>x</b> *y* `z`",
+        "/start@bot",
+        "🔥🔥 @a",
+    ] {
+        request.reason = words.parse().unwrap();
+        let (message, _) = drawn(&request);
+        assert!(code(&message).contains(&words.to_owned()), "{message:#?}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_has_no_button_to_approve_it() {
+    let mut request = sample::request(1);
+    let mut part = request.parts.first().clone();
+    let long = serde_json::Value::from("x".repeat(6_000));
+    part.parameters = Parameters::from_iter([("statement".to_owned(), long)]);
+    request.parts = Parts::try_from(vec![part]).unwrap();
+    let (message, shown) = drawn(&request);
+    assert_eq!(shown, Shown::Cut);
+    assert!(message.text.contains("at a terminal"), "{}", message.text);
+    assert!(message.text.ends_with(&request.id.to_string()));
+    assert!(message.text.chars().count() <= 4_096);
+}
+
+proptest! {
+    #[test]
+    fn a_card_fits_and_its_code_is_in_it(
+        reason in "\\PC{1,1000}", parameter in "\\PC{0,5000}", status in 0..12_usize
+    ) {
+        let mut request = sample::request_in(1, Status::ALL[status]);
+        if let Ok(reason) = reason.parse() {
+            request.reason = reason;
+        }
+        let mut part = request.parts.first().clone();
+        part.parameters = Parameters::from_iter([("p".to_owned(), parameter.into())]);
+        request.parts = Parts::try_from(vec![part]).unwrap();
+        let (message, _) = drawn(&request);
+        prop_assert!(message.text.chars().count() <= 4_096);
+        let pieces = code(&message);
+        prop_assert!(pieces.last().unwrap().as_str() == request.id.to_string());
+    }
+}

@@ -1,0 +1,85 @@
+//! The simulator as tests hold it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::thread::JoinHandle;
+
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+use crate::serve::serve;
+use crate::webhook;
+use crate::world::World;
+
+/// A simulated Bot API on loopback. It runs on a thread of its own, so a test may be synchronous, or
+/// may stop its own runtime's clock. Dropping it stops it.
+#[derive(Debug)]
+pub struct Sim {
+    world: World,
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sim {
+    /// Starts on a free port.
+    ///
+    /// # Errors
+    /// If loopback has no free port, or no thread can be started.
+    pub fn start() -> io::Result<Self> {
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// Starts at an address.
+    ///
+    /// # Errors
+    /// If the address cannot be bound, or no thread can be started.
+    pub fn start_at(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let world = World::new();
+        let (stop, stopped) = oneshot::channel();
+        let served = world.clone();
+        let thread = std::thread::Builder::new().name("telegram-sim".to_owned());
+        let thread = thread.spawn(move || {
+            runtime.block_on(async {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+                    return;
+                };
+                tokio::select! {
+                    () = serve(listener, served.clone()) => {}
+                    () = webhook::deliver(served) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Self {
+            world,
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it answers, such as `http://127.0.0.1:40123`; methods are under `/bot<token>/`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Everybody and everything that is said.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        // Dropping the sender ends the thread; its connections close with its runtime.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
