@@ -1,6 +1,7 @@
 //! The approval service as a process, with nothing but its variables: the session that programs know,
 //! field by field. What goes wrong, ends, is killed or is refused is below.
 
+mod canaries;
 mod ends;
 mod faults;
 mod house;

@@ -157,6 +157,7 @@ impl House {
         let config = include_str!("jit.toml")
             .replace("LIFE", &format!("{secs}s"))
             .replace("VAULT", &house.vault.url())
+            .replace("ASSISTANT", house.home_assistant.url())
             .replace("GRAFANA", house.grafana.url())
             .replace("INFLUXDB", house.influxdb.url());
         std::fs::write(house.folder.path().join("jit.toml"), config).unwrap();
