@@ -493,8 +493,10 @@ impl Config {
         let mut problems = problems::Problems::of("");
         let mut environment = environment.clone();
         environment.add_dotenv(&folder.join(".env"), &mut problems);
-        if !environment.has_service() {
-            return None;
+        match environment.service() {
+            environment::Service::Whole => {}
+            environment::Service::Lacks(name) => return Some(Err(lacking(name))),
+            environment::Service::None => return None,
         }
         let written = variables::written_out(&environment, &mut problems);
         let found = problems.into_found();
@@ -541,6 +543,22 @@ impl Config {
                 problems,
             }),
         }
+    }
+}
+
+/// Where the usual file is not there, and one variable is missing of those that would do without it.
+fn lacking(name: &str) -> BadConfig {
+    let instead = "set it, where an approval service by its variables alone is meant; else name a \
+                   configuration that exists, or make one with jitd init";
+    BadConfig::Wrong {
+        file: PathBuf::from(USUAL_FILE),
+        problems: vec![Problem {
+            place: Place::Variable {
+                name: name.to_owned(),
+            },
+            what: format!("it is not set, and there is no {USUAL_FILE}"),
+            instead: instead.to_owned(),
+        }],
     }
 }
 

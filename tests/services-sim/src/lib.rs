@@ -6,6 +6,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    clippy::result_large_err,
     reason = "a simulator that breaks is a test that fails"
 )]
 
@@ -36,7 +38,7 @@ pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
 /// What goes wrong with every call from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Whoever calls is not let in.
+    /// Whoever calls is not let in, and told by what they were known.
     Forbidden,
     /// They call too fast, and are told to wait for 20 s.
     TooFast,
@@ -44,10 +46,12 @@ pub enum Fault {
     Failed,
     /// It does what it is told, and its answer breaks off.
     LoseReply,
-    /// It does what it is told, and answers with something else.
+    /// It does what it is told, and answers with something else that holds every secret of the call.
     Garbage,
     /// It takes the call and never answers.
     Hang,
+    /// It does what it is told, and never answers.
+    Hold,
 }
 
 /// One service that listens.
@@ -89,9 +93,14 @@ async fn faulty(
     next: Next,
 ) -> Response {
     let fault = *held(&fault);
+    let by = request.headers().get("authorization");
+    let by = by.and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let by = by.to_owned();
     match fault {
         None => next.run(request).await,
-        Some(Fault::Forbidden) => refusal(StatusCode::FORBIDDEN, "permission denied"),
+        Some(Fault::Forbidden) => {
+            refusal(StatusCode::FORBIDDEN, &format!("permission denied to {by}"))
+        }
         Some(Fault::TooFast) => {
             let refused = refusal(StatusCode::TOO_MANY_REQUESTS, "too many requests");
             ([("retry-after", "20")], refused).into_response()
@@ -105,10 +114,16 @@ async fn faulty(
             answer
         }
         Some(Fault::Garbage) => {
-            next.run(request).await;
-            "<html>login</html>".into_response()
+            let answer = next.run(request).await.into_body();
+            let answer = axum::body::to_bytes(answer, usize::MAX).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer);
+            format!("<html>{by} was to be answered {answer}</html>").into_response()
         }
         Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Hold) => {
+            next.run(request).await;
+            std::future::pending().await
+        }
     }
 }
 

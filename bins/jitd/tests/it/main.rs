@@ -3,6 +3,7 @@
 #![cfg(test)]
 #![cfg(feature = "demo")]
 
+mod approval;
 mod aws;
 mod demo;
 mod house;

@@ -115,6 +115,13 @@ impl Process {
         ended.code()
     }
 
+    /// What it said since it was last listened to, for as long as it goes on saying something.
+    pub(crate) fn listens(&mut self) {
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(200)) {
+            self.heard.push(line);
+        }
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -146,16 +153,30 @@ pub(crate) fn read(file: &Path) -> String {
 
 /// One call over HTTP/1.0; the status and the body.
 pub(crate) fn fetch(method: &str, url: &str, body: &str) -> (u16, String) {
+    fetch_as(method, url, &[], body)
+}
+
+/// The same with more headers.
+pub(crate) fn fetch_as(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String) {
     let (host, path) = url
         .strip_prefix("http://")
         .and_then(|rest| rest.split_once('/'))
         .unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     write!(
         stream,
         "{method} /{path} HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
+         Content-Length: {}\r\n{headers}\r\n{body}",
         body.len()
     )
     .unwrap();

@@ -153,6 +153,8 @@ impl Check<'_, '_> {
                 Some(keys) => Keys::Read(keys, API_KEYS_FILE),
                 None => Keys::Wrong,
             },
+            // What is wrong with it is told already.
+            (None, None) if self.environment.has_secret(API_KEY) => Keys::Wrong,
             (None, None) => Keys::Unset,
         }
     }

@@ -203,6 +203,7 @@ impl Check<'_, '_> {
         self.once("provider", tables.iter().filter_map(|it| it.name.as_ref()));
         let mut files: BTreeMap<PathBuf, Spot> = BTreeMap::new();
         let mut instances: BTreeMap<String, Spot> = BTreeMap::new();
+        let mut vault = None;
         let mut providers = Vec::new();
         for table in tables {
             let (Some(name), Some(_)) = (&table.name, &table.kind) else {
@@ -221,7 +222,8 @@ impl Check<'_, '_> {
                 continue;
             }
             if let Some(minting) = &table.minting {
-                providers.extend(self.minting(&name.value, minting, &providers));
+                providers.extend(self.minting(&name.value, minting, vault));
+                vault = vault.or(minting.vault(name.at));
                 continue;
             }
             let Some(file) = &table.file else {

@@ -2,7 +2,6 @@
 //! credentials are read there. What opens the Vault's door is in the environment.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use jit_core::Ttl;
 use jit_core::catalog::ProviderName;
@@ -62,6 +61,12 @@ impl Minting {
 }
 
 impl MintingTable {
+    /// Where a Vault is written, if this is one.
+    pub(super) fn vault(&self, name: Spot) -> Option<Spot> {
+        let at = self.address.as_ref().map_or(name, |address| address.at);
+        (self.kind == Minting::Vault).then_some(at)
+    }
+
     pub(super) fn read(kind: Minting, table: &mut Table<'_, '_>) -> Self {
         table.require("address", r#"address = "https://vault.example.com:8200""#);
         let of_vault = kind == Minting::Vault;
@@ -94,12 +99,13 @@ impl MintingTable {
 }
 
 impl Check<'_, '_> {
-    /// One provider that makes credentials. All services share one Vault, and there is one at most.
+    /// One provider that makes credentials. All services share one Vault, and there is one at most:
+    /// the one that is written at `vault`, before this one, whatever else is wrong with it.
     pub(super) fn minting(
         &mut self,
         name: &ProviderName,
         table: &MintingTable,
-        before: &[At<Provider>],
+        vault: Option<Spot>,
     ) -> Option<At<Provider>> {
         let At { value, at } = table.address.as_ref()?;
         let (at, address) = (*at, value.0.clone());
@@ -109,9 +115,7 @@ impl Check<'_, '_> {
                 "write https://; or, where that network is yours alone, plain_http = true";
             self.problems.add(at, what, instead);
         }
-        let is_vault = |it: &&At<Provider>| matches!(it.value.kind, ProviderKind::Vault(_));
-        let first = before.iter().find(is_vault).map(|first| first.at);
-        let kind = match (table.kind, first) {
+        let kind = match (table.kind, vault) {
             (Minting::Vault, Some(first)) => {
                 let first = self.problems.where_is(first);
                 let what = format!("there is a Vault already, {first}");
@@ -144,6 +148,8 @@ impl Check<'_, '_> {
         address: Address,
         at: Spot,
     ) -> Option<VaultServer> {
+        let names = [VAULT_ROLE_ID, VAULT_SECRET_ID, VAULT_WRAPPED_SECRET_ID];
+        let set = names.map(|name| self.environment.has_secret(name));
         let mut secret = |name| self.environment.secret(name, self.folder, self.problems);
         let role = secret(VAULT_ROLE_ID);
         let plain = secret(VAULT_SECRET_ID);
@@ -160,6 +166,10 @@ impl Check<'_, '_> {
             }
         };
         let (Some(role), Some(secret_id)) = (role, secret_id) else {
+            if let [true, true, _] | [true, _, true] = set {
+                // What is wrong with one of them is told already.
+                return None;
+            }
             let what = "there is no AppRole to log in to Vault by";
             let instead = format!(
                 "set {VAULT_ROLE_ID} and {VAULT_SECRET_ID}, or VAULT_ROLE_ID and VAULT_SECRET_ID; \
@@ -177,10 +187,7 @@ impl Check<'_, '_> {
                 .as_ref()
                 .map_or(usual.approle_mount, |it| it.value.clone()),
             num_uses: uses.and_then(|uses| u32::try_from(uses).ok()),
-            wrap_ttl: table
-                .wrap_ttl
-                .as_ref()
-                .map(|it| Duration::from(it.value.duration())),
+            wrap_ttl: table.wrap_ttl.as_ref().map(|it| it.value.duration()),
             ..usual
         })))
     }

@@ -127,6 +127,17 @@ const SECRET_LIMIT: u64 = 16 * 1024;
 /// The largest `.env` file, in bytes.
 const DOTENV_LIMIT: u64 = 256 * 1024;
 
+/// How far the variables are those of an approval service without a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    /// They are.
+    Whole,
+    /// They would be if this one were set.
+    Lacks(&'static str),
+    /// They are not.
+    None,
+}
+
 /// Variables whose names begin with `JIT_`, and those that the approval service always had. `Debug`
 /// shows their names only.
 #[derive(Clone, Default)]
@@ -156,10 +167,21 @@ impl Environment {
     }
 
     /// Whether these are the variables of the approval service.
-    pub(super) fn has_service(&self) -> bool {
-        let is_set = |name: &str| self.0.contains_key(name);
-        let beside = [API_KEY, "JIT_API_KEY_FILE", API_KEYS_FILE, VAULT_ROLE_ID];
-        is_set(VAULT_ADDR) && beside.into_iter().any(is_set)
+    pub(super) fn service(&self) -> Service {
+        let beside = self.has_secret(API_KEY)
+            || self.has_secret(VAULT_ROLE_ID)
+            || self.0.contains_key(API_KEYS_FILE);
+        match (self.0.contains_key(VAULT_ADDR), beside) {
+            (true, true) => Service::Whole,
+            (true, false) => Service::Lacks(API_KEY),
+            (false, true) => Service::Lacks(VAULT_ADDR),
+            (false, false) => Service::None,
+        }
+    }
+
+    /// Whether a secret is set, well or not, itself or as the name of a file.
+    pub(super) fn has_secret(&self, name: &str) -> bool {
+        self.0.contains_key(name) || self.0.contains_key(&format!("{name}_FILE"))
     }
 
     /// A variable as it is.

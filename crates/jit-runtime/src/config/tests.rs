@@ -1,5 +1,6 @@
 //! What a configuration promises, file by file.
 
+mod approval;
 mod aws;
 mod okta;
 mod rotas;

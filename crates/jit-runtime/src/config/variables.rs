@@ -245,8 +245,13 @@ impl Reading<'_, '_> {
                 instead,
             );
         }
-        if requesters.is_empty() && self.value(ALLOWED_REQUESTERS).is_none() {
-            requesters.extend("prometheus".parse());
+        let blank = |names: &str| names.split(',').all(|name| name.trim().is_empty());
+        match self.value(ALLOWED_REQUESTERS) {
+            None => requesters.extend("prometheus".parse()),
+            Some(names) if blank(&names) => {
+                self.refuse(ALLOWED_REQUESTERS, "it names nobody", instead);
+            }
+            Some(_) => {}
         }
         requesters.sort();
         requesters.dedup();
@@ -344,6 +349,11 @@ impl Reading<'_, '_> {
 
     fn providers(&mut self, text: &mut String) {
         let vault = self.address(VAULT_ADDR).unwrap_or_default();
+        if self.value(VAULT_ADDR).is_none() {
+            let instead = "write where Vault answers, such as https://vault.example.com:8200";
+            self.refuse(VAULT_ADDR, "it is empty", instead);
+        }
+        self.app_role();
         line(text, "[[provider]]\nname = \"vault\"\nkind = \"vault\"");
         line(text, address_of(&vault));
         if let Some(namespace) = self.value("VAULT_NAMESPACE") {
@@ -394,6 +404,26 @@ impl Reading<'_, '_> {
                 "{PLEX_URL} is set, and Plex has no tokens that end any more (1.43): its key is read \
                  from Vault"
             ));
+        }
+    }
+
+    /// What opens Vault's door is read later; here it is only seen that it is there.
+    fn app_role(&mut self) {
+        use super::credentials::{VAULT_ROLE_ID, VAULT_SECRET_ID, VAULT_WRAPPED_SECRET_ID};
+        let has = |name| self.environment.has_secret(name);
+        let (role, secret) = (
+            has(VAULT_ROLE_ID),
+            has(VAULT_SECRET_ID) || has(VAULT_WRAPPED_SECRET_ID),
+        );
+        let missing = "there is no AppRole to log in to Vault by";
+        if !role {
+            let instead = "set it, or VAULT_ROLE_ID_FILE, to the role id";
+            self.refuse("VAULT_ROLE_ID", missing, instead);
+        }
+        if !secret {
+            let instead = "set it, or VAULT_SECRET_ID_FILE, to the secret id; or \
+                           JIT_VAULT_WRAPPED_SECRET_ID to one in a wrapping";
+            self.refuse("VAULT_SECRET_ID", missing, instead);
         }
     }
 
