@@ -71,6 +71,13 @@ impl Part {
         fallback.map_or(own, |it| own.max(it.provider.lives_on(asked)))
     }
 
+    /// What of the catalogue may be given: what was asked for, and what it falls back to. Whoever asks,
+    /// has it or decides must have the right over each.
+    pub fn entitlements(&self) -> impl Iterator<Item = &EntitlementId> {
+        let fallback = self.fallback.as_ref();
+        std::iter::once(&self.entitlement).chain(fallback.map(|it| &it.entitlement))
+    }
+
     fn place(&self, fell_back: bool) -> Place<'_> {
         let parameters = &self.parameters;
         match self.fallback.as_ref().filter(|_| fell_back) {

@@ -158,6 +158,9 @@ fn facts() -> Vec<Fact> {
         Fact::Closed {
             end: End::Superseded { by: request.id },
         },
+        Fact::FellBack {
+            to: "vault/admins".parse().unwrap(),
+        },
     ]
 }
 

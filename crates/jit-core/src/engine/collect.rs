@@ -5,7 +5,7 @@ use super::tend::leased_epoch;
 use super::{Along, Engine, EngineError, Recent, TRIES};
 use crate::lifecycle::{By, Command, MintedAs, Refusal, Secret, Transition, decide, ends_at};
 use crate::policy::Right;
-use crate::ports::{CommitError, Effect, ErrorKind, GrantCall, PortError};
+use crate::ports::{CommitError, ErrorKind, GrantCall, PortError};
 use crate::principal::Principal;
 use crate::request::{AccessRequest, RequestId, Status};
 use crate::time::Timestamp;
@@ -17,7 +17,7 @@ impl Engine {
         let (leased, epoch) = self.lease_mint(&by, id).await?;
         match self.mint(&leased, epoch).await {
             // What did nothing may be made elsewhere, where the request says so.
-            Err(EngineError::Failed(error)) if falls_back(&leased, &error) => {
+            Err(EngineError::Failed(error)) if self.falls_back(&leased).await? => {
                 tracing::warn!(
                     request.id = %id,
                     error = %error.chain(),
@@ -75,6 +75,7 @@ impl Engine {
                 secret: minted.secret,
                 handle: minted.handle,
                 notes: minted.notes,
+                ends_at: minted.ends_at,
                 request: after,
             }),
             Ok(Some(after)) => Err(Self::not_given(&after, &current, minted.ends_at).into()),
@@ -92,6 +93,13 @@ impl Engine {
                 Err(Refusal::AlreadyCollected.into())
             }
         }
+    }
+
+    /// Whether the next call goes elsewhere than this one went, by what is saved.
+    async fn falls_back(&self, leased: &AccessRequest) -> Result<bool, PortError> {
+        let saved = self.load(leased.id).await?;
+        let place = &leased.place().entitlement;
+        Ok(saved.is_some_and(|saved| saved.next_place().entitlement != *place))
     }
 
     /// Why a credential that was made is not handed out. `before` is the record as it was leased.
@@ -159,11 +167,4 @@ impl Engine {
         }
         Err(PortError::nothing_done("engine", "collect", ErrorKind::Unavailable).into())
     }
-}
-
-/// Whether this failure of the lease's call sends the next one elsewhere.
-fn falls_back(leased: &AccessRequest, error: &PortError) -> bool {
-    let part = leased.parts.first();
-    let at_first = leased.grant().is_some_and(|grant| !grant.fell_back);
-    error.effect == Effect::None && part.fallback.is_some() && at_first
 }

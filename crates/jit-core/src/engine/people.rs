@@ -101,6 +101,8 @@ pub struct Collected {
     pub handle: Option<Handle>,
     /// What else its asker may want to know, by name. Nothing of it is secret.
     pub notes: BTreeMap<&'static str, String>,
+    /// When its provider ends it, where that says so.
+    pub ends_at: Option<Timestamp>,
     /// The request it belongs to.
     pub request: AccessRequest,
 }

@@ -8,7 +8,8 @@ use crate::audit::{Actor, Fact};
 use crate::policy::{Authority, Case, Right, When};
 use crate::principal::{PrincipalId, Profile};
 use crate::request::{
-    AccessRequest, Approval, Approver, CancelReason, Cause, End, Mismatch, Phase, Reason, Stage,
+    AccessRequest, Approval, Approver, CancelReason, Cause, End, Mismatch, Part, Phase, Reason,
+    Stage,
 };
 use crate::time::{Timestamp, Ttl};
 
@@ -51,15 +52,16 @@ pub fn eligibility(
         else {
             return Err(Mismatch::NoLongerEligible.into());
         };
-        let (on, asked_at) = (&part.entitlement, request.opened_at);
-        let judged = check_rights(rules, requester, beneficiary, on, asked_at);
-        judged.map_err(|refusal| {
-            if refusal == Refusal::CannotTell {
-                Unfit::CannotTell
-            } else {
-                Mismatch::NoLongerEligible.into()
-            }
-        })?;
+        for on in part.entitlements() {
+            let judged = check_rights(rules, requester, beneficiary, on, request.opened_at);
+            judged.map_err(|refusal| {
+                if refusal == Refusal::CannotTell {
+                    Unfit::CannotTell
+                } else {
+                    Mismatch::NoLongerEligible.into()
+                }
+            })?;
+        }
     }
     Ok(())
 }
@@ -92,8 +94,8 @@ fn cases<'a>(
 ) -> impl Iterator<Item = Case<'a>> {
     let beneficiary = people.get(&request.beneficiary);
     let waited = at.since(request.opened_at);
-    let parts = request.parts.iter();
-    parts.map(move |part| Case::new(&part.entitlement, When::At { at, waited }).of(beneficiary))
+    let all = request.parts.iter().flat_map(Part::entitlements);
+    all.map(move |on| Case::new(on, When::At { at, waited }).of(beneficiary))
 }
 
 /// Whether this person made the request or gets the access, under whichever name.

@@ -127,7 +127,12 @@ impl Opening {
         let nobody = || Refusal::UnknownPrincipal {
             id: self.beneficiary().clone(),
         };
-        check_beneficiary(rules, requester, beneficiary.ok_or_else(nobody)?, &case)?;
+        let known = beneficiary.ok_or_else(nobody)?;
+        check_beneficiary(rules, requester, known, &case)?;
+        // What may be given instead is no way around its own rules.
+        if let Some(instead) = &entitlement.fallback {
+            check_rights(rules, requester, known, instead, now)?;
+        }
         check_parameters(&entitlement, parameters)?;
         let ttl = self.ttl.unwrap_or(tier.ttl_default);
         if ttl > tier.ttl_max {

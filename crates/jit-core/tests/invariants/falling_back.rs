@@ -7,12 +7,14 @@ use std::sync::Arc;
 use jit_core::Refusal;
 use jit_core::audit::Fact;
 use jit_core::catalog::{Catalog, Entitlement};
-use jit_core::engine::{BadParts, ClockTrust, Collected, Engine, EngineError, EngineParts};
-use jit_core::policy::{Policy, Right};
+use jit_core::engine::{
+    BadParts, ClockTrust, Collected, Engine, EngineError, EngineParts, Verb, verify_audit,
+};
+use jit_core::policy::{Effect, Policy, Right, Rule};
 use jit_core::ports::{Provisioner, RequestStore};
 use jit_core::principal::{PrincipalKind, Profile};
 use jit_core::request::{AccessRequest, RequestId, Status};
-use jit_testkit::hostile::{Fault, HostileProvider};
+use jit_testkit::hostile::{Fault, HostileProvider, Operation};
 use jit_testkit::stage::{Stage, catalog, id, minted, rule, rules, secs, standing, tier, via};
 use jit_testkit::time::SeededRandom;
 
@@ -33,6 +35,15 @@ fn entry(id: &str, fallback: Option<&str>) -> Entitlement {
 }
 
 fn parts_of(stage: &Stage, spare: &HostileProvider, catalog: Catalog) -> EngineParts {
+    parts_under(stage, spare, catalog, rules())
+}
+
+fn parts_under(
+    stage: &Stage,
+    spare: &HostileProvider,
+    catalog: Catalog,
+    rules: Vec<Rule>,
+) -> EngineParts {
     let seen = |it: &HostileProvider| -> Arc<dyn Provisioner> {
         Arc::new(it.as_seen_by(stage.clock.clone()))
     };
@@ -47,12 +58,41 @@ fn parts_of(stage: &Stage, spare: &HostileProvider, catalog: Catalog) -> EngineP
         pager: stage.pager.clone(),
         clock: stage.clock.clone(),
         random: Arc::new(SeededRandom::new(9)),
-        policy: Policy::new(vec![tier("tier", 1)], rules()).unwrap(),
+        policy: Policy::new(vec![tier("tier", 1)], rules).unwrap(),
         catalog,
     }
 }
 
+/// What falls back, and to what.
+fn both() -> Catalog {
+    let entries = [
+        entry("stage/admins", Some("spare/admins")),
+        entry("spare/admins", None),
+    ];
+    entries.into_iter().collect()
+}
+
+/// A rule that takes these rights over what is fallen back to.
+fn denies(who: &str, rights: &[Right]) -> Rule {
+    Rule {
+        effect: Effect::Deny,
+        entitlements: vec!["spare/*".parse().unwrap()],
+        ..rule(who, rights)
+    }
+}
+
 impl Spared {
+    /// The same service under other rules.
+    fn under(self, rules: Vec<Rule>) -> Self {
+        let parts = parts_under(&self.stage, &self.spare, both(), rules);
+        let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
+        let stage = Stage {
+            engine,
+            ..self.stage
+        };
+        Self { stage, ..self }
+    }
+
     fn new() -> Self {
         let stage = Stage::with(minted(), 1);
         let mut nature = minted();
@@ -60,11 +100,7 @@ impl Spared {
         let random = Arc::new(SeededRandom::new(8));
         let spare =
             HostileProvider::new(nature, stage.clock.clone(), random).named("admins", "admins");
-        let entries = [
-            entry("stage/admins", Some("spare/admins")),
-            entry("spare/admins", None),
-        ];
-        let parts = parts_of(&stage, &spare, entries.into_iter().collect());
+        let parts = parts_of(&stage, &spare, both());
         let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
         let stage = Stage { engine, ..stage };
         Self { stage, spare }
@@ -167,11 +203,7 @@ async fn s6_no_fallback_lives_on_longer_than_the_tier_allows() {
     let random = Arc::new(SeededRandom::new(8));
     let longer = HostileProvider::new(nature, it.stage.clock.clone(), random);
     let longer = longer.named("admins", "admins");
-    let entries = [
-        entry("stage/admins", Some("spare/admins")),
-        entry("spare/admins", None),
-    ];
-    let parts = parts_of(&it.stage, &longer, entries.into_iter().collect());
+    let parts = parts_of(&it.stage, &longer, both());
     let engine = Engine::new(parts, ClockTrust::Compared).unwrap();
     let refused = engine.open(&via("ana"), it.stage.ask("10m")).await;
     assert!(
@@ -205,6 +237,78 @@ async fn a_fallback_that_could_never_be_given_is_refused_at_the_start() {
     let stands = HostileProvider::new(standing(0, 0), it.stage.clock.clone(), random);
     assert!(bad(&stands, vec![falls(), entry("spare/admins", None)]));
     assert!(!bad(&it.spare, vec![falls(), entry("spare/admins", None)]));
+}
+
+#[tokio::test]
+async fn s9_nobody_gets_by_a_failure_what_they_may_not_ask_for() {
+    let mut denied = rules();
+    denied.push(denies("ana@example.com", &[Right::Request]));
+    let it = Spared::new().under(denied.clone());
+    let refused = it.stage.engine.open(&via("ana"), it.stage.ask("10m")).await;
+    assert!(
+        matches!(
+            refused,
+            Err(EngineError::Refused(Refusal::NotAllowed { .. }))
+        ),
+        "{refused:?}"
+    );
+    // The right was there when it was approved, and is not when it is collected.
+    let it = Spared::new();
+    let request = it.approved().await;
+    let it = it.under(denied);
+    it.stage.provider.fail_next_write(Fault::ErrorBefore);
+    it.collect(request.id).await.unwrap_err();
+    assert_eq!(it.stage.status(request.id).await, Status::Cancelled);
+    assert!(it.spare.ledger().minted(request.id).is_empty());
+}
+
+#[tokio::test]
+async fn s9_whoever_approves_may_decide_over_both() {
+    let mut denied = rules();
+    denied.push(denies("bob@example.com", &[Right::Approve]));
+    let it = Spared::new().under(denied);
+    let request = it.stage.open("ana", "10m").await;
+    let refused = it
+        .stage
+        .refused("bob", request.id, Stage::approval(&request))
+        .await;
+    assert!(matches!(refused, Refusal::NotAllowed { .. }), "{refused:?}");
+    it.stage.approve("dora", &request).await;
+    it.collect(request.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn s11_a_right_that_goes_between_the_two_tries_is_gone() {
+    let it = Spared::new();
+    let request = it.approved().await;
+    // Neither is there, so that the turn is made and nothing given.
+    it.stage.provider.fail_next_write(Fault::ErrorBefore);
+    it.spare.fail_next_write(Fault::ErrorBefore);
+    it.collect(request.id).await.unwrap_err();
+    let mut denied = rules();
+    denied.push(denies("ana@example.com", &[Right::Request]));
+    let it = it.under(denied);
+    it.collect(request.id).await.unwrap_err();
+    assert!(it.spare.ledger().minted(request.id).is_empty());
+    it.stage.pass(120).await;
+    assert_eq!(it.stage.status(request.id).await, Status::Closed);
+}
+
+#[tokio::test]
+async fn f1_what_fell_back_is_returned_early_where_it_is_and_its_audit_holds() {
+    let it = Spared::new();
+    let request = it.approved().await;
+    it.stage.provider.fail_next_write(Fault::ErrorBefore);
+    let collected = it.collect(request.id).await.unwrap();
+    it.stage.say("ana", request.id, Verb::End).await.unwrap();
+    it.stage.pass(60).await;
+    assert!(!it.spare.ledger().works(collected.secret.expose()));
+    assert_eq!(it.stage.status(request.id).await, Status::Closed);
+    let calls = it.stage.provider.ledger().calls();
+    let deleted = calls.iter().any(|call| call.operation == Operation::Revoke);
+    assert!(!deleted, "the first provider has nothing to take back");
+    let report = verify_audit(it.stage.store.as_ref()).await.unwrap();
+    assert!(report.problems.is_empty(), "{report:?}");
 }
 
 // ------------------------------------------------------------------------------------ services
