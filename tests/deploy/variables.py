@@ -13,6 +13,9 @@ compose = YAML(typ="safe").load(pathlib.Path("docs/deploy/compose.yaml").read_te
 service = compose["services"]["jit"]
 assert set(service["secrets"]) == set(compose["secrets"]), "every secret is used, and each is there"
 
+ignored = pathlib.Path(".dockerignore").read_text().split()
+assert "**/secrets" in ignored and "**/.env" in ignored, "no secret gets into the image"
+
 with tempfile.TemporaryDirectory() as folder:
     variables = dict(service["environment"])
     for name, value in variables.items():

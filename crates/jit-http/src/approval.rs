@@ -30,16 +30,21 @@ use jit_core::request::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq};
+use tokio::time::Instant;
 
 use crate::ApiState;
 use crate::error::ApiError;
 use crate::extract::Json;
-use crate::requests::not_done;
+use crate::requests::{collected, not_done};
 use crate::view::Secret;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-jit-api-key");
 /// The most requests that health counts.
 const COUNTED: usize = 1_000;
+/// Words of a Vault that does its work.
+const SERVES: [&str; 4] = ["ok", "standby", "performance_standby", "none"];
+/// How often health is looked at anew.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long health waits for the store.
 const HEALTH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -88,6 +93,9 @@ pub struct ApprovalService {
     pub requesters: BTreeSet<PrincipalId>,
     /// What each resource that is named in a call stands for, by its name in lower case.
     pub resources: BTreeMap<String, EntitlementId>,
+    /// Why nobody can decide anything here, where that is so: it is told whoever asks for what a person
+    /// has to decide.
+    pub nobody_decides: Option<String>,
     /// How Vault is: `ok`, or what is wrong with it.
     pub vault: Arc<dyn Fn() -> Looking + Send + Sync>,
 }
@@ -99,6 +107,14 @@ impl fmt::Debug for ApprovalService {
             .field("requesters", &self.requesters)
             .field("resources", &self.resources)
             .finish_non_exhaustive()
+    }
+}
+
+impl ApprovalService {
+    /// Whether this is something that programs ask for by name.
+    fn serves(&self, request: &AccessRequest) -> bool {
+        let asked = &request.parts.first().entitlement;
+        self.resources.values().any(|it| it == asked)
     }
 }
 
@@ -212,7 +228,15 @@ async fn file(
     if let Some(outcome) = not_done(&opened) {
         metrics::counter!("jit_requests_total", "outcome" => outcome).increment(1);
     }
-    let request = opened.map_err(|error| ApiError::from_engine(error, &via.id))?;
+    let request = opened.map_err(|error| {
+        let told = ApiError::from_engine(error, &via.id);
+        let why = state.service.nobody_decides.clone();
+        let why = why.filter(|_| told.code == "nobody_eligible");
+        ApiError {
+            message: why.or(told.message.clone()),
+            ..told
+        }
+    })?;
     Ok(axum::Json(Filed {
         request_id: request.id.to_string(),
         // Whatever was decided meanwhile is told to whoever asks for it.
@@ -292,16 +316,16 @@ async fn status(
     let engine = &state.api.engine;
     let stored = engine.store().load(id).await;
     let stored = stored.map_err(|error| ApiError::failed(&error))?;
-    let requester = stored
-        .map(|request| request.requester)
-        .ok_or_else(nothing)?;
+    // What was asked for at another door, or of another kind, is not collected with a shared key.
+    let ours = stored.filter(|request| state.service.serves(request));
+    let requester = ours.map(|request| request.requester).ok_or_else(nothing)?;
     let via = state.caller(&keyed, &requester).ok_or_else(nothing)?;
     let told = |error| ApiError::from_engine(error, &via.id);
     let request = engine.show(&via, id).await.map_err(told)?;
     if !waits_for_its_asker(&request) {
-        return Ok(axum::Json(Polled::of(&request)).into_response());
+        return Ok(axum::Json(Polled::of(&request, engine.now())).into_response());
     }
-    match engine.collect(&via, id).await {
+    match collected(engine, &via, id).await {
         Ok(collected) => Ok(axum::Json(Polled::with(collected, engine.now())).into_response()),
         // Another poll has it, or it was cancelled meanwhile, or it could not be made.
         Err(error) => {
@@ -309,13 +333,13 @@ async fn status(
             if let EngineError::Failed(error) = &error {
                 tracing::error!(
                     event = "error",
-                    request.id = %id,
+                    request_id = %id,
                     error = %error.chain(),
                     "a credential could not be made"
                 );
             }
             let request = engine.show(&via, id).await.map_err(told)?;
-            let polled = Polled::of(&request);
+            let polled = Polled::of(&request, engine.now());
             let error = polled
                 .error
                 .or(failed.filter(|_| polled.status == "approved"));
@@ -334,10 +358,13 @@ fn waits_for_its_asker(request: &AccessRequest) -> bool {
     minted && request.grant().is_some_and(waits)
 }
 
+/// What is told of a credential that nobody has.
+const NOT_MADE: &str = "the credential could not be made";
+
 /// What is told of a credential that was not given just now; nothing where another poll has it.
 fn why_not(error: &EngineError) -> Option<&'static str> {
     match error {
-        EngineError::Failed(_) => Some("the credential could not be made"),
+        EngineError::Failed(_) => Some(NOT_MADE),
         EngineError::Refused(Refusal::AlreadyCollected) => None,
         EngineError::Refused(Refusal::Paused) => Some("new access is paused; poll again later"),
         EngineError::Refused(_) => Some("the credential cannot be given now; poll again"),
@@ -345,8 +372,8 @@ fn why_not(error: &EngineError) -> Option<&'static str> {
 }
 
 impl Polled {
-    fn of(request: &AccessRequest) -> Self {
-        let (status, error) = words(&request.stage);
+    fn of(request: &AccessRequest, now: Timestamp) -> Self {
+        let (status, error) = words(&request.stage, now);
         Self {
             request_id: request.id.to_string(),
             status,
@@ -357,20 +384,25 @@ impl Polled {
 
     fn with(collected: Collected, now: Timestamp) -> Self {
         let grant = collected.request.grant();
-        let left = grant.map_or(Duration::ZERO, |grant| grant.expires_at.since(now));
+        let expires_at = grant.map_or(now, |grant| grant.expires_at);
+        // What its own service ends sooner lasts no longer.
+        let until = collected
+            .ends_at
+            .map_or(expires_at, |at| at.min(expires_at));
+        let left = until.since(now);
         Self {
             credential: Some(Credential {
                 token: Secret(collected.secret),
                 lease_ttl: go_duration(left),
                 metadata: collected.notes,
             }),
-            ..Self::of(&collected.request)
+            ..Self::of(&collected.request, now)
         }
     }
 }
 
 /// The word of this API for a stage, and what went wrong with its credential.
-fn words(stage: &Stage) -> (&'static str, Option<&'static str>) {
+fn words(stage: &Stage, now: Timestamp) -> (&'static str, Option<&'static str>) {
     let grant = match stage {
         Stage::Pending => return ("pending", None),
         Stage::Denied { .. } | Stage::Withdrawn { .. } | Stage::Invalidated { .. } => {
@@ -381,7 +413,7 @@ fn words(stage: &Stage) -> (&'static str, Option<&'static str>) {
     };
     let failed = |cause: Cause| {
         let lost = cause == Cause::Failed && grant.active_at.is_none();
-        lost.then_some("the credential could not be made")
+        lost.then_some(NOT_MADE)
     };
     match &grant.phase {
         Phase::Cancelled {
@@ -406,8 +438,12 @@ fn words(stage: &Stage) -> (&'static str, Option<&'static str>) {
             end: End::Superseded { .. },
         }
         | Phase::Approved
-        | Phase::Provisioning { .. }
         | Phase::Active => ("approved", None),
+        // Past the time in which a call may be on its way, nobody has what may have been made.
+        Phase::Provisioning { .. } => {
+            let is_over = grant.send_before.is_some_and(|until| now >= until);
+            ("approved", is_over.then_some(NOT_MADE))
+        }
     }
 }
 
@@ -425,7 +461,7 @@ pub fn go_duration(duration: Duration) -> String {
 // ----------------------------------------------------------------------------------- health
 
 /// How the service is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Health {
     status: &'static str,
     vault: &'static str,
@@ -436,6 +472,16 @@ struct Health {
 /// answer, `degraded` where one of them does not. How many requests are not over is counted up to a
 /// thousand.
 pub(crate) async fn health(api: &ApiState, service: &ApprovalService) -> Response {
+    let health = api.looked.read(|| looked(api, service)).await;
+    tracing::info!(
+        event = "health_check",
+        vault = health.vault,
+        "health was asked for"
+    );
+    axum::Json(health).into_response()
+}
+
+async fn looked(api: &ApiState, service: &ApprovalService) -> Health {
     let open = Query {
         statuses: Status::ALL.into_iter().filter(|it| !it.is_over()).collect(),
         limit: COUNTED,
@@ -444,14 +490,29 @@ pub(crate) async fn health(api: &ApiState, service: &ApprovalService) -> Respons
     let asked = tokio::time::timeout(HEALTH_WITHIN, api.engine.store().query(&open));
     let (asked, vault) = tokio::join!(asked, (service.vault)());
     let found = asked.ok().and_then(Result::ok).map(|found| found.len());
-    let fine = found.is_some() && vault == "ok";
-    tracing::info!(event = "health_check", vault, "health was asked for");
-    let health = Health {
+    let fine = found.is_some() && SERVES.contains(&vault);
+    Health {
         status: if fine { "ok" } else { "degraded" },
         vault,
         requests_in_store: found.unwrap_or_default(),
-    };
-    axum::Json(health).into_response()
+    }
+}
+
+/// How it was at the last look. Whoever may ask without a key does not make the store and Vault work
+/// more often than that.
+#[derive(Debug, Default)]
+pub(crate) struct Looked(tokio::sync::Mutex<Option<(Instant, Health)>>);
+
+impl Looked {
+    async fn read<L: Future<Output = Health>>(&self, look: impl FnOnce() -> L) -> Health {
+        let mut last = self.0.lock().await;
+        if let Some((_, health)) = last.as_ref().filter(|(at, _)| at.elapsed() < LOOK_EVERY) {
+            return health.clone();
+        }
+        let health = look().await;
+        *last = Some((Instant::now(), health.clone()));
+        health
+    }
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ pub struct ApiState {
     pub(crate) waiting: Arc<Semaphore>,
     pub(crate) watched: Vec<Watched>,
     pub(crate) approval: Option<Arc<ApprovalService>>,
+    pub(crate) looked: Arc<approval::Looked>,
 }
 
 /// What else is said of a service that is ready. None of it makes the service unready: what it needs
@@ -73,6 +74,7 @@ impl ApiState {
             waiting: Arc::new(Semaphore::new(WAITING_LIMIT)),
             watched: vec![],
             approval: None,
+            looked: Arc::default(),
         }
     }
 

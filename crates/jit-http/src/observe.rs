@@ -47,9 +47,14 @@ pub(crate) fn router(metrics: PrometheusHandle) -> Router<ApiState> {
         }
     };
     Router::new()
-        .route("/health", get(health))
+        .route("/health", get(alive))
         .route("/ready", get(ready))
         .route("/metrics", get(render))
+}
+
+/// Whether the process answers, and nothing else: whoever asks restarts it where it does not.
+async fn alive() -> axum::Json<Health> {
+    axum::Json(Health { status: "ok" })
 }
 
 /// Whether the process answers.
@@ -60,7 +65,7 @@ pub(crate) async fn health(State(state): State<ApiState>) -> Response {
     if let Some(service) = &state.approval {
         return approval::health(&state, service).await;
     }
-    axum::Json(Health { status: "ok" }).into_response()
+    alive().await.into_response()
 }
 
 /// Whether the store answers; and how everything else is.

@@ -1,18 +1,20 @@
 //! The routes about requests: open one, find it, decide it, end it, collect its credential.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use jit_core::catalog::EntitlementId;
-use jit_core::engine::{EngineError, Extent, NewRequest, Verb};
-use jit_core::ports::Query;
-use jit_core::principal::PrincipalId;
+use jit_core::engine::{Collected, Engine, EngineError, Extent, NewRequest, Verb};
+use jit_core::ports::{ErrorKind, PortError, Query};
+use jit_core::principal::{Principal, PrincipalId};
 use jit_core::provider::Parameters;
 use jit_core::request::{AccessRequest, Reason, RequestId, Status};
 use jit_core::{Timestamp, Ttl};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::ApiState;
@@ -438,13 +440,37 @@ pub(crate) async fn collect(
     Path(id): Path<String>,
 ) -> Answer<CredentialView> {
     let id = caller.request(&state.engine, &id).await?;
-    let collected = caller.told(state.engine.collect(&caller.via, id).await)?;
+    let collected = caller.told(collected(&state.engine, &caller.via, id).await)?;
     Ok(axum::Json(CredentialView {
         credential: Secret(collected.secret),
         handle: collected.handle.map(|handle| handle.0),
         notes: collected.notes,
         request: RequestView::of(&collected.request, state.engine.catalog()),
     }))
+}
+
+/// Collects in a task of its own, so that what became of it is saved also where whoever asked has hung
+/// up meanwhile. A credential that nobody is there to take is ended at once.
+pub(crate) async fn collected(
+    engine: &Arc<Engine>,
+    via: &Principal,
+    id: RequestId,
+) -> Result<Collected, EngineError> {
+    let (tell, told) = oneshot::channel();
+    let (engine, via) = (Arc::clone(engine), via.clone());
+    tokio::spawn(async move {
+        let collected = engine.collect(&via, id).await;
+        let Err(Ok(unheard)) = tell.send(collected) else {
+            return;
+        };
+        drop(unheard);
+        tracing::warn!(request.id = %id, "whoever collected has hung up; the credential is ended");
+        if let Err(error) = engine.handle(&via, id, Verb::End).await {
+            tracing::error!(request.id = %id, %error, "it could not be ended; it ends at its time");
+        }
+    });
+    let failed = || PortError::maybe_done("engine", "collect", ErrorKind::Unavailable);
+    told.await.unwrap_or_else(|_| Err(failed().into()))
 }
 
 fn shown(state: &ApiState, request: &AccessRequest) -> axum::Json<RequestView> {

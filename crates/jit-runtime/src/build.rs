@@ -239,6 +239,7 @@ impl Adapters {
             keys: approval.keys.clone(),
             requesters: approval.requesters.clone(),
             resources: approval.resources.clone(),
+            nobody_decides: approval.nobody_decides.clone(),
             vault: Arc::new(move || {
                 let vault = vault.clone();
                 Box::pin(async move {
@@ -328,8 +329,6 @@ async fn provisioners(
                     Minting::Grafana => Tokens::of_grafana(settings)?,
                     Minting::InfluxDb => Tokens::of_influxdb(settings)?,
                     Minting::HomeAssistant => Tokens::of_home_assistant(settings)?,
-                    // It is a kind of its own.
-                    Minting::Vault => continue,
                 })
             }
         };
@@ -414,7 +413,6 @@ fn backends(config: &Config) -> BTreeMap<ProviderName, Backend> {
                 Minting::Grafana => backend("grafana", true),
                 Minting::InfluxDb => backend("influxdb", true),
                 Minting::HomeAssistant => backend("homeassistant", true),
-                Minting::Vault => None,
             },
             ProviderKind::GroupFile { .. }
             | ProviderKind::IdentityCenter { .. }

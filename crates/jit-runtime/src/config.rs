@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::environment::{Environment, VARIABLES};
 pub use self::problems::{Place, Problem};
+use self::variables::Written;
 use crate::pager::WebhookUrl;
 use crate::people::ConfiguredPeople;
 use crate::rota::WeeklyRota;
@@ -51,6 +52,8 @@ pub const TEMPLATE: &str = include_str!("../../../docs/examples/jit.toml");
 
 /// The file that is read where nobody names one.
 const USUAL_FILE: &str = "jit.toml";
+/// The store of a file that names none.
+const USUAL_STORE: &str = "jit.db";
 /// The largest configuration file, in bytes.
 const FILE_LIMIT: u64 = 1024 * 1024;
 
@@ -197,11 +200,9 @@ impl PartialEq for VaultServer {
 
 impl Eq for VaultServer {}
 
-/// What makes credentials.
+/// What makes tokens itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Minting {
-    /// A Vault.
-    Vault,
     /// A Grafana.
     Grafana,
     /// An InfluxDB 2.
@@ -215,6 +216,8 @@ pub enum Minting {
 pub struct ApprovalService {
     /// The keys by which they come.
     pub keys: Vec<jit_http::ApiKey>,
+    /// Why nobody can decide anything that is asked for here, where that is so.
+    pub nobody_decides: Option<String>,
     /// How many of those are so short that they can be guessed.
     pub short_keys: usize,
     /// Who may file.
@@ -501,13 +504,27 @@ impl Config {
         let written = variables::written_out(&environment, &mut problems);
         let found = problems.into_found();
         let file = PathBuf::from("the environment");
-        let Some((text, notices)) = written.filter(|_| found.is_empty()) else {
+        // A lost file is no other service: its store is not left behind.
+        if folder.join(USUAL_STORE).exists() {
+            return None;
+        }
+        let Some(Written {
+            text,
+            notices,
+            nobody_decides,
+        }) = written.filter(|_| found.is_empty())
+        else {
             let problems = found;
             return Some(Err(BadConfig::Wrong { file, problems }));
         };
         let read = Self::of_text(&folder.join(USUAL_FILE), &text, &environment, tokens, &file);
         let origin = Origin::Variables { text, notices };
-        let read = read.map(|config| Self { origin, ..config });
+        let read = read.map(|mut config| {
+            if let Some(approval) = &mut config.approval {
+                approval.nobody_decides = nobody_decides;
+            }
+            Self { origin, ..config }
+        });
         Some(read.map_err(BadConfig::of_no_file))
     }
 

@@ -69,7 +69,19 @@ impl Notifier for EventLines {
 
 impl EventLines {
     fn write(&self, request: &AccessRequest, event: &AuditEvent) {
-        let provider = request.place().entitlement.provider();
+        // What came before the turn, and the turn itself, was about what was asked for.
+        let made = matches!(
+            event.event.what,
+            Fact::GrantAnswered { .. }
+                | Fact::Collected
+                | Fact::RevokeIntended { .. }
+                | Fact::RevokeAnswered { .. }
+                | Fact::Stuck { .. }
+        );
+        let provider = match made {
+            true => request.place().entitlement.provider(),
+            false => request.parts.first().entitlement.provider(),
+        };
         let known = self.backends.get(&provider).copied();
         let backend = known.map_or(provider.as_str(), |it| it.name);
         let dynamic = known.is_none_or(|it| it.dynamic);
@@ -80,17 +92,21 @@ impl EventLines {
         let named = self.resources.get(asked).map(String::as_str);
         let tier = request.terms.tier.as_str();
         let number = tier.strip_prefix("tier").and_then(|tier| tier.parse().ok());
-        tracing::info!(
-            event = name,
-            request_id = %request.id,
-            resource = named.unwrap_or(asked.as_str()),
-            backend,
-            // Tiers are numbers to those who count these lines.
-            tier = number.unwrap_or(0_u64),
-            ttl = go_duration(request.ttl.duration()),
-            at = %event.at,
-            "what happened to a request",
-        );
+        let (resource, at) = (named.unwrap_or(asked.as_str()), event.at);
+        let (tier, ttl) = (number.unwrap_or(0_u64), go_duration(request.ttl.duration()));
+        let request_id = request.id;
+        const SAID: &str = "what happened to a request";
+        match &event.event.what {
+            Fact::Stuck { .. } => {
+                tracing::error!(event = name, %request_id, resource, backend, tier, ttl, %at, "{SAID}");
+            }
+            Fact::FellBack { .. } => {
+                tracing::warn!(event = name, %request_id, resource, backend, tier, ttl, %at, "{SAID}");
+            }
+            _ => {
+                tracing::info!(event = name, %request_id, resource, backend, tier, ttl, %at, "{SAID}");
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use jit_core::ports::{Credential, GrantCall, InspectCall, Minted, RevokeCall};
+use jit_core::ports::{GrantCall, InspectCall, Minted, RevokeCall};
 use jit_core::provider::{Description, Handle, NativeExpiry, Presence};
 use jit_core::request::RequestId;
 use reqwest::header::HeaderValue;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::service::{
-    Fields, Minter, Service, bearing, delete, description, dressed, field, marker, read,
+    self, Fields, Minter, Service, bearing, delete, description, dressed, field, marker, read,
 };
 use crate::trouble::Trouble;
 
@@ -55,12 +55,9 @@ impl Grafana {
         admin: &HeaderValue,
     ) -> Result<Vec<String>, Trouble> {
         let listed: Vec<Listed> = self.0.get(self.tokens(account), admin).await?;
-        let marker = marker(request);
         let there = listed.into_iter().filter(|it| !it.has_expired);
         let named = there.map(|it| (it.id.to_string(), it.name));
-        let ours = named
-            .filter(|(id, name)| *name == marker || handle.is_some_and(|handle| handle.0 == *id));
-        Ok(ours.map(|(id, _)| id).collect())
+        Ok(service::ours(named, request, handle))
     }
 }
 
@@ -103,7 +100,7 @@ impl Minter for Grafana {
         });
         let made: Made = read(&sent.await?)?;
         Ok(Minted {
-            secret: Credential::new(made.key),
+            secret: service::made(made.key)?,
             handle: Some(Handle(made.id.to_string())),
             ends_at: None,
             notes: BTreeMap::from([

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jit_core::ports::{Credential, GrantCall, InspectCall, Minted, RevokeCall};
+use jit_core::ports::{GrantCall, InspectCall, Minted, RevokeCall};
 use jit_core::provider::{Description, NativeExpiry, Presence};
 use reqwest::header::ACCEPT;
 use serde::Deserialize;
 
-use crate::service::{Minter, Service, description, field, read};
+use crate::service::{self, Minter, Service, description, field, read};
 use crate::trouble::Trouble;
 
 /// How long an access token lives: `ACCESS_TOKEN_EXPIRATION` of Home Assistant.
@@ -77,7 +77,7 @@ impl Minter for HomeAssistant {
             return Err(Trouble::Unreadable);
         }
         Ok(Minted {
-            secret: Credential::new(made.access_token),
+            secret: service::made(made.access_token)?,
             handle: None,
             ends_at: Some(self.0.clock.now() + life),
             notes: BTreeMap::from([

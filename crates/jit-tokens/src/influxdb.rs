@@ -6,15 +6,16 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use jit_core::ports::{Credential, GrantCall, InspectCall, Minted, RevokeCall};
-use jit_core::provider::{Description, Handle, NativeExpiry, Presence};
+use jit_core::ports::{GrantCall, InspectCall, Minted, RevokeCall};
+use jit_core::provider::{Description, Handle, NativeExpiry, Presence, Target};
 use jit_core::request::RequestId;
+use reqwest::Client;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::service::{
-    Fields, Minter, Service, bearing, delete, description, dressed, field, marker, read,
+    self, Fields, Minter, Service, bearing, delete, description, dressed, field, marker, read,
 };
 use crate::trouble::Trouble;
 
@@ -54,22 +55,19 @@ impl InfluxDb {
         self.0.address.at(["api", "v2", "authorizations"])
     }
 
-    /// The authorizations of this request, by their ids: one, unless a reply was lost.
     async fn found(
         &self,
-        organization: &str,
+        target: &Target,
         request: RequestId,
         handle: Option<&Handle>,
         admin: &HeaderValue,
     ) -> Result<Vec<String>, Trouble> {
         let mut url = self.authorizations();
+        let (organization, _) = parts(&target.resource);
         url.query_pairs_mut().append_pair("orgID", organization);
         let List { authorizations } = self.0.get(url, admin).await?;
-        let marker = marker(request);
-        let ours = authorizations.into_iter().filter(|it| {
-            it.description == marker || handle.is_some_and(|handle| handle.0 == it.id)
-        });
-        Ok(ours.map(|it| it.id).collect())
+        let named = authorizations.into_iter().map(|it| (it.id, it.description));
+        Ok(service::ours(named, request, handle))
     }
 }
 
@@ -88,13 +86,16 @@ fn parts(resource: &str) -> (&str, &str) {
 
 /// Reading these buckets, or all of them.
 fn permissions(organization: &str, buckets: &str) -> Vec<Value> {
-    let read = |resource: Value| json!({"action": "read", "resource": resource});
+    let read = |bucket: Option<&str>| {
+        let mut resource = json!({"type": "buckets", "orgID": organization});
+        if let Some(id) = bucket {
+            resource["id"] = id.into();
+        }
+        json!({"action": "read", "resource": resource})
+    };
     match buckets {
-        ALL => vec![read(json!({"type": "buckets", "orgID": organization}))],
-        ids => ids
-            .split(',')
-            .map(|id| read(json!({"type": "buckets", "orgID": organization, "id": id})))
-            .collect(),
+        ALL => vec![read(None)],
+        ids => ids.split(',').map(|id| read(Some(id))).collect(),
     }
 }
 
@@ -137,7 +138,7 @@ impl Minter for InfluxDb {
         });
         let made: Made = read(&sent.await?)?;
         Ok(Minted {
-            secret: Credential::new(made.token),
+            secret: service::made(made.token)?,
             handle: Some(Handle(made.id)),
             ends_at: None,
             notes: BTreeMap::from([
@@ -150,25 +151,18 @@ impl Minter for InfluxDb {
 
     async fn take(&self, call: RevokeCall<'_>) -> Result<(), Trouble> {
         let admin = admin(self.0.fields_at_last().await?.as_ref())?;
-        let (organization, _) = parts(&call.target.resource);
-        for id in self
-            .found(organization, call.request, call.handle, &admin)
-            .await?
-        {
+        let found = self.found(call.target, call.request, call.handle, &admin);
+        for id in found.await? {
             let url = self.0.address.at(["api", "v2", "authorizations", &id]);
-            self.0
-                .send_delete(call.send_before, |client| delete(client, url, &admin))
-                .await?;
+            let sent = |client: &Client| delete(client, url, &admin);
+            self.0.send_delete(call.send_before, sent).await?;
         }
         Ok(())
     }
 
     async fn look(&self, call: InspectCall<'_>) -> Result<Presence, Trouble> {
         let admin = admin(self.0.fields_at_last().await?.as_ref())?;
-        let (organization, _) = parts(&call.target.resource);
-        let found = self
-            .found(organization, call.request, call.handle, &admin)
-            .await?;
-        Ok(Presence::of(!found.is_empty()))
+        let found = self.found(call.target, call.request, call.handle, &admin);
+        Ok(Presence::of(!found.await?.is_empty()))
     }
 }

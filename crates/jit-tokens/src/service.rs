@@ -9,15 +9,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::Timestamp;
 use jit_core::catalog::ProviderName;
-use jit_core::ports::{Clock, GrantCall, InspectCall, Minted, RevokeCall};
+use jit_core::ports::{Clock, Credential, GrantCall, InspectCall, Minted, RevokeCall};
 use jit_core::principal::Profile;
-use jit_core::provider::{Description, Kind, NativeExpiry, Presence, Target};
+use jit_core::provider::{Description, Handle, Kind, NativeExpiry, Presence, Target};
 use jit_core::request::RequestId;
 use jit_wire::{Address, Answer, Gate, Passage, Wire, whole};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::trouble::Trouble;
 use crate::{Settings, Upstream};
@@ -234,10 +235,32 @@ pub(crate) fn delete(client: &Client, url: Url, bearing: &HeaderValue) -> Reques
 
 /// What is sent as `Authorization`.
 pub(crate) fn bearing(scheme: &str, secret: &str) -> Result<HeaderValue, Trouble> {
-    let header = HeaderValue::from_str(&format!("{scheme} {secret}"));
+    let header = Zeroizing::new(format!("{scheme} {secret}"));
+    let header = HeaderValue::from_str(&header);
     let mut header = header.map_err(|_| Trouble::BadSecret)?;
     header.set_sensitive(true);
     Ok(header)
+}
+
+/// Those of a list, by id and name, that are this request's: one, unless a reply was lost.
+pub(crate) fn ours(
+    listed: impl Iterator<Item = (String, String)>,
+    request: RequestId,
+    handle: Option<&Handle>,
+) -> Vec<String> {
+    let marker = marker(request);
+    let is_ours = |(id, name): &(String, String)| {
+        *name == marker || handle.is_some_and(|handle| handle.0 == *id)
+    };
+    listed.filter(is_ours).map(|(id, _)| id).collect()
+}
+
+/// A secret that was made; an empty one is none.
+pub(crate) fn made(secret: String) -> Result<Credential, Trouble> {
+    match secret.is_empty() {
+        true => Err(Trouble::Unreadable),
+        false => Ok(Credential::new(secret)),
+    }
 }
 
 /// What a good answer holds.
@@ -259,7 +282,8 @@ fn good(answer: Answer) -> Result<Answer, Trouble> {
             let wait = wait.map(|secs| Duration::from_secs(secs.min(PAUSE_LIMIT_SECS)));
             Err(Trouble::TooFast(wait))
         }
-        _ if status.is_client_error() => Err(Trouble::Refused(status)),
+        // Whoever sends elsewhere did nothing here.
+        _ if status.is_client_error() || status.is_redirection() => Err(Trouble::Refused(status)),
         _ => Err(Trouble::Failed(status)),
     }
 }

@@ -48,6 +48,8 @@ pub enum Fault {
     LoseReply,
     /// It does what it is told, and answers with something else that holds every secret of the call.
     Garbage,
+    /// It says that it is elsewhere, as a proxy does where it wants TLS.
+    Elsewhere,
     /// It takes the call and never answers.
     Hang,
     /// It does what it is told, and never answers.
@@ -106,6 +108,10 @@ async fn faulty(
             ([("retry-after", "20")], refused).into_response()
         }
         Some(Fault::Failed) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        Some(Fault::Elsewhere) => {
+            let to = [("location", "https://elsewhere.example.com/")];
+            (StatusCode::MOVED_PERMANENTLY, to).into_response()
+        }
         Some(Fault::LoseReply) => {
             let mut answer = next.run(request).await;
             let broken = std::io::Error::other("the answer is lost");

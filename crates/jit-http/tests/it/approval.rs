@@ -116,6 +116,7 @@ impl Service {
                 ("radarr".to_owned(), "stage/admins".parse().unwrap()),
                 ("gitlab".to_owned(), "stage/ops".parse().unwrap()),
             ]),
+            nobody_decides: None,
             vault: Arc::new(|| Box::pin(async { "ok" })),
         };
         let stage = Stage { engine, ..stage };
@@ -415,7 +416,7 @@ async fn e2_what_may_have_been_made_is_given_to_nobody_and_taken_back() {
     assert!(lost.len() == 1 && !lost[0].covers(now), "{lost:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn e3_health_tells_of_vault_and_counts_what_is_not_over() {
     let mut it = Service::new();
     it.file("radarr", 1).await;
@@ -427,10 +428,15 @@ async fn e3_health_tells_of_vault_and_counts_what_is_not_over() {
         json!({"status": "ok", "vault": "ok", "requests_in_store": 1})
     );
     it.service.vault = Arc::new(|| Box::pin(async { "sealed" }));
+    // Whoever asks at once is told what was seen a moment ago.
+    assert_eq!(it.send(health()).await.1["vault"], "ok");
+    let later = || tokio::time::advance(std::time::Duration::from_secs(2));
+    later().await;
     let (_, told) = it.send(health()).await;
     assert_eq!(told["status"], "degraded");
     assert_eq!(told["vault"], "sealed");
     it.stage.pass(700).await;
+    later().await;
     assert_eq!(it.send(health()).await.1["requests_in_store"], 0);
 }
 
@@ -441,4 +447,84 @@ async fn without_the_service_its_paths_are_none() {
     let request = Request::post("/request").header("x-jit-api-key", KEY);
     let response = router.oneshot(request.body(Body::empty()).unwrap()).await;
     assert_eq!(response.unwrap().status().as_u16(), 404);
+}
+
+#[tokio::test]
+async fn e2_past_its_time_a_mint_that_nobody_heard_of_is_told() {
+    let it = Service::new();
+    let id = it.file("radarr", 1).await;
+    it.stage.provider.fail_next_write(Fault::LostReply);
+    it.poll(&id).await;
+    let at_once = it.poll(&id).await;
+    assert!(
+        at_once.get("error").is_none(),
+        "it may be on its way: {at_once}"
+    );
+    it.stage.clock.advance(std::time::Duration::from_secs(30));
+    let later = it.poll(&id).await;
+    assert_eq!(later["error"], "the credential could not be made");
+}
+
+#[tokio::test]
+async fn e2_a_shared_key_collects_nothing_that_programs_do_not_ask_for_by_name() {
+    let it = Service::new();
+    let mut ask = it.stage.ask("10m");
+    ask.parts[0].0 = "stage/ops".parse().unwrap();
+    let by = via("prometheus:own");
+    let by = jit_core::principal::Principal {
+        id: "prometheus".parse().unwrap(),
+        ..by
+    };
+    let own = it.stage.engine.open(&by, ask).await.unwrap();
+    let mut without = it.service.clone();
+    without.resources.remove("gitlab");
+    let it = Service {
+        service: without,
+        ..it
+    };
+    assert_eq!(it.poll_with(KEY, &own.id.to_string()).await.0, 404);
+}
+
+#[tokio::test]
+async fn s15_a_credential_whose_asker_has_hung_up_is_ended() {
+    let it = Service::new();
+    let id = it.file("radarr", 1).await;
+    let router = api(it.state.clone().serving(it.service.clone()));
+    let request = Request::get(format!("/status/{id}")).header("x-jit-api-key", KEY);
+    let mut call = Box::pin(router.oneshot(request.body(Body::empty()).unwrap()));
+    // They hang up while it is made.
+    let once = std::future::poll_fn(|context| {
+        std::task::Poll::Ready(call.as_mut().poll(context).is_pending())
+    });
+    assert!(once.await, "it is not answered at once");
+    drop(call);
+    let record = it.record(&id).await.id;
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    it.stage.pass(60).await;
+    let (made, now) = (it.stage.provider.ledger().minted(record), it.stage.now());
+    assert!(
+        made.iter().all(|interval| !interval.covers(now)),
+        "{made:?}"
+    );
+    assert_eq!(
+        it.stage.status(record).await,
+        jit_core::request::Status::Closed
+    );
+}
+
+#[tokio::test]
+async fn e4_whoever_asks_for_what_nobody_can_decide_is_told_why() {
+    let mut it = Service::new();
+    let people = &it.stage.people;
+    ["bob", "dora", "eve"].map(|name| people.leaves(name));
+    let (status, told) = it.file_with(KEY, &ask("gitlab", 2)).await;
+    assert_eq!(
+        (status, &told["error"]["code"]),
+        (422, &json!("nobody_eligible"))
+    );
+    it.service.nobody_decides = Some("TELEGRAM_CHAT_ID is not set".to_owned());
+    let (_, told) = it.file_with(KEY, &ask("gitlab", 2)).await;
+    assert_eq!(told["error"]["message"], "TELEGRAM_CHAT_ID is not set");
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::catalog::EntitlementId;
+use jit_core::digest::Digest;
 use jit_core::principal::PrincipalId;
 use jit_http::ApiKey;
 use secrecy::{ExposeSecret, SecretString};
@@ -14,7 +15,7 @@ use super::document::Table;
 use super::environment::read_limited;
 use super::principals::Names;
 use super::problems::{At, Spot};
-use super::written::Written;
+use super::written::{ProviderTable, Written};
 
 /// The key that every requester has; two with a comma between them while it is being changed.
 pub(super) const API_KEY: &str = "JIT_API_KEY";
@@ -64,7 +65,7 @@ impl Check<'_, '_> {
             return None;
         };
         for requester in &table.requesters {
-            self.may_file(requester, names);
+            self.is_service(requester, names);
         }
         let resources = self.resources(table, written);
         let requesters: BTreeSet<PrincipalId> =
@@ -91,6 +92,7 @@ impl Check<'_, '_> {
             }
         }
         Some(ApprovalService {
+            nobody_decides: None,
             short_keys: keys.iter().filter(|key| key.is_short).count(),
             keys: keys.into_iter().map(|key| key.key).collect(),
             requesters,
@@ -121,9 +123,22 @@ impl Check<'_, '_> {
                     self.unknown("entitlement", id.value.as_str(), id.at, ids);
                 }
             }
+            self.is_credential(id, written);
             resources.insert(named.clone(), id.value.clone());
         }
         resources
+    }
+
+    /// Refuses what nobody could collect.
+    fn is_credential(&mut self, id: &At<EntitlementId>, written: &Written) {
+        let provider = id.value.provider();
+        let named = |it: &&ProviderTable| it.name.as_ref().is_some_and(|at| at.value == provider);
+        let known = written.providers.iter().find(named);
+        if known.is_some_and(|it| it.kind.is_some() && it.minting.is_none()) {
+            let what = format!("{} is no credential, so no program could take it", id.value);
+            let instead = "name an entitlement of a Vault, or of a service that makes tokens";
+            self.problems.add(id.at, what, instead);
+        }
     }
 
     /// The keys, and the variable that they come from.
@@ -183,6 +198,12 @@ impl Check<'_, '_> {
                 plain.then(|| Key::of(Some(requester), key))
             });
             match read {
+                Some(key) if keys.iter().any(|it: &Key| it.same_of_another(&key)) => {
+                    let what =
+                        format!("line {number} of {} has the key of another", file.display());
+                    let instead = "give each requester a key of their own";
+                    self.problems.add(at, what, instead);
+                }
                 Some(key) => keys.push(key),
                 // The line may hold a secret: only its number is told.
                 None => {
@@ -213,10 +234,16 @@ enum Keys {
 struct Key {
     key: ApiKey,
     requester: Option<PrincipalId>,
+    digest: Digest,
     is_short: bool,
 }
 
 impl Key {
+    /// Whether two requesters have it.
+    fn same_of_another(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.requester != other.requester
+    }
+
     fn of(requester: Option<PrincipalId>, key: &str) -> Self {
         let secret = SecretString::from(key);
         Self {
@@ -225,6 +252,7 @@ impl Key {
                 None => ApiKey::shared(&secret),
             },
             requester,
+            digest: Digest::of(key.as_bytes()),
             is_short: key.len() < KEY_LENGTH,
         }
     }

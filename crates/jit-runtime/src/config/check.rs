@@ -142,7 +142,7 @@ impl Check<'_, '_> {
         let sqlite = self.overlay("JIT_STORE", written.sqlite.clone());
         let table = self.table(&written.table, sqlite.as_ref());
         let sqlite = sqlite.unwrap_or_else(|| At {
-            value: "jit.db".to_owned(),
+            value: super::USUAL_STORE.to_owned(),
             at: Spot::Unwritten,
         });
         let csv = self.overlay("JIT_AUDIT_CSV", written.csv.clone());

@@ -37,7 +37,7 @@ impl FromStr for AnyAddress {
 
 /// A Vault, or a service, in the words of a `[[provider]]`.
 pub(super) struct MintingTable {
-    kind: Minting,
+    kind: Makes,
     address: Option<At<AnyAddress>>,
     plain_http: bool,
     secret: Option<At<String>>,
@@ -47,14 +47,21 @@ pub(super) struct MintingTable {
     wrap_ttl: Option<At<Ttl>>,
 }
 
-impl Minting {
-    /// What a `[[provider]]` of this kind is, if it is one of these.
+/// What a `[[provider]]` of this kind makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Makes {
+    TokensOfVault,
+    TokensOf(Minting),
+}
+
+impl Makes {
+    /// Nothing, unless it makes credentials.
     pub(super) fn of(kind: KindWord) -> Option<Self> {
         match kind {
-            KindWord::Vault => Some(Self::Vault),
-            KindWord::Grafana => Some(Self::Grafana),
-            KindWord::Influxdb => Some(Self::InfluxDb),
-            KindWord::HomeAssistant => Some(Self::HomeAssistant),
+            KindWord::Vault => Some(Self::TokensOfVault),
+            KindWord::Grafana => Some(Self::TokensOf(Minting::Grafana)),
+            KindWord::Influxdb => Some(Self::TokensOf(Minting::InfluxDb)),
+            KindWord::HomeAssistant => Some(Self::TokensOf(Minting::HomeAssistant)),
             KindWord::Groupfile | KindWord::IdentityCenter | KindWord::Okta => None,
         }
     }
@@ -64,12 +71,12 @@ impl MintingTable {
     /// Where a Vault is written, if this is one.
     pub(super) fn vault(&self, name: Spot) -> Option<Spot> {
         let at = self.address.as_ref().map_or(name, |address| address.at);
-        (self.kind == Minting::Vault).then_some(at)
+        (self.kind == Makes::TokensOfVault).then_some(at)
     }
 
-    pub(super) fn read(kind: Minting, table: &mut Table<'_, '_>) -> Self {
+    pub(super) fn read(kind: Makes, table: &mut Table<'_, '_>) -> Self {
         table.require("address", r#"address = "https://vault.example.com:8200""#);
-        let of_vault = kind == Minting::Vault;
+        let of_vault = kind == Makes::TokensOfVault;
         if !of_vault {
             table.require("secret", r#"secret = "homelab/data/docker/grafana""#);
         }
@@ -116,14 +123,16 @@ impl Check<'_, '_> {
             self.problems.add(at, what, instead);
         }
         let kind = match (table.kind, vault) {
-            (Minting::Vault, Some(first)) => {
+            (Makes::TokensOfVault, Some(first)) => {
                 let first = self.problems.where_is(first);
                 let what = format!("there is a Vault already, {first}");
                 self.problems.add(at, what, "keep one of the two");
                 return None;
             }
-            (Minting::Vault, None) => ProviderKind::Vault(self.vault(name, table, address, at)?),
-            (kind, vault) => {
+            (Makes::TokensOfVault, None) => {
+                ProviderKind::Vault(self.vault(name, table, address, at)?)
+            }
+            (Makes::TokensOf(kind), vault) => {
                 if vault.is_none() {
                     let what = format!("nobody keeps what opens the door of {name}");
                     let instead = "write a [[provider]] of kind = \"vault\" before it";

@@ -21,6 +21,8 @@ pub(super) struct Names<'w> {
     people: BTreeSet<&'w PrincipalId>,
     /// Canonical ids of agents and services.
     programs: BTreeSet<&'w PrincipalId>,
+    /// Those of services alone.
+    services: BTreeSet<&'w PrincipalId>,
     /// Whose other name it is.
     aliases: BTreeMap<&'w PrincipalId, &'w PrincipalId>,
     /// Groups that somebody is in.
@@ -89,6 +91,7 @@ impl Check<'_, '_> {
             self.claim(&mut names, id, id);
             self.reads_as(id, "a service");
             names.programs.insert(&id.value);
+            names.services.insert(&id.value);
             let groups = service.groups.iter().map(|group| &group.value);
             names.groups.extend(groups);
         }
@@ -340,10 +343,14 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Refuses the name of nobody who could file a request.
-    pub(super) fn may_file(&mut self, name: &At<PrincipalId>, names: &Names<'_>) {
-        if !names.programs.contains(&name.value) {
-            self.person_named(name, names);
+    /// Refuses whoever does not ask for themselves by a key: a key that several have would be a
+    /// person's.
+    pub(super) fn is_service(&mut self, name: &At<PrincipalId>, names: &Names<'_>) {
+        if !names.services.contains(&name.value) && !names.unreadable {
+            let what = format!("{} is no service", name.value);
+            let instead =
+                "write [[service]] with this id; people and agents ask with tokens of their own";
+            self.problems.add(name.at, what, instead);
         }
     }
 

@@ -115,16 +115,27 @@ const DYNAMIC: [Dynamic; 3] = [
     },
 ];
 
+/// The variables, written down.
+pub(super) struct Written {
+    /// As a file would say it.
+    pub(super) text: String,
+    /// What whoever starts it is told.
+    pub(super) notices: Vec<String>,
+    /// Why nobody can decide anything, where that is so.
+    pub(super) nobody_decides: Option<String>,
+}
+
 /// The configuration that the variables mean, and what whoever starts it is told. Nothing where they
 /// are wrong: then their problems are told.
 pub(super) fn written_out(
     environment: &Environment,
     problems: &mut Problems<'_>,
-) -> Option<(String, Vec<String>)> {
+) -> Option<Written> {
     let mut reading = Reading {
         environment,
         problems,
         notices: vec![],
+        nobody_decides: None,
         is_wrong: false,
     };
     let mut text = String::from("# Written by the variables of the environment.\n");
@@ -133,13 +144,18 @@ pub(super) fn written_out(
     reading.providers(&mut text);
     reading.terms(&mut text);
     let text = text.replace("\n[", "\n\n[");
-    (!reading.is_wrong).then_some((text, reading.notices))
+    (!reading.is_wrong).then_some(Written {
+        text,
+        notices: reading.notices,
+        nobody_decides: reading.nobody_decides,
+    })
 }
 
 struct Reading<'r, 't> {
     environment: &'r Environment,
     problems: &'r mut Problems<'t>,
     notices: Vec<String>,
+    nobody_decides: Option<String>,
     is_wrong: bool,
 }
 
@@ -265,7 +281,7 @@ impl Reading<'_, '_> {
         let mut approvers: Vec<u64> = self.listed(APPROVER_IDS, number);
         let Some(chat) = chat else {
             if self.value(CHAT_ID).is_none() {
-                self.notices.push(format!(
+                self.nobody_decides(format!(
                     "{CHAT_ID} is not set, so nobody can approve: tiers 2 and 3 are refused"
                 ));
             }
@@ -276,7 +292,7 @@ impl Reading<'_, '_> {
             approvers.extend(u64::try_from(chat).ok().filter(|chat| *chat > 0));
         }
         if approvers.is_empty() {
-            self.notices.push(format!(
+            self.nobody_decides(format!(
                 "{CHAT_ID} is a group, and {APPROVER_IDS} does not say who of it may approve: tiers 2 \
                  and 3 are refused"
             ));
@@ -284,7 +300,22 @@ impl Reading<'_, '_> {
         }
         approvers.sort_unstable();
         approvers.dedup();
+        for (name, own) in OLD_NAMES
+            .iter()
+            .filter(|(name, _)| name.starts_with("TELEGRAM"))
+        {
+            if !self.environment.has_secret(own) {
+                let what = format!("it is not set, and {CHAT_ID} is");
+                let instead = format!("set it, or {name}_FILE to the file that holds it");
+                self.refuse(name, what, instead);
+            }
+        }
         Some((chat, approvers))
+    }
+
+    fn nobody_decides(&mut self, why: String) {
+        self.notices.push(why.clone());
+        self.nobody_decides = Some(why);
     }
 
     fn people(&mut self, text: &mut String) {

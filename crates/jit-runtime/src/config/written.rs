@@ -14,10 +14,9 @@ use jit_telegram::UserId as TelegramId;
 use serde::Deserialize;
 
 use super::LogFormat;
-use super::Minting;
 use super::approval::ApprovalTable;
 use super::aws::{InstanceTable, StoreTable};
-use super::credentials::MintingTable;
+use super::credentials::{Makes, MintingTable};
 use super::document::Table;
 use super::okta::{DirectoryTable, OrganizationTable};
 use super::problems::At;
@@ -246,7 +245,7 @@ impl ProviderTable {
         let name = table.parsed("name");
         let kind = table.choice("kind");
         let (mut file, mut instance, mut organization) = (None, None, None);
-        let minting = kind.as_ref().and_then(|kind| Minting::of(kind.value));
+        let minting = kind.as_ref().and_then(|kind| Makes::of(kind.value));
         let minting = minting.map(|kind| MintingTable::read(kind, table));
         match kind.as_ref().map(|kind: &At<KindWord>| kind.value) {
             Some(KindWord::IdentityCenter) => instance = Some(InstanceTable::read(table)),

@@ -124,6 +124,10 @@ async fn e12_an_authorization_whose_answer_was_lost_is_found_and_deleted() {
     let kept = Kept::with(&[("admin_token", "admin"), ("org_id", ORGANIZATION)]);
     let tokens = Tokens::of_influxdb(settings(sim.url(), &kept, &clock)).unwrap();
     let on = target(&tokens, "buckets").await.unwrap();
+    sim.set_fault(Some(Fault::Elsewhere));
+    let elsewhere = mint(&tokens, &on, clock.now(), 1).await.unwrap_err();
+    assert_eq!(elsewhere.effect, Effect::None, "it was sent elsewhere");
+    assert!(sim.authorizations().is_empty());
     for fault in [Fault::LoseReply, Fault::Garbage] {
         sim.set_fault(Some(fault));
         let lost = mint(&tokens, &on, clock.now(), 1).await.unwrap_err();
