@@ -518,7 +518,9 @@ async fn s15_a_credential_whose_asker_has_hung_up_is_ended() {
 async fn e4_whoever_asks_for_what_nobody_can_decide_is_told_why() {
     let mut it = Service::new();
     let people = &it.stage.people;
-    ["bob", "dora", "eve"].map(|name| people.leaves(name));
+    for name in ["bob", "dora", "eve"] {
+        people.leaves(name);
+    }
     let (status, told) = it.file_with(KEY, &ask("gitlab", 2)).await;
     assert_eq!(
         (status, &told["error"]["code"]),

@@ -335,3 +335,37 @@ fn a_key_that_everybody_has_is_one_or_two() {
         assert!(problems[0].starts_with("JIT_API_KEY: "), "{problems:?}");
     }
 }
+
+#[test]
+fn only_services_come_with_keys_and_only_for_credentials() {
+    refused_in_service(
+        "requesters = [\"prometheus\"]",
+        "requesters = [\"ana@example.com\"]",
+        &["ana@example.com is no service", "[[service]]"],
+    );
+    refused_in_service(
+        "radarr = \"vault/radarr\"",
+        "radarr = \"groupfile/admins\"",
+        &["groupfile/admins is no credential"],
+    );
+}
+
+#[test]
+fn a_key_that_two_requesters_have_is_refused() {
+    let service = SERVICE.replace("[\"prometheus\"]", "[\"prometheus\", \"grafana\"]");
+    let text = format!("{GOOD}{service}[[service]]\nid = \"grafana\"\n");
+    let folder = Folder::with(&text);
+    let keys = ("JIT_API_KEYS_FILE", "keys");
+    folder.write(
+        "keys",
+        "# each their own\nprometheus=key-one\nprometheus=key-two\ngrafana=key-three\n",
+    );
+    assert!(folder.read(&[&APP_ROLE[..], &[keys]].concat()).is_ok());
+    folder.write("keys", "prometheus=key-one\ngrafana=key-one\n");
+    let problems = told(folder.read(&[&APP_ROLE[..], &[keys]].concat()));
+    assert!(
+        problems.len() == 1 && problems[0].contains("line 2"),
+        "{problems:#?}"
+    );
+    assert!(!problems[0].contains("key-one"), "{problems:#?}");
+}
