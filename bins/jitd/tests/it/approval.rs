@@ -2,6 +2,7 @@
 //! field by field. What goes wrong, ends, is killed or is refused is below.
 
 mod canaries;
+mod chat;
 mod ends;
 mod faults;
 mod house;
@@ -11,12 +12,22 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use house::{House, KEPT, KEY, ask, secret_path};
+use house::{Daemon, House, KEPT, KEY, ask, secret_path};
+
+use crate::process::until;
 
 /// The names of the events that are told of requests and of the service.
 fn events(lines: &[Value]) -> Vec<&str> {
     let names = lines.iter().map(|it| it["event"].as_str().unwrap());
     names.filter(|it| *it != "log").collect()
+}
+
+/// Health is looked at every two seconds.
+async fn counted(daemon: &Daemon, requests: u64) {
+    until("they are counted", async || {
+        daemon.health()["requests_in_store"] == requests
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +84,7 @@ async fn e1_e2_e3_the_session_that_programs_know() {
         daemon.poll(&id),
         json!({"request_id": id, "status": "approved"})
     );
-    assert_eq!(daemon.health()["requests_in_store"], 2);
+    counted(&daemon, 2).await;
 
     // InfluxDB's is its own, and only reads.
     let (_, token) = daemon.given("influxdb");
@@ -117,7 +128,7 @@ async fn e1_what_is_wrong_with_a_call_is_told_and_changes_nothing() {
             .0,
         404
     );
-    assert_eq!(daemon.health()["requests_in_store"], 1);
+    counted(&daemon, 1).await;
     assert!(house.vault.world().marked("jit_request", &id).is_empty());
 }
 
