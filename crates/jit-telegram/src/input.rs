@@ -65,8 +65,9 @@ pub(crate) fn number_of(update: &Value) -> Option<i64> {
 
 fn click(query: &Value) -> Option<Input> {
     let click = query.get("id").and_then(Value::as_str)?;
-    let plain = click.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !(1..=CLICK_LIMIT).contains(&click.len()) || !plain {
+    // A number, of which Telegram promises nothing: it may be negative.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    if !(1..=CLICK_LIMIT).contains(&click.len()) || !click.bytes().all(plain) {
         return None;
     }
     let from: UserId = number(query, "/from/id")?.try_into().ok()?;
