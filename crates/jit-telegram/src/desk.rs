@@ -40,6 +40,7 @@ const DENIED: &str = "denied in Telegram";
 const APPROVED: &str = "Approved.";
 const COUNTED: &str = "Your approval counts; the card says how many more are needed.";
 const SAID_NO: &str = "Denied.";
+const INVALID: &str = "No longer valid; nothing was approved.";
 const WRONG_CHAT: &str = "Nothing is decided in this chat.";
 const STRANGER: &str = "You are nobody here: an operator must add your Telegram id to the configuration. Nothing was \
      changed.";
@@ -98,6 +99,8 @@ impl Drop for UnderWay<'_> {
 enum Outcome {
     /// It was applied, and the input is done with that.
     Applied(&'static str),
+    /// The request was found to be no longer valid, and the input is done with that.
+    Invalidated,
     /// It was not.
     Refused(String),
     /// Another process took it over and was first; it says what came of it.
@@ -197,6 +200,7 @@ impl Desk {
         });
         match outcome {
             Outcome::Applied(sentence) => self.answer(input, sentence, false).await,
+            Outcome::Invalidated => self.answer(input, INVALID, true).await,
             Outcome::Refused(sentence) => {
                 self.answer(input, &sentence, true).await;
                 self.done(key).await;
@@ -296,7 +300,7 @@ impl Desk {
         };
         let handled = self.parts.engine.handle_by(via, id, verb, Some(key)).await;
         match handled {
-            Ok(request) => Outcome::Applied(applied(button.action, &request)),
+            Ok(request) => applied(button.action, &request),
             Err(EngineError::Refused(Refusal::InputDone)) => Outcome::DoneElsewhere,
             Err(EngineError::Refused(refusal)) => {
                 self.parts.buttons.give_back(digest, key).await;
@@ -310,18 +314,20 @@ impl Desk {
     }
 }
 
-fn applied(action: Action, request: &AccessRequest) -> &'static str {
+fn applied(action: Action, request: &AccessRequest) -> Outcome {
     match (action, &request.stage) {
-        (Action::Deny, _) => SAID_NO,
-        (Action::Approve, Stage::Pending) => COUNTED,
+        (Action::Deny, Stage::Denied { .. }) => Outcome::Applied(SAID_NO),
+        (Action::Approve, Stage::Pending) => Outcome::Applied(COUNTED),
+        (Action::Approve, Stage::Granted(_)) => Outcome::Applied(APPROVED),
         (
-            Action::Approve,
-            Stage::Granted(_)
+            Action::Deny | Action::Approve,
+            Stage::Pending
+            | Stage::Granted(_)
             | Stage::Denied { .. }
             | Stage::Withdrawn { .. }
             | Stage::Lapsed
             | Stage::Invalidated { .. },
-        ) => APPROVED,
+        ) => Outcome::Invalidated,
     }
 }
 

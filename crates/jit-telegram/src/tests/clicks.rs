@@ -279,6 +279,20 @@ async fn s14_what_lapsed_is_not_decided_by_an_old_button() {
 }
 
 #[tokio::test]
+async fn s11_who_approves_what_is_no_longer_valid_is_told_that_nothing_was_approved() {
+    let house = House::new();
+    let request = house.asked().await;
+    house.stage.leaves("ana");
+    let told = house.bob("Approve").await;
+    assert_eq!(
+        (told.text.as_str(), told.alert),
+        ("No longer valid; nothing was approved.", true)
+    );
+    assert_eq!(house.status(&request).await, Status::Invalidated);
+    assert_eq!(house.stage.store.inputs_left(), 0);
+}
+
+#[tokio::test]
 async fn s12_what_changed_since_it_was_shown_is_not_approved() {
     let house = House::new();
     let request = house.asked().await;
@@ -294,6 +308,19 @@ async fn s12_what_changed_since_it_was_shown_is_not_approved() {
     );
     house.stage.work().await;
     assert_eq!(house.status(&request).await, Status::Active);
+}
+
+#[tokio::test]
+async fn a_click_whose_id_is_negative_is_answered_like_any_other() {
+    let house = House::new();
+    house.asked().await;
+    let card = house.card();
+    for begins in ["4", "-4"] {
+        let click = house.world().press(ANA, CHAT, card.id, "Approve").unwrap();
+        assert!(click.starts_with(begins), "{click}");
+        let told = house.answer(&click).await;
+        assert!(told.text.contains("somebody else must"), "{told:?}");
+    }
 }
 
 #[tokio::test]
