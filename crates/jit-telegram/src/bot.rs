@@ -19,7 +19,10 @@ const BODY_LIMIT: usize = 2 * 1024 * 1024;
 const TOKEN_LIMIT: usize = 128;
 /// How long Telegram may wait for something to happen before it answers that nothing did, in
 /// seconds; shorter than the deadline of a call.
-const POLL_SECS: u64 = 5;
+pub(crate) const POLL_SECS: u64 = 5;
+/// The most updates in one answer.
+/// Source: <https://core.telegram.org/bots/api#getupdates>
+pub(crate) const MOST_UPDATES: usize = 100;
 
 /// What a message says.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,9 +162,16 @@ impl Bot {
         self.call("answerCallbackQuery", &arguments).await.map(drop)
     }
 
-    /// Clicks from this update on; those before it are forgotten.
-    pub(crate) async fn updates(&self, offset: Option<i64>) -> Result<Vec<Value>, Trouble> {
-        let mut arguments = json!({"timeout": POLL_SECS, "allowed_updates": ["callback_query"]});
+    /// Clicks from this update on, waited for so many seconds where there are none; those before it
+    /// are forgotten.
+    pub(crate) async fn updates(
+        &self,
+        offset: Option<i64>,
+        wait: u64,
+    ) -> Result<Vec<Value>, Trouble> {
+        let mut arguments = json!({
+            "timeout": wait, "limit": MOST_UPDATES, "allowed_updates": ["callback_query"],
+        });
         if let Some(offset) = offset {
             set(&mut arguments, "offset", offset.into());
         }

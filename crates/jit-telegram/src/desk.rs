@@ -25,7 +25,7 @@ use crate::people::{ChatId, UserId, alias};
 
 /// A click that was not worked on by then is not applied any more: who clicks again must not be
 /// answered twice.
-const TOO_OLD: Duration = Duration::from_secs(120);
+pub(crate) const TOO_OLD: Duration = Duration::from_secs(120);
 /// Clicks worked on at once.
 const AT_ONCE: usize = 32;
 /// Clicks taken over in one look from whoever left them.
@@ -126,7 +126,11 @@ impl Desk {
         }
     }
 
-    fn store(&self) -> &dyn RequestStore {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.parts.engine.now()
+    }
+
+    pub(crate) fn store(&self) -> &dyn RequestStore {
         self.parts.engine.store().as_ref()
     }
 
@@ -135,8 +139,9 @@ impl Desk {
         under_way.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an update. When this returns, what must not be lost is in the store.
-    pub(crate) async fn take(self: &Arc<Self>, sent: &Value) -> Ack {
+    /// Takes an update, which may have been made as long ago as that; now, where it is not known to be
+    /// older. When this returns, what must not be lost is in the store.
+    pub(crate) async fn take(self: &Arc<Self>, sent: &Value, made_at: Option<Timestamp>) -> Ack {
         let input = match update(sent) {
             Read::Keep(input) => input,
             Read::Ignore => return Ack::Taken,
@@ -147,7 +152,7 @@ impl Desk {
                 return Ack::Taken;
             }
         };
-        let (key, now) = (input.key(), self.parts.engine.now());
+        let (key, now) = (input.key(), made_at.unwrap_or_else(|| self.now()));
         let text = serde_json::to_string(&input);
         let text = text.expect("an input has string keys and whole numbers, so it serialises");
         match self.store().inbox_put(&key, &text, now).await {
@@ -244,7 +249,7 @@ impl Desk {
         if input.chat != Some(self.parts.chat) {
             return Outcome::no(WRONG_CHAT);
         }
-        if self.parts.engine.now().since(received_at) > TOO_OLD {
+        if self.now().since(received_at) > TOO_OLD {
             let late = LATE.to_owned();
             return match &input.button {
                 Some(pressed) => self.given_back(pressed, key, late.clone(), late).await,
@@ -259,7 +264,7 @@ impl Desk {
         let (Some(pressed), Some(message)) = (&input.button, input.message) else {
             return Outcome::no(NO_BUTTON);
         };
-        let now = self.parts.engine.now();
+        let now = self.now();
         let taken = self.parts.buttons.take(pressed, message, key, now).await;
         match taken {
             Ok(Ok(button)) => self.carry_out(&via, &button, pressed, key).await,

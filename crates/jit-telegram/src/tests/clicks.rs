@@ -413,7 +413,7 @@ async fn updates_that_cannot_be_read_change_nothing_and_are_not_wanted_again() {
         house.deliver().await;
     }
     for update in [json!(null), json!([]), json!({}), json!({"update_id": "1"})] {
-        house.door.desk.take(&update).await;
+        house.door.desk.take(&update, None).await;
     }
     super::until("all of it", async || {
         (house.stage.store.inputs_left() == 0).then_some(())

@@ -196,7 +196,7 @@ async fn a_button_that_could_not_be_given_back_is_mended_by_whoever_takes_over()
         .stage
         .store
         .fail_next_commits([CommitFault::LostCall; 4]);
-    assert_eq!(house.door.desk.take(&sent).await, Ack::Taken);
+    assert_eq!(house.door.desk.take(&sent, None).await, Ack::Taken);
     let told = until("an answer", async || house.world().answer(&input.click)).await;
     assert!(told.alert, "{told:?}");
     assert_eq!(
@@ -230,7 +230,7 @@ async fn a_click_that_makes_us_panic_is_worked_on_again() {
         .press(BOB, CHAT, house.card().id, "Approve")
         .unwrap();
     let sent = house.world().take_waiting().remove(0);
-    assert_eq!(desk.take(&sent).await, Ack::Taken);
+    assert_eq!(desk.take(&sent, None).await, Ack::Taken);
     let told = until("an answer", async || house.world().answer(&click)).await;
     assert!(told.alert && told.text.contains("tried again"), "{told:?}");
     assert_eq!(house.stage.store.inputs_left(), 1);
