@@ -4,7 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, redirect};
+use jit_wire::{Wire, whole};
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -37,7 +38,8 @@ pub(crate) struct Message {
 
 /// One bot.
 pub(crate) struct Bot {
-    client: Client,
+    wire: Wire,
+    deadline: Duration,
     api: Address,
     token: SecretString,
 }
@@ -77,20 +79,9 @@ impl Bot {
         if !(1..=TOKEN_LIMIT).contains(&text.len()) || !text.bytes().all(plain) {
             return Err(Trouble::BadToken);
         }
-        // An error says that a provider is installed already, which is just as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .timeout(deadline)
-            .redirect(redirect::Policy::none())
-            .user_agent("jit-access");
-        let client = match api.is_on_this_machine() {
-            // What goes to loopback in the clear stays on this machine.
-            true => client.no_proxy(),
-            false => client,
-        };
-        let client = client.build();
         Ok(Self {
-            client: client.map_err(|error| Trouble::Client(error.without_url()))?,
+            wire: Wire::new(api.url()).map_err(Trouble::Client)?,
+            deadline,
             api: api.clone(),
             token: token.clone(),
         })
@@ -99,9 +90,9 @@ impl Bot {
     /// Calls a method, once.
     async fn call(&self, method: &str, arguments: &Value) -> Result<Value, Trouble> {
         let url = self.api.method(self.token.expose_secret(), method);
-        let answer = self.client.post(url).json(arguments).send().await?;
-        let status = answer.status();
-        let body = read(answer).await?;
+        let call = self.wire.pooled().post(url).timeout(self.deadline);
+        let answer = whole(call.json(arguments).send().await, BODY_LIMIT).await?;
+        let (status, body) = (answer.status, answer.body);
         // The error would quote what it could not read.
         let said: Answer = match serde_json::from_slice(&body) {
             Ok(said) => said,
@@ -242,15 +233,4 @@ fn judged(said: Answer, status: StatusCode) -> Result<Value, Trouble> {
             &said.description.unwrap_or_default(),
         )),
     }
-}
-
-async fn read(mut answer: Response) -> Result<Vec<u8>, Trouble> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > BODY_LIMIT {
-            return Err(Trouble::TooLong(BODY_LIMIT));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
