@@ -12,7 +12,7 @@ use jit_wire::{Address, Gate, Passage};
 use reqwest::StatusCode;
 use secrecy::SecretString;
 
-use crate::login::{Login, Way};
+use crate::login::{Bearer, Login, Way};
 use crate::resource::is_path;
 use crate::shapes::{Secret, ServerHealth};
 use crate::trouble::{Operation, Reason, Trouble};
@@ -174,7 +174,7 @@ impl Vault {
     pub(crate) async fn change<'a>(
         &self,
         gate: &Gate,
-        ask: impl FnOnce() -> Result<Ask<'a>, Trouble>,
+        ask: impl FnOnce(&Bearer) -> Result<Ask<'a>, Trouble>,
     ) -> Result<Answer, Trouble> {
         let bearer = self.login.bearer(self.way()).await?;
         if gate.is_late() {
@@ -182,7 +182,7 @@ impl Vault {
         }
         let ask = Ask {
             token: Some(&bearer.header),
-            ..ask()?
+            ..ask(&bearer)?
         };
         match self.wire.send_once(ask, gate).await?.good() {
             Ok(answer) => Ok(answer),

@@ -95,6 +95,8 @@ pub(crate) struct WrappedAccessor {
 #[derive(Deserialize)]
 pub(crate) struct InWrapping {
     pub(crate) wrap_info: WrapInfo,
+    #[serde(default)]
+    pub(crate) warnings: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]

@@ -93,7 +93,7 @@ struct Wanted<'a> {
     /// What this service may do itself. A token role that allows no policies gives those of whoever
     /// asks, which nobody means.
     /// Source: <https://developer.hashicorp.com/vault/api-docs/auth/token#allowed_policies>
-    own: Arc<BTreeSet<String>>,
+    own: Option<Arc<BTreeSet<String>>>,
     life_secs: u64,
     asked_at: Timestamp,
 }
@@ -111,8 +111,9 @@ impl Wanted<'_> {
     fn fault(&self, said: &Said<'_>) -> Option<&'static str> {
         let policies: BTreeSet<&str> = said.policies.iter().map(String::as_str).collect();
         let asked: BTreeSet<&str> = self.resource.policies.iter().map(String::as_str).collect();
-        let is_ours =
-            !self.own.is_empty() && self.own.iter().all(|it| policies.contains(it.as_str()));
+        let is_ours = self.own.as_ref().is_none_or(|own| {
+            !own.is_empty() && own.iter().all(|it| policies.contains(it.as_str()))
+        });
         let is_right = match asked.is_empty() {
             true => !policies.is_empty() && !policies.contains("root") && !is_ours,
             false => policies == asked,
@@ -139,11 +140,11 @@ impl VaultTokens {
         Self { vault }
     }
 
-    /// What a record names. One of another realm is of another system, whatever its resource.
-    fn read(&self, target: &Target) -> Result<Resource, Trouble> {
+    /// A record of another realm is of another system. What else a record says of a token that was
+    /// made is not judged by the rules of today: it can be taken back whatever they are (S7).
+    fn check_realm(&self, target: &Target) -> Result<(), Trouble> {
         let is_ours = target.realm == self.vault.realm;
-        is_ours.then_some(()).ok_or(Trouble::ForeignRealm)?;
-        Resource::read(&target.resource)
+        is_ours.then_some(()).ok_or(Trouble::ForeignRealm)
     }
 
     fn resolved(
@@ -166,17 +167,18 @@ impl VaultTokens {
 
     async fn minted(&self, call: &GrantCall<'_>, gate: &Gate) -> Result<Minted, Trouble> {
         check_parameters(call.parameters)?;
-        let resource = self.read(call.target)?;
+        self.check_realm(call.target)?;
+        let resource = Resource::read(&call.target.resource)?;
         let vault = &self.vault;
         let mut wanted = Wanted {
             resource: &resource,
-            own: Arc::default(),
+            own: None,
             life_secs: 0,
             asked_at: Timestamp::MIN,
         };
-        let made = vault.change(gate, || {
+        let made = vault.change(gate, |bearer| {
             wanted.asked_at = vault.clock.now();
-            wanted.own = vault.login.own_policies();
+            wanted.own = bearer.policies.clone();
             wanted.life_secs = call.expires_at.since(wanted.asked_at).as_secs();
             self.ask(&wanted, call.request)
         });
@@ -203,6 +205,9 @@ impl VaultTokens {
         let life_secs = wanted.life_secs;
         if life_secs == 0 {
             return Err(Trouble::NoTimeLeft);
+        }
+        if wanted.resource.policies.is_empty() && wanted.own.is_none() {
+            return Err(Trouble::OwnPoliciesUnknown);
         }
         let vault = &self.vault;
         let new = NewToken {
@@ -269,7 +274,7 @@ impl VaultTokens {
             secret: wrapped.wrap_info.token,
             life_secs: looked.creation_ttl,
             accessor,
-            fault,
+            fault: fault.or(missing(wrapped.warnings.as_deref())),
         })
     }
 
@@ -307,9 +312,9 @@ impl VaultTokens {
     }
 
     async fn revoked(&self, call: &RevokeCall<'_>, gate: &Gate) -> Result<Answer, Trouble> {
-        self.read(call.target)?;
+        self.check_realm(call.target)?;
         let accessor = check_handle(call.handle.ok_or(Trouble::NoHandle)?)?;
-        let answer = self.vault.change(gate, || Ok(self.revoke_ask(accessor)));
+        let answer = self.vault.change(gate, |_| Ok(self.revoke_ask(accessor)));
         match answer.await.and_then(|it| it.done()) {
             Ok(()) => Ok(Answer::Applied),
             // It is gone, which was wanted.
@@ -321,7 +326,7 @@ impl VaultTokens {
     }
 
     async fn seen(&self, call: &InspectCall<'_>) -> Result<Presence, Trouble> {
-        self.read(call.target)?;
+        self.check_realm(call.target)?;
         match (call.handle, call.send_before) {
             (Some(handle), _) => {
                 let looked = self.looked_up(check_handle(handle)?).await?;
@@ -366,14 +371,19 @@ fn made_openly(wanted: &Wanted<'_>, answer: &wire::Answer) -> Result<Made, Troub
         life_secs: auth.lease_duration,
         policies: auth.token_policies.as_deref().unwrap_or_default(),
     });
-    let warnings = made.warnings.unwrap_or_default();
-    let is_missing = warnings.iter().any(|it| it.contains("does not exist"));
     Ok(Made {
         secret: auth.client_token,
         life_secs: auth.lease_duration,
         accessor: auth.accessor,
-        fault: fault.or(is_missing.then_some("with a policy that does not exist")),
+        fault: fault.or(missing(made.warnings.as_deref())),
     })
+}
+
+/// What is wrong by a warning of Vault's, which says nothing else of a policy that is not there.
+fn missing(warnings: Option<&[String]>) -> Option<&'static str> {
+    let mut warnings = warnings.unwrap_or_default().iter();
+    let is_missing = warnings.any(|it| it.contains("does not exist"));
+    is_missing.then_some("with a policy that does not exist")
 }
 
 #[async_trait]

@@ -59,6 +59,11 @@ pub(crate) enum Trouble {
     BadPath,
     #[error("Vault has no such secret, or its latest version was deleted")]
     NoSuchSecret,
+    #[error(
+        "Vault does not say which policies we have ourselves, so that a token role alone might give \
+         them; name the policies before the @"
+    )]
+    OwnPoliciesUnknown,
     #[error("the credential has no name by which it could be revoked")]
     NoHandle,
     #[error("the time in which this call may be sent is over")]
@@ -208,7 +213,7 @@ impl NotDone {
     }
 }
 
-/// What an answer means. That nothing was done is believed of the statuses by which a server turns a
+/// What an answer means. That nothing was done is believed of 429 and 404, by which a server turns a
 /// call away at its door, and else only where the body is Vault's own list of errors.
 /// Source: <https://developer.hashicorp.com/vault/api-docs#http-status-codes>
 fn judge(
@@ -231,7 +236,9 @@ fn judge(
         StatusCode::FORBIDDEN if says(Refusal::is_of_a_dead_token) => {
             nothing(Reason::DeadToken, ErrorKind::Forbidden)
         }
-        StatusCode::FORBIDDEN => nothing(Reason::Denied, ErrorKind::Forbidden),
+        StatusCode::FORBIDDEN if refusal.is_some() => nothing(Reason::Denied, ErrorKind::Forbidden),
+        // Whoever stands before Vault may forbid its answer as well as the call.
+        StatusCode::FORBIDDEN => (Reason::Other, ErrorKind::Forbidden, Effect::Unknown),
         StatusCode::NOT_FOUND if says(Refusal::is_of_an_unknown_path) => {
             nothing(Reason::Refused, ErrorKind::Misconfigured)
         }
@@ -275,6 +282,7 @@ impl Trouble {
             | Self::BadPath
             | Self::OddToken(_)
             | Self::OddTokenLeft(..)
+            | Self::OwnPoliciesUnknown
             | Self::WrappingGone => ErrorKind::Misconfigured,
             Self::NoSuchSecret | Self::NoHandle => ErrorKind::NotFound,
             Self::TooLate
@@ -345,6 +353,7 @@ impl Trouble {
             | Self::NoHandle
             | Self::TooLate
             | Self::NoTimeLeft
+            | Self::OwnPoliciesUnknown
             | Self::WrappingGone => Effect::None,
         }
     }
@@ -435,7 +444,7 @@ mod tests {
             (503, None, Reason::Other, Unavailable, unknown),
             (403, Some(&[denied]), Reason::Denied, Forbidden, none),
             (403, Some(&[dead]), Reason::DeadToken, Forbidden, none),
-            (403, None, Reason::Denied, Forbidden, none),
+            (403, None, Reason::Other, Forbidden, unknown),
             (
                 400,
                 Some(&[no_accessor]),

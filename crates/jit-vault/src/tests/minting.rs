@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use jit_core::ports::{Clock, Effect, ErrorKind, Provisioner};
-use jit_core::provider::{Handle, Presence};
+use jit_core::ports::{Clock, Effect, ErrorKind, InspectCall, Provisioner, Purpose, RevokeCall};
+use jit_core::provider::{Handle, Parameters, Presence};
 use serde_json::json;
-use vault_sim::{End, Fault, Rule, TokenRole};
+use vault_sim::{End, Fault, NewToken, Rule, TokenRole};
 
 use super::{LIFE, Scene, ask, request, setup};
 
@@ -328,4 +328,81 @@ async fn resolving_names_the_vault_its_namespace_and_the_token() {
             .iter()
             .all(|it| it.marked && it.namespace.as_deref() == Some("team-a"))
     );
+}
+
+#[tokio::test]
+async fn s7_what_was_made_is_taken_back_whatever_the_rules_for_resources_are_now() {
+    let scene = Scene::new();
+    let minted = scene.mint("reader").await.unwrap();
+    let handle = minted.handle.unwrap();
+    // An earlier release took this.
+    let target = scene.target("Reader Of Old, root");
+    let (parameters, send_before) = (Parameters::new(), scene.clock.now() + LIFE);
+    let inspect = async || {
+        let call = InspectCall {
+            purpose: Purpose::TakeAway,
+            request: request(),
+            target: &target,
+            parameters: &parameters,
+            handle: Some(&handle),
+            expires_at: scene.clock.now() + LIFE,
+            send_before: None,
+        };
+        scene.tokens.inspect(call).await.unwrap()
+    };
+    assert_eq!(inspect().await, Presence::Present);
+    let call = RevokeCall {
+        request: request(),
+        target: &target,
+        parameters: &parameters,
+        handle: Some(&handle),
+        send_before,
+    };
+    scene.tokens.revoke(call).await.unwrap();
+    assert_eq!(inspect().await, Presence::Absent);
+    assert!(scene.mint("Reader Of Old, root").await.is_err());
+}
+
+#[tokio::test]
+async fn a_role_alone_is_refused_where_nobody_knows_what_we_may_ourselves() {
+    let scene = Scene::new();
+    let ours = scene.world().add_token(NewToken::with(&["jit-access"]));
+    let auth = json!({
+        "client_token": ours.id, "accessor": ours.accessor, "lease_duration": 3_600,
+        "renewable": false,
+    });
+    let login = Fault::Instead(json!({ "auth": auth }).to_string());
+    scene.world().rule(Rule::at("auth/approle/login", login));
+    let error = scene.mint("@agents").await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Misconfigured, Effect::None)
+    );
+    assert!(scene.calls("auth/token/create/agents").is_empty());
+    assert!(scene.mint("reader@agents").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_policy_that_is_missing_is_seen_in_a_wrapping_where_vault_says_so() {
+    let scene = Scene::of(setup(), |settings, _| {
+        settings.wrap_ttl = Some(Duration::from_secs(120));
+    });
+    let made = scene.world().add_token(NewToken {
+        ttl_secs: 900,
+        renewable: false,
+        ..NewToken::with(&["reader"])
+    });
+    let said = json!({
+        "wrap_info": {"token": "hvs.wrapping", "wrapped_accessor": made.accessor},
+        "warnings": ["Policy \"reader\" does not exist"],
+    });
+    let fault = Fault::Instead(said.to_string());
+    scene.world().rule(Rule::at("auth/token/create", fault));
+    let error = scene.mint("reader").await.unwrap_err();
+    assert!(
+        error.chain().to_string().contains("does not exist"),
+        "{}",
+        error.chain()
+    );
+    assert!(!scene.world().is_alive(&made.id), "it was taken back");
 }
