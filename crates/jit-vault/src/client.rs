@@ -103,6 +103,20 @@ impl Vault {
         }
     }
 
+    /// Which cluster it says that it is, without a token; none where it does not say.
+    pub(crate) async fn cluster(&self) -> Result<Option<String>, Trouble> {
+        let url = wire::at(&self.address, ["sys", "health"]);
+        let answer = self.wire.health(url).await?;
+        // Its status is that of the server, whose own word is read whatever that is.
+        match answer.json::<ServerHealth>() {
+            Ok(own) => Ok(own.cluster_id),
+            Err(unreadable) => Err(match answer.good() {
+                Ok(_) => unreadable,
+                Err(refused) => refused,
+            }),
+        }
+    }
+
     /// Reads the latest version of a secret of KV version 2, its texts only: what is no text is left
     /// out. `path` is that of the API under `/v1`, with its `data`: `homelab/data/docker/grafana`.
     /// Source: <https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#read-secret-version>

@@ -208,4 +208,7 @@ impl<'de> Visitor<'de> for AnyField {
 pub(crate) struct ServerHealth {
     pub(crate) initialized: bool,
     pub(crate) sealed: bool,
+    /// Which cluster it is; it stays the same as long as that cluster's storage does.
+    #[serde(default)]
+    pub(crate) cluster_id: Option<String>,
 }

@@ -2,7 +2,7 @@
 //! is asked is the client's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use crate::client::{Vault, in_time, in_time_behind};
 use crate::resource::Resource;
 use crate::shapes::{Authenticated, InWrapping, LookedUp, Named};
 use crate::trouble::{Operation, Reason, Trouble};
-use crate::wire::{self, Ask};
+use crate::wire::{self, Ask, Done};
 
 /// V: how long after its connection was made a call may still be accepted. Vault gives up a request
 /// after its `max_request_duration`, which is 90 s unless a listener is configured otherwise; that a
@@ -39,8 +39,11 @@ const APPLIED_WITHIN: Duration = Duration::ZERO;
 /// A token lives from when Vault makes it, and what is asked for was counted from before that. Where
 /// the two can be further apart than this, the token is taken back: it would outlive its end.
 const SLOW: Duration = Duration::from_secs(5);
-/// The longest accessor; Vault's have 24 characters, and a namespace's five more.
-const HANDLE_LIMIT: usize = 128;
+/// For how long it is believed of new tokens which cluster Vault said that it is.
+const SAME_CLUSTER: Duration = Duration::from_secs(30);
+/// The longest accessor, and the longest id of a cluster; Vault's have 24 characters and a namespace's
+/// five more, and 36.
+const WORD_LIMIT: usize = 128;
 
 /// The tokens of one Vault.
 ///
@@ -53,6 +56,8 @@ const HANDLE_LIMIT: usize = 128;
 #[derive(Debug, Clone)]
 pub struct VaultTokens {
     vault: Arc<Vault>,
+    /// Which cluster Vault said that it is, and until when that is believed of a new token.
+    cluster: Arc<Mutex<Option<(Timestamp, Option<String>)>>>,
 }
 
 /// What is asked of a new token.
@@ -137,7 +142,10 @@ impl Wanted<'_> {
 impl VaultTokens {
     /// The tokens of this Vault.
     pub fn new(vault: Arc<Vault>) -> Self {
-        Self { vault }
+        Self {
+            vault,
+            cluster: Arc::default(),
+        }
     }
 
     /// A record of another realm is of another system. What else a record says of a token that was
@@ -170,6 +178,8 @@ impl VaultTokens {
         self.check_realm(call.target)?;
         let resource = Resource::read(&call.target.resource)?;
         let vault = &self.vault;
+        let cluster = self.cluster().await;
+        let cluster = cluster.map_err(|trouble| Trouble::NotAsked(Box::new(trouble)))?;
         let mut wanted = Wanted {
             resource: &resource,
             own: None,
@@ -194,11 +204,41 @@ impl VaultTokens {
         let notes = kind.into_iter().chain(wrapped);
         Ok(Minted {
             secret: Credential::new(made.secret.expose_secret().to_owned()),
-            handle: Some(Handle(made.accessor)),
+            handle: Some(Name::written(&made.accessor, cluster.as_deref())),
             // At the earliest: what was asked for was counted from then.
             ends_at: Some(wanted.asked_at + Duration::from_secs(made.life_secs)),
             notes: notes.map(|(name, it)| (name, it.to_owned())).collect(),
         })
+    }
+
+    /// Which cluster makes a token that is asked for now.
+    async fn cluster(&self) -> Result<Option<String>, Trouble> {
+        let now = self.vault.clock.now();
+        let known = || self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = known().clone().filter(|(until, _)| now < *until);
+        if let Some((_, cluster)) = lately {
+            return Ok(cluster);
+        }
+        let cluster = self.vault.cluster().await?;
+        // One that is of no use in a handle is as if it did not say.
+        let cluster = cluster.filter(|it| is_word(it));
+        // One that is sealed does not say either, so that this is not believed for long.
+        let until = cluster.as_ref().map(|_| now + SAME_CLUSTER);
+        *known() = until.map(|until| (until, cluster.clone()));
+        Ok(cluster)
+    }
+
+    /// That a token which Vault does not know is gone, and not one of another cluster's.
+    async fn check_cluster(&self, name: &Name<'_>) -> Result<(), Trouble> {
+        let Some(wanted) = name.cluster else {
+            return Ok(());
+        };
+        match self.vault.cluster().await {
+            Ok(Some(cluster)) if cluster == wanted => Ok(()),
+            Ok(Some(_)) => Err(Trouble::OtherCluster),
+            Ok(None) => Err(Trouble::ClusterUnknown(None)),
+            Err(trouble) => Err(Trouble::ClusterUnknown(Some(Box::new(trouble)))),
+        }
     }
 
     fn ask(&self, wanted: &Wanted<'_>, request: RequestId) -> Result<Ask<'static>, Trouble> {
@@ -303,7 +343,7 @@ impl VaultTokens {
     async fn taken_back(&self, accessor: &str, trouble: Trouble) -> Trouble {
         let answer = self.vault.read(|| self.revoke_ask(accessor)).await;
         match answer.and_then(|it| it.done()) {
-            Ok(()) => trouble.after_it_was_sent(),
+            Ok(_) => trouble.after_it_was_sent(),
             Err(failed) if failed.reason() == Some(Reason::UnknownAccessor) => {
                 trouble.after_it_was_sent()
             }
@@ -313,12 +353,18 @@ impl VaultTokens {
 
     async fn revoked(&self, call: &RevokeCall<'_>, gate: &Gate) -> Result<Answer, Trouble> {
         self.check_realm(call.target)?;
-        let accessor = check_handle(call.handle.ok_or(Trouble::NoHandle)?)?;
-        let answer = self.vault.change(gate, |_| Ok(self.revoke_ask(accessor)));
+        let name = Name::read(call.handle.ok_or(Trouble::NoHandle)?)?;
+        let ask = |_: &_| Ok(self.revoke_ask(name.accessor));
+        let answer = self.vault.change(gate, ask);
         match answer.await.and_then(|it| it.done()) {
-            Ok(()) => Ok(Answer::Applied),
-            // It is gone, which was wanted.
+            Ok(Done::Plainly) => Ok(Answer::Applied),
+            // Perhaps there was no such token. Then it is gone, which was wanted.
+            Ok(Done::WithAWarning) => {
+                self.check_cluster(&name).await?;
+                Ok(Answer::Applied)
+            }
             Err(trouble) if trouble.reason() == Some(Reason::UnknownAccessor) => {
+                self.check_cluster(&name).await?;
                 Ok(Answer::Applied)
             }
             Err(trouble) => Err(trouble),
@@ -329,7 +375,13 @@ impl VaultTokens {
         self.check_realm(call.target)?;
         match (call.handle, call.send_before) {
             (Some(handle), _) => {
-                let looked = self.looked_up(check_handle(handle)?).await?;
+                let name = Name::read(handle)?;
+                let looked = self.looked_up(name.accessor).await?;
+                // By then it is gone in whichever cluster it was made.
+                let is_over = gone_by(call.expires_at) <= self.vault.clock.now();
+                if looked.is_none() && !is_over {
+                    self.check_cluster(&name).await?;
+                }
                 Ok(Presence::of(looked.is_some()))
             }
             (None, Some(_)) => Ok(Presence::GoneBy(gone_by(call.expires_at))),
@@ -350,16 +402,43 @@ fn check_parameters(parameters: &Parameters) -> Result<(), Trouble> {
     is_plain.then_some(()).ok_or(Trouble::Parameters)
 }
 
-/// An accessor is sent in a body, so that it needs no more than to be a short word.
-fn check_handle(handle: &Handle) -> Result<&str, Trouble> {
-    let accessor = handle.0.as_str();
-    let is_plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-' | b'_');
-    let is_word =
-        !accessor.is_empty() && accessor.len() <= HANDLE_LIMIT && accessor.bytes().all(is_plain);
-    match is_word {
-        true => Ok(accessor),
-        false => Err(Trouble::BadResource("the handle is no accessor")),
+/// What a handle names: an accessor, and the cluster that made it where Vault said which. Handles of
+/// earlier releases are accessors alone.
+struct Name<'a> {
+    accessor: &'a str,
+    cluster: Option<&'a str>,
+}
+
+impl<'a> Name<'a> {
+    fn written(accessor: &str, cluster: Option<&str>) -> Handle {
+        Handle(match cluster {
+            Some(cluster) => format!("{accessor}@{cluster}"),
+            None => accessor.to_owned(),
+        })
     }
+
+    /// Both are sent in a body or held against one, so that they need no more than to be short words.
+    fn read(handle: &'a Handle) -> Result<Self, Trouble> {
+        let name = match handle.0.split_once('@') {
+            Some((accessor, cluster)) => Self {
+                accessor,
+                cluster: Some(cluster),
+            },
+            None => Self {
+                accessor: &handle.0,
+                cluster: None,
+            },
+        };
+        match is_word(name.accessor) && name.cluster.is_none_or(is_word) {
+            true => Ok(name),
+            false => Err(Trouble::BadResource("the handle is no accessor")),
+        }
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let is_plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-' | b'_');
+    !text.is_empty() && text.len() <= WORD_LIMIT && text.bytes().all(is_plain)
 }
 
 fn made_openly(wanted: &Wanted<'_>, answer: &wire::Answer) -> Result<Made, Trouble> {

@@ -64,6 +64,13 @@ pub(crate) enum Trouble {
          them; name the policies before the @"
     )]
     OwnPoliciesUnknown,
+    #[error(
+        "Vault knows no such token, and is another cluster than the one that made it: the token may \
+         be good there"
+    )]
+    OtherCluster,
+    #[error("Vault knows no such token, and does not say which cluster it is")]
+    ClusterUnknown(#[source] Option<Box<Trouble>>),
     #[error("the credential has no name by which it could be revoked")]
     NoHandle,
     #[error("the time in which this call may be sent is over")]
@@ -91,6 +98,8 @@ pub(crate) enum Trouble {
     Unchecked(#[source] Box<Trouble>),
     #[error("no token could be had to call Vault with")]
     Login(#[source] Box<Trouble>),
+    #[error("Vault could not be asked which cluster it is, so no token was asked for")]
+    NotAsked(#[source] Box<Trouble>),
     #[error(transparent)]
     Vault(#[from] Box<NotDone>),
 }
@@ -290,10 +299,12 @@ impl Trouble {
             | Self::NoAnswer(_)
             | Self::Unreadable(_)
             | Self::TooLong(_)
+            | Self::OtherCluster
+            | Self::ClusterUnknown(_)
             | Self::Slow => ErrorKind::Unavailable,
             // Whoever asks again asks for another token.
             Self::Unchecked(_) => ErrorKind::Unavailable,
-            Self::Login(trouble) => trouble.login_kind(),
+            Self::Login(trouble) | Self::NotAsked(trouble) => trouble.login_kind(),
             Self::Vault(not_done) => not_done.kind,
         }
     }
@@ -341,6 +352,7 @@ impl Trouble {
             | Self::Slow => Effect::Unknown,
             // Whatever became of the login, the call that wanted it was not sent.
             Self::Login(_)
+            | Self::NotAsked(_)
             | Self::BadSettings(_)
             | Self::Wire(_)
             | Self::ForeignRealm
@@ -353,6 +365,8 @@ impl Trouble {
             | Self::NoHandle
             | Self::TooLate
             | Self::NoTimeLeft
+            | Self::OtherCluster
+            | Self::ClusterUnknown(_)
             | Self::OwnPoliciesUnknown
             | Self::WrappingGone => Effect::None,
         }
@@ -360,7 +374,7 @@ impl Trouble {
 
     fn is_sealed(&self) -> bool {
         match self {
-            Self::Login(trouble) => trouble.is_sealed(),
+            Self::Login(trouble) | Self::NotAsked(trouble) => trouble.is_sealed(),
             other => other.reason() == Some(Reason::Sealed),
         }
     }

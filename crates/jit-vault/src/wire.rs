@@ -84,6 +84,14 @@ impl<'a> Ask<'a> {
     }
 }
 
+/// How something was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    Plainly,
+    /// Such as that there was nothing to do it to.
+    WithAWarning,
+}
+
 /// An answer that came in full. Its bytes are overwritten when it is dropped.
 pub(crate) struct Answer {
     pub(crate) action: &'static str,
@@ -104,10 +112,10 @@ impl Answer {
 
     /// That what was asked for is done, by Vault's own word: nothing at all, or its envelope with a
     /// warning in it. Somebody else's page with 200 is none.
-    pub(crate) fn done(&self) -> Result<(), Trouble> {
+    pub(crate) fn done(&self) -> Result<Done, Trouble> {
         match self.status {
-            StatusCode::NO_CONTENT => Ok(()),
-            _ => self.json::<Envelope>().map(drop),
+            StatusCode::NO_CONTENT => Ok(Done::Plainly),
+            _ => self.json::<Envelope>().map(|_| Done::WithAWarning),
         }
     }
 

@@ -7,7 +7,7 @@ use jit_core::provider::{Handle, Parameters, Presence};
 use serde_json::json;
 use vault_sim::{End, Fault, NewToken, Rule, TokenRole};
 
-use super::{LIFE, Scene, ask, request, setup};
+use super::{LIFE, Scene, accessor, ask, request, setup};
 
 #[tokio::test]
 async fn s15_a_token_ends_at_its_end_and_holds_what_was_asked_for_alone() {
@@ -16,7 +16,7 @@ async fn s15_a_token_ends_at_its_end_and_holds_what_was_asked_for_alone() {
     let end = now + Duration::from_millis(899_900);
     let minted = scene.mint_until("reader", end).await.unwrap();
     let handle = minted.handle.unwrap();
-    let token = scene.world().token(&handle.0).unwrap();
+    let token = scene.world().token(accessor(&handle)).unwrap();
     assert_eq!(token.id, minted.secret.expose());
     assert_eq!((token.ttl_secs, token.explicit_max_ttl_secs), (899, 899));
     assert_eq!(minted.ends_at, Some(now + Duration::from_secs(899)));
@@ -32,7 +32,7 @@ async fn s15_a_token_ends_at_its_end_and_holds_what_was_asked_for_alone() {
     let notes = [("backend", "static"), ("type", "vault_token")];
     assert_eq!(minted.notes, notes.map(|(k, v)| (k, v.to_owned())).into());
     scene.pass(Duration::from_millis(899_900));
-    let (at, how) = scene.world().death(&handle.0).unwrap();
+    let (at, how) = scene.world().death(accessor(&handle)).unwrap();
     assert!(at <= end.unix_micros() && how == End::Expired);
 }
 
@@ -44,7 +44,10 @@ async fn a_role_gives_what_was_asked_for_or_its_own() {
         ("@agents", vec!["reader", "writer"]),
     ] {
         let minted = scene.mint(resource).await.unwrap();
-        let token = scene.world().token(&minted.handle.unwrap().0).unwrap();
+        let token = scene
+            .world()
+            .token(accessor(&minted.handle.unwrap()))
+            .unwrap();
         assert_eq!(token.policies, policies);
         assert_eq!(token.role.as_deref(), Some("agents"));
         assert_eq!(token.parent, None);
@@ -190,7 +193,10 @@ async fn a_policy_that_may_not_be_given_is_refused_and_nothing_was_done() {
 async fn uses_are_counted_where_that_is_configured() {
     let scene = Scene::of(setup(), |settings, _| settings.num_uses = Some(3));
     let minted = scene.mint("reader").await.unwrap();
-    let token = scene.world().token(&minted.handle.unwrap().0).unwrap();
+    let token = scene
+        .world()
+        .token(accessor(&minted.handle.unwrap()))
+        .unwrap();
     assert_eq!(token.num_uses, 3);
 }
 
@@ -212,7 +218,7 @@ async fn a_token_in_a_wrapping_is_found_by_its_own_accessor() {
         Some("true")
     );
     let handle = minted.handle.unwrap();
-    let token = scene.world().token(&handle.0).unwrap();
+    let token = scene.world().token(accessor(&handle)).unwrap();
     assert_eq!(
         (token.id, token.policies),
         (inside.clone(), vec!["reader".to_owned()])
@@ -322,12 +328,10 @@ async fn resolving_names_the_vault_its_namespace_and_the_token() {
     super::mint(&scene.tokens, &here, now, now + LIFE)
         .await
         .unwrap();
-    let calls = scene.world().calls();
-    assert!(
-        calls
-            .iter()
-            .all(|it| it.marked && it.namespace.as_deref() == Some("team-a"))
-    );
+    // Its health has neither: a server says it to everybody.
+    let calls = scene.world().calls().into_iter();
+    let mut calls = calls.filter(|it| it.path != "sys/health");
+    assert!(calls.all(|it| it.marked && it.namespace.as_deref() == Some("team-a")));
 }
 
 #[tokio::test]
@@ -405,4 +409,82 @@ async fn a_policy_that_is_missing_is_seen_in_a_wrapping_where_vault_says_so() {
         error.chain()
     );
     assert!(!scene.world().is_alive(&made.id), "it was taken back");
+}
+
+#[tokio::test]
+async fn s6_a_token_of_another_cluster_is_neither_revoked_nor_absent() {
+    const OTHER: &str = "c0ffee00-0000-4000-8000-000000000002";
+    let old = vault_sim::Setup {
+        revoking_the_unknown: vault_sim::Unknown::Fails,
+        ..setup()
+    };
+    for setup in [setup(), old] {
+        let scene = Scene::of(setup, |_, _| {});
+        let minted = scene.mint("reader").await.unwrap();
+        let cluster = "c0ffee00-0000-4000-8000-000000000001";
+        let handle = minted.handle.unwrap();
+        assert!(handle.0.ends_with(&format!("@{cluster}")), "{handle:?}");
+        // What this cluster does not know, as another one would not know the token above.
+        let lost = Handle(format!("nobody@{cluster}"));
+        assert_eq!(scene.inspect(Some(&lost)).await.unwrap(), Presence::Absent);
+        scene.revoke(&lost).await.unwrap();
+        let nothing = (ErrorKind::Unavailable, Effect::None);
+        for other in [Some(OTHER), None] {
+            scene.world().set_cluster(other);
+            let error = scene.inspect(Some(&lost)).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unavailable);
+            let error = scene.revoke(&lost).await.unwrap_err();
+            assert_eq!((error.kind, error.effect), nothing);
+            // A handle of before this was looked at.
+            let plain = Handle("nobody".to_owned());
+            assert_eq!(scene.inspect(Some(&plain)).await.unwrap(), Presence::Absent);
+            scene.revoke(&plain).await.unwrap();
+        }
+        scene.world().set_cluster(Some(cluster));
+        for fault in [Fault::Status(502), Fault::Garbage, Fault::LoseReply] {
+            scene.world().rule(Rule::at("sys/health", fault));
+            assert!(scene.inspect(Some(&lost)).await.is_err());
+            assert!(scene.revoke(&lost).await.is_err());
+            scene.world().calm();
+        }
+        // What is over by itself is over in every cluster.
+        scene.world().set_cluster(Some(OTHER));
+        let call = InspectCall {
+            purpose: Purpose::TakeAway,
+            request: request(),
+            target: &scene.target("reader"),
+            parameters: &Parameters::new(),
+            handle: Some(&lost),
+            expires_at: scene.clock.now() - Duration::from_secs(95),
+            send_before: None,
+        };
+        assert_eq!(scene.tokens.inspect(call).await.unwrap(), Presence::Absent);
+        // Where it is, it is found and revoked, whatever the cluster says of itself.
+        assert_eq!(
+            scene.inspect(Some(&handle)).await.unwrap(),
+            Presence::Present
+        );
+        scene.revoke(&handle).await.unwrap();
+        assert!(!scene.world().is_alive(minted.secret.expose()));
+    }
+}
+
+#[tokio::test]
+async fn a_vault_that_does_not_say_which_cluster_it_is_makes_plain_handles() {
+    let scene = Scene::new();
+    scene.world().set_cluster(None);
+    let minted = scene.mint("reader").await.unwrap();
+    assert!(!minted.handle.unwrap().0.contains('@'));
+    // And where it cannot be asked, nothing is asked for.
+    for fault in [Fault::Status(502), Fault::Garbage, Fault::LoseReply] {
+        scene.world().rule(Rule::at("sys/health", fault));
+        let made = scene.calls("auth/token/create-orphan").len();
+        let error = scene.mint("reader").await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.effect),
+            (ErrorKind::Unavailable, Effect::None)
+        );
+        assert_eq!(scene.calls("auth/token/create-orphan").len(), made);
+        scene.world().calm();
+    }
 }
