@@ -174,6 +174,7 @@ enum Wrong {
     Slow { ms: u64 },
     Redirect { url: String },
     Delay { ms: u64 },
+    DelayAndLoseReply { ms: u64 },
 }
 
 impl From<Wrong> for Fault {
@@ -193,6 +194,7 @@ impl From<Wrong> for Fault {
             Wrong::Slow { ms } => Self::Slow(Duration::from_millis(ms)),
             Wrong::Redirect { url } => Self::Redirect(url),
             Wrong::Delay { ms } => Self::Delay(Duration::from_millis(ms)),
+            Wrong::DelayAndLoseReply { ms } => Self::DelayAndLoseReply(Duration::from_millis(ms)),
         }
     }
 }
