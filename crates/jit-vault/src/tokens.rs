@@ -37,10 +37,13 @@ const ACCEPTED_WITHIN: Duration = Duration::from_secs(90);
 /// <https://github.com/hashicorp/vault/blob/main/vault/token_store.go>
 const APPLIED_WITHIN: Duration = Duration::ZERO;
 /// A token lives from when Vault makes it, and what is asked for was counted from before that. Where
-/// the two can be further apart than this, the token is taken back: it would outlive its end.
+/// the two can be further apart than this, the token is taken back: it could outlive its end.
 const SLOW: Duration = Duration::from_secs(5);
 /// For how long it is believed of new tokens which cluster Vault said that it is.
 const SAME_CLUSTER: Duration = Duration::from_secs(30);
+/// What is left has to be longer than this for a token to be asked for that ends by [`SLOW`] sooner, so
+/// that it never outlives its end.
+const LONG: Duration = Duration::from_secs(60);
 /// The longest accessor, and the longest id of a cluster; Vault's have 24 characters and a namespace's
 /// five more, and 36.
 const WORD_LIMIT: usize = 128;
@@ -189,7 +192,7 @@ impl VaultTokens {
         let made = vault.change(gate, |bearer| {
             wanted.asked_at = vault.clock.now();
             wanted.own = bearer.policies.clone();
-            wanted.life_secs = call.expires_at.since(wanted.asked_at).as_secs();
+            wanted.life_secs = life_secs(call.expires_at.since(wanted.asked_at));
             self.ask(&wanted, call.request)
         });
         let answer = made.await?;
@@ -388,6 +391,12 @@ impl VaultTokens {
             (None, None) => Ok(Presence::Absent),
         }
     }
+}
+
+/// How long a token is to live of which so much time is left.
+fn life_secs(left: Duration) -> u64 {
+    let life = if left > LONG { left - SLOW } else { left };
+    life.as_secs()
 }
 
 /// When a token of which nothing came back is gone. Its life was counted from at most [`CONNECT_LIMIT`]

@@ -18,8 +18,8 @@ async fn s15_a_token_ends_at_its_end_and_holds_what_was_asked_for_alone() {
     let handle = minted.handle.unwrap();
     let token = scene.world().token(accessor(&handle)).unwrap();
     assert_eq!(token.id, minted.secret.expose());
-    assert_eq!((token.ttl_secs, token.explicit_max_ttl_secs), (899, 899));
-    assert_eq!(minted.ends_at, Some(now + Duration::from_secs(899)));
+    assert_eq!((token.ttl_secs, token.explicit_max_ttl_secs), (894, 894));
+    assert_eq!(minted.ends_at, Some(now + Duration::from_secs(894)));
     assert_eq!(token.policies, ["reader"]);
     assert_eq!(
         (token.renewable, token.batch, token.num_uses),
@@ -138,7 +138,7 @@ async fn a_token_that_is_not_what_was_asked_for_is_taken_back() {
     assert_eq!(scene.given(), 0);
     let said = |change: serde_json::Value| {
         let mut auth = json!({
-            "client_token": "hvs.canary", "accessor": "theaccessor", "lease_duration": 900,
+            "client_token": "hvs.canary", "accessor": "theaccessor", "lease_duration": 895,
             "renewable": false, "token_policies": ["reader"], "token_type": "service",
             "orphan": true,
         });
@@ -151,7 +151,7 @@ async fn a_token_that_is_not_what_was_asked_for_is_taken_back() {
         json!({"orphan": false}),
         json!({"orphan": null}),
         json!({"token_type": "batch"}),
-        json!({"lease_duration": 901}),
+        json!({"lease_duration": 896}),
         json!({"lease_duration": 0}),
         json!({"token_policies": ["reader", "default"]}),
         json!({"token_policies": []}),
@@ -392,7 +392,7 @@ async fn a_policy_that_is_missing_is_seen_in_a_wrapping_where_vault_says_so() {
         settings.wrap_ttl = Some(Duration::from_secs(120));
     });
     let made = scene.world().add_token(NewToken {
-        ttl_secs: 900,
+        ttl_secs: 895,
         renewable: false,
         ..NewToken::with(&["reader"])
     });
@@ -486,5 +486,23 @@ async fn a_vault_that_does_not_say_which_cluster_it_is_makes_plain_handles() {
         );
         assert_eq!(scene.calls("auth/token/create-orphan").len(), made);
         scene.world().calm();
+    }
+}
+
+#[tokio::test]
+async fn s2_a_token_that_vault_makes_a_little_late_does_not_outlive_its_end() {
+    for (left, asked, outlives) in [(900, 895, 0), (61, 56, 0), (60, 60, 5), (10, 10, 5)] {
+        let scene = Scene::new();
+        scene.ask().await.unwrap();
+        let end = scene.clock.now() + Duration::from_secs(left);
+        // Vault takes it five seconds after it was counted.
+        let late = Fault::Delay(Duration::from_secs(5));
+        scene.world().rule(Rule::at("auth/token/create", late));
+        let minted = scene.mint_until("reader", end).await.unwrap();
+        let token = scene.world().token(accessor(&minted.handle.unwrap()));
+        let token = token.unwrap();
+        assert_eq!(token.ttl_secs, asked, "{left}");
+        let latest = end + Duration::from_secs(outlives);
+        assert_eq!(token.ends_micros, Some(latest.unix_micros()), "{left}");
     }
 }
