@@ -23,7 +23,7 @@ const EDGES: [(&str, &[&str]); 26] = [
     ("jit-tokens", &["jit-core", "jit-wire"]),
     ("jit-slack", &["jit-core"]),
     ("jit-vault", &["jit-core", "jit-wire"]),
-    ("jit-telegram", &["jit-core"]),
+    ("jit-telegram", &["jit-core", "jit-wire"]),
     ("jit-cli", &[]),
     (
         "jit-runtime",

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, redirect};
+use jit_wire::{Wire, whole};
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,7 +20,10 @@ const BODY_LIMIT: usize = 2 * 1024 * 1024;
 const TOKEN_LIMIT: usize = 128;
 /// How long Telegram may wait for something to happen before it answers that nothing did, in
 /// seconds; shorter than the deadline of a call.
-const POLL_SECS: u64 = 5;
+pub(crate) const POLL_SECS: u64 = 5;
+/// The most updates in one answer.
+/// Source: <https://core.telegram.org/bots/api#getupdates>
+pub(crate) const MOST_UPDATES: usize = 100;
 
 /// What a message says.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +38,8 @@ pub(crate) struct Message {
 
 /// One bot.
 pub(crate) struct Bot {
-    client: Client,
+    wire: Wire,
+    deadline: Duration,
     api: Address,
     token: SecretString,
 }
@@ -74,20 +79,9 @@ impl Bot {
         if !(1..=TOKEN_LIMIT).contains(&text.len()) || !text.bytes().all(plain) {
             return Err(Trouble::BadToken);
         }
-        // An error says that a provider is installed already, which is just as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .timeout(deadline)
-            .redirect(redirect::Policy::none())
-            .user_agent("jit-access");
-        let client = match api.is_on_this_machine() {
-            // What goes to loopback in the clear stays on this machine.
-            true => client.no_proxy(),
-            false => client,
-        };
-        let client = client.build();
         Ok(Self {
-            client: client.map_err(|error| Trouble::Client(error.without_url()))?,
+            wire: Wire::new(api.url()).map_err(Trouble::Client)?,
+            deadline,
             api: api.clone(),
             token: token.clone(),
         })
@@ -96,9 +90,9 @@ impl Bot {
     /// Calls a method, once.
     async fn call(&self, method: &str, arguments: &Value) -> Result<Value, Trouble> {
         let url = self.api.method(self.token.expose_secret(), method);
-        let answer = self.client.post(url).json(arguments).send().await?;
-        let status = answer.status();
-        let body = read(answer).await?;
+        let call = self.wire.pooled().post(url).timeout(self.deadline);
+        let answer = whole(call.json(arguments).send().await, BODY_LIMIT).await?;
+        let (status, body) = (answer.status, answer.body);
         // The error would quote what it could not read.
         let said: Answer = match serde_json::from_slice(&body) {
             Ok(said) => said,
@@ -159,9 +153,16 @@ impl Bot {
         self.call("answerCallbackQuery", &arguments).await.map(drop)
     }
 
-    /// Clicks from this update on; those before it are forgotten.
-    pub(crate) async fn updates(&self, offset: Option<i64>) -> Result<Vec<Value>, Trouble> {
-        let mut arguments = json!({"timeout": POLL_SECS, "allowed_updates": ["callback_query"]});
+    /// Clicks from this update on, waited for so many seconds where there are none; those before it
+    /// are forgotten.
+    pub(crate) async fn updates(
+        &self,
+        offset: Option<i64>,
+        wait: u64,
+    ) -> Result<Vec<Value>, Trouble> {
+        let mut arguments = json!({
+            "timeout": wait, "limit": MOST_UPDATES, "allowed_updates": ["callback_query"],
+        });
         if let Some(offset) = offset {
             set(&mut arguments, "offset", offset.into());
         }
@@ -232,15 +233,4 @@ fn judged(said: Answer, status: StatusCode) -> Result<Value, Trouble> {
             &said.description.unwrap_or_default(),
         )),
     }
-}
-
-async fn read(mut answer: Response) -> Result<Vec<u8>, Trouble> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > BODY_LIMIT {
-            return Err(Trouble::TooLong(BODY_LIMIT));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }

@@ -1,9 +1,10 @@
-//! What buttons carry: a random text that says nothing. The store keeps its digest with what the
-//! button is for; whoever takes it does so in one compare-and-set, so that it works once.
+//! What buttons carry: the id of their request and a random text. The store keeps the digest of that
+//! with what the button is for; whoever takes it does so in one compare-and-set, so that it works once.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jit_core::Timestamp;
 use jit_core::digest::Digest;
@@ -15,12 +16,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::ADAPTER;
 
-/// The table of the store's small rows that holds buttons, by the digest of what they carry.
+/// The table of the store's small rows that holds the buttons of a request, by its id.
 const TABLE: &str = "telegram_button";
-/// Of random bytes, which are sent as twice as many digits: Telegram takes 64.
+/// Of random bytes, which are sent as twice as many digits. With the id of the request before them
+/// that is 63 bytes, of the 64 that Telegram takes.
 const BYTES: usize = 16;
-/// How often a row is read again after somebody else wrote it first.
-const TRIES: u32 = 5;
+/// How many buttons a request has; the oldest make room. A card has two.
+const MOST: usize = 16;
+/// How often a row is read again after somebody else wrote it first: each time one of those who click
+/// at once was let through.
+const TRIES: u32 = 40;
+/// How often it is tried to give a button back, and the pause between.
+const GIVEN_BACK: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(50);
 /// Cards whose buttons are made and not shown yet that are remembered at once.
 const UNSHOWN: usize = 1_000;
 
@@ -35,8 +43,8 @@ pub(crate) enum Action {
 /// What a button is for, as its row keeps it. A field is only ever added, with a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Button {
-    /// The request.
-    pub(crate) request: RequestId,
+    /// The digest of what it carries.
+    carries: Digest,
     /// The first 16 digits of the digest of what was shown.
     pub(crate) digest: String,
     /// What it does.
@@ -49,6 +57,26 @@ pub(crate) struct Button {
     /// The input that used it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used_by: Option<String>,
+}
+
+/// Which button was pressed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pressed {
+    /// The request that it names.
+    pub(crate) request: RequestId,
+    /// The digest of all that it carries.
+    pub(crate) carries: Digest,
+}
+
+impl Pressed {
+    /// What this is, if it has the form of what a button of ours carries.
+    pub(crate) fn read(data: &str) -> Option<Self> {
+        let (request, _) = data.split_once('.')?;
+        Some(Self {
+            request: request.parse().ok()?,
+            carries: Digest::of(data.as_bytes()),
+        })
+    }
 }
 
 /// Why a button does nothing.
@@ -116,26 +144,27 @@ impl Buttons {
             return Ok(pair);
         }
         let pair = Pair {
-            approve: self.drawn(),
-            deny: self.drawn(),
+            approve: self.drawn(request.id),
+            deny: self.drawn(request.id),
         };
-        let row = |data: &String, action| {
-            let button = Button {
-                request: request.id,
-                digest: request.digest().prefix(),
-                action,
-                expires_at: request.decide_by,
-                message,
-                used_by: None,
-            };
-            button.change(&Digest::of(data.as_bytes()), None)
+        let button = |data: &String, action| Button {
+            carries: Digest::of(data.as_bytes()),
+            digest: request.digest().prefix(),
+            action,
+            expires_at: request.decide_by,
+            message,
+            used_by: None,
         };
-        let rows = vec![
-            row(&pair.approve, Action::Approve),
-            row(&pair.deny, Action::Deny),
+        let new = [
+            button(&pair.approve, Action::Approve),
+            button(&pair.deny, Action::Deny),
         ];
-        let made = self.write(rows).await;
-        made.map_err(|error| failed("keep a button", error))?;
+        let kept = self.change(request.id, "keep a button", |buttons| {
+            buttons.retain(|it| new.iter().all(|new| new.carries != it.carries));
+            buttons.extend(new.iter().cloned());
+            buttons.drain(..buttons.len().saturating_sub(MOST));
+        });
+        kept.await?;
         let mut unshown = self.unshown();
         if unshown.len() >= UNSHOWN {
             unshown.clear();
@@ -152,98 +181,114 @@ impl Buttons {
         if before.is_some() {
             return;
         }
-        let mut rows = vec![];
-        for data in [&pair.approve, &pair.deny] {
-            let digest = Digest::of(data.as_bytes());
-            // Where this fails, or somebody was faster, the button is good all the same.
-            let Ok(Some(row)) = self.store.row(TABLE, &digest.to_string()).await else {
-                return;
-            };
-            let Ok(button) = Button::read(&row) else {
-                return;
-            };
-            let bound = Button {
-                message: Some(now),
-                ..button
-            };
-            rows.push(bound.change(&digest, Some(row.value)));
-        }
-        if let Err(error) = self.write(rows).await {
+        let shown = [&pair.approve, &pair.deny].map(|data| Digest::of(data.as_bytes()));
+        let bound = self.change(request.id, "bind a button", |buttons| {
+            let of_this = |it: &&mut Button| shown.contains(&it.carries);
+            buttons
+                .iter_mut()
+                .filter(of_this)
+                .for_each(|it| it.message = Some(now));
+        });
+        // Where this fails, the button is good all the same.
+        if let Err(error) = bound.await {
             tracing::info!(%error, "buttons could not be bound to their message");
         }
     }
 
-    /// The card of this request may have been posted, and nobody knows where: its buttons stay good
-    /// under whatever message shows them.
-    pub(crate) fn forget(&self, request: &AccessRequest) {
-        self.unshown().remove(&For::card(request, None));
+    /// The card of this request may have been posted or changed, and nobody knows: its buttons stay
+    /// good, and the next card has others.
+    pub(crate) fn forget(&self, request: RequestId) {
+        self.unshown().retain(|it, _| it.request != request);
     }
 
-    /// Takes the button that carried what has this digest, for this input; the same input may take it
-    /// again.
+    /// Takes the button that was pressed, for this input; the same input may take it again.
     pub(crate) async fn take(
         &self,
-        digest: &Digest,
+        pressed: &Pressed,
         under: i64,
         by: &str,
         now: Timestamp,
     ) -> Result<Result<Button, NoButton>, PortError> {
-        for _ in 0..TRIES {
-            let Some(row) = self.store.row(TABLE, &digest.to_string()).await? else {
-                return Ok(Err(NoButton::Unknown));
-            };
-            let button = Button::read(&row)?;
-            if let Err(why) = button.is_good(under, by, now) {
-                return Ok(Err(why));
-            }
-            let taken = Button {
-                used_by: Some(by.to_owned()),
-                ..button.clone()
-            };
-            match self
-                .write(vec![taken.change(digest, Some(row.value))])
-                .await
-            {
-                Ok(()) => return Ok(Ok(button)),
-                Err(CommitError::Conflict) => {}
-                Err(error) => return Err(failed("take a button", error)),
-            }
-        }
-        Ok(Err(NoButton::Used))
+        self.change(pressed.request, "take a button", |buttons| {
+            let of_this = |it: &&mut Button| it.carries == pressed.carries;
+            let button = buttons.iter_mut().find(of_this).ok_or(NoButton::Unknown)?;
+            button.is_good(under, by, now)?;
+            button.used_by = Some(by.to_owned());
+            Ok(button.clone())
+        })
+        .await
     }
 
     /// Nothing came of what this input took the button for: it is good again.
-    pub(crate) async fn give_back(&self, digest: &Digest, by: &str) {
-        let given = async {
-            let row = self.store.row(TABLE, &digest.to_string()).await?;
-            let Some(row) = row else { return Ok(()) };
-            let button = Button::read(&row)?;
-            if button.used_by.as_deref() != Some(by) {
-                return Ok(());
+    pub(crate) async fn give_back(&self, pressed: &Pressed, by: &str) -> Result<(), PortError> {
+        let mut tries = 1;
+        loop {
+            let given = self.change(pressed.request, "give a button back", |buttons| {
+                let of_this = |it: &&mut Button| {
+                    it.carries == pressed.carries && it.used_by.as_deref() == Some(by)
+                };
+                buttons
+                    .iter_mut()
+                    .filter(of_this)
+                    .for_each(|it| it.used_by = None);
+            });
+            match given.await {
+                Err(error) if tries < GIVEN_BACK => {
+                    tracing::info!(error = %error.chain(), "a button could not be given back yet");
+                }
+                given => return given,
             }
-            let free = Button {
-                used_by: None,
-                ..button
-            };
-            self.write(vec![free.change(digest, Some(row.value))]).await
-        };
-        if let Err(error) = given.await {
-            tracing::warn!(%error, "a button that did nothing stays used");
+            tries += 1;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn write(&self, rows: Vec<RowChange>) -> Result<(), CommitError> {
-        let commit = Commit {
-            rows,
-            ..Commit::default()
-        };
-        self.store.commit(commit).await.map(drop)
+    /// Changes the buttons of a request in one compare-and-set, where there is anything to change.
+    async fn change<T>(
+        &self,
+        request: RequestId,
+        operation: &'static str,
+        work: impl Fn(&mut Vec<Button>) -> T,
+    ) -> Result<T, PortError> {
+        let key = request.to_string();
+        for _ in 0..TRIES {
+            let row = self.store.row(TABLE, &key).await?;
+            let mut buttons = match &row {
+                Some(row) => read(row)?,
+                None => vec![],
+            };
+            let before = buttons.clone();
+            let said = work(&mut buttons);
+            if buttons == before {
+                return Ok(said);
+            }
+            let row = RowChange {
+                row: Row {
+                    table: TABLE,
+                    key: key.clone(),
+                    value: serde_json::to_string(&buttons)
+                        .expect("a button has string keys and whole numbers, so it serialises"),
+                },
+                expected: row.map(|row| row.value),
+            };
+            let commit = Commit {
+                rows: vec![row],
+                ..Commit::default()
+            };
+            match self.store.commit(commit).await {
+                Ok(_) => return Ok(said),
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(failed(operation, error)),
+            }
+        }
+        Err(failed(operation, CommitError::Conflict))
     }
 
-    fn drawn(&self) -> String {
+    fn drawn(&self, request: RequestId) -> String {
         let mut bytes = [0; BYTES];
         self.random.fill(&mut bytes);
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{request}.{digits}")
     }
 }
 
@@ -258,25 +303,6 @@ impl For {
 }
 
 impl Button {
-    fn read(row: &Row) -> Result<Self, PortError> {
-        serde_json::from_str(&row.value).map_err(|error| {
-            let kind = ErrorKind::Misconfigured;
-            PortError::nothing_done(ADAPTER, "read a button", kind).because(error)
-        })
-    }
-
-    fn change(&self, digest: &Digest, expected: Option<String>) -> RowChange {
-        RowChange {
-            row: Row {
-                table: TABLE,
-                key: digest.to_string(),
-                value: serde_json::to_string(self)
-                    .expect("a button has string keys and whole numbers, so it serialises"),
-            },
-            expected,
-        }
-    }
-
     fn is_good(&self, under: i64, by: &str, now: Timestamp) -> Result<(), NoButton> {
         if self.message.is_some_and(|message| message != under) {
             return Err(NoButton::Unknown);
@@ -289,6 +315,13 @@ impl Button {
             false => Err(NoButton::Expired),
         }
     }
+}
+
+fn read(row: &Row) -> Result<Vec<Button>, PortError> {
+    serde_json::from_str(&row.value).map_err(|error| {
+        let kind = ErrorKind::Misconfigured;
+        PortError::nothing_done(ADAPTER, "read a button", kind).because(error)
+    })
 }
 
 fn failed(operation: &'static str, error: CommitError) -> PortError {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jit_core::catalog::Catalog;
 use jit_core::request::{
-    AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Phase, RequestId, Stage,
-    Stuck,
+    AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Part, Phase, RequestId,
+    Stage, Stuck,
 };
 use jit_core::{Timestamp, Ttl};
 use serde_json::{Value, json};
@@ -49,6 +49,7 @@ pub(crate) fn card(request: &AccessRequest, catalog: &Catalog) -> (Message, Show
         if let Some(entry) = catalog.get(&part.entitlement) {
             text.ours("Meaning: ").theirs(&entry.title).end();
         }
+        instead(&mut text, request, part);
     }
     text.ours("How long: ").ours(&spoken(request.ttl)).end();
     terms(&mut text, request);
@@ -76,6 +77,27 @@ pub(crate) fn reminder(request: &AccessRequest) -> Message {
     text.message()
 }
 
+/// The other way to the same thing, which is approved with it.
+fn instead(text: &mut Text, request: &AccessRequest, part: &Part) {
+    let Some(fallback) = &part.fallback else {
+        return;
+    };
+    let fallback = fallback.entitlement.as_str();
+    let may_turn = match request.grant().map(|grant| (grant.fell_back, &grant.phase)) {
+        Some((true, _)) => {
+            text.ours("It could not be made; given instead: ");
+            text.theirs(fallback).end();
+            return;
+        }
+        Some((false, phase)) => matches!(phase, Phase::Approved | Phase::Provisioning { .. }),
+        None => request.stage == Stage::Pending,
+    };
+    if may_turn {
+        text.ours("If it cannot be made: ").theirs(fallback);
+        text.ours(" instead").end();
+    }
+}
+
 fn terms(text: &mut Text, request: &AccessRequest) {
     let needed = request.terms.approvals;
     let word = if needed == 1 { "approval" } else { "approvals" };
@@ -86,7 +108,7 @@ fn terms(text: &mut Text, request: &AccessRequest) {
     }
     let asked = request.ttl.duration();
     let parts = request.parts.iter();
-    let residual = parts.map(|part| part.provider.lives_on(asked)).max();
+    let residual = parts.map(|part| part.lives_on(asked)).max();
     let residual = residual.unwrap_or_default();
     if residual > Duration::ZERO {
         let lasting = Ttl::from_secs(residual.as_secs());
@@ -314,8 +336,10 @@ impl Text {
 /// parameter could look like another.
 fn inert(letter: char) -> char {
     let reorders = matches!(letter,
-        '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{feff}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{e0000}'..='\u{e007f}');
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e01ef}');
     match letter.is_control() || reorders {
         true => ' ',
         false => letter,

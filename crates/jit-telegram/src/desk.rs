@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use jit_core::Timestamp;
-use jit_core::digest::Digest;
 use jit_core::engine::{Engine, EngineError, Verb};
 use jit_core::lifecycle::Refusal;
 use jit_core::ports::{Directory, Inbox, InboxItem, PortError, RequestStore};
@@ -20,13 +19,13 @@ use tokio::sync::Semaphore;
 
 use crate::INPUTS;
 use crate::bot::{Bot, Said};
-use crate::button::{Action, Button, Buttons, NoButton};
+use crate::button::{Action, Button, Buttons, NoButton, Pressed};
 use crate::input::{Input, Read, update};
 use crate::people::{ChatId, UserId, alias};
 
 /// A click that was not worked on by then is not applied any more: who clicks again must not be
 /// answered twice.
-const TOO_OLD: Duration = Duration::from_secs(120);
+pub(crate) const TOO_OLD: Duration = Duration::from_secs(120);
 /// Clicks worked on at once.
 const AT_ONCE: usize = 32;
 /// Clicks taken over in one look from whoever left them.
@@ -40,6 +39,7 @@ const DENIED: &str = "denied in Telegram";
 const APPROVED: &str = "Approved.";
 const COUNTED: &str = "Your approval counts; the card says how many more are needed.";
 const SAID_NO: &str = "Denied.";
+const INVALID: &str = "No longer valid; nothing was approved.";
 const WRONG_CHAT: &str = "Nothing is decided in this chat.";
 const STRANGER: &str = "You are nobody here: an operator must add your Telegram id to the configuration. Nothing was \
      changed.";
@@ -48,6 +48,8 @@ const USED: &str = "This button was used already. Nothing was changed.";
 const EXPIRED: &str = "This button is too old: nobody answered in time. Nothing was changed.";
 const LATE: &str = "That came too late and was not applied; please click again.";
 const FAILED: &str = "Something failed and your click was not applied; please try again.";
+const AGAIN: &str =
+    "Something failed; your click is tried again for two minutes. The card says what came of it.";
 
 /// Whether what was sent is safe with us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +100,13 @@ impl Drop for UnderWay<'_> {
 enum Outcome {
     /// It was applied, and the input is done with that.
     Applied(&'static str),
+    /// The request was found to be no longer valid, and the input is done with that.
+    Invalidated,
     /// It was not.
     Refused(String),
+    /// It was not, and its button could not be given back: the input stays, and whoever takes it over
+    /// comes to the same end under the same key, and mends that.
+    Open(String),
     /// Another process took it over and was first; it says what came of it.
     DoneElsewhere,
 }
@@ -119,7 +126,11 @@ impl Desk {
         }
     }
 
-    fn store(&self) -> &dyn RequestStore {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.parts.engine.now()
+    }
+
+    pub(crate) fn store(&self) -> &dyn RequestStore {
         self.parts.engine.store().as_ref()
     }
 
@@ -128,8 +139,9 @@ impl Desk {
         under_way.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an update. When this returns, what must not be lost is in the store.
-    pub(crate) async fn take(self: &Arc<Self>, sent: &Value) -> Ack {
+    /// Takes an update, which may have been made as long ago as that; now, where it is not known to be
+    /// older. When this returns, what must not be lost is in the store.
+    pub(crate) async fn take(self: &Arc<Self>, sent: &Value, made_at: Option<Timestamp>) -> Ack {
         let input = match update(sent) {
             Read::Keep(input) => input,
             Read::Ignore => return Ack::Taken,
@@ -140,7 +152,7 @@ impl Desk {
                 return Ack::Taken;
             }
         };
-        let (key, now) = (input.key(), self.parts.engine.now());
+        let (key, now) = (input.key(), made_at.unwrap_or_else(|| self.now()));
         let text = serde_json::to_string(&input);
         let text = text.expect("an input has string keys and whole numbers, so it serialises");
         match self.store().inbox_put(&key, &text, now).await {
@@ -188,19 +200,20 @@ impl Desk {
         // However it ends.
         let _under_way = UnderWay { desk: self, key };
         let _room = self.room.acquire().await.ok();
-        // A click that makes us panic is answered and done with like any other: left in the inbox it
-        // would be taken over again, with whoever takes over.
+        // A click that makes us panic is answered, and left in the inbox until it is too old.
         let worked = AssertUnwindSafe(self.work(key, received_at, input));
         let outcome = worked.catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!("working on a click panicked; others are served");
-            Outcome::no(FAILED)
+            Outcome::Open(AGAIN.to_owned())
         });
         match outcome {
             Outcome::Applied(sentence) => self.answer(input, sentence, false).await,
+            Outcome::Invalidated => self.answer(input, INVALID, true).await,
             Outcome::Refused(sentence) => {
                 self.answer(input, &sentence, true).await;
                 self.done(key).await;
             }
+            Outcome::Open(sentence) => self.answer(input, &sentence, true).await,
             Outcome::DoneElsewhere => {}
         }
     }
@@ -236,26 +249,50 @@ impl Desk {
         if input.chat != Some(self.parts.chat) {
             return Outcome::no(WRONG_CHAT);
         }
+        if self.now().since(received_at) > TOO_OLD {
+            let late = LATE.to_owned();
+            return match &input.button {
+                Some(pressed) => self.given_back(pressed, key, late.clone(), late).await,
+                None => Outcome::Refused(late),
+            };
+        }
         let via = match self.person(input.from).await {
             Ok(Some(via)) => via,
             Ok(None) => return Outcome::no(STRANGER),
-            Err(error) => return failed(&error, None),
+            Err(error) => return Outcome::Refused(failed(&error, None)),
         };
-        let (Some(digest), Some(message)) = (input.button, input.message) else {
+        let (Some(pressed), Some(message)) = (&input.button, input.message) else {
             return Outcome::no(NO_BUTTON);
         };
-        if self.parts.engine.now().since(received_at) > TOO_OLD {
-            self.parts.buttons.give_back(&digest, key).await;
-            return Outcome::no(LATE);
-        }
-        let now = self.parts.engine.now();
-        let taken = self.parts.buttons.take(&digest, message, key, now).await;
+        let now = self.now();
+        let taken = self.parts.buttons.take(pressed, message, key, now).await;
         match taken {
-            Ok(Ok(button)) => self.carry_out(&via, &button, &digest, key).await,
+            Ok(Ok(button)) => self.carry_out(&via, &button, pressed, key).await,
             Ok(Err(NoButton::Unknown)) => Outcome::no(NO_BUTTON),
             Ok(Err(NoButton::Used)) => Outcome::no(USED),
             Ok(Err(NoButton::Expired)) => Outcome::no(EXPIRED),
-            Err(error) => failed(&error, None),
+            Err(error) => {
+                let sentence = failed(&error, None);
+                let again = AGAIN.to_owned();
+                self.given_back(pressed, key, sentence, again).await
+            }
+        }
+    }
+
+    /// Nothing came of a click: its button is good again. `unmended` is what is said where it is not.
+    async fn given_back(
+        &self,
+        pressed: &Pressed,
+        key: &str,
+        sentence: String,
+        unmended: String,
+    ) -> Outcome {
+        match self.parts.buttons.give_back(pressed, key).await {
+            Ok(()) => Outcome::Refused(sentence),
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "a button that did nothing stays used for now");
+                Outcome::Open(unmended)
+            }
         }
     }
 
@@ -276,60 +313,57 @@ impl Desk {
         &self,
         via: &Principal,
         button: &Button,
-        digest: &Digest,
+        pressed: &Pressed,
         key: &str,
     ) -> Outcome {
-        let shown = button.digest.clone();
-        let (verb, id) = match button.action {
-            Action::Approve => (
-                Verb::Approve {
-                    ttl: None,
-                    digest: shown,
-                },
-                button.request,
-            ),
+        let (id, digest) = (pressed.request, button.digest.clone());
+        let verb = match button.action {
+            Action::Approve => Verb::Approve { ttl: None, digest },
             Action::Deny => {
                 let reason: Reason = DENIED.parse().expect("a few words are a reason");
-                let digest = shown;
-                (Verb::Deny { reason, digest }, button.request)
+                Verb::Deny { reason, digest }
             }
         };
         let handled = self.parts.engine.handle_by(via, id, verb, Some(key)).await;
         match handled {
-            Ok(request) => Outcome::Applied(applied(button.action, &request)),
+            Ok(request) => applied(button.action, &request),
             Err(EngineError::Refused(Refusal::InputDone)) => Outcome::DoneElsewhere,
             Err(EngineError::Refused(refusal)) => {
-                self.parts.buttons.give_back(digest, key).await;
-                Outcome::Refused(refusal.to_string())
+                let sentence = refusal.to_string();
+                self.given_back(pressed, key, sentence.clone(), sentence)
+                    .await
             }
             Err(EngineError::Failed(error)) => {
-                self.parts.buttons.give_back(digest, key).await;
-                failed(&error, Some(id))
+                let sentence = failed(&error, Some(id));
+                let again = AGAIN.to_owned();
+                self.given_back(pressed, key, sentence, again).await
             }
         }
     }
 }
 
-fn applied(action: Action, request: &AccessRequest) -> &'static str {
+fn applied(action: Action, request: &AccessRequest) -> Outcome {
     match (action, &request.stage) {
-        (Action::Deny, _) => SAID_NO,
-        (Action::Approve, Stage::Pending) => COUNTED,
+        (Action::Deny, Stage::Denied { .. }) => Outcome::Applied(SAID_NO),
+        (Action::Approve, Stage::Pending) => Outcome::Applied(COUNTED),
+        (Action::Approve, Stage::Granted(_)) => Outcome::Applied(APPROVED),
         (
-            Action::Approve,
-            Stage::Granted(_)
+            Action::Deny | Action::Approve,
+            Stage::Pending
+            | Stage::Granted(_)
             | Stage::Denied { .. }
             | Stage::Withdrawn { .. }
             | Stage::Lapsed
             | Stage::Invalidated { .. },
-        ) => APPROVED,
+        ) => Outcome::Invalidated,
     }
 }
 
 /// What people are told of a failure; the rest is for the log.
-fn failed(error: &PortError, about: Option<RequestId>) -> Outcome {
+fn failed(error: &PortError, about: Option<RequestId>) -> String {
     tracing::warn!(error = %error.chain(), "a click could not be applied");
     match about {
-        Some(id) => Outcome::Refused(format!("something failed, reference {id}")),
-        None => Outcome::no(FAILED),
+        Some(id) => format!("something failed, reference {id}"),
+        None => FAILED.to_owned(),
     }
 }

@@ -1,11 +1,11 @@
 //! What Telegram sends, read tolerantly: only the fields that are used, whatever else is there. It is
 //! parsed once and becomes an [`Input`], which is what the inbox keeps.
 
-use jit_core::digest::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::INPUTS;
+use crate::button::Pressed;
 use crate::people::{ChatId, UserId};
 
 /// The longest id of a click, in bytes; Telegram's are about twenty digits.
@@ -25,8 +25,8 @@ pub(crate) struct Input {
     pub(crate) chat: Option<ChatId>,
     /// Under which message.
     pub(crate) message: Option<i64>,
-    /// The digest of what the button carried; none where that is nothing of ours.
-    pub(crate) button: Option<Digest>,
+    /// The button; none where it carried nothing of ours.
+    pub(crate) button: Option<Pressed>,
 }
 
 impl Input {
@@ -65,8 +65,9 @@ pub(crate) fn number_of(update: &Value) -> Option<i64> {
 
 fn click(query: &Value) -> Option<Input> {
     let click = query.get("id").and_then(Value::as_str)?;
-    let plain = click.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !(1..=CLICK_LIMIT).contains(&click.len()) || !plain {
+    // A number, of which Telegram promises nothing: it may be negative.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    if !(1..=CLICK_LIMIT).contains(&click.len()) || !click.bytes().all(plain) {
         return None;
     }
     let from: UserId = number(query, "/from/id")?.try_into().ok()?;
@@ -78,7 +79,7 @@ fn click(query: &Value) -> Option<Input> {
         from: (!is_bot).then_some(from),
         chat: number(query, "/message/chat/id").and_then(|id| id.try_into().ok()),
         message: number(query, "/message/message_id"),
-        button: data.map(|data| Digest::of(data.as_bytes())),
+        button: data.and_then(Pressed::read),
     })
 }
 

@@ -95,6 +95,10 @@ impl Notifier for TelegramNotifier {
         let told = told.unwrap_or_else(|_| Err(Trouble::Timeout.during("tell the chat")));
         if let Err(error) = &told {
             self.heed(error);
+            // Perhaps its buttons are shown: the next card has its own, and both are good.
+            if error.effect == Effect::Unknown {
+                self.buttons.forget(announcement.request.id);
+            }
         }
         told
     }
@@ -177,20 +181,15 @@ impl TelegramNotifier {
         let message = self.with_buttons(request, None, message, shown).await?;
         let posted = self.bot.send(chat, &message).await;
         let posted = posted.map_err(|trouble| trouble.during("post a message"));
-        match &posted {
-            Ok(id) => {
-                self.buttons.shown(request, None, *id).await;
-                if request.stage == Stage::Pending {
-                    tracing::info!(
-                        event = "approval_sent",
-                        request_id = %request.id,
-                        "a card was posted"
-                    );
-                }
+        if let Ok(id) = &posted {
+            self.buttons.shown(request, None, *id).await;
+            if request.stage == Stage::Pending {
+                tracing::info!(
+                    event = "approval_sent",
+                    request_id = %request.id,
+                    "a card was posted"
+                );
             }
-            // Perhaps they are shown: the next card has its own, and both are good.
-            Err(error) if error.effect == Effect::Unknown => self.buttons.forget(request),
-            Err(_) => {}
         }
         posted
     }

@@ -5,10 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jit_core::ports::ErrorKind;
+use jit_core::Timestamp;
+use jit_core::ports::{Commit, CommitError, ErrorKind, PortError, Row, RowChange};
+use tokio::time::Instant;
 
-use crate::bot::Bot;
-use crate::desk::{Ack, Desk};
+use crate::ADAPTER;
+use crate::bot::{Bot, MOST_UPDATES, POLL_SECS};
+use crate::desk::{Ack, Desk, TOO_OLD};
 use crate::input::number_of;
 use crate::trouble::Trouble;
 
@@ -18,6 +21,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The pause where Telegram gives the clicks to somebody else.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(10);
+
+/// The shortest time between two questions of which the first found nothing.
+const FLOOR: Duration = Duration::from_millis(200);
+/// Who asked within this time hears of a click as soon as it is made.
+const FRESH: Duration = Duration::from_secs(30);
+/// How often it is written down when somebody last asked.
+const NOTED_EVERY: Duration = Duration::from_secs(30);
+/// The small row that says so.
+const TABLE: &str = "telegram_poll";
+const KEY: &str = "asked_at";
 
 /// How far Telegram is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +88,12 @@ pub(crate) struct Poll<'a> {
     /// The next update that is not in the store yet.
     offset: Option<i64>,
     failures: u32,
+    /// Every click before this instant was told; none where nobody ever asked. Telegram does not say
+    /// when a click was made, so one is as old as this may make it.
+    asked_at: Option<Timestamp>,
+    /// What the store says of that, and whether it was looked for.
+    noted: Option<String>,
+    looked: bool,
 }
 
 impl<'a> Poll<'a> {
@@ -85,6 +104,9 @@ impl<'a> Poll<'a> {
             polling,
             offset: None,
             failures: 0,
+            asked_at: None,
+            noted: None,
+            looked: false,
         }
     }
 
@@ -99,10 +121,24 @@ impl<'a> Poll<'a> {
 
     /// Asks once, and keeps what came; how long to wait before the next time.
     pub(crate) async fn once(&mut self) -> Option<Duration> {
-        let updates = match self.bot.updates(self.offset).await {
+        if let Err(error) = self.look().await {
+            tracing::warn!(error = %error.chain(), "nobody knows when Telegram was last asked");
+            self.failures = self.failures.saturating_add(1);
+            return Some(self.pause());
+        }
+        let (now, begun) = (self.desk.now(), Instant::now());
+        let is_fresh = |at: &Timestamp| now.since(*at) <= FRESH;
+        // Where nobody asked for a while, what waits is told at once, so that none of it is new.
+        let (wait, made_at) = match self.asked_at {
+            Some(at) if is_fresh(&at) => (POLL_SECS, None),
+            Some(at) => (0, Some(at)),
+            None => (0, Some(now - TOO_OLD - FRESH)),
+        };
+        let updates = match self.bot.updates(self.offset, wait).await {
             Ok(updates) => updates,
             Err(trouble) => return Some(self.failed(trouble)),
         };
+        let count = updates.len();
         if self.polling.becomes(Reached::Connected) {
             tracing::info!("Telegram is asked for clicks");
         }
@@ -111,14 +147,65 @@ impl<'a> Poll<'a> {
             let Some(number) = number_of(&update) else {
                 return Some(self.failed(Trouble::Garbage("an update without a number")));
             };
-            if self.desk.take(&update).await == Ack::NotKept {
+            if self.desk.take(&update, made_at).await == Ack::NotKept {
                 self.failures = self.failures.saturating_add(1);
                 return Some(self.pause());
             }
             self.offset = Some(number.saturating_add(1));
         }
         self.failures = 0;
-        None
+        // Behind a full answer more of the same may wait.
+        if count < MOST_UPDATES {
+            self.asked_at = Some(now);
+            self.note(now).await;
+        }
+        let left = FLOOR.saturating_sub(begun.elapsed());
+        (count == 0 && !left.is_zero()).then_some(left)
+    }
+
+    /// When somebody last asked, before this process did.
+    async fn look(&mut self) -> Result<(), PortError> {
+        if !self.looked {
+            let row = self.desk.store().row(TABLE, KEY).await?;
+            self.noted = row.map(|row| row.value);
+            let noted: Option<Timestamp> = self.noted.as_ref().and_then(|it| it.parse().ok());
+            // Of two processes the one that asked last is right.
+            self.asked_at = self.asked_at.max(noted);
+            self.looked = true;
+        }
+        Ok(())
+    }
+
+    /// Writes down when somebody asked, once in a while, for whoever asks after this process.
+    async fn note(&mut self, now: Timestamp) {
+        let noted: Option<Timestamp> = self.noted.as_ref().and_then(|it| it.parse().ok());
+        if noted.is_some_and(|at| now.since(at) < NOTED_EVERY) {
+            return;
+        }
+        let value = now.to_string();
+        let row = Row {
+            table: TABLE,
+            key: KEY.to_owned(),
+            value: value.clone(),
+        };
+        let expected = self.noted.clone();
+        let commit = Commit {
+            rows: vec![RowChange { row, expected }],
+            ..Commit::default()
+        };
+        match self.desk.store().commit(commit).await {
+            Ok(_) => self.noted = Some(value),
+            Err(error) => {
+                // Somebody else wrote it, or it was written: it is read again.
+                self.looked = false;
+                let error = match error {
+                    CommitError::Port(error) => error,
+                    other => PortError::nothing_done(ADAPTER, "note a poll", ErrorKind::Conflict)
+                        .because(other),
+                };
+                tracing::debug!(error = %error.chain(), "it was not noted when Telegram was asked");
+            }
+        }
     }
 
     fn failed(&mut self, trouble: Trouble) -> Duration {

@@ -109,7 +109,7 @@ impl House {
     /// Everything that waits is handed to the door.
     async fn deliver(&self) {
         for update in self.world().take_waiting() {
-            assert_eq!(self.door.desk.take(&update).await, Ack::Taken);
+            assert_eq!(self.door.desk.take(&update, None).await, Ack::Taken);
         }
     }
 

@@ -2,6 +2,7 @@
 //! address of a call, or a body.
 
 use jit_core::ports::{Effect, ErrorKind, PortError};
+use jit_wire::{BadWire, NoAnswer};
 use reqwest::StatusCode;
 
 use crate::ADAPTER;
@@ -13,7 +14,7 @@ const DESCRIPTION_LIMIT: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
     #[error("no HTTPS client can be made")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] BadWire),
     #[error("the token of the bot is none: it is digits, a colon, letters, digits, - and _")]
     BadToken,
     #[error("Telegram cannot be reached")]
@@ -26,8 +27,8 @@ pub(crate) enum Trouble {
     Status(StatusCode),
     #[error("Telegram wants fewer calls")]
     TooFast { retry_after_ms: Option<u64> },
-    #[error("the answer of Telegram is longer than {0} bytes")]
-    TooLong(usize),
+    #[error("the answer of Telegram is longer than anything that it was asked for")]
+    TooLong,
     #[error("the answer of Telegram makes no sense: {0}")]
     Garbage(&'static str),
     #[error("the group became a supergroup; write chat_id = {to} in [telegram]")]
@@ -36,10 +37,13 @@ pub(crate) enum Trouble {
     Refused { code: u16, description: String },
 }
 
-impl From<reqwest::Error> for Trouble {
-    fn from(error: reqwest::Error) -> Self {
-        // The address holds the token.
-        let error = error.without_url();
+impl From<NoAnswer> for Trouble {
+    fn from(error: NoAnswer) -> Self {
+        // Without its address, which holds the token.
+        let error = match error {
+            NoAnswer::Broken(error) => error,
+            NoAnswer::TooLong => return Self::TooLong,
+        };
         if error.is_timeout() {
             Self::Timeout
         } else if error.is_connect() {
@@ -75,7 +79,7 @@ impl Trouble {
             | Self::Broken(_)
             | Self::Status(_)
             | Self::TooFast { .. }
-            | Self::TooLong(_)
+            | Self::TooLong
             | Self::Garbage(_)
             | Self::Migrated { .. } => false,
         }
@@ -100,7 +104,7 @@ impl Trouble {
             Self::Connect(_)
             | Self::Timeout
             | Self::Broken(_)
-            | Self::TooLong(_)
+            | Self::TooLong
             | Self::Garbage(_) => ErrorKind::Unavailable,
             Self::TooFast { retry_after_ms } => ErrorKind::RateLimited {
                 retry_after_ms: *retry_after_ms,
@@ -131,7 +135,7 @@ impl Trouble {
             | Self::Status(_)
             | Self::Timeout
             | Self::Broken(_)
-            | Self::TooLong(_)
+            | Self::TooLong
             | Self::Garbage(_) => Effect::Unknown,
         }
     }

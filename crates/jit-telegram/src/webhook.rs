@@ -98,7 +98,7 @@ async fn take(State(door): State<Arc<Webhook>>, request: Request) -> StatusCode 
         };
         // What is no JSON is unreadable, like any other update that is none.
         let update: Value = serde_json::from_slice(&body).unwrap_or_default();
-        match door.desk.take(&update).await {
+        match door.desk.take(&update, None).await {
             Ack::Taken => StatusCode::OK,
             Ack::NotKept => StatusCode::SERVICE_UNAVAILABLE,
         }

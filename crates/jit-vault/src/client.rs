@@ -12,7 +12,7 @@ use jit_wire::{Address, Gate, Passage};
 use reqwest::StatusCode;
 use secrecy::SecretString;
 
-use crate::login::{Login, Way};
+use crate::login::{Bearer, Login, Way};
 use crate::resource::is_path;
 use crate::shapes::{Secret, ServerHealth};
 use crate::trouble::{Operation, Reason, Trouble};
@@ -103,6 +103,20 @@ impl Vault {
         }
     }
 
+    /// Which cluster it says that it is, without a token; none where it does not say.
+    pub(crate) async fn cluster(&self) -> Result<Option<String>, Trouble> {
+        let url = wire::at(&self.address, ["sys", "health"]);
+        let answer = self.wire.health(url).await?;
+        // Its status is that of the server, whose own word is read whatever that is.
+        match answer.json::<ServerHealth>() {
+            Ok(own) => Ok(own.cluster_id),
+            Err(unreadable) => Err(match answer.good() {
+                Ok(_) => unreadable,
+                Err(refused) => refused,
+            }),
+        }
+    }
+
     /// Reads the latest version of a secret of KV version 2, its texts only: what is no text is left
     /// out. `path` is that of the API under `/v1`, with its `data`: `homelab/data/docker/grafana`.
     /// Source: <https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#read-secret-version>
@@ -174,7 +188,7 @@ impl Vault {
     pub(crate) async fn change<'a>(
         &self,
         gate: &Gate,
-        ask: impl FnOnce() -> Result<Ask<'a>, Trouble>,
+        ask: impl FnOnce(&Bearer) -> Result<Ask<'a>, Trouble>,
     ) -> Result<Answer, Trouble> {
         let bearer = self.login.bearer(self.way()).await?;
         if gate.is_late() {
@@ -182,7 +196,7 @@ impl Vault {
         }
         let ask = Ask {
             token: Some(&bearer.header),
-            ..ask()?
+            ..ask(&bearer)?
         };
         match self.wire.send_once(ask, gate).await?.good() {
             Ok(answer) => Ok(answer),

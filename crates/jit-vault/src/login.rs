@@ -39,8 +39,8 @@ pub(crate) struct Bearer {
     ends_at: Timestamp,
     life: Duration,
     renewal: Renewal,
-    /// What it may do itself, but for `default`.
-    policies: Arc<BTreeSet<String>>,
+    /// What it may do itself, but for `default`; none where Vault does not say.
+    pub(crate) policies: Option<Arc<BTreeSet<String>>>,
 }
 
 /// How a token is kept going.
@@ -111,12 +111,6 @@ impl Login {
         bearer
     }
 
-    /// What this service may do itself, as its last login said.
-    pub(crate) fn own_policies(&self) -> Arc<BTreeSet<String>> {
-        let known = self.known();
-        known.map(|it| Arc::clone(&it.policies)).unwrap_or_default()
-    }
-
     /// Vault refused a call with this token. Whether the next call has another one. Only the very token
     /// that was refused is forgotten: another call may have renewed it.
     pub(crate) fn refused(&self, bearer: &Arc<Bearer>, reason: Reason, now: Timestamp) -> bool {
@@ -137,8 +131,8 @@ impl Login {
 
     /// A token that is good now, and long enough for a call.
     pub(crate) async fn bearer(&self, way: Way<'_>) -> Result<Arc<Bearer>, Trouble> {
-        let fresh = |it: &Arc<Bearer>| way.clock.now() < it.renew_at;
         let usable = |it: &Arc<Bearer>| way.clock.now() + ENDS_WITHIN < it.ends_at;
+        let fresh = |it: &Arc<Bearer>| way.clock.now() < it.renew_at && usable(it);
         if let Some(known) = self.known().filter(fresh) {
             return Ok(known);
         }
@@ -164,7 +158,7 @@ impl Login {
                 self.keep(Bearer {
                     header: known.header.clone(),
                     renew_at: (way.clock.now() + RENEWED_AGAIN_AFTER).min(known.ends_at),
-                    policies: Arc::clone(&known.policies),
+                    policies: known.policies.clone(),
                     ..*known
                 })
             }
@@ -259,7 +253,11 @@ async fn renewed(way: Way<'_>, old: &Bearer) -> Result<Bearer, Trouble> {
     let ask = Ask::post("renew our token", url, &increment).bearing(&old.header);
     let asked_at = way.clock.now();
     let answer: Authenticated = way.wire.send(ask).await?.good()?.json()?;
-    bearer_of(&answer.auth, asked_at)
+    let bearer = bearer_of(&answer.auth, asked_at)?;
+    Ok(Bearer {
+        policies: bearer.policies.or_else(|| old.policies.clone()),
+        ..bearer
+    })
 }
 
 /// Its life is counted from before it was asked for, so that it is never thought to last longer than
@@ -270,10 +268,12 @@ fn bearer_of(auth: &Auth, asked_at: Timestamp) -> Result<Bearer, Trouble> {
         secs => secs.min(LIFE_LIMIT_SECS),
     };
     let life = Duration::from_secs(secs);
-    let policies = auth.token_policies.iter().flatten();
-    let policies = policies.filter(|it| *it != "default").cloned();
+    let policies = auth.token_policies.as_ref().map(|it| {
+        let own = it.iter().filter(|it| *it != "default").cloned();
+        Arc::new(own.collect())
+    });
     Ok(Bearer {
-        policies: Arc::new(policies.collect()),
+        policies,
         header: header(auth.client_token.expose_secret())?,
         had_at: asked_at,
         renew_at: asked_at + life / 2,

@@ -95,6 +95,8 @@ pub(crate) struct WrappedAccessor {
 #[derive(Deserialize)]
 pub(crate) struct InWrapping {
     pub(crate) wrap_info: WrapInfo,
+    #[serde(default)]
+    pub(crate) warnings: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -206,4 +208,7 @@ impl<'de> Visitor<'de> for AnyField {
 pub(crate) struct ServerHealth {
     pub(crate) initialized: bool,
     pub(crate) sealed: bool,
+    /// Which cluster it is; it stays the same as long as that cluster's storage does.
+    #[serde(default)]
+    pub(crate) cluster_id: Option<String>,
 }

@@ -205,6 +205,11 @@ fn request() -> RequestId {
     RequestId::new(sample::start(), [1; 10])
 }
 
+/// The name by which Vault knows a token.
+fn accessor(handle: &Handle) -> &str {
+    handle.0.split('@').next().unwrap()
+}
+
 /// All that anybody could print of an error.
 fn printed(error: &PortError) -> String {
     format!(

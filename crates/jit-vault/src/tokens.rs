@@ -2,7 +2,7 @@
 //! is asked is the client's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use crate::client::{Vault, in_time, in_time_behind};
 use crate::resource::Resource;
 use crate::shapes::{Authenticated, InWrapping, LookedUp, Named};
 use crate::trouble::{Operation, Reason, Trouble};
-use crate::wire::{self, Ask};
+use crate::wire::{self, Ask, Done};
 
 /// V: how long after its connection was made a call may still be accepted. Vault gives up a request
 /// after its `max_request_duration`, which is 90 s unless a listener is configured otherwise; that a
@@ -37,10 +37,16 @@ const ACCEPTED_WITHIN: Duration = Duration::from_secs(90);
 /// <https://github.com/hashicorp/vault/blob/main/vault/token_store.go>
 const APPLIED_WITHIN: Duration = Duration::ZERO;
 /// A token lives from when Vault makes it, and what is asked for was counted from before that. Where
-/// the two can be further apart than this, the token is taken back: it would outlive its end.
+/// the two can be further apart than this, the token is taken back: it could outlive its end.
 const SLOW: Duration = Duration::from_secs(5);
-/// The longest accessor; Vault's have 24 characters, and a namespace's five more.
-const HANDLE_LIMIT: usize = 128;
+/// For how long it is believed of new tokens which cluster Vault said that it is.
+const SAME_CLUSTER: Duration = Duration::from_secs(30);
+/// What is left has to be longer than this for a token to be asked for that ends by [`SLOW`] sooner, so
+/// that it never outlives its end.
+const LONG: Duration = Duration::from_secs(60);
+/// The longest accessor, and the longest id of a cluster; Vault's have 24 characters and a namespace's
+/// five more, and 36.
+const WORD_LIMIT: usize = 128;
 
 /// The tokens of one Vault.
 ///
@@ -53,6 +59,8 @@ const HANDLE_LIMIT: usize = 128;
 #[derive(Debug, Clone)]
 pub struct VaultTokens {
     vault: Arc<Vault>,
+    /// Which cluster Vault said that it is, and until when that is believed of a new token.
+    cluster: Arc<Mutex<Option<(Timestamp, Option<String>)>>>,
 }
 
 /// What is asked of a new token.
@@ -93,7 +101,7 @@ struct Wanted<'a> {
     /// What this service may do itself. A token role that allows no policies gives those of whoever
     /// asks, which nobody means.
     /// Source: <https://developer.hashicorp.com/vault/api-docs/auth/token#allowed_policies>
-    own: Arc<BTreeSet<String>>,
+    own: Option<Arc<BTreeSet<String>>>,
     life_secs: u64,
     asked_at: Timestamp,
 }
@@ -111,8 +119,9 @@ impl Wanted<'_> {
     fn fault(&self, said: &Said<'_>) -> Option<&'static str> {
         let policies: BTreeSet<&str> = said.policies.iter().map(String::as_str).collect();
         let asked: BTreeSet<&str> = self.resource.policies.iter().map(String::as_str).collect();
-        let is_ours =
-            !self.own.is_empty() && self.own.iter().all(|it| policies.contains(it.as_str()));
+        let is_ours = self.own.as_ref().is_none_or(|own| {
+            !own.is_empty() && own.iter().all(|it| policies.contains(it.as_str()))
+        });
         let is_right = match asked.is_empty() {
             true => !policies.is_empty() && !policies.contains("root") && !is_ours,
             false => policies == asked,
@@ -136,14 +145,17 @@ impl Wanted<'_> {
 impl VaultTokens {
     /// The tokens of this Vault.
     pub fn new(vault: Arc<Vault>) -> Self {
-        Self { vault }
+        Self {
+            vault,
+            cluster: Arc::default(),
+        }
     }
 
-    /// What a record names. One of another realm is of another system, whatever its resource.
-    fn read(&self, target: &Target) -> Result<Resource, Trouble> {
+    /// A record of another realm is of another system. What else a record says of a token that was
+    /// made is not judged by the rules of today: it can be taken back whatever they are (S7).
+    fn check_realm(&self, target: &Target) -> Result<(), Trouble> {
         let is_ours = target.realm == self.vault.realm;
-        is_ours.then_some(()).ok_or(Trouble::ForeignRealm)?;
-        Resource::read(&target.resource)
+        is_ours.then_some(()).ok_or(Trouble::ForeignRealm)
     }
 
     fn resolved(
@@ -166,18 +178,21 @@ impl VaultTokens {
 
     async fn minted(&self, call: &GrantCall<'_>, gate: &Gate) -> Result<Minted, Trouble> {
         check_parameters(call.parameters)?;
-        let resource = self.read(call.target)?;
+        self.check_realm(call.target)?;
+        let resource = Resource::read(&call.target.resource)?;
         let vault = &self.vault;
+        let cluster = self.cluster().await;
+        let cluster = cluster.map_err(|trouble| Trouble::NotAsked(Box::new(trouble)))?;
         let mut wanted = Wanted {
             resource: &resource,
-            own: Arc::default(),
+            own: None,
             life_secs: 0,
             asked_at: Timestamp::MIN,
         };
-        let made = vault.change(gate, || {
+        let made = vault.change(gate, |bearer| {
             wanted.asked_at = vault.clock.now();
-            wanted.own = vault.login.own_policies();
-            wanted.life_secs = call.expires_at.since(wanted.asked_at).as_secs();
+            wanted.own = bearer.policies.clone();
+            wanted.life_secs = life_secs(call.expires_at.since(wanted.asked_at));
             self.ask(&wanted, call.request)
         });
         let answer = made.await?;
@@ -192,17 +207,50 @@ impl VaultTokens {
         let notes = kind.into_iter().chain(wrapped);
         Ok(Minted {
             secret: Credential::new(made.secret.expose_secret().to_owned()),
-            handle: Some(Handle(made.accessor)),
+            handle: Some(Name::written(&made.accessor, cluster.as_deref())),
             // At the earliest: what was asked for was counted from then.
             ends_at: Some(wanted.asked_at + Duration::from_secs(made.life_secs)),
             notes: notes.map(|(name, it)| (name, it.to_owned())).collect(),
         })
     }
 
+    /// Which cluster makes a token that is asked for now.
+    async fn cluster(&self) -> Result<Option<String>, Trouble> {
+        let now = self.vault.clock.now();
+        let known = || self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = known().clone().filter(|(until, _)| now < *until);
+        if let Some((_, cluster)) = lately {
+            return Ok(cluster);
+        }
+        let cluster = self.vault.cluster().await?;
+        // One that is of no use in a handle is as if it did not say.
+        let cluster = cluster.filter(|it| is_word(it));
+        // One that is sealed does not say either, so that this is not believed for long.
+        let until = cluster.as_ref().map(|_| now + SAME_CLUSTER);
+        *known() = until.map(|until| (until, cluster.clone()));
+        Ok(cluster)
+    }
+
+    /// That a token which Vault does not know is gone, and not one of another cluster's.
+    async fn check_cluster(&self, name: &Name<'_>) -> Result<(), Trouble> {
+        let Some(wanted) = name.cluster else {
+            return Ok(());
+        };
+        match self.vault.cluster().await {
+            Ok(Some(cluster)) if cluster == wanted => Ok(()),
+            Ok(Some(_)) => Err(Trouble::OtherCluster),
+            Ok(None) => Err(Trouble::ClusterUnknown(None)),
+            Err(trouble) => Err(Trouble::ClusterUnknown(Some(Box::new(trouble)))),
+        }
+    }
+
     fn ask(&self, wanted: &Wanted<'_>, request: RequestId) -> Result<Ask<'static>, Trouble> {
         let life_secs = wanted.life_secs;
         if life_secs == 0 {
             return Err(Trouble::NoTimeLeft);
+        }
+        if wanted.resource.policies.is_empty() && wanted.own.is_none() {
+            return Err(Trouble::OwnPoliciesUnknown);
         }
         let vault = &self.vault;
         let new = NewToken {
@@ -269,7 +317,7 @@ impl VaultTokens {
             secret: wrapped.wrap_info.token,
             life_secs: looked.creation_ttl,
             accessor,
-            fault,
+            fault: fault.or(missing(wrapped.warnings.as_deref())),
         })
     }
 
@@ -298,7 +346,7 @@ impl VaultTokens {
     async fn taken_back(&self, accessor: &str, trouble: Trouble) -> Trouble {
         let answer = self.vault.read(|| self.revoke_ask(accessor)).await;
         match answer.and_then(|it| it.done()) {
-            Ok(()) => trouble.after_it_was_sent(),
+            Ok(_) => trouble.after_it_was_sent(),
             Err(failed) if failed.reason() == Some(Reason::UnknownAccessor) => {
                 trouble.after_it_was_sent()
             }
@@ -307,13 +355,19 @@ impl VaultTokens {
     }
 
     async fn revoked(&self, call: &RevokeCall<'_>, gate: &Gate) -> Result<Answer, Trouble> {
-        self.read(call.target)?;
-        let accessor = check_handle(call.handle.ok_or(Trouble::NoHandle)?)?;
-        let answer = self.vault.change(gate, || Ok(self.revoke_ask(accessor)));
+        self.check_realm(call.target)?;
+        let name = Name::read(call.handle.ok_or(Trouble::NoHandle)?)?;
+        let ask = |_: &_| Ok(self.revoke_ask(name.accessor));
+        let answer = self.vault.change(gate, ask);
         match answer.await.and_then(|it| it.done()) {
-            Ok(()) => Ok(Answer::Applied),
-            // It is gone, which was wanted.
+            Ok(Done::Plainly) => Ok(Answer::Applied),
+            // Perhaps there was no such token. Then it is gone, which was wanted.
+            Ok(Done::WithAWarning) => {
+                self.check_cluster(&name).await?;
+                Ok(Answer::Applied)
+            }
             Err(trouble) if trouble.reason() == Some(Reason::UnknownAccessor) => {
+                self.check_cluster(&name).await?;
                 Ok(Answer::Applied)
             }
             Err(trouble) => Err(trouble),
@@ -321,16 +375,28 @@ impl VaultTokens {
     }
 
     async fn seen(&self, call: &InspectCall<'_>) -> Result<Presence, Trouble> {
-        self.read(call.target)?;
+        self.check_realm(call.target)?;
         match (call.handle, call.send_before) {
             (Some(handle), _) => {
-                let looked = self.looked_up(check_handle(handle)?).await?;
+                let name = Name::read(handle)?;
+                let looked = self.looked_up(name.accessor).await?;
+                // By then it is gone in whichever cluster it was made.
+                let is_over = gone_by(call.expires_at) <= self.vault.clock.now();
+                if looked.is_none() && !is_over {
+                    self.check_cluster(&name).await?;
+                }
                 Ok(Presence::of(looked.is_some()))
             }
             (None, Some(_)) => Ok(Presence::GoneBy(gone_by(call.expires_at))),
             (None, None) => Ok(Presence::Absent),
         }
     }
+}
+
+/// How long a token is to live of which so much time is left.
+fn life_secs(left: Duration) -> u64 {
+    let life = if left > LONG { left - SLOW } else { left };
+    life.as_secs()
 }
 
 /// When a token of which nothing came back is gone. Its life was counted from at most [`CONNECT_LIMIT`]
@@ -345,16 +411,43 @@ fn check_parameters(parameters: &Parameters) -> Result<(), Trouble> {
     is_plain.then_some(()).ok_or(Trouble::Parameters)
 }
 
-/// An accessor is sent in a body, so that it needs no more than to be a short word.
-fn check_handle(handle: &Handle) -> Result<&str, Trouble> {
-    let accessor = handle.0.as_str();
-    let is_plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-' | b'_');
-    let is_word =
-        !accessor.is_empty() && accessor.len() <= HANDLE_LIMIT && accessor.bytes().all(is_plain);
-    match is_word {
-        true => Ok(accessor),
-        false => Err(Trouble::BadResource("the handle is no accessor")),
+/// What a handle names: an accessor, and the cluster that made it where Vault said which. Handles of
+/// earlier releases are accessors alone.
+struct Name<'a> {
+    accessor: &'a str,
+    cluster: Option<&'a str>,
+}
+
+impl<'a> Name<'a> {
+    fn written(accessor: &str, cluster: Option<&str>) -> Handle {
+        Handle(match cluster {
+            Some(cluster) => format!("{accessor}@{cluster}"),
+            None => accessor.to_owned(),
+        })
     }
+
+    /// Both are sent in a body or held against one, so that they need no more than to be short words.
+    fn read(handle: &'a Handle) -> Result<Self, Trouble> {
+        let name = match handle.0.split_once('@') {
+            Some((accessor, cluster)) => Self {
+                accessor,
+                cluster: Some(cluster),
+            },
+            None => Self {
+                accessor: &handle.0,
+                cluster: None,
+            },
+        };
+        match is_word(name.accessor) && name.cluster.is_none_or(is_word) {
+            true => Ok(name),
+            false => Err(Trouble::BadResource("the handle is no accessor")),
+        }
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let is_plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-' | b'_');
+    !text.is_empty() && text.len() <= WORD_LIMIT && text.bytes().all(is_plain)
 }
 
 fn made_openly(wanted: &Wanted<'_>, answer: &wire::Answer) -> Result<Made, Trouble> {
@@ -366,14 +459,19 @@ fn made_openly(wanted: &Wanted<'_>, answer: &wire::Answer) -> Result<Made, Troub
         life_secs: auth.lease_duration,
         policies: auth.token_policies.as_deref().unwrap_or_default(),
     });
-    let warnings = made.warnings.unwrap_or_default();
-    let is_missing = warnings.iter().any(|it| it.contains("does not exist"));
     Ok(Made {
         secret: auth.client_token,
         life_secs: auth.lease_duration,
         accessor: auth.accessor,
-        fault: fault.or(is_missing.then_some("with a policy that does not exist")),
+        fault: fault.or(missing(made.warnings.as_deref())),
     })
+}
+
+/// What is wrong by a warning of Vault's, which says nothing else of a policy that is not there.
+fn missing(warnings: Option<&[String]>) -> Option<&'static str> {
+    let mut warnings = warnings.unwrap_or_default().iter();
+    let is_missing = warnings.any(|it| it.contains("does not exist"));
+    is_missing.then_some("with a policy that does not exist")
 }
 
 #[async_trait]

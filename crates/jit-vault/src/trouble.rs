@@ -59,6 +59,18 @@ pub(crate) enum Trouble {
     BadPath,
     #[error("Vault has no such secret, or its latest version was deleted")]
     NoSuchSecret,
+    #[error(
+        "Vault does not say which policies we have ourselves, so that a token role alone might give \
+         them; name the policies before the @"
+    )]
+    OwnPoliciesUnknown,
+    #[error(
+        "Vault knows no such token, and is another cluster than the one that made it: the token may \
+         be good there"
+    )]
+    OtherCluster,
+    #[error("Vault knows no such token, and does not say which cluster it is")]
+    ClusterUnknown(#[source] Option<Box<Trouble>>),
     #[error("the credential has no name by which it could be revoked")]
     NoHandle,
     #[error("the time in which this call may be sent is over")]
@@ -86,6 +98,8 @@ pub(crate) enum Trouble {
     Unchecked(#[source] Box<Trouble>),
     #[error("no token could be had to call Vault with")]
     Login(#[source] Box<Trouble>),
+    #[error("Vault could not be asked which cluster it is, so no token was asked for")]
+    NotAsked(#[source] Box<Trouble>),
     #[error(transparent)]
     Vault(#[from] Box<NotDone>),
 }
@@ -208,7 +222,7 @@ impl NotDone {
     }
 }
 
-/// What an answer means. That nothing was done is believed of the statuses by which a server turns a
+/// What an answer means. That nothing was done is believed of 429 and 404, by which a server turns a
 /// call away at its door, and else only where the body is Vault's own list of errors.
 /// Source: <https://developer.hashicorp.com/vault/api-docs#http-status-codes>
 fn judge(
@@ -231,7 +245,9 @@ fn judge(
         StatusCode::FORBIDDEN if says(Refusal::is_of_a_dead_token) => {
             nothing(Reason::DeadToken, ErrorKind::Forbidden)
         }
-        StatusCode::FORBIDDEN => nothing(Reason::Denied, ErrorKind::Forbidden),
+        StatusCode::FORBIDDEN if refusal.is_some() => nothing(Reason::Denied, ErrorKind::Forbidden),
+        // Whoever stands before Vault may forbid its answer as well as the call.
+        StatusCode::FORBIDDEN => (Reason::Other, ErrorKind::Forbidden, Effect::Unknown),
         StatusCode::NOT_FOUND if says(Refusal::is_of_an_unknown_path) => {
             nothing(Reason::Refused, ErrorKind::Misconfigured)
         }
@@ -275,6 +291,7 @@ impl Trouble {
             | Self::BadPath
             | Self::OddToken(_)
             | Self::OddTokenLeft(..)
+            | Self::OwnPoliciesUnknown
             | Self::WrappingGone => ErrorKind::Misconfigured,
             Self::NoSuchSecret | Self::NoHandle => ErrorKind::NotFound,
             Self::TooLate
@@ -282,10 +299,12 @@ impl Trouble {
             | Self::NoAnswer(_)
             | Self::Unreadable(_)
             | Self::TooLong(_)
+            | Self::OtherCluster
+            | Self::ClusterUnknown(_)
             | Self::Slow => ErrorKind::Unavailable,
             // Whoever asks again asks for another token.
             Self::Unchecked(_) => ErrorKind::Unavailable,
-            Self::Login(trouble) => trouble.login_kind(),
+            Self::Login(trouble) | Self::NotAsked(trouble) => trouble.login_kind(),
             Self::Vault(not_done) => not_done.kind,
         }
     }
@@ -333,6 +352,7 @@ impl Trouble {
             | Self::Slow => Effect::Unknown,
             // Whatever became of the login, the call that wanted it was not sent.
             Self::Login(_)
+            | Self::NotAsked(_)
             | Self::BadSettings(_)
             | Self::Wire(_)
             | Self::ForeignRealm
@@ -345,13 +365,16 @@ impl Trouble {
             | Self::NoHandle
             | Self::TooLate
             | Self::NoTimeLeft
+            | Self::OtherCluster
+            | Self::ClusterUnknown(_)
+            | Self::OwnPoliciesUnknown
             | Self::WrappingGone => Effect::None,
         }
     }
 
     fn is_sealed(&self) -> bool {
         match self {
-            Self::Login(trouble) => trouble.is_sealed(),
+            Self::Login(trouble) | Self::NotAsked(trouble) => trouble.is_sealed(),
             other => other.reason() == Some(Reason::Sealed),
         }
     }
@@ -435,7 +458,7 @@ mod tests {
             (503, None, Reason::Other, Unavailable, unknown),
             (403, Some(&[denied]), Reason::Denied, Forbidden, none),
             (403, Some(&[dead]), Reason::DeadToken, Forbidden, none),
-            (403, None, Reason::Denied, Forbidden, none),
+            (403, None, Reason::Other, Forbidden, unknown),
             (
                 400,
                 Some(&[no_accessor]),

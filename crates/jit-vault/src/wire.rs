@@ -1,6 +1,7 @@
 //! What is sent to Vault, and how its answers are read. How bytes go there and back is `jit-wire`'s;
 //! what is asked is decided elsewhere.
 
+use std::fmt;
 use std::time::Duration;
 
 use jit_wire::{Address, Gate, NoAnswer, Passage, whole};
@@ -32,7 +33,6 @@ pub(crate) fn at<'a>(address: &Address, parts: impl IntoIterator<Item = &'a str>
 }
 
 /// One call, but for how it is sent.
-#[derive(Debug)]
 pub(crate) struct Ask<'a> {
     /// What it is to do, as in "Vault failed to …".
     pub(crate) action: &'static str,
@@ -42,6 +42,17 @@ pub(crate) struct Ask<'a> {
     pub(crate) wrap_secs: Option<u64>,
     /// JSON. It may hold a secret.
     pub(crate) body: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for Ask<'_> {
+    /// Without its token and its body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask")
+            .field("action", &self.action)
+            .field("method", &self.method)
+            .field("url", &self.url.as_str())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Ask<'a> {
@@ -73,6 +84,14 @@ impl<'a> Ask<'a> {
     }
 }
 
+/// How something was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    Plainly,
+    /// Such as that there was nothing to do it to.
+    WithAWarning,
+}
+
 /// An answer that came in full. Its bytes are overwritten when it is dropped.
 pub(crate) struct Answer {
     pub(crate) action: &'static str,
@@ -93,10 +112,10 @@ impl Answer {
 
     /// That what was asked for is done, by Vault's own word: nothing at all, or its envelope with a
     /// warning in it. Somebody else's page with 200 is none.
-    pub(crate) fn done(&self) -> Result<(), Trouble> {
+    pub(crate) fn done(&self) -> Result<Done, Trouble> {
         match self.status {
-            StatusCode::NO_CONTENT => Ok(()),
-            _ => self.json::<Envelope>().map(drop),
+            StatusCode::NO_CONTENT => Ok(Done::Plainly),
+            _ => self.json::<Envelope>().map(|_| Done::WithAWarning),
         }
     }
 
@@ -193,4 +212,25 @@ async fn answered(
         retry_after_ms: pause.map(|secs| secs.min(PAUSE_LIMIT_SECS) * 1_000),
         body: answer.body,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s15_a_call_prints_neither_its_body_nor_its_token() {
+        let url = "https://vault.example.com/v1/auth/approle/login"
+            .parse()
+            .unwrap();
+        let token = HeaderValue::from_static("canary-token");
+        let ask = Ask::post("log us in", url, &["canary-secret"]).bearing(&token);
+        let bytes = format!("{:?}", b"canary-secret").replace(['[', ']'], "");
+        let printed = format!("{ask:?} {ask:#?}");
+        assert!(printed.contains("log us in"), "{printed}");
+        assert!(
+            !printed.contains("canary") && !printed.contains(&bytes),
+            "{printed}"
+        );
+    }
 }

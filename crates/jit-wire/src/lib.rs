@@ -48,8 +48,18 @@ pub struct Wire {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proxy {
     AsTheMachineHasIt,
-    /// Nothing stands between us and a server on this very machine.
+    /// Nothing stands between us and a server on this very machine, and nobody else reads what goes
+    /// out in the clear.
     Never,
+}
+
+impl Proxy {
+    fn towards(origin: &Url) -> Self {
+        match origin.scheme() == "http" || is_loopback(origin) {
+            true => Self::Never,
+            false => Self::AsTheMachineHasIt,
+        }
+    }
 }
 
 /// A client that cannot be made.
@@ -82,10 +92,7 @@ impl Wire {
         let mut pooled = single.clone();
         single.alpn_protocols = vec![b"http/1.1".to_vec()];
         pooled.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let proxy = match is_loopback(origin) {
-            true => Proxy::Never,
-            false => Proxy::AsTheMachineHasIt,
-        };
+        let proxy = Proxy::towards(origin);
         let pooled = base(&pooled, proxy)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_LIMIT)
@@ -180,4 +187,21 @@ pub async fn whole(
         headers: response.headers().clone(),
         body,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_out_in_the_clear_goes_through_no_proxy() {
+        for (origin, proxy) in [
+            ("https://vault.example.com", Proxy::AsTheMachineHasIt),
+            ("https://127.0.0.1:8200", Proxy::Never),
+            ("http://127.0.0.1:8200", Proxy::Never),
+            ("http://grafana.home.lan:3000", Proxy::Never),
+        ] {
+            assert_eq!(Proxy::towards(&origin.parse().unwrap()), proxy, "{origin}");
+        }
+    }
 }

@@ -175,7 +175,9 @@ impl World {
                 None => json!({"chat": state.chat(chat), "message_id": message, "date": 0}),
             };
             state.last_query += 1;
-            let id = format!("43825713950{:08}", state.last_query);
+            // It may be negative: every second one is.
+            let sign = ["", "-"][usize::from(state.last_query % 2 == 0)];
+            let id = format!("{sign}43825713950{:08}", state.last_query);
             state.queries.insert(id.clone(), Query::default());
             let query = json!({
                 "id": id,

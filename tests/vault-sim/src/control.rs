@@ -6,7 +6,8 @@
 //!   `/sim/app-roles` with the fields of [`TokenRole`] and [`AppRole`]; `/sim/secret-ids` with
 //!   `{"role", "uses"}`; `/sim/secrets` with `{"path", "data"}`.
 //! - `POST /sim/faults` with `{"do", "path", "skip", "times", …}`: see [`Wrong`]; `/sim/health` with
-//!   `{"health"}`, as `active`, `standby`, `sealed` …; `/sim/calm` and `/sim/release` with `{}`.
+//!   `{"health"}`, as `active`, `standby`, `sealed` …; `/sim/cluster` with `{"id"}`; `/sim/calm` and
+//!   `/sim/release` with `{}`.
 //! - `POST /sim/pass` with `{"ms"}`, `/sim/reset` with `{"seed"}`.
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub(crate) fn router() -> Router<World> {
         .route("/sim/secrets", post(secrets))
         .route("/sim/faults", post(faults))
         .route("/sim/health", post(health))
+        .route("/sim/cluster", post(cluster))
         .route("/sim/calm", post(calm))
         .route("/sim/release", post(release))
         .route("/sim/pass", post(pass))
@@ -172,6 +174,7 @@ enum Wrong {
     Slow { ms: u64 },
     Redirect { url: String },
     Delay { ms: u64 },
+    DelayAndLoseReply { ms: u64 },
 }
 
 impl From<Wrong> for Fault {
@@ -191,6 +194,7 @@ impl From<Wrong> for Fault {
             Wrong::Slow { ms } => Self::Slow(Duration::from_millis(ms)),
             Wrong::Redirect { url } => Self::Redirect(url),
             Wrong::Delay { ms } => Self::Delay(Duration::from_millis(ms)),
+            Wrong::DelayAndLoseReply { ms } => Self::DelayAndLoseReply(Duration::from_millis(ms)),
         }
     }
 }
@@ -243,6 +247,17 @@ async fn health(Shared(world): Shared<World>, Json(new): Json<NewHealth>) -> Jso
         Condition::Uninitialised => Health::Uninitialised,
         Condition::Sealed => Health::Sealed,
     });
+    nothing()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewCluster {
+    id: Option<String>,
+}
+
+async fn cluster(Shared(world): Shared<World>, Json(new): Json<NewCluster>) -> Json<Value> {
+    world.set_cluster(new.id.as_deref());
     nothing()
 }
 

@@ -33,6 +33,8 @@ pub enum Fault {
     Redirect(String),
     /// The simulator's clock moves on by so much before the call is done.
     Delay(Duration),
+    /// The same, and the connection closes without an answer.
+    DelayAndLoseReply(Duration),
 }
 
 /// When something goes wrong.

@@ -260,6 +260,12 @@ fn treated(state: &mut State, request: &Request, fault: Option<Fault>) -> Verdic
         }
         Fault::Slow(time) => Verdict::After(time, api::answer(state, request)),
         Fault::Redirect(url) => Verdict::Elsewhere(url),
+        Fault::DelayAndLoseReply(time) => {
+            state.clock.pass(time);
+            state.settle();
+            api::answer(state, request);
+            Verdict::HangUp
+        }
         Fault::Delay(time) => {
             state.clock.pass(time);
             state.settle();

@@ -61,11 +61,16 @@ pub(crate) struct Version {
     pub(crate) deleted_micros: Option<i64>,
 }
 
+/// The cluster that it is until a test says otherwise.
+const CLUSTER: &str = "c0ffee00-0000-4000-8000-000000000001";
+
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) setup: Setup,
     pub(crate) clock: SimClock,
     pub(crate) health: Health,
+    /// The id of the cluster; none where it does not say.
+    pub(crate) cluster: Option<String>,
     pub(crate) tokens: BTreeMap<String, Token>,
     pub(crate) policies: BTreeMap<String, Rules>,
     pub(crate) token_roles: BTreeMap<String, TokenRole>,
@@ -85,6 +90,7 @@ impl State {
         let mut state = Self {
             clock: SimClock::new(setup.time),
             health: Health::Active,
+            cluster: Some(CLUSTER.to_owned()),
             tokens: BTreeMap::new(),
             policies: BTreeMap::from([("default".to_owned(), default_policy())]),
             token_roles: BTreeMap::new(),

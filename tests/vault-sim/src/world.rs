@@ -223,6 +223,11 @@ impl World {
         self.with(|state| state.health = health);
     }
 
+    /// Sets which cluster it says that it is; none where it does not say.
+    pub fn set_cluster(&self, id: Option<&str>) {
+        self.with(|state| state.cluster = id.map(str::to_owned));
+    }
+
     /// Lets something go wrong from now on.
     pub fn rule(&self, rule: Rule) {
         self.with(|state| state.rules.push(rule));

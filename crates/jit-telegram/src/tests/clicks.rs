@@ -1,6 +1,8 @@
 //! Who may decide with a button, and what becomes of every other click.
 
 use jit_core::audit::Fact;
+use jit_core::lifecycle::Refusal;
+use jit_core::ports::{Commit, RequestStore, Row, RowChange};
 use jit_core::principal::PrincipalKind;
 use jit_core::request::Status;
 use jit_testkit::stage::id;
@@ -279,10 +281,58 @@ async fn s14_what_lapsed_is_not_decided_by_an_old_button() {
 }
 
 #[tokio::test]
+async fn s11_who_approves_what_is_no_longer_valid_is_told_that_nothing_was_approved() {
+    let house = House::new();
+    let request = house.asked().await;
+    house.stage.leaves("ana");
+    let told = house.bob("Approve").await;
+    assert_eq!(
+        (told.text.as_str(), told.alert),
+        ("No longer valid; nothing was approved.", true)
+    );
+    assert_eq!(house.status(&request).await, Status::Invalidated);
+    assert_eq!(house.stage.store.inputs_left(), 0);
+}
+
+#[tokio::test]
 async fn s12_what_changed_since_it_was_shown_is_not_approved() {
     let house = House::new();
     let request = house.asked().await;
-    // Somebody decided at a terminal, and Bob looks at the card of a moment ago.
+    // The card showed something else than the record says now.
+    let table = "telegram_button";
+    let row = house.stage.store.rows(table).await.unwrap().remove(0);
+    let shown = request.digest().prefix();
+    let other = row.value.replace(&shown, "0123456789abcdef");
+    assert_ne!(other, row.value);
+    let write = |from: &Row, to: &str| Commit {
+        rows: vec![RowChange {
+            row: Row {
+                value: to.to_owned(),
+                ..from.clone()
+            },
+            expected: Some(from.value.clone()),
+        }],
+        ..Commit::default()
+    };
+    let store = &house.stage.store;
+    store.commit(write(&row, &other)).await.unwrap();
+    for button in ["Approve", "Deny"] {
+        let told = house.bob(button).await;
+        assert!(told.alert, "{told:?}");
+        assert_eq!(told.text, Refusal::StaleDigest.to_string());
+    }
+    assert_eq!(house.status(&request).await, Status::Pending);
+    let now = store.rows(table).await.unwrap().remove(0);
+    assert_eq!(now.value, other, "both were given back");
+    store.commit(write(&now, &row.value)).await.unwrap();
+    assert_eq!(house.bob("Approve").await.text, "Approved.");
+}
+
+#[tokio::test]
+async fn s14_what_was_decided_at_a_terminal_is_not_decided_again() {
+    let house = House::new();
+    let request = house.asked().await;
+    // Bob looks at the card of a moment ago.
     let card = house.card();
     let data = card.button("Deny").unwrap().data.clone();
     house.stage.approve("dora", &request).await;
@@ -294,6 +344,38 @@ async fn s12_what_changed_since_it_was_shown_is_not_approved() {
     );
     house.stage.work().await;
     assert_eq!(house.status(&request).await, Status::Active);
+}
+
+#[tokio::test]
+async fn many_who_press_at_once_are_each_answered() {
+    let house = House::needing(2);
+    house.asked().await;
+    let card = house.card();
+    let clicks: Vec<String> = (0..30)
+        .map(|place| {
+            let button = ["Approve", "Deny"][place % 2];
+            house.world().press(ANA, CHAT, card.id, button).unwrap()
+        })
+        .collect();
+    for click in clicks {
+        let told = house.answer(&click).await;
+        let words = ["somebody else must", "used already"];
+        assert!(words.iter().any(|it| told.text.contains(it)), "{told:?}");
+    }
+    assert!(house.bob("Approve").await.text.contains("counts"));
+}
+
+#[tokio::test]
+async fn a_click_whose_id_is_negative_is_answered_like_any_other() {
+    let house = House::new();
+    house.asked().await;
+    let card = house.card();
+    for begins in ["4", "-4"] {
+        let click = house.world().press(ANA, CHAT, card.id, "Approve").unwrap();
+        assert!(click.starts_with(begins), "{click}");
+        let told = house.answer(&click).await;
+        assert!(told.text.contains("somebody else must"), "{told:?}");
+    }
 }
 
 #[tokio::test]
@@ -331,7 +413,7 @@ async fn updates_that_cannot_be_read_change_nothing_and_are_not_wanted_again() {
         house.deliver().await;
     }
     for update in [json!(null), json!([]), json!({}), json!({"update_id": "1"})] {
-        house.door.desk.take(&update).await;
+        house.door.desk.take(&update, None).await;
     }
     super::until("all of it", async || {
         (house.stage.store.inputs_left() == 0).then_some(())

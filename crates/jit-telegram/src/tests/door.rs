@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jit_core::ports::ErrorKind;
+use jit_core::ports::{Commit, ErrorKind, RequestStore, Row, RowChange};
 use jit_core::request::Status;
 use reqwest::{Client, StatusCode};
 use secrecy::SecretString;
@@ -28,8 +28,13 @@ async fn called() -> (House, String) {
     (house, url)
 }
 
+fn client(url: &str) -> Client {
+    let wire = jit_wire::Wire::new(&url.parse().unwrap()).unwrap();
+    wire.pooled().clone()
+}
+
 async fn post(url: &str, secrets: &[&str], body: impl Into<reqwest::Body>) -> StatusCode {
-    let mut call = Client::new().post(url).body(body);
+    let mut call = client(url).post(url).body(body);
     for secret in secrets {
         call = call.header(HEADER, *secret);
     }
@@ -115,7 +120,7 @@ async fn a_body_that_is_too_long_or_no_update_changes_nothing() {
         let body = body.to_owned();
         assert_eq!(post(&url, &[SECRET], body).await, StatusCode::OK);
     }
-    let got = Client::new()
+    let got = client(&url)
         .get(&url)
         .header(HEADER, SECRET)
         .send()
@@ -145,6 +150,23 @@ fn a_secret_is_one_that_telegram_takes_and_nobody_guesses() {
     }
 }
 
+/// Somebody asked Telegram so many seconds ago.
+async fn asked_ago(house: &House, secs: u64) {
+    let (table, key) = ("telegram_poll", "asked_at".to_owned());
+    let store = &house.stage.store;
+    let before = store.row(table, &key).await.unwrap();
+    let value = (house.stage.now() - Duration::from_secs(secs)).to_string();
+    let row = RowChange {
+        row: Row { table, key, value },
+        expected: before.map(|row| row.value),
+    };
+    let commit = Commit {
+        rows: vec![row],
+        ..Commit::default()
+    };
+    store.commit(commit).await.unwrap();
+}
+
 /// Polls once; whether it must wait.
 async fn polled(house: &House, poll: &mut Poll<'_>) -> Option<Duration> {
     // Telegram answers at once where there is something.
@@ -156,6 +178,7 @@ async fn polled(house: &House, poll: &mut Poll<'_>) -> Option<Duration> {
 async fn what_is_polled_is_confirmed_when_it_is_kept() {
     let house = House::new();
     let request = house.asked().await;
+    asked_ago(&house, 5).await;
     let polling = Polling::default();
     assert_eq!(polling.reached(), Reached::NotConnected);
     let click = house
@@ -188,6 +211,7 @@ async fn no_click_is_asked_past() {
     let house = House::new();
     let request = house.asked().await;
     let card = house.card().id;
+    asked_ago(&house, 5).await;
     let polling = Polling::default();
     let mut poll = Poll::new(&house.door.bot, &house.door.desk, &polling);
     for (person, button) in [(STRANGER, "Deny"), (BOB, "Approve")] {
@@ -201,6 +225,7 @@ async fn no_click_is_asked_past() {
 async fn a_door_that_polls_runs_until_it_is_stopped() {
     let house = House::new();
     let request = house.asked().await;
+    asked_ago(&house, 5).await;
     assert!(house.door.router().is_none());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(house.door.clone().run(async {
@@ -214,6 +239,92 @@ async fn a_door_that_polls_runs_until_it_is_stopped() {
     assert_eq!(house.door.polling().unwrap().reached(), Reached::Connected);
     stop.send(()).unwrap();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_click_that_waited_while_nobody_asked_is_not_applied() {
+    // Nobody ever asked; somebody asked long ago; somebody asked so lately that it may be applied.
+    for (ago, words) in [
+        (None, "too late"),
+        (Some(121), "too late"),
+        (Some(100), "Approved."),
+    ] {
+        let house = House::new();
+        let request = house.asked().await;
+        if let Some(secs) = ago {
+            asked_ago(&house, secs).await;
+        }
+        let card = house.card().id;
+        let click = house.world().press(BOB, CHAT, card, "Approve").unwrap();
+        let polling = Polling::default();
+        let mut poll = Poll::new(&house.door.bot, &house.door.desk, &polling);
+        assert_eq!(polled(&house, &mut poll).await, None);
+        let told = until("an answer", async || house.world().answer(&click)).await;
+        assert!(told.text.contains(words), "{ago:?}: {told:?}");
+        if words == "too late" {
+            assert_eq!(house.status(&request).await, Status::Pending);
+            // What comes from now on is as new as it looks.
+            let click = house.world().press(BOB, CHAT, card, "Approve").unwrap();
+            assert_eq!(polled(&house, &mut poll).await, None);
+            let told = until("an answer", async || house.world().answer(&click)).await;
+            assert_eq!(told.text, "Approved.");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_click_that_waited_while_telegram_was_away_is_not_applied() {
+    let house = House::new();
+    house.asked().await;
+    asked_ago(&house, 5).await;
+    let polling = Polling::default();
+    let mut poll = Poll::new(&house.door.bot, &house.door.desk, &polling);
+    house
+        .world()
+        .fail("getUpdates", Fault::ServerError, Times::Next(1));
+    assert!(poll.once().await.is_some());
+    let card = house.card().id;
+    let click = house.world().press(BOB, CHAT, card, "Approve").unwrap();
+    house.stage.clock.advance(Duration::from_secs(121));
+    assert_eq!(polled(&house, &mut poll).await, None);
+    let told = until("an answer", async || house.world().answer(&click)).await;
+    assert!(told.alert && told.text.contains("too late"), "{told:?}");
+}
+
+#[tokio::test]
+async fn who_finds_nothing_asks_again_after_a_moment_and_notes_it_now_and_then() {
+    let house = House::new();
+    let polling = Polling::default();
+    let mut poll = Poll::new(&house.door.bot, &house.door.desk, &polling);
+    let noted = async || {
+        let row = house.stage.store.row("telegram_poll", "asked_at").await;
+        row.unwrap().unwrap().value
+    };
+    let pause = poll.once().await.unwrap();
+    assert!(pause <= Duration::from_millis(200) && !pause.is_zero());
+    let first = noted().await;
+    assert_eq!(first, house.stage.now().to_string());
+    let asked = house.world().calls().remove(0).arguments;
+    assert_eq!(asked["timeout"], 0, "nobody knows how old what waits is");
+    for (secs, is_new) in [(29, false), (2, true)] {
+        house.stage.clock.advance(Duration::from_secs(secs));
+        house.world().press_forged(BOB, CHAT, 1, "x");
+        assert_eq!(poll.once().await, None);
+        assert_eq!(noted().await != first, is_new, "{secs}");
+    }
+    let asked = house.world().calls();
+    let polls = asked.iter().filter(|it| it.method == "getUpdates");
+    let waits: Vec<_> = polls.map(|it| it.arguments["timeout"].clone()).collect();
+    assert_eq!(waits, [0, 5, 5]);
+    // Of two processes each reads what the other wrote.
+    asked_ago(&house, 0).await;
+    house.stage.clock.advance(Duration::from_secs(31));
+    for _ in 0..2 {
+        house.world().press_forged(BOB, CHAT, 1, "x");
+        assert_eq!(poll.once().await, None);
+        house.stage.clock.advance(Duration::from_secs(1));
+    }
+    assert!(noted().await > first);
 }
 
 #[tokio::test]
@@ -331,7 +442,7 @@ async fn what_is_refused_was_not_done_and_what_breaks_may_have_been() {
         &wrong,
         Duration::from_secs(5),
     );
-    let trouble = wrong.unwrap().updates(None).await.unwrap_err();
+    let trouble = wrong.unwrap().updates(None, 0).await.unwrap_err();
     assert_eq!(trouble.kind(), ErrorKind::Forbidden);
     let value: Value = serde_json::json!({"update_id": 1});
     assert_eq!(crate::input::number_of(&value), Some(1));
@@ -351,6 +462,7 @@ async fn what_could_not_be_kept_is_wanted_again() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(house.status(&request).await, Status::Pending);
     // The same for whoever polls: the next question confirms nothing.
+    asked_ago(&house, 5).await;
     let polling = Polling::default();
     let mut poll = Poll::new(&house.door.bot, &house.door.desk, &polling);
     assert_eq!(

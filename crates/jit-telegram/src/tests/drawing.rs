@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jit_core::provider::Parameters;
-use jit_core::request::{AccessRequest, Parts, Status};
+use jit_core::request::{AccessRequest, Fallback, Parts, Stage, Status};
 use jit_testkit::sample;
 use jit_testkit::stage::catalog;
 use proptest::prelude::*;
@@ -53,6 +53,66 @@ fn how_long_sessions_live_on_is_said_where_they_do() {
         "{}",
         message.text
     );
+}
+
+/// Asked for a credential with another way to it, which lets sessions live on for so long.
+fn with_a_fallback(mut request: AccessRequest, residual: u64) -> AccessRequest {
+    let mut part = request.parts.first().clone();
+    let mut provider = part.provider.clone();
+    provider.residual = Duration::from_secs(residual);
+    part.fallback = Some(Fallback {
+        entitlement: "vault/reader".parse().unwrap(),
+        target: part.target.clone(),
+        provider,
+    });
+    request.parts = Parts::try_from(vec![part]).unwrap();
+    request
+}
+
+#[test]
+fn what_may_be_given_instead_is_said_before_it_is_decided_and_what_was_after() {
+    const MAY: &str = "If it cannot be made: vault/reader instead";
+    const WAS: &str = "It could not be made; given instead: vault/reader";
+    let says = |request: &AccessRequest| {
+        let (message, _) = drawn(request);
+        if message.text.contains("vault/reader") {
+            assert!(code(&message).contains(&"vault/reader".to_owned()));
+        }
+        [MAY, WAS].map(|words| message.text.contains(words))
+    };
+    let waits = with_a_fallback(sample::request_in(1, Status::Pending), 0);
+    assert_eq!(says(&waits), [true, false]);
+    let mut given = with_a_fallback(sample::request_in(1, Status::Active), 0);
+    assert_eq!(says(&given), [false, false]);
+    if let Stage::Granted(grant) = &mut given.stage {
+        grant.fell_back = true;
+    }
+    assert_eq!(says(&given), [false, true]);
+}
+
+#[test]
+fn how_long_sessions_live_on_is_said_of_what_may_be_given_instead() {
+    let (message, _) = drawn(&with_a_fallback(sample::request(1), 5_400));
+    assert!(
+        message.text.contains("at most 1 h 30 min"),
+        "{}",
+        message.text
+    );
+}
+
+#[test]
+fn s13_nothing_invisible_is_drawn() {
+    let mut request = sample::request(1);
+    let mut part = request.parts.first().clone();
+    let hidden = "\u{200c}\u{200d}\u{ad}\u{34f}\u{115f}\u{1160}\u{3164}\u{180e}\u{fe00}\u{fe0f}\u{fff9}\u{fffb}\
+                  \u{200b}\u{202e}\u{2066}\u{feff}\u{e0041}";
+    let value = serde_json::Value::from(hidden);
+    part.parameters = Parameters::from_iter([("statement".to_owned(), value)]);
+    request.parts = Parts::try_from(vec![part]).unwrap();
+    let (message, _) = drawn(&request);
+    for letter in hidden.chars() {
+        assert!(!message.text.contains(letter), "{letter:?}");
+    }
 }
 
 #[test]

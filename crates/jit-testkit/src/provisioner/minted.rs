@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use jit_core::ports::{Effect, Minted};
+use jit_core::Timestamp;
+use jit_core::ports::{Effect, InspectCall, Minted, Purpose};
 use jit_core::provider::{Answer, NativeExpiry, Presence};
 use jit_core::request::RequestId;
 
-use super::{Breakage, CALL_LIMIT, LATE, LIFE, Suite, TICK, not_possible, nothing_done, says_how};
+use super::{
+    Breakage, CALL_LIMIT, LATE, LIFE, Sight, Suite, TICK, not_possible, nothing_done, says_how,
+};
 
 impl Suite<'_> {
     pub(super) async fn minted_credentials(&mut self) {
@@ -20,6 +23,7 @@ impl Suite<'_> {
         for how in self.breakages() {
             self.a_failed_mint_says_what_was_done(how).await;
         }
+        self.a_lost_mint_is_gone_when_that_is_said().await;
         self.a_dropped_mint_is_found_by_its_marker().await;
         if self.description.revocable {
             self.a_credential_is_revoked_by_its_handle().await;
@@ -76,21 +80,62 @@ impl Suite<'_> {
         if self.description.listable {
             assert_eq!(seen, Presence::Present, "found by its marker");
         } else {
-            let latest = self
-                .description
-                .gone_by(self.soon(), self.fixture.now() + LIFE);
-            // An adapter may know of a later end than it declares of all: a life that is counted from
-            // when the provider takes a call ends later by as long as that takes.
-            let windows = self.description.accepted_within + self.description.applied_within;
-            let known = latest.is_some_and(|latest| match seen {
-                Presence::GoneBy(at) => latest <= at && at <= latest + windows + CALL_LIMIT,
-                Presence::Present | Presence::Absent | Presence::InFlight => false,
-            });
-            assert!(
-                known,
-                "what cannot be found is known to end, but inspect said {seen:?}"
-            );
+            self.known_to_end(seen, self.soon(), self.fixture.now() + LIFE);
         }
+    }
+
+    /// Checks what `inspect` says of a credential that cannot be found; when it is gone.
+    fn known_to_end(
+        &self,
+        seen: Presence,
+        send_before: Timestamp,
+        expires_at: Timestamp,
+    ) -> Timestamp {
+        let declared = self.description.gone_by(send_before, expires_at);
+        // An adapter may know of a later end than it declares of all: a life that is counted from
+        // when the provider takes a call ends later by as long as that takes. Never of an earlier one.
+        let windows = self.description.accepted_within + self.description.applied_within;
+        let (Presence::GoneBy(at), Some(declared)) = (seen, declared) else {
+            panic!("what cannot be found is known to end, but inspect said {seen:?}");
+        };
+        let is_known = declared <= at && at <= declared + windows + CALL_LIMIT;
+        assert!(
+            is_known,
+            "what cannot be found is known to end by {declared} or a little later, not by {at}"
+        );
+        at
+    }
+
+    /// What came back of a mint was lost: at the instant that `inspect` says, counted from the times of
+    /// that very call, nothing of it works any more.
+    async fn a_lost_mint_is_gone_when_that_is_said(&mut self) {
+        let lost = Breakage::LostReply;
+        if self.description.listable || !self.counterpart.shows(Sight::Breakage(lost)) {
+            return;
+        }
+        let request = self.request();
+        let (send_before, expires_at) = (self.soon(), self.fixture.now() + LIFE);
+        self.fixture.break_calls(lost).await;
+        let failed = self.mint(request, send_before).await;
+        self.fixture.mend().await;
+        failed.expect_err("a mint whose reply is lost fails");
+        assert!(self.is_effective(request).await, "it was made");
+        let call = InspectCall {
+            purpose: Purpose::TakeAway,
+            request,
+            target: &self.target,
+            parameters: &self.ask.parameters,
+            handle: None,
+            expires_at,
+            send_before: Some(send_before),
+        };
+        let seen = self.adapter.inspect(call).await.expect("inspect works");
+        let gone_by = self.known_to_end(seen, send_before, expires_at);
+        self.fixture.pass(gone_by.since(self.fixture.now())).await;
+        assert!(
+            !self.is_effective(request).await,
+            "what is said to be gone is gone"
+        );
     }
 
     async fn nothing_is_minted_past_its_time(&mut self) {

@@ -397,6 +397,7 @@ async fn every_broken_promise_of_minted_credentials_is_caught() {
     let table = &[
         (Broken::GoneByIsTooEarly, "is known to end"),
         (Broken::GoneByIsCalledAbsent, "is known to end"),
+        (Broken::LivesTooLong, "what is said to be gone is gone"),
     ];
     catches(blind(), table).await;
 }

@@ -51,6 +51,24 @@ async fn a_token_is_renewed_at_half_its_life() {
 }
 
 #[tokio::test]
+async fn a_token_that_ends_soon_is_not_used_though_half_its_life_is_left() {
+    let scene = Scene::of(setup(), |_, world| {
+        world.put_app_role(AppRole {
+            token_ttl_secs: 20,
+            token_max_ttl_secs: 20,
+            ..AppRole::new("jit", ROLE_ID, &["jit-access"])
+        });
+    });
+    scene.ask().await.unwrap();
+    scene.pass(secs(4));
+    scene.ask().await.unwrap();
+    assert_eq!(scene.logins(), 1);
+    scene.pass(secs(2));
+    scene.ask().await.unwrap();
+    assert_eq!(scene.logins(), 2);
+}
+
+#[tokio::test]
 async fn near_the_end_of_its_longest_life_another_login_it_is() {
     let scene = Scene::new();
     for _ in 0..16 {

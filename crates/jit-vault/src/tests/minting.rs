@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use jit_core::ports::{Clock, Effect, ErrorKind, Provisioner};
-use jit_core::provider::{Handle, Presence};
+use jit_core::ports::{Clock, Effect, ErrorKind, InspectCall, Provisioner, Purpose, RevokeCall};
+use jit_core::provider::{Handle, Parameters, Presence};
 use serde_json::json;
-use vault_sim::{End, Fault, Rule, TokenRole};
+use vault_sim::{End, Fault, NewToken, Rule, TokenRole};
 
-use super::{LIFE, Scene, ask, request, setup};
+use super::{LIFE, Scene, accessor, ask, request, setup};
 
 #[tokio::test]
 async fn s15_a_token_ends_at_its_end_and_holds_what_was_asked_for_alone() {
@@ -16,10 +16,10 @@ async fn s15_a_token_ends_at_its_end_and_holds_what_was_asked_for_alone() {
     let end = now + Duration::from_millis(899_900);
     let minted = scene.mint_until("reader", end).await.unwrap();
     let handle = minted.handle.unwrap();
-    let token = scene.world().token(&handle.0).unwrap();
+    let token = scene.world().token(accessor(&handle)).unwrap();
     assert_eq!(token.id, minted.secret.expose());
-    assert_eq!((token.ttl_secs, token.explicit_max_ttl_secs), (899, 899));
-    assert_eq!(minted.ends_at, Some(now + Duration::from_secs(899)));
+    assert_eq!((token.ttl_secs, token.explicit_max_ttl_secs), (894, 894));
+    assert_eq!(minted.ends_at, Some(now + Duration::from_secs(894)));
     assert_eq!(token.policies, ["reader"]);
     assert_eq!(
         (token.renewable, token.batch, token.num_uses),
@@ -32,7 +32,7 @@ async fn s15_a_token_ends_at_its_end_and_holds_what_was_asked_for_alone() {
     let notes = [("backend", "static"), ("type", "vault_token")];
     assert_eq!(minted.notes, notes.map(|(k, v)| (k, v.to_owned())).into());
     scene.pass(Duration::from_millis(899_900));
-    let (at, how) = scene.world().death(&handle.0).unwrap();
+    let (at, how) = scene.world().death(accessor(&handle)).unwrap();
     assert!(at <= end.unix_micros() && how == End::Expired);
 }
 
@@ -44,7 +44,10 @@ async fn a_role_gives_what_was_asked_for_or_its_own() {
         ("@agents", vec!["reader", "writer"]),
     ] {
         let minted = scene.mint(resource).await.unwrap();
-        let token = scene.world().token(&minted.handle.unwrap().0).unwrap();
+        let token = scene
+            .world()
+            .token(accessor(&minted.handle.unwrap()))
+            .unwrap();
         assert_eq!(token.policies, policies);
         assert_eq!(token.role.as_deref(), Some("agents"));
         assert_eq!(token.parent, None);
@@ -135,7 +138,7 @@ async fn a_token_that_is_not_what_was_asked_for_is_taken_back() {
     assert_eq!(scene.given(), 0);
     let said = |change: serde_json::Value| {
         let mut auth = json!({
-            "client_token": "hvs.canary", "accessor": "theaccessor", "lease_duration": 900,
+            "client_token": "hvs.canary", "accessor": "theaccessor", "lease_duration": 895,
             "renewable": false, "token_policies": ["reader"], "token_type": "service",
             "orphan": true,
         });
@@ -148,7 +151,7 @@ async fn a_token_that_is_not_what_was_asked_for_is_taken_back() {
         json!({"orphan": false}),
         json!({"orphan": null}),
         json!({"token_type": "batch"}),
-        json!({"lease_duration": 901}),
+        json!({"lease_duration": 896}),
         json!({"lease_duration": 0}),
         json!({"token_policies": ["reader", "default"]}),
         json!({"token_policies": []}),
@@ -190,7 +193,10 @@ async fn a_policy_that_may_not_be_given_is_refused_and_nothing_was_done() {
 async fn uses_are_counted_where_that_is_configured() {
     let scene = Scene::of(setup(), |settings, _| settings.num_uses = Some(3));
     let minted = scene.mint("reader").await.unwrap();
-    let token = scene.world().token(&minted.handle.unwrap().0).unwrap();
+    let token = scene
+        .world()
+        .token(accessor(&minted.handle.unwrap()))
+        .unwrap();
     assert_eq!(token.num_uses, 3);
 }
 
@@ -212,7 +218,7 @@ async fn a_token_in_a_wrapping_is_found_by_its_own_accessor() {
         Some("true")
     );
     let handle = minted.handle.unwrap();
-    let token = scene.world().token(&handle.0).unwrap();
+    let token = scene.world().token(accessor(&handle)).unwrap();
     assert_eq!(
         (token.id, token.policies),
         (inside.clone(), vec!["reader".to_owned()])
@@ -322,10 +328,181 @@ async fn resolving_names_the_vault_its_namespace_and_the_token() {
     super::mint(&scene.tokens, &here, now, now + LIFE)
         .await
         .unwrap();
-    let calls = scene.world().calls();
-    assert!(
-        calls
-            .iter()
-            .all(|it| it.marked && it.namespace.as_deref() == Some("team-a"))
+    // Its health has neither: a server says it to everybody.
+    let calls = scene.world().calls().into_iter();
+    let mut calls = calls.filter(|it| it.path != "sys/health");
+    assert!(calls.all(|it| it.marked && it.namespace.as_deref() == Some("team-a")));
+}
+
+#[tokio::test]
+async fn s7_what_was_made_is_taken_back_whatever_the_rules_for_resources_are_now() {
+    let scene = Scene::new();
+    let minted = scene.mint("reader").await.unwrap();
+    let handle = minted.handle.unwrap();
+    // An earlier release took this.
+    let target = scene.target("Reader Of Old, root");
+    let (parameters, send_before) = (Parameters::new(), scene.clock.now() + LIFE);
+    let inspect = async || {
+        let call = InspectCall {
+            purpose: Purpose::TakeAway,
+            request: request(),
+            target: &target,
+            parameters: &parameters,
+            handle: Some(&handle),
+            expires_at: scene.clock.now() + LIFE,
+            send_before: None,
+        };
+        scene.tokens.inspect(call).await.unwrap()
+    };
+    assert_eq!(inspect().await, Presence::Present);
+    let call = RevokeCall {
+        request: request(),
+        target: &target,
+        parameters: &parameters,
+        handle: Some(&handle),
+        send_before,
+    };
+    scene.tokens.revoke(call).await.unwrap();
+    assert_eq!(inspect().await, Presence::Absent);
+    assert!(scene.mint("Reader Of Old, root").await.is_err());
+}
+
+#[tokio::test]
+async fn a_role_alone_is_refused_where_nobody_knows_what_we_may_ourselves() {
+    let scene = Scene::new();
+    let ours = scene.world().add_token(NewToken::with(&["jit-access"]));
+    let auth = json!({
+        "client_token": ours.id, "accessor": ours.accessor, "lease_duration": 3_600,
+        "renewable": false,
+    });
+    let login = Fault::Instead(json!({ "auth": auth }).to_string());
+    scene.world().rule(Rule::at("auth/approle/login", login));
+    let error = scene.mint("@agents").await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.effect),
+        (ErrorKind::Misconfigured, Effect::None)
     );
+    assert!(scene.calls("auth/token/create/agents").is_empty());
+    assert!(scene.mint("reader@agents").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_policy_that_is_missing_is_seen_in_a_wrapping_where_vault_says_so() {
+    let scene = Scene::of(setup(), |settings, _| {
+        settings.wrap_ttl = Some(Duration::from_secs(120));
+    });
+    let made = scene.world().add_token(NewToken {
+        ttl_secs: 895,
+        renewable: false,
+        ..NewToken::with(&["reader"])
+    });
+    let said = json!({
+        "wrap_info": {"token": "hvs.wrapping", "wrapped_accessor": made.accessor},
+        "warnings": ["Policy \"reader\" does not exist"],
+    });
+    let fault = Fault::Instead(said.to_string());
+    scene.world().rule(Rule::at("auth/token/create", fault));
+    let error = scene.mint("reader").await.unwrap_err();
+    assert!(
+        error.chain().to_string().contains("does not exist"),
+        "{}",
+        error.chain()
+    );
+    assert!(!scene.world().is_alive(&made.id), "it was taken back");
+}
+
+#[tokio::test]
+async fn s6_a_token_of_another_cluster_is_neither_revoked_nor_absent() {
+    const OTHER: &str = "c0ffee00-0000-4000-8000-000000000002";
+    let old = vault_sim::Setup {
+        revoking_the_unknown: vault_sim::Unknown::Fails,
+        ..setup()
+    };
+    for setup in [setup(), old] {
+        let scene = Scene::of(setup, |_, _| {});
+        let minted = scene.mint("reader").await.unwrap();
+        let cluster = "c0ffee00-0000-4000-8000-000000000001";
+        let handle = minted.handle.unwrap();
+        assert!(handle.0.ends_with(&format!("@{cluster}")), "{handle:?}");
+        // What this cluster does not know, as another one would not know the token above.
+        let lost = Handle(format!("nobody@{cluster}"));
+        assert_eq!(scene.inspect(Some(&lost)).await.unwrap(), Presence::Absent);
+        scene.revoke(&lost).await.unwrap();
+        let nothing = (ErrorKind::Unavailable, Effect::None);
+        for other in [Some(OTHER), None] {
+            scene.world().set_cluster(other);
+            let error = scene.inspect(Some(&lost)).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unavailable);
+            let error = scene.revoke(&lost).await.unwrap_err();
+            assert_eq!((error.kind, error.effect), nothing);
+            // A handle of before this was looked at.
+            let plain = Handle("nobody".to_owned());
+            assert_eq!(scene.inspect(Some(&plain)).await.unwrap(), Presence::Absent);
+            scene.revoke(&plain).await.unwrap();
+        }
+        scene.world().set_cluster(Some(cluster));
+        for fault in [Fault::Status(502), Fault::Garbage, Fault::LoseReply] {
+            scene.world().rule(Rule::at("sys/health", fault));
+            assert!(scene.inspect(Some(&lost)).await.is_err());
+            assert!(scene.revoke(&lost).await.is_err());
+            scene.world().calm();
+        }
+        // What is over by itself is over in every cluster.
+        scene.world().set_cluster(Some(OTHER));
+        let call = InspectCall {
+            purpose: Purpose::TakeAway,
+            request: request(),
+            target: &scene.target("reader"),
+            parameters: &Parameters::new(),
+            handle: Some(&lost),
+            expires_at: scene.clock.now() - Duration::from_secs(95),
+            send_before: None,
+        };
+        assert_eq!(scene.tokens.inspect(call).await.unwrap(), Presence::Absent);
+        // Where it is, it is found and revoked, whatever the cluster says of itself.
+        assert_eq!(
+            scene.inspect(Some(&handle)).await.unwrap(),
+            Presence::Present
+        );
+        scene.revoke(&handle).await.unwrap();
+        assert!(!scene.world().is_alive(minted.secret.expose()));
+    }
+}
+
+#[tokio::test]
+async fn a_vault_that_does_not_say_which_cluster_it_is_makes_plain_handles() {
+    let scene = Scene::new();
+    scene.world().set_cluster(None);
+    let minted = scene.mint("reader").await.unwrap();
+    assert!(!minted.handle.unwrap().0.contains('@'));
+    // And where it cannot be asked, nothing is asked for.
+    for fault in [Fault::Status(502), Fault::Garbage, Fault::LoseReply] {
+        scene.world().rule(Rule::at("sys/health", fault));
+        let made = scene.calls("auth/token/create-orphan").len();
+        let error = scene.mint("reader").await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.effect),
+            (ErrorKind::Unavailable, Effect::None)
+        );
+        assert_eq!(scene.calls("auth/token/create-orphan").len(), made);
+        scene.world().calm();
+    }
+}
+
+#[tokio::test]
+async fn s2_a_token_that_vault_makes_a_little_late_does_not_outlive_its_end() {
+    for (left, asked, outlives) in [(900, 895, 0), (61, 56, 0), (60, 60, 5), (10, 10, 5)] {
+        let scene = Scene::new();
+        scene.ask().await.unwrap();
+        let end = scene.clock.now() + Duration::from_secs(left);
+        // Vault takes it five seconds after it was counted.
+        let late = Fault::Delay(Duration::from_secs(5));
+        scene.world().rule(Rule::at("auth/token/create", late));
+        let minted = scene.mint_until("reader", end).await.unwrap();
+        let token = scene.world().token(accessor(&minted.handle.unwrap()));
+        let token = token.unwrap();
+        assert_eq!(token.ttl_secs, asked, "{left}");
+        let latest = end + Duration::from_secs(outlives);
+        assert_eq!(token.ends_micros, Some(latest.unix_micros()), "{left}");
+    }
 }

@@ -35,7 +35,7 @@ fn health(state: &State, request: &Request) -> Reply {
         Health::Sealed => asked("sealedcode").unwrap_or(503),
     };
     let is_standby = matches!(state.health, Health::Standby | Health::PerformanceStandby);
-    let body = json!({
+    let mut body = json!({
         "initialized": state.health != Health::Uninitialised,
         "sealed": matches!(state.health, Health::Sealed | Health::Uninitialised),
         "standby": is_standby,
@@ -44,9 +44,13 @@ fn health(state: &State, request: &Request) -> Reply {
         "replication_dr_mode": "disabled",
         "server_time_utc": state.now() / 1_000_000,
         "version": "1.21.0",
-        "cluster_name": "vault-sim",
-        "cluster_id": "c0ffee00-0000-4000-8000-000000000001",
     });
+    // Which cluster it is stands behind its seal.
+    let is_open = !matches!(state.health, Health::Sealed | Health::Uninitialised);
+    if let Some(cluster) = state.cluster.as_ref().filter(|_| is_open) {
+        body["cluster_name"] = "vault-sim".into();
+        body["cluster_id"] = cluster.as_str().into();
+    }
     Reply::of(status, body)
 }
 
