@@ -3,11 +3,11 @@
 
 use serde_json::json;
 use services_sim::Fault;
-use vault_sim::{Health, Rule};
+use vault_sim::{Capability, Health, Rule, TokenRole};
 
 use super::events;
 use super::house::{Daemon, House, KEY, ask, secret_path};
-use crate::process::until;
+use crate::process::{read, until};
 
 const STATIC: &str = r#"{"backend":"static","type":"vault_token"}"#;
 const COULD_NOT: &str = "the credential could not be made";
@@ -126,29 +126,32 @@ async fn where_vault_denies_it_the_poll_says_error_and_may_try_again() {
 /// A policy that is not there is a warning to Vault, and a token that opens nothing to whoever has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_policy_is_missing_no_token_is_given_out() {
-    let mut house = House::new().await;
-    house.set("VAULT_TOKEN_ROLE", "wide");
+    let house = House::with_file(600).await;
+    let file = house.folder.path().join("jit.toml");
+    let config = read(&file).replace("jit-radarr@jit", "jit-nowhere@wide");
+    std::fs::write(&file, config).unwrap();
     let world = house.vault.world();
-    world.put_token_role(vault_sim::TokenRole::new("wide", &["jit-none"]));
-    world.put_policy(
-        "jit-access",
-        &[
-            ("auth/token/create/wide", &[vault_sim::Capability::Update]),
-            (
-                "auth/token/revoke-accessor",
-                &[vault_sim::Capability::Update],
-            ),
-            (
-                "auth/token/lookup-accessor",
-                &[vault_sim::Capability::Update],
-            ),
-        ],
-    );
+    world.put_token_role(TokenRole::new("wide", &["jit-nowhere"]));
+    let paths = [
+        "auth/token/create/wide",
+        "auth/token/revoke-accessor",
+        "auth/token/lookup-accessor",
+    ];
+    let rules = paths.map(|path| (path, &[Capability::Update][..]));
+    world.put_policy("jit-access", &rules);
     let daemon = house.daemon();
     let id = daemon.file("radarr", 1);
     let polled = daemon.poll(&id);
     assert_eq!(polled["error"], COULD_NOT, "{polled}");
     assert!(polled.get("credential").is_none(), "{polled}");
+    let created = |it: &vault_sim::Call| it.path == "auth/token/create/wide";
+    assert!(
+        world
+            .calls()
+            .iter()
+            .any(|it| created(it) && it.status == Some(200)),
+        "Vault made it all the same"
+    );
     until("nothing of it is left", async || {
         world.marked("jit_request", &id).is_empty()
     })
