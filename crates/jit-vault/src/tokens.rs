@@ -60,7 +60,7 @@ const WORD_LIMIT: usize = 128;
 pub struct VaultTokens {
     vault: Arc<Vault>,
     /// Which cluster Vault said that it is, and until when that is believed of a new token.
-    cluster: Arc<Mutex<Option<(Timestamp, Option<String>)>>>,
+    cluster: Arc<Mutex<Option<(Timestamp, String)>>>,
 }
 
 /// What is asked of a new token.
@@ -220,14 +220,13 @@ impl VaultTokens {
         let known = || self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = known().clone().filter(|(until, _)| now < *until);
         if let Some((_, cluster)) = lately {
-            return Ok(cluster);
+            return Ok(Some(cluster));
         }
         let cluster = self.vault.cluster().await?;
         // One that is of no use in a handle is as if it did not say.
         let cluster = cluster.filter(|it| is_word(it));
-        // One that is sealed does not say either, so that this is not believed for long.
-        let until = cluster.as_ref().map(|_| now + SAME_CLUSTER);
-        *known() = until.map(|until| (until, cluster.clone()));
+        // One that is sealed does not say, so that its silence is not believed for long.
+        *known() = cluster.clone().map(|it| (now + SAME_CLUSTER, it));
         Ok(cluster)
     }
 

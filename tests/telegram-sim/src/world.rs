@@ -176,7 +176,7 @@ impl World {
             };
             state.last_query += 1;
             // It may be negative: every second one is.
-            let sign = ["", "-"][usize::from(state.last_query % 2 == 0)];
+            let sign = if state.last_query % 2 == 0 { "-" } else { "" };
             let id = format!("{sign}43825713950{:08}", state.last_query);
             state.queries.insert(id.clone(), Query::default());
             let query = json!({

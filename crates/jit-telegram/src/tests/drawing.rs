@@ -58,7 +58,7 @@ fn how_long_sessions_live_on_is_said_where_they_do() {
 /// Asked for a credential with another way to it, which lets sessions live on for so long.
 fn with_a_fallback(mut request: AccessRequest, residual: u64) -> AccessRequest {
     let mut part = request.parts.first().clone();
-    let mut provider = part.provider.clone();
+    let mut provider = part.provider;
     provider.residual = Duration::from_secs(residual);
     part.fallback = Some(Fallback {
         entitlement: "vault/reader".parse().unwrap(),

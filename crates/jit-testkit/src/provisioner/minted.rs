@@ -95,9 +95,12 @@ impl Suite<'_> {
         // An adapter may know of a later end than it declares of all: a life that is counted from
         // when the provider takes a call ends later by as long as that takes. Never of an earlier one.
         let windows = self.description.accepted_within + self.description.applied_within;
-        let (Presence::GoneBy(at), Some(declared)) = (seen, declared) else {
-            panic!("what cannot be found is known to end, but inspect said {seen:?}");
+        let at = match seen {
+            Presence::GoneBy(at) => Some(at),
+            Presence::Present | Presence::Absent | Presence::InFlight => None,
         };
+        let both = at.zip(declared).ok_or(seen);
+        let (at, declared) = both.expect("what cannot be found is known to end");
         let is_known = declared <= at && at <= declared + windows + CALL_LIMIT;
         assert!(
             is_known,

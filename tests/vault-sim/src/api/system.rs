@@ -47,9 +47,10 @@ fn health(state: &State, request: &Request) -> Reply {
     });
     // Which cluster it is stands behind its seal.
     let is_open = !matches!(state.health, Health::Sealed | Health::Uninitialised);
-    if let Some(cluster) = state.cluster.as_ref().filter(|_| is_open) {
-        body["cluster_name"] = "vault-sim".into();
-        body["cluster_id"] = cluster.as_str().into();
+    let cluster = state.cluster.as_ref().filter(|_| is_open);
+    if let (Some(id), Some(fields)) = (cluster, body.as_object_mut()) {
+        fields.insert("cluster_name".to_owned(), "vault-sim".into());
+        fields.insert("cluster_id".to_owned(), id.as_str().into());
     }
     Reply::of(status, body)
 }
