@@ -86,16 +86,11 @@ fn parts(resource: &str) -> (&str, &str) {
 
 /// Reading these buckets, or all of them.
 fn permissions(organization: &str, buckets: &str) -> Vec<Value> {
-    let read = |bucket: Option<&str>| {
-        let mut resource = json!({"type": "buckets", "orgID": organization});
-        if let Some(id) = bucket {
-            resource["id"] = id.into();
-        }
-        json!({"action": "read", "resource": resource})
-    };
+    let read = |resource: Value| json!({"action": "read", "resource": resource});
+    let one = |id: &str| json!({"type": "buckets", "orgID": organization, "id": id});
     match buckets {
-        ALL => vec![read(None)],
-        ids => ids.split(',').map(|id| read(Some(id))).collect(),
+        ALL => vec![read(json!({"type": "buckets", "orgID": organization}))],
+        ids => ids.split(',').map(|id| read(one(id))).collect(),
     }
 }
 
