@@ -134,7 +134,7 @@ impl Desk {
         self.parts.engine.store().as_ref()
     }
 
-    fn works_on(&self) -> MutexGuard<'_, HashSet<String>> {
+    pub(crate) fn works_on(&self) -> MutexGuard<'_, HashSet<String>> {
         let under_way = self.under_way.lock();
         under_way.unwrap_or_else(PoisonError::into_inner)
     }

@@ -167,6 +167,12 @@ async fn taken_by_ana(house: &House) -> crate::input::Input {
     input
 }
 
+/// Waits until this process works on nothing more.
+async fn left(desk: &Desk) {
+    let idle = async || desk.works_on().is_empty().then_some(());
+    until("the end of the work", idle).await;
+}
+
 /// How many buttons are used.
 async fn used(house: &House) -> usize {
     let rows = house.stage.store.rows("telegram_button").await.unwrap();
@@ -199,6 +205,7 @@ async fn a_button_that_could_not_be_given_back_is_mended_by_whoever_takes_over()
     assert_eq!(house.door.desk.take(&sent, None).await, Ack::Taken);
     let told = until("an answer", async || house.world().answer(&input.click)).await;
     assert!(told.alert, "{told:?}");
+    left(&house.door.desk).await;
     assert_eq!(
         (used(&house).await, house.stage.store.inputs_left()),
         (1, 1)
@@ -233,6 +240,7 @@ async fn a_click_that_makes_us_panic_is_worked_on_again() {
     assert_eq!(desk.take(&sent, None).await, Ack::Taken);
     let told = until("an answer", async || house.world().answer(&click)).await;
     assert!(told.alert && told.text.contains("tried again"), "{told:?}");
+    left(&desk).await;
     assert_eq!(house.stage.store.inputs_left(), 1);
     // Another process does not panic.
     house.stage.clock.advance(Duration::from_secs(31));
