@@ -12,13 +12,14 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::service::{
-    self, Fields, Minter, Service, bearing, delete, description, dressed, field, marker, read,
-};
+use crate::service::{self, Minter, Service, delete, description, dressed, field, marker, read};
 use crate::trouble::Trouble;
 
 /// The resource that stands for the service account named beside the admin token.
 const KEPT: &str = "service_account";
+/// What opens the door, and how it is shown.
+const SCHEME: &str = "Bearer";
+const ADMIN: &str = "jit_admin_token";
 
 /// Makes tokens of service accounts.
 #[derive(Debug)]
@@ -61,10 +62,6 @@ impl Grafana {
     }
 }
 
-fn admin(fields: &Fields) -> Result<HeaderValue, Trouble> {
-    bearing("Bearer", field(fields, "jit_admin_token")?)
-}
-
 #[async_trait]
 impl Minter for Grafana {
     fn service(&self) -> &Service {
@@ -89,7 +86,7 @@ impl Minter for Grafana {
     }
 
     async fn make(&self, call: GrantCall<'_>) -> Result<Minted, Trouble> {
-        let admin = admin(self.0.fields().await?.as_ref())?;
+        let admin = self.0.opener(SCHEME, ADMIN).await?;
         let account = &call.target.resource;
         let body = json!({
             "name": marker(call.request),
@@ -112,7 +109,7 @@ impl Minter for Grafana {
     }
 
     async fn take(&self, call: RevokeCall<'_>) -> Result<(), Trouble> {
-        let admin = admin(self.0.fields_at_last().await?.as_ref())?;
+        let admin = self.0.opener_at_last(SCHEME, ADMIN).await?;
         let account = &call.target.resource;
         for id in self
             .found(account, call.request, call.handle, &admin)
@@ -128,7 +125,7 @@ impl Minter for Grafana {
     }
 
     async fn look(&self, call: InspectCall<'_>) -> Result<Presence, Trouble> {
-        let admin = admin(self.0.fields_at_last().await?.as_ref())?;
+        let admin = self.0.opener_at_last(SCHEME, ADMIN).await?;
         let account = &call.target.resource;
         let found = self
             .found(account, call.request, call.handle, &admin)

@@ -10,27 +10,23 @@ use jit_core::ports::{GrantCall, InspectCall, Minted, RevokeCall};
 use jit_core::provider::{Description, Handle, NativeExpiry, Presence, Target};
 use jit_core::request::RequestId;
 use reqwest::Client;
-use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::service::{
-    self, Fields, Minter, Service, bearing, delete, description, dressed, field, marker, read,
-};
+use crate::service::{self, Minter, Service, delete, description, dressed, field, marker, read};
 use crate::trouble::Trouble;
 
 /// The resource that stands for every bucket of the organization.
 const ALL: &str = "buckets";
-/// Ids of InfluxDB have so many hexadecimal digits.
-const ID_DIGITS: usize = 16;
 /// The most buckets of one authorization.
 const BUCKETS_LIMIT: usize = 50;
+const SCHEME: &str = "Token";
+const ADMIN: &str = "admin_token";
+const PATH: [&str; 3] = ["api", "v2", "authorizations"];
 
-/// Makes authorizations in one organization.
 #[derive(Debug)]
 pub(crate) struct InfluxDb(pub(crate) Service);
 
-/// An authorization as it is made.
 #[derive(Deserialize)]
 struct Made {
     id: String,
@@ -51,32 +47,26 @@ struct Listed {
 }
 
 impl InfluxDb {
-    fn authorizations(&self) -> reqwest::Url {
-        self.0.address.at(["api", "v2", "authorizations"])
-    }
-
     async fn found(
         &self,
         target: &Target,
         request: RequestId,
         handle: Option<&Handle>,
-        admin: &HeaderValue,
     ) -> Result<Vec<String>, Trouble> {
-        let mut url = self.authorizations();
+        let mut url = self.0.address.at(PATH);
         let (organization, _) = parts(&target.resource);
         url.query_pairs_mut().append_pair("orgID", organization);
-        let List { authorizations } = self.0.get(url, admin).await?;
+        let List { authorizations } = self
+            .0
+            .get(url, &self.0.opener_at_last(SCHEME, ADMIN).await?)
+            .await?;
         let named = authorizations.into_iter().map(|it| (it.id, it.description));
         Ok(service::ours(named, request, handle))
     }
 }
 
-fn admin(fields: &Fields) -> Result<HeaderValue, Trouble> {
-    bearing("Token", field(fields, "admin_token")?)
-}
-
 fn is_id(text: &str) -> bool {
-    text.len() == ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The organization and the buckets of a target.
@@ -109,27 +99,25 @@ impl Minter for InfluxDb {
         let known = asked == ALL || (ids.len() <= BUCKETS_LIMIT && ids.iter().all(|id| is_id(id)));
         let fields = self.0.fields().await?;
         let organization = field(&fields, "org_id")?;
+        let rule = "write buckets, or at most 50 ids of buckets with commas between them";
         match (known, is_id(organization)) {
             (true, true) => Ok(format!("{organization}/{asked}")),
-            (false, _) => Err(Trouble::BadResource(
-                "write buckets, or at most 50 ids of buckets with commas between them",
-            )),
+            (false, _) => Err(Trouble::BadResource(rule)),
             (true, false) => Err(Trouble::BadResource("org_id is no id of an organization")),
         }
     }
 
     async fn make(&self, call: GrantCall<'_>) -> Result<Minted, Trouble> {
         self.0.seconds_until(call.expires_at)?;
-        let admin = admin(self.0.fields().await?.as_ref())?;
+        let admin = self.0.opener(SCHEME, ADMIN).await?;
         let (organization, buckets) = parts(&call.target.resource);
         let body = json!({
             "orgID": organization,
             "description": marker(call.request),
-            "status": "active",
             "permissions": permissions(organization, buckets),
         });
         let sent = self.0.send(call.send_before, |client| {
-            dressed(client.post(self.authorizations()), &admin).json(&body)
+            dressed(client.post(self.0.address.at(PATH)), &admin).json(&body)
         });
         let made: Made = read(&sent.await?)?;
         Ok(Minted {
@@ -145,10 +133,9 @@ impl Minter for InfluxDb {
     }
 
     async fn take(&self, call: RevokeCall<'_>) -> Result<(), Trouble> {
-        let admin = admin(self.0.fields_at_last().await?.as_ref())?;
-        let found = self.found(call.target, call.request, call.handle, &admin);
-        for id in found.await? {
-            let url = self.0.address.at(["api", "v2", "authorizations", &id]);
+        let admin = self.0.opener_at_last(SCHEME, ADMIN).await?;
+        for id in self.found(call.target, call.request, call.handle).await? {
+            let url = self.0.address.at(PATH.into_iter().chain([id.as_str()]));
             let sent = |client: &Client| delete(client, url, &admin);
             self.0.send_delete(call.send_before, sent).await?;
         }
@@ -156,8 +143,7 @@ impl Minter for InfluxDb {
     }
 
     async fn look(&self, call: InspectCall<'_>) -> Result<Presence, Trouble> {
-        let admin = admin(self.0.fields_at_last().await?.as_ref())?;
-        let found = self.found(call.target, call.request, call.handle, &admin);
+        let found = self.found(call.target, call.request, call.handle);
         Ok(Presence::of(!found.await?.is_empty()))
     }
 }

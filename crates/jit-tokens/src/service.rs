@@ -148,7 +148,7 @@ impl Service {
     }
 
     /// The same for an end, which goes on with what opened the door last.
-    pub(crate) async fn fields_at_last(&self) -> Result<Arc<Fields>, Trouble> {
+    async fn fields_at_last(&self) -> Result<Arc<Fields>, Trouble> {
         match self.fields().await {
             Ok(fields) => Ok(fields),
             Err(trouble) => {
@@ -160,6 +160,24 @@ impl Service {
                 remembered.ok_or(trouble)
             }
         }
+    }
+
+    /// What is sent as `Authorization`: the secret in this field.
+    pub(crate) async fn opener(
+        &self,
+        scheme: &str,
+        name: &'static str,
+    ) -> Result<HeaderValue, Trouble> {
+        bearing(scheme, field(self.fields().await?.as_ref(), name)?)
+    }
+
+    /// The same for an end.
+    pub(crate) async fn opener_at_last(
+        &self,
+        scheme: &str,
+        name: &'static str,
+    ) -> Result<HeaderValue, Trouble> {
+        bearing(scheme, field(self.fields_at_last().await?.as_ref(), name)?)
     }
 
     fn remembered(&self) -> std::sync::MutexGuard<'_, Option<Arc<Fields>>> {
@@ -233,8 +251,7 @@ pub(crate) fn delete(client: &Client, url: Url, bearing: &HeaderValue) -> Reques
     dressed(client.request(Method::DELETE, url), bearing)
 }
 
-/// What is sent as `Authorization`.
-pub(crate) fn bearing(scheme: &str, secret: &str) -> Result<HeaderValue, Trouble> {
+fn bearing(scheme: &str, secret: &str) -> Result<HeaderValue, Trouble> {
     let header = Zeroizing::new(format!("{scheme} {secret}"));
     let header = HeaderValue::from_str(&header);
     let mut header = header.map_err(|_| Trouble::BadSecret)?;
