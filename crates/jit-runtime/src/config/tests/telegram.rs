@@ -32,7 +32,7 @@ async fn a_chat_and_a_token_are_enough_and_a_person_is_known_by_their_id() {
     let telegram = config.telegram.unwrap();
     assert_eq!(i64::from(telegram.chat), -1_001_234_567_890);
     assert!(matches!(telegram.transport, Transport::Poll));
-    assert_eq!(telegram.api.to_string(), "https://api.telegram.org/");
+    assert_eq!(telegram.api.to_string(), "https://api.telegram.org");
     assert_eq!(telegram.bot_token.expose_secret(), TOKEN.1);
     let ana = "telegram:123456789".parse().unwrap();
     let profile = config.people.profile(&ana).await.unwrap().unwrap();
