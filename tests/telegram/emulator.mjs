@@ -52,7 +52,7 @@ try {
   assert.equal(message.link_preview_options.is_disabled, true);
   const [row] = message.reply_markup.inline_keyboard;
   assert.deepEqual(row.map((it) => it.text), ["Approve", "Deny"]);
-  for (const button of row) assert.match(button.callback_data, /^[0-9a-f]{32}$/);
+  for (const button of row) assert.match(button.callback_data, /^req-[0-9a-z]{26}\.[0-9a-f]{32}$/);
 
   // Somebody else's click first: it must change nothing.
   const press = async (userId, data) => {
