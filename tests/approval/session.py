@@ -102,14 +102,15 @@ def the_documented(api):
     return len(calls)
 
 
-def the_described(api, schemathesis):
-    """What is answered to whatever can be asked is what the description says."""
+def the_described(api, schemathesis, folder):
+    """What is answered to whatever can be asked is what the description says. What the tool remembers
+    of a run is left in the folder."""
     description = os.path.join(DOCS, "approval-service.openapi.json")
-    command = [schemathesis, "run", description, "--url", api, "-H", f"X-JIT-API-Key: {KEY}",
+    command = [os.path.abspath(schemathesis), "run", description, "--url", api, "-H", f"X-JIT-API-Key: {KEY}",
                "--seed", "7", "--max-examples", "100", "--phases", "examples,coverage,fuzzing,stateful",
                "--mode", "all", "--checks", "all",
                "--exclude-checks", "positive_data_acceptance", "--warnings", "off", "--no-color"]
-    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    ran = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert ran.returncode == 0, ran.stdout[-8000:]
     cases = re.search(r"(\d+) generated", ran.stdout)
     return cases.group(1) if cases else ran.stdout[-400:]
@@ -136,7 +137,7 @@ def main(binaries, schemathesis):
             api = f"http://{where(log.name, daemon)}"
             the_client(api, vault)
             calls = the_documented(api)
-            cases = the_described(api, schemathesis)
+            cases = the_described(api, schemathesis, folder)
             same(fetch(f"{api}/health")[1]["status"], "ok")
             same(daemon.poll(), None)
         print(f"tests/approval: a client, {calls} documented calls, {cases} calls by schemathesis")
