@@ -16,6 +16,7 @@ mod check;
 mod credentials;
 mod document;
 mod environment;
+mod mcp;
 mod okta;
 mod parameters;
 mod principals;
@@ -91,6 +92,8 @@ pub struct Config {
     pub approval: Option<ApprovalService>,
     /// The chat in Telegram, where there is one.
     pub telegram: Option<Telegram>,
+    /// Whom the tools for agents answer, where they are served.
+    pub agents: Option<jit_mcp::Settings>,
     /// Where the audit is written to beside the store.
     pub audit: Audit,
     /// How the log looks.

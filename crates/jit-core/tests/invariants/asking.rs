@@ -86,7 +86,7 @@ async fn an_agent_has_as_many_requests_at_once_as_its_cap_allows_and_no_more() {
         reason: "not today".parse().unwrap(),
         digest: open[1].digest().to_string(),
     };
-    stage.say("bob", open[1].id, deny).await;
+    stage.say("bob", open[1].id, deny).await.unwrap();
     assert!(asks(&stage, 3).await.is_ok());
     assert!(asks(&stage, 4).await.is_err());
 }
@@ -128,14 +128,17 @@ async fn an_agent_opens_as_many_requests_in_an_hour_as_its_cap_allows_and_no_mor
     with_bot(&stage, CAPS);
     for number in 0..6 {
         let request = asks(&stage, number).await.unwrap();
-        stage.say("agent:bot", request.id, Verb::Withdraw).await;
+        stage
+            .say("agent:bot", request.id, Verb::Withdraw)
+            .await
+            .unwrap();
     }
     let refused = refusal(asks(&stage, 6).await);
     assert_eq!(refused, Refusal::TooManyRequests { ceiling: 6 });
     // A person is not held to the caps of the agent that acts for them.
     for _ in 0..7 {
         let request = stage.open("ana", "30m").await;
-        stage.say("ana", request.id, Verb::Withdraw).await;
+        stage.say("ana", request.id, Verb::Withdraw).await.unwrap();
     }
     stage.pass(3_600).await;
     assert!(asks(&stage, 6).await.is_ok());

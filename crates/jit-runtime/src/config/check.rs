@@ -63,6 +63,7 @@ impl Check<'_, '_> {
         let slack = self.slack(written);
         let approval = self.approval(written, &names);
         let telegram = self.telegram(written);
+        let agents = self.agents(written);
         // A tier that contradicts itself was told with its place.
         let policy = Policy::new(tiers, rules).ok()?;
         let policy = policy.with_exemptions(exemptions);
@@ -86,6 +87,7 @@ impl Check<'_, '_> {
             slack,
             approval,
             telegram,
+            agents,
             audit: Audit { csv },
             log: Log { format },
             origin: Origin::File,

@@ -18,6 +18,7 @@ use super::approval::ApprovalTable;
 use super::aws::{InstanceTable, StoreTable};
 use super::credentials::{Makes, MintingTable};
 use super::document::Table;
+use super::mcp::McpTable;
 use super::okta::{DirectoryTable, OrganizationTable};
 use super::parameters::ParametersTable;
 use super::problems::At;
@@ -111,6 +112,7 @@ pub(super) struct Written {
     pub(super) slack: Option<SlackTable>,
     pub(super) approval: Option<ApprovalTable>,
     pub(super) telegram: Option<TelegramTable>,
+    pub(super) mcp: Option<McpTable>,
 }
 
 pub(super) struct ProviderTable {
@@ -230,6 +232,7 @@ impl Written {
         written.slack = file.within("slack", "[slack]", SlackTable::read);
         let approval = ("approval_service", "[approval_service]");
         written.approval = file.within(approval.0, approval.1, ApprovalTable::read);
+        written.mcp = file.within("mcp", "[mcp]", McpTable::read);
         written.telegram = file.within("telegram", "[telegram]", TelegramTable::read);
         written
     }
