@@ -139,6 +139,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         how_to_use: "The key is in the box.".to_owned(),
         tier: "heavy".parse()?,
         parameters: ParameterRule::Refused,
+        display: None,
+        template: None,
+        allows: String::new(),
         fallback: None,
     };
     let engine = Engine::new(

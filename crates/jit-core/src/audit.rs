@@ -10,7 +10,7 @@ use crate::catalog::ProviderName;
 use crate::digest::Digest;
 use crate::policy::{Right, Who};
 use crate::principal::{Principal, PrincipalId};
-use crate::provider::{ErrorKind, Presence, Target};
+use crate::provider::{ErrorKind, Parameters, Presence, Target};
 use crate::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Mismatch, Reason, RequestId, Status, Stuck,
 };
@@ -68,6 +68,9 @@ pub enum Fact {
         beneficiary: PrincipalId,
         /// What was asked for.
         entitlements: Vec<crate::catalog::EntitlementId>,
+        /// With which parameters, in the same order; none where nothing has any.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parameters: Vec<Parameters>,
         /// For how long.
         ttl: Ttl,
         /// Why.

@@ -1,11 +1,15 @@
 //! What can be asked for. Who may have it is the policy's; how it is given is an adapter's.
 
+mod parameters;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use parameters::{DisplayTemplate, ParameterRule, ParameterSchema};
 
 use crate::policy::TierName;
 use crate::principal::{BadName, checked_name, is_plain};
@@ -141,18 +145,8 @@ impl Pattern {
     }
 }
 
-/// Whether an entitlement takes parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ParameterRule {
-    /// A request that carries any is refused.
-    Refused,
-    /// Any JSON object up to 4 KiB; the provider judges it when the target is resolved.
-    Free,
-}
-
 /// One thing that can be asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entitlement {
     /// Its id in requests, rules and the audit.
     pub id: EntitlementId,
@@ -166,8 +160,17 @@ pub struct Entitlement {
     pub tier: TierName,
     /// Whether it takes parameters.
     pub parameters: ParameterRule,
+    /// How a request for it is called by its parameters, where it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<DisplayTemplate>,
+    /// What the provider fills the parameters into. Opaque to the domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// What whoever has it can do, for those who decide; empty where nobody wrote it down.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub allows: String,
     /// For a credential: what is given instead where its provider says that it cannot make it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<EntitlementId>,
 }
 
@@ -197,6 +200,9 @@ impl Family {
             how_to_use: self.how_to_use.clone(),
             tier: self.tier.clone(),
             parameters: ParameterRule::Refused,
+            display: None,
+            template: None,
+            allows: String::new(),
             fallback: None,
         }
     }
@@ -263,6 +269,9 @@ mod tests {
             how_to_use: String::new(),
             tier: tier.parse().unwrap(),
             parameters: ParameterRule::Refused,
+            display: None,
+            template: None,
+            allows: String::new(),
             fallback: None,
         };
         let family = |pattern: &str, tier: &str| Family {

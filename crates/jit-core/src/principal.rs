@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::ProviderName;
+use crate::time::Ttl;
 
 /// A short text that is not allowed as a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +149,8 @@ pub enum Door {
     Slack,
     /// Telegram, as the user whom Telegram authenticated.
     Telegram,
+    /// The Model Context Protocol: a program that was given tools.
+    Mcp,
     /// Code that embeds this crate.
     Embedded,
 }
@@ -171,10 +174,35 @@ pub enum PrincipalKind {
     Agent {
         /// The canonical id of that human.
         acts_for: PrincipalId,
+        /// What it may use up by asking.
+        #[serde(default)]
+        caps: AgentCaps,
     },
     /// A program that works for nobody in particular, such as a monitoring system. It files requests
     /// for itself and decides nothing.
     Service,
+}
+
+/// What an agent may use up by asking: it asks as fast as it runs, and those who decide do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentCaps {
+    /// How many of its requests may wait or be granted at once.
+    pub open: u32,
+    /// How many it may open in an hour.
+    pub per_hour: u32,
+    /// The longest that it may ask for, whatever the tier allows.
+    pub ttl_max: Ttl,
+}
+
+impl Default for AgentCaps {
+    /// 5 at once, 30 in an hour, an hour each.
+    fn default() -> Self {
+        Self {
+            open: 5,
+            per_hour: 30,
+            ttl_max: Ttl::HOUR,
+        }
+    }
 }
 
 /// What the directory says of a principal.

@@ -131,6 +131,9 @@ pub struct Ttl(u32);
 pub const TTL_LIMIT_SECS: u32 = 400 * 86_400;
 
 impl Ttl {
+    /// An hour.
+    pub const HOUR: Self = Self(3_600);
+
     /// A whole number of seconds, from 1 to 34 560 000 (400 days).
     pub fn from_secs(secs: u64) -> Result<Self, BadTtl> {
         match u32::try_from(secs) {

@@ -82,6 +82,7 @@ fn facts() -> Vec<Fact> {
             digest: Digest::of(b"asked"),
             beneficiary: request.beneficiary.clone(),
             entitlements: vec![request.parts.first().entitlement.clone()],
+            parameters: vec![],
             ttl: request.ttl,
             reason: request.reason.clone(),
             approvals_needed: 2,

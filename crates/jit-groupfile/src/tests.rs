@@ -120,6 +120,7 @@ async fn grant(
         request: id(),
         target,
         parameters: &Parameters::new(),
+        template: None,
         expires_at: Timestamp::MAX,
         send_before,
     };
@@ -159,6 +160,9 @@ fn ask(person: &str, group: &str) -> Ask {
             how_to_use: String::new(),
             tier: "low".parse().unwrap(),
             parameters: ParameterRule::Refused,
+            display: None,
+            template: None,
+            allows: String::new(),
             fallback: None,
         },
         parameters: Parameters::new(),
@@ -303,6 +307,7 @@ async fn what_cannot_stand_in_a_group_file_is_refused() {
         request: id(),
         target: &scene.target("ana"),
         parameters: &parameters,
+        template: None,
         expires_at: Timestamp::MAX,
         send_before: Timestamp::MAX,
     };

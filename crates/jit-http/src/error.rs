@@ -146,6 +146,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::UnknownPrincipal { .. }
         | Refusal::TooManyParts { .. }
         | Refusal::ParametersNotTaken { .. }
+        | Refusal::ParametersDoNotFit { .. }
         | Refusal::ParametersTooLarge { .. }
         | Refusal::ParametersTooDeep { .. }
         | Refusal::CredentialForAnother
@@ -173,9 +174,9 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::NotCollectable { .. }
         | Refusal::AlreadyCollected
         | Refusal::CredentialOutlives { .. } => StatusCode::CONFLICT,
-        Refusal::QuotaUsed { .. } | Refusal::TooManyRequests { .. } => {
-            StatusCode::TOO_MANY_REQUESTS
-        }
+        Refusal::QuotaUsed { .. }
+        | Refusal::TooManyOpen { .. }
+        | Refusal::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::CannotTell | Refusal::Paused | Refusal::ClockOff { .. } => {
             StatusCode::SERVICE_UNAVAILABLE
         }

@@ -158,6 +158,9 @@ fn ask(person: &str, resource: &str) -> Ask {
             how_to_use: String::new(),
             tier: "low".parse().unwrap(),
             parameters: ParameterRule::Refused,
+            display: None,
+            template: None,
+            allows: String::new(),
             fallback: None,
         },
         parameters: Parameters::new(),
@@ -191,6 +194,7 @@ async fn grant(
         request: request(),
         target,
         parameters: &Parameters::new(),
+        template: None,
         expires_at: Timestamp::MAX,
         send_before,
     };

@@ -17,6 +17,7 @@ mod credentials;
 mod document;
 mod environment;
 mod okta;
+mod parameters;
 mod principals;
 mod problems;
 mod rotas;

@@ -273,6 +273,7 @@ impl Suite<'_> {
             request,
             target: &self.target,
             parameters: &self.ask.parameters,
+            template: None,
             expires_at: self.fixture.now() + LIFE,
             send_before,
         }

@@ -52,6 +52,7 @@ pub fn part(entitlement: &str) -> Part {
             .parse()
             .expect("a test names entitlements as provider/name"),
         parameters: Parameters::new(),
+        called: None,
         target: Target {
             realm: "groups".to_owned(),
             subject: "ana".parse().expect("ana is a subject"),
@@ -247,6 +248,7 @@ pub fn requested(request: &mut AccessRequest) -> Sealed {
             .iter()
             .map(|part| part.entitlement.clone())
             .collect(),
+        parameters: vec![],
         ttl: request.ttl,
         reason: request.reason.clone(),
         approvals_needed: request.terms.approvals,

@@ -217,6 +217,9 @@ pub fn catalog(tier: &str) -> Catalog {
             how_to_use: String::new(),
             tier: tier.parse().unwrap(),
             parameters: ParameterRule::Free,
+            display: None,
+            template: None,
+            allows: String::new(),
             fallback: None,
         })
         .into_iter()

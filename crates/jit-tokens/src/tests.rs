@@ -106,6 +106,9 @@ fn entitlement(resource: &str) -> Entitlement {
         how_to_use: String::new(),
         tier: "tier1".parse().unwrap(),
         parameters: ParameterRule::Refused,
+        display: None,
+        template: None,
+        allows: String::new(),
         fallback: None,
     }
 }
@@ -132,6 +135,7 @@ async fn mint(
         request: request(number),
         target,
         parameters: &parameters,
+        template: None,
         expires_at: now + Duration::from_secs(900),
         send_before: now + Duration::from_secs(30),
     };

@@ -146,6 +146,7 @@ async fn mint(
         request: request(),
         target,
         parameters: &Parameters::new(),
+        template: None,
         expires_at,
         send_before: now + Duration::from_secs(30),
     };
@@ -195,6 +196,9 @@ fn ask(resource: &str) -> Ask {
             how_to_use: String::new(),
             tier: "low".parse().unwrap(),
             parameters: ParameterRule::Refused,
+            display: None,
+            template: None,
+            allows: String::new(),
             fallback: None,
         },
         parameters: Parameters::new(),

@@ -77,6 +77,7 @@ impl People {
         let person = |name, groups| profile(name, PrincipalKind::Person, groups);
         let robot = PrincipalKind::Agent {
             acts_for: id("ana"),
+            caps: Default::default(),
         };
         let profiles = [
             person("ana", &["asker"]),

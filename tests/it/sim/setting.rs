@@ -30,6 +30,9 @@ fn entitlement(id: &str, resource: &str, tier: &str) -> Entitlement {
         how_to_use: String::new(),
         tier: tier.parse().unwrap(),
         parameters: ParameterRule::Free,
+        display: None,
+        template: None,
+        allows: String::new(),
         fallback: (id == falls).then(|| to.parse().unwrap()),
     }
 }

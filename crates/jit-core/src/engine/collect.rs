@@ -40,10 +40,12 @@ impl Engine {
             .into());
         };
         let place = leased.place();
+        let entry = self.parts.catalog.get(place.entitlement);
         let call = GrantCall {
             request: leased.id,
             target: place.target,
             parameters: place.parameters,
+            template: entry.as_ref().and_then(|it| it.template.as_deref()),
             expires_at: grant.expires_at,
             send_before: self.by_clock(grant.send_before.unwrap_or(grant.approved_at)),
         };

@@ -93,6 +93,8 @@ struct Along {
     idempotency: Option<Idempotency>,
     /// The input of the inbox that asked for it, which is done with it.
     input: Option<String>,
+    /// Small rows.
+    rows: Vec<RowChange>,
 }
 
 /// What an engine is made of.
@@ -423,6 +425,7 @@ impl Engine {
             counters: transition.counters,
             inbox_done: along.input,
             idempotency: along.idempotency,
+            rows: along.rows,
             deliveries,
             at,
             good_for: transition.good_for,

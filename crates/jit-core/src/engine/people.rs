@@ -13,20 +13,30 @@ use crate::audit::{AuditEvent, SystemFact};
 use crate::catalog::{Entitlement, EntitlementId};
 use crate::digest::sha256_json;
 use crate::lifecycle::{
-    Automatic, By, Command, Failure, OPENED, OPENED_LIMIT, OpenFacts, Opening, Readiness, Refusal,
-    Transition, decide, open, revokes_by_manager,
+    Automatic, By, Command, Failure, OPENED, OpenFacts, Opening, Readiness, Refusal, Transition,
+    decide, open, opened_limit, revokes_by_manager,
 };
 use crate::policy::{Authority, Right, Span, Tier, Who};
 use crate::ports::{
-    CommitError, Counter, Credential, ErrorKind, Idempotency, PortError, Row, RowChange,
+    CommitError, Counter, Credential, ErrorKind, Idempotency, PortError, Query, Row, RowChange,
 };
-use crate::principal::{BadName, Principal, PrincipalId, Profile};
+use crate::principal::{BadName, Principal, PrincipalId, PrincipalKind, Profile};
 use crate::provider::{Handle, Kind, Parameters};
-use crate::request::{AccessRequest, Fallback, IdempotencyKey, Reason, RequestId};
+use crate::request::{AccessRequest, Fallback, IdempotencyKey, Reason, RequestId, Status};
 use crate::time::{Timestamp, Ttl};
 
 /// How many refusals of one principal are written to the audit in a minute.
 const REFUSALS_NOTED: u32 = 8;
+/// The small rows that agents take turns by.
+const TURNS: &str = "turn";
+/// The requests that an agent has at once.
+const OPEN: [Status; 5] = [
+    Status::Pending,
+    Status::Approved,
+    Status::Provisioning,
+    Status::Active,
+    Status::Revoking,
+];
 /// How long an `Idempotency-Key` is remembered.
 const KEY_KEPT: Duration = Duration::from_secs(86_400);
 
@@ -158,8 +168,11 @@ impl Engine {
             if let Some(request) = repeated {
                 return Ok(self.unchanged(request, input).await);
             }
-            let transition = self.judge_opening(&opening, automatic, readiness).await;
-            let transition = self.note_refusal(&opening.by, None, transition).await?;
+            // The turn is read before it is counted, so that nobody asks between the two unseen.
+            let turn = self.turn_of(&opening.by.profile).await?;
+            let open_now = self.open_now(&opening.by.profile).await?;
+            let judged = self.judge_opening(&opening, automatic, readiness, open_now);
+            let transition = self.note_refusal(&opening.by, None, judged.await).await?;
             let Some(request) = transition.request().cloned() else {
                 break;
             };
@@ -172,11 +185,12 @@ impl Engine {
             let along = Along {
                 idempotency,
                 input: input.map(str::to_owned),
+                rows: turn.into_iter().collect(),
             };
             match self.commit(transition, along).await {
                 Ok(()) => return Ok(request),
                 Err(CommitError::CounterFull { key }) if key.starts_with(OPENED) => {
-                    let ceiling = OPENED_LIMIT;
+                    let ceiling = opened_limit(&opening.by.profile);
                     return Err(Refusal::TooManyRequests { ceiling }.into());
                 }
                 Err(CommitError::CounterFull { .. }) => automatic = Automatic::UsedUp,
@@ -207,6 +221,43 @@ impl Engine {
         Ok(Some(request.ok_or(Refusal::UnknownRequest)?))
     }
 
+    /// The turn of an agent to ask. Requests that it opens at the same time take the same turn, and
+    /// one of them comes first, so that none of them is counted too late. People take no turns.
+    async fn turn_of(&self, requester: &Profile) -> Result<Option<RowChange>, PortError> {
+        if !matches!(requester.kind, PrincipalKind::Agent { .. }) {
+            return Ok(None);
+        }
+        let key = requester.id.to_string();
+        let taken = self.parts.store.row(TURNS, &key).await?;
+        let taken = taken.map(|row| row.value);
+        let number = taken.as_ref().and_then(|it| it.parse::<u64>().ok());
+        let row = Row {
+            table: TURNS,
+            key,
+            value: number.unwrap_or(0).saturating_add(1).to_string(),
+        };
+        Ok(Some(RowChange {
+            row,
+            expected: taken,
+        }))
+    }
+
+    /// How many requests of an agent are open or granted, as far as it may have any more.
+    async fn open_now(&self, requester: &Profile) -> Result<usize, PortError> {
+        let PrincipalKind::Agent { caps, .. } = &requester.kind else {
+            return Ok(0);
+        };
+        let open = Query {
+            principal: Some(requester.id.clone()),
+            statuses: OPEN.to_vec(),
+            limit: usize::try_from(caps.open)
+                .unwrap_or(usize::MAX)
+                .clamp(1, 1_000),
+            ..Query::default()
+        };
+        Ok(self.parts.store.query(&open).await?.len())
+    }
+
     /// An input that changes nothing is done as well.
     async fn unchanged(&self, request: AccessRequest, input: Option<&str>) -> AccessRequest {
         if let Some(input) = input
@@ -223,6 +274,7 @@ impl Engine {
         opening: &Opening,
         automatic: Automatic,
         mut readiness: Readiness,
+        open_now: usize,
     ) -> Result<Transition, EngineError> {
         let requester_id = opening.by.profile.id.clone();
         let beneficiary_id = opening.beneficiary().clone();
@@ -232,7 +284,7 @@ impl Engine {
             let beneficiary = people.known.get(&beneficiary_id);
             // Refused here, no provider is asked anything.
             let (entitlement, tier, _) =
-                opening.check(self.rules(), beneficiary, readiness, self.now())?;
+                opening.check(self.rules(), beneficiary, readiness, open_now, self.now())?;
             let asked = self.open_facts(&entitlement, opening, beneficiary);
             let still = self.readiness().map_err(EngineError::from);
             // What waits for no decision needs nobody who makes it.
@@ -264,6 +316,7 @@ impl Engine {
                 deciders,
                 readiness,
                 automatic,
+                open_now,
                 ..facts
             };
             if self.is_fresh(people.looked_up_at) {
@@ -334,6 +387,7 @@ impl Engine {
             deciders: None,
             readiness: Readiness::Ready,
             automatic: Automatic::Try,
+            open_now: 0,
         };
         let Some(beneficiary) = beneficiary else {
             return Ok(facts);

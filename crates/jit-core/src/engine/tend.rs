@@ -239,10 +239,12 @@ impl Engine {
             return Ok(());
         };
         let part = leased.parts.first();
+        let entry = self.parts.catalog.get(&part.entitlement);
         let call = GrantCall {
             request: leased.id,
             target: &part.target,
             parameters: &part.parameters,
+            template: entry.as_ref().and_then(|it| it.template.as_deref()),
             expires_at: grant.expires_at,
             send_before: self.by_clock(grant.send_before.unwrap_or(grant.approved_at)),
         };

@@ -24,8 +24,8 @@ pub use drift::DRIFT_OURS_FOR;
 pub use duty::{Duty, STUCK_AFTER, owed, wake};
 pub use lease::sends_after_lease;
 pub(crate) use minted::ends_at;
-pub(crate) use opening::OPENED;
 pub use opening::{Automatic, OPENED_LIMIT, OpenFacts, Opening, may_ask_about, open};
+pub(crate) use opening::{OPENED, opened_limit};
 pub use refusal::Refusal;
 
 use crate::audit::{self, Actor, Fact};

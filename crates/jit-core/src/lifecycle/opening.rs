@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{By, PARAMETERS_DEPTH, PARAMETERS_LIMIT, Readiness, Refusal, Rules, Transition, wake};
 use crate::audit::{self, Actor, ChainHead, Fact};
-use crate::catalog::{Entitlement, EntitlementId};
+use crate::catalog::{Entitlement, EntitlementId, ParameterRule};
 use crate::change::{Change, Counter};
 use crate::policy::{Authority, Case, Policy, Right, Tier, When};
 use crate::principal::{PrincipalId, PrincipalKind, Profile};
@@ -22,6 +22,14 @@ use crate::time::{Timestamp, Ttl};
 pub const OPENED_LIMIT: u32 = 1_000;
 /// The names of those counters begin with this.
 pub(crate) const OPENED: &str = "opened/";
+
+/// How many requests this principal may open in an hour.
+pub(crate) fn opened_limit(requester: &Profile) -> u32 {
+    match &requester.kind {
+        PrincipalKind::Agent { caps, .. } => OPENED_LIMIT.min(caps.per_hour),
+        PrincipalKind::Person | PrincipalKind::Service => OPENED_LIMIT,
+    }
+}
 
 /// What somebody asks for, read but not judged.
 #[derive(Debug, Clone)]
@@ -65,6 +73,8 @@ pub struct OpenFacts {
     pub readiness: Readiness,
     /// Whether the tier's automatic quota may be used.
     pub automatic: Automatic,
+    /// How many requests of whoever asks are open or granted; counted for agents alone.
+    pub open_now: usize,
 }
 
 /// Whether the automatic quota is to be tried.
@@ -90,7 +100,7 @@ impl Opening {
         let requester = &self.by.profile;
         match (&self.beneficiary, &requester.kind) {
             (Some(named), _) => named,
-            (None, PrincipalKind::Agent { acts_for }) => acts_for,
+            (None, PrincipalKind::Agent { acts_for, .. }) => acts_for,
             (None, PrincipalKind::Person | PrincipalKind::Service) => &requester.id,
         }
     }
@@ -102,6 +112,7 @@ impl Opening {
         rules: Rules<'a>,
         beneficiary: Option<&Profile>,
         readiness: Readiness,
+        open_now: usize,
         now: Timestamp,
     ) -> Result<(Cow<'a, Entitlement>, &'a Tier, Ttl), Refusal> {
         readiness.check()?;
@@ -111,6 +122,7 @@ impl Opening {
                 id: requester.id.clone(),
             });
         }
+        check_open(requester, open_now)?;
         let (id, parameters) = self.part()?;
         let unknown = || Refusal::UnknownEntitlement {
             entitlement: id.clone(),
@@ -134,40 +146,64 @@ impl Opening {
             check_rights(rules, requester, known, instead, now)?;
         }
         check_parameters(&entitlement, parameters)?;
-        let ttl = self.ttl.unwrap_or(tier.ttl_default);
-        if ttl > tier.ttl_max {
+        let ceiling = ttl_max(tier, requester);
+        let ttl = self.ttl.unwrap_or(tier.ttl_default.min(ceiling));
+        if ttl > ceiling {
             return Err(Refusal::TtlAboveCeiling {
                 asked: ttl,
-                ceiling: tier.ttl_max,
+                ceiling,
             });
         }
         Ok((entitlement, tier, ttl))
     }
 }
 
-fn check_parameters(entitlement: &Entitlement, parameters: &Parameters) -> Result<(), Refusal> {
-    if parameters.is_empty() {
-        return Ok(());
+/// Whether whoever asks has as many requests as they may have at once.
+fn check_open(requester: &Profile, open_now: usize) -> Result<(), Refusal> {
+    match &requester.kind {
+        PrincipalKind::Agent { caps, .. }
+            if usize::try_from(caps.open).is_ok_and(|ceiling| open_now >= ceiling) =>
+        {
+            Err(Refusal::TooManyOpen { ceiling: caps.open })
+        }
+        PrincipalKind::Agent { .. } | PrincipalKind::Person | PrincipalKind::Service => Ok(()),
     }
-    if entitlement.parameters == crate::catalog::ParameterRule::Refused {
+}
+
+/// The longest that this requester may ask for.
+fn ttl_max(tier: &Tier, requester: &Profile) -> Ttl {
+    match &requester.kind {
+        PrincipalKind::Agent { caps, .. } => tier.ttl_max.min(caps.ttl_max),
+        PrincipalKind::Person | PrincipalKind::Service => tier.ttl_max,
+    }
+}
+
+fn check_parameters(entitlement: &Entitlement, parameters: &Parameters) -> Result<(), Refusal> {
+    if entitlement.parameters == ParameterRule::Refused && !parameters.is_empty() {
         return Err(Refusal::ParametersNotTaken {
             entitlement: entitlement.id.clone(),
         });
     }
-    let parameters = serde_json::Value::from(parameters.clone());
-    if depth(&parameters) > PARAMETERS_DEPTH {
+    let written = serde_json::Value::from(parameters.clone());
+    if depth(&written) > PARAMETERS_DEPTH {
         return Err(Refusal::ParametersTooDeep {
             ceiling: PARAMETERS_DEPTH,
         });
     }
-    let bytes = parameters.to_string().len();
+    let bytes = written.to_string().len();
     if bytes > PARAMETERS_LIMIT {
         return Err(Refusal::ParametersTooLarge {
             bytes,
             ceiling: PARAMETERS_LIMIT,
         });
     }
-    Ok(())
+    // What is as large as it may be is all that is held against a schema.
+    let schema = entitlement.parameters.schema();
+    let fits = schema.map_or(Ok(()), |schema| schema.check(parameters));
+    fits.map_err(|why| Refusal::ParametersDoNotFit {
+        entitlement: entitlement.id.clone(),
+        why,
+    })
 }
 
 /// How deep a value is nested, not looking further than the ceiling.
@@ -243,7 +279,9 @@ fn check_requester(
 ) -> Result<(), Refusal> {
     let oneself = beneficiary.is_some_and(|known| known.id == requester.id);
     let right = match &requester.kind {
-        PrincipalKind::Agent { acts_for } if beneficiary.is_none_or(|it| it.id != *acts_for) => {
+        PrincipalKind::Agent { acts_for, .. }
+            if beneficiary.is_none_or(|it| it.id != *acts_for) =>
+        {
             return Err(Refusal::AgentForAnother {
                 human: acts_for.clone(),
             });
@@ -293,8 +331,9 @@ pub fn open(
     facts: &OpenFacts,
     now: Timestamp,
 ) -> Result<Transition, Refusal> {
-    let (entitlement, tier, ttl) =
-        opening.check(rules, facts.beneficiary.as_ref(), facts.readiness, now)?;
+    let beneficiary = facts.beneficiary.as_ref();
+    let (readiness, open_now) = (facts.readiness, facts.open_now);
+    let (entitlement, tier, ttl) = opening.check(rules, beneficiary, readiness, open_now, now)?;
     let (_, parameters) = opening.part()?;
     let unknown = || Refusal::UnknownPrincipal {
         id: opening.beneficiary().clone(),
@@ -315,6 +354,7 @@ pub fn open(
     let part = Part {
         entitlement: entitlement.id.clone(),
         parameters: parameters.clone(),
+        called: called(&entitlement, parameters),
         target,
         provider: facts.provider,
         fallback: facts.fallback.clone(),
@@ -357,7 +397,7 @@ pub fn open(
         reason: opening.reason.clone(),
         terms: Terms {
             tier: tier.name.clone(),
-            ttl_max: tier.ttl_max,
+            ttl_max: ttl_max(tier, &opening.by.profile),
             approvals: tier.approvals,
             residual_max_secs: tier.residual_max_secs,
             policy: rules.policy.terms_digest(&entitlement),
@@ -385,6 +425,12 @@ pub fn open(
     }
 }
 
+/// What a request for this is called by its parameters.
+fn called(entitlement: &Entitlement, parameters: &Parameters) -> Option<String> {
+    let display = entitlement.display.as_ref();
+    display.map(|display| display.line(parameters))
+}
+
 /// The later steps of the ladder of a request that is opened now, as far as it may wait.
 fn rungs(policy: &Policy, on: &EntitlementId, now: Timestamp, decide_by: Timestamp) -> Vec<Rung> {
     let rungs = policy.rungs(on, now, decide_by).into_iter();
@@ -409,10 +455,16 @@ fn opened(
         .iter()
         .map(|part| part.entitlement.clone())
         .collect();
+    let parameters = request.parts.iter().map(|part| part.parameters.clone());
+    let mut parameters: Vec<_> = parameters.collect();
+    if parameters.iter().all(Parameters::is_empty) {
+        parameters.clear();
+    }
     let requested = Fact::Requested {
         digest: request.digest(),
         beneficiary: request.beneficiary.clone(),
         entitlements,
+        parameters,
         ttl: request.ttl,
         reason: request.reason.clone(),
         approvals_needed: tier.approvals,
@@ -422,7 +474,7 @@ fn opened(
     let mut counters = vec![Counter {
         key: format!("{OPENED}{}", request.requester),
         window: hour,
-        ceiling: OPENED_LIMIT,
+        ceiling: opened_limit(&opening.by.profile),
         forget_at: now + Duration::from_secs(7_200),
     }];
     match (tier.automatic, automatic) {

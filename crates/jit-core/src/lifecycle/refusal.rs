@@ -22,6 +22,11 @@ pub enum Refusal {
     TooManyParts { asked: usize },
     #[error("{entitlement} takes no parameters")]
     ParametersNotTaken { entitlement: EntitlementId },
+    #[error("the parameters do not fit {entitlement}: {why}")]
+    ParametersDoNotFit {
+        entitlement: EntitlementId,
+        why: String,
+    },
     #[error("the parameters are {bytes} bytes long; at most {ceiling} are taken")]
     ParametersTooLarge { bytes: usize, ceiling: usize },
     #[error("the parameters are nested too deep; at most {ceiling} levels are taken")]
@@ -48,6 +53,10 @@ pub enum Refusal {
     AlreadyStands,
     #[error("you have opened {ceiling} requests in this hour; try again in the next one")]
     TooManyRequests { ceiling: u32 },
+    #[error(
+        "{ceiling} of your requests are open or granted, which is as many as you may have at once; wait for one to end, or end one"
+    )]
+    TooManyOpen { ceiling: u32 },
     #[error("{ceiling} automatic approvals per {per} are used up; try again later")]
     QuotaUsed { ceiling: u32, per: Ttl },
     #[error("this Idempotency-Key was used for another request body; take a new key")]
@@ -209,6 +218,7 @@ impl Refusal {
             Self::UnknownEntitlement { .. } => "unknown_entitlement",
             Self::TooManyParts { .. } => "too_many_parts",
             Self::ParametersNotTaken { .. } => "parameters_not_taken",
+            Self::ParametersDoNotFit { .. } => "parameters_do_not_fit",
             Self::ParametersTooLarge { .. } => "parameters_too_large",
             Self::ParametersTooDeep { .. } => "parameters_too_deep",
             Self::CredentialForAnother => "credential_for_another",
@@ -218,6 +228,7 @@ impl Refusal {
             Self::AlreadyHeldUntil { .. } => "already_held_until",
             Self::AlreadyStands => "already_stands",
             Self::TooManyRequests { .. } => "too_many_requests",
+            Self::TooManyOpen { .. } => "too_many_open",
             Self::QuotaUsed { .. } => "quota_used",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::InputDone => "input_done",

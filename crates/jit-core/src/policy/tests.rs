@@ -119,6 +119,7 @@ fn an_inactive_account_and_an_agent_are_held_back_before_any_rule() {
     let mut agent = person("agent:bot", &[]);
     agent.kind = PrincipalKind::Agent {
         acts_for: "ana@example.com".parse().unwrap(),
+        caps: Default::default(),
     };
     assert!(policy.allows(Right::Request, &agent, &on));
     for right in [Right::Approve, Right::Revoke, Right::Operate, Right::Audit] {

@@ -21,6 +21,8 @@ pub struct GrantCall<'a> {
     pub target: &'a Target,
     /// With which parameters.
     pub parameters: &'a Parameters,
+    /// What the catalogue has the provider fill the parameters into, now.
+    pub template: Option<&'a str>,
     /// When the access ends; set at the provider where it can expire by itself.
     pub expires_at: Timestamp,
     /// The call may be transmitted only while `now < send_before`.

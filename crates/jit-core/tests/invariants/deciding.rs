@@ -373,6 +373,7 @@ async fn s10_an_agent_asks_for_its_person_and_decides_nothing() {
         id: id("agent:bot"),
         kind: PrincipalKind::Agent {
             acts_for: id("bob"),
+            caps: Default::default(),
         },
         active: true,
         groups: ["approvers".parse().unwrap()].into(),

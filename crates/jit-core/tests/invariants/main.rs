@@ -9,6 +9,7 @@
     reason = "a fixture that breaks is a test that fails"
 )]
 
+mod asking;
 mod deciding;
 mod drifting;
 mod escalating;

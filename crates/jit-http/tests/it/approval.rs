@@ -50,6 +50,9 @@ fn entry(name: &str, tier: &str) -> Entitlement {
         how_to_use: String::new(),
         tier: tier.parse().unwrap(),
         parameters: ParameterRule::Refused,
+        display: None,
+        template: None,
+        allows: String::new(),
         fallback: None,
     }
 }

@@ -233,6 +233,7 @@ async fn a_target_or_parameters_that_are_not_ours_send_nothing() {
         request: request(),
         target: &scene.target(),
         parameters: &parameters,
+        template: None,
         expires_at: Timestamp::MAX,
         send_before: scene.soon(),
     };

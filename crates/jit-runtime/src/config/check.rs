@@ -17,6 +17,7 @@ use secrecy::ExposeSecret;
 use super::aws::InstanceTable;
 use super::environment::{Environment, PAGER_TOKEN, PAGER_WEBHOOK};
 use super::okta::OrganizationTable;
+use super::parameters::Takes;
 use super::problems::{At, Problems, Spot, cut, nearest};
 use super::written::{Address, EntitlementTable, FamilyTable, ProviderTable, TierTable, Written};
 use super::{
@@ -378,7 +379,8 @@ impl Check<'_, '_> {
             if let Some(fallback) = &table.fallback {
                 self.falls_back(table, fallback, &written.entitlements);
             }
-            entitlements.extend(entitlement(table));
+            let takes = self.takes(&table.parameters);
+            entitlements.extend(entitlement(table, takes));
         }
         entitlements
     }
@@ -532,7 +534,7 @@ fn family(table: &FamilyTable) -> Option<Family> {
     })
 }
 
-fn entitlement(table: &EntitlementTable) -> Option<Entitlement> {
+fn entitlement(table: &EntitlementTable, takes: Takes) -> Option<Entitlement> {
     let id = table.id.as_ref()?.value.clone();
     Some(Entitlement {
         resource: resource(table, &id),
@@ -543,8 +545,13 @@ fn entitlement(table: &EntitlementTable) -> Option<Entitlement> {
             .as_ref()
             .map_or_else(String::new, |text| text.value.clone()),
         tier: table.tier.as_ref()?.value.clone(),
-        // No provider of this release knows any.
-        parameters: ParameterRule::Refused,
+        parameters: takes.rule.unwrap_or(ParameterRule::Refused),
+        display: takes.display,
+        template: takes.template,
+        allows: table
+            .allows
+            .as_ref()
+            .map_or_else(String::new, |text| text.value.clone()),
         fallback: table.fallback.as_ref().map(|it| it.value.clone()),
     })
 }

@@ -199,6 +199,7 @@ impl Check<'_, '_> {
                 id: table.id.as_ref()?.value.clone(),
                 kind: PrincipalKind::Agent {
                     acts_for: acts_for.value.clone(),
+                    caps: table.caps,
                 },
                 active: table.active,
                 groups: BTreeSet::new(),

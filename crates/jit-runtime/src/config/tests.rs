@@ -161,7 +161,8 @@ fn a_good_file_gives_the_domain_its_values() {
     assert_eq!(
         bot.profile.kind,
         PrincipalKind::Agent {
-            acts_for: ana.id.clone()
+            acts_for: ana.id.clone(),
+            caps: Default::default(),
         }
     );
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jit_core::Ttl;
 use jit_core::catalog::{EntitlementId, Pattern, ProviderName};
 use jit_core::policy::{APPROVALS_LIMIT, Effect, Hours, Quota, Right, Tier, TierName, Who};
-use jit_core::principal::{GroupName, PrincipalId, Subject};
+use jit_core::principal::{AgentCaps, GroupName, PrincipalId, Subject};
 use jit_slack::UserId;
 use jit_telegram::UserId as TelegramId;
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use super::aws::{InstanceTable, StoreTable};
 use super::credentials::{Makes, MintingTable};
 use super::document::Table;
 use super::okta::{DirectoryTable, OrganizationTable};
+use super::parameters::ParametersTable;
 use super::problems::At;
 use super::rotas::{PagerDutyTable, RotaTable};
 use super::slack::SlackTable;
@@ -31,6 +32,10 @@ const PATH_LIMIT: usize = 4_096;
 const TITLE_LIMIT: usize = 200;
 /// Longest `how_to_use`, in characters.
 const HOW_TO_USE_LIMIT: usize = 1_000;
+/// Longest `allows`, in characters.
+const ALLOWS_LIMIT: usize = 500;
+/// The most requests that an agent may have at once, and open in an hour.
+const CAPS_LIMIT: u64 = 1_000;
 
 /// An address to listen on.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +136,8 @@ pub(super) struct EntitlementTable {
     pub(super) how_to_use: Option<At<String>>,
     pub(super) tier: Option<At<TierName>>,
     pub(super) fallback: Option<At<EntitlementId>>,
+    pub(super) allows: Option<At<String>>,
+    pub(super) parameters: ParametersTable,
 }
 
 pub(super) struct TierTable {
@@ -178,6 +185,7 @@ pub(super) struct ServiceTable {
 pub(super) struct AgentTable {
     pub(super) id: Option<At<PrincipalId>>,
     pub(super) acts_for: Option<At<PrincipalId>>,
+    pub(super) caps: AgentCaps,
     pub(super) active: bool,
 }
 
@@ -296,6 +304,8 @@ impl EntitlementTable {
             how_to_use: table.line("how_to_use", HOW_TO_USE_LIMIT),
             tier: table.parsed("tier"),
             fallback: table.parsed("fallback"),
+            allows: table.line("allows", ALLOWS_LIMIT),
+            parameters: ParametersTable::read(table),
         }
     }
 }
@@ -426,7 +436,25 @@ impl AgentTable {
         Self {
             id: table.parsed("id"),
             acts_for: table.parsed("acts_for"),
+            caps: Self::read_caps(table),
             active: table.flag("active").is_none_or(|active| active.value),
+        }
+    }
+
+    fn read_caps(table: &mut Table<'_, '_>) -> AgentCaps {
+        let usual = AgentCaps::default();
+        let mut count = |key, otherwise| {
+            let written = table.whole(key, 1..=CAPS_LIMIT);
+            let read = written.and_then(|it| u32::try_from(it.value).ok());
+            read.unwrap_or(otherwise)
+        };
+        let open = count("open_max", usual.open);
+        let per_hour = count("per_hour", usual.per_hour);
+        let ttl_max = table.parsed("ttl_max").map(|it| it.value);
+        AgentCaps {
+            open,
+            per_hour,
+            ttl_max: ttl_max.unwrap_or(usual.ttl_max),
         }
     }
 }

@@ -174,6 +174,7 @@ async fn call_everything(provider: &MeteredProvisioner) -> bool {
         request,
         target: &target,
         parameters: &none,
+        template: None,
         expires_at: at,
         send_before: at,
     };
@@ -209,6 +210,9 @@ async fn call_everything(provider: &MeteredProvisioner) -> bool {
         how_to_use: String::new(),
         tier: "low".parse().unwrap(),
         parameters: jit_core::catalog::ParameterRule::Refused,
+        display: None,
+        template: None,
+        allows: String::new(),
         fallback: None,
     };
     let resolved = provider.resolve(&profile, &entitlement, &none).await;

@@ -67,6 +67,7 @@ async fn an_agent_names_the_person_that_it_asks_for() {
     let acts_for: PrincipalId = "ana@example.com".parse().unwrap();
     let kind = PrincipalKind::Agent {
         acts_for: acts_for.clone(),
+        caps: Default::default(),
     };
     let people: ConfiguredPeople = [known("agent:bot", &[], kind.clone())]
         .into_iter()
@@ -90,7 +91,14 @@ impl Written {
         ana.profile.groups.insert(GROUP.parse().unwrap());
         let bob = person("bob@example.com", &["bob", "ops"]);
         let acts_for = ana.profile.id.clone();
-        let robot = known("agent:robot", &[], PrincipalKind::Agent { acts_for });
+        let robot = known(
+            "agent:robot",
+            &[],
+            PrincipalKind::Agent {
+                acts_for,
+                caps: Default::default(),
+            },
+        );
         // A group of which nobody is written is one that the configuration does not know.
         let mut cleo = person("cleo@example.com", &[]);
         cleo.profile.active = false;

@@ -253,6 +253,9 @@ pub(super) fn entitlement(number: usize) -> Entitlement {
         how_to_use: NASTY.repeat(30),
         tier: "standard".parse().unwrap(),
         parameters: ParameterRule::Free,
+        display: None,
+        template: None,
+        allows: String::new(),
         fallback: None,
     }
 }

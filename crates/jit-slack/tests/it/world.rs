@@ -141,6 +141,9 @@ fn catalog() -> Catalog {
         how_to_use: "Sign in again.".to_owned(),
         tier: tier.parse().unwrap(),
         parameters: ParameterRule::Refused,
+        display: None,
+        template: None,
+        allows: String::new(),
         fallback: None,
     };
     let accounts =

@@ -118,6 +118,7 @@ impl Shelf {
         let mut robot = page("agent:robot", &[], false);
         robot.kind = PrincipalKind::Agent {
             acts_for: principal("ana@example.com"),
+            caps: Default::default(),
         };
         let pages = vec![
             page("ana@example.com", &["Ana.Lopez@example.com", SHARED], true),

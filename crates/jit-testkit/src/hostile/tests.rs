@@ -56,6 +56,7 @@ impl Scene {
             request: id(request),
             target: &self.target,
             parameters: &self.parameters,
+            template: None,
             expires_at: self.now() + 60 * MINUTE,
             send_before: self.now() + MINUTE,
         }

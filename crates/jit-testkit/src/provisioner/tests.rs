@@ -195,6 +195,7 @@ impl Provisioner for Saboteur {
             request: call.request,
             target: call.target,
             parameters: call.parameters,
+            template: None,
             expires_at: Timestamp::MAX,
             send_before: Timestamp::MAX,
         };

@@ -35,6 +35,7 @@ async fn e7_grafana_is_told_for_how_long_in_whole_seconds_that_are_left() {
         request: request(1),
         target: &on,
         parameters: &none,
+        template: None,
         expires_at: began + life,
         send_before: began + Duration::from_secs(30),
     };

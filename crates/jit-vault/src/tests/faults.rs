@@ -199,6 +199,7 @@ async fn s3_the_time_is_looked_at_after_the_connection_and_before_the_first_byte
             request: request(),
             target: &target,
             parameters: &Parameters::new(),
+            template: None,
             expires_at: now + LIFE,
             send_before,
         };

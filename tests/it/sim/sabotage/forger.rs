@@ -75,6 +75,7 @@ impl Forger {
                 request: change.record.id,
                 target: &part.target,
                 parameters: &part.parameters,
+                template: None,
                 expires_at: change.record.grant().unwrap().expires_at,
                 send_before,
             };

@@ -182,6 +182,9 @@ fn catalog() -> Catalog {
         how_to_use: format!("log in as usual; {id} is yours"),
         tier: tier.parse().unwrap(),
         parameters,
+        display: None,
+        template: None,
+        allows: String::new(),
         fallback: None,
     };
     let entries = [
@@ -217,6 +220,7 @@ impl People {
             id: "agent:bot".parse().unwrap(),
             kind: PrincipalKind::Agent {
                 acts_for: ana.id.clone(),
+                caps: Default::default(),
             },
             ..person("bot", &[])
         };

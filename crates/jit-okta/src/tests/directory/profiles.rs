@@ -169,6 +169,7 @@ async fn an_agent_comes_as_it_is_written_down_and_nobody_is_asked() {
     let mut bot = written("agent:bot");
     bot.kind = PrincipalKind::Agent {
         acts_for: "ana@example.com".parse().unwrap(),
+        caps: Default::default(),
     };
     town.people.add(bot.clone(), &[]);
     town.world().away(Away::Unavailable);
