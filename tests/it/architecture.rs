@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 27] = [
+const EDGES: [(&str, &[&str]); 28] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -16,6 +16,7 @@ const EDGES: [(&str, &[&str]); 27] = [
     ("jit-groupfile", &["jit-core"]),
     // How what is asked of AWS goes out; it knows none of its services.
     ("jit-aws", &["jit-core"]),
+    ("jit-iam", &["jit-aws", "jit-core"]),
     ("jit-identity-center", &["jit-aws", "jit-core"]),
     ("jit-pagerduty", &["jit-core"]),
     ("jit-http", &["jit-core"]),

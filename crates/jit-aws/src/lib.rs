@@ -122,6 +122,11 @@ impl<C> Aws<C> {
         &self.budget
     }
 
+    /// The time that signatures carry and that the gate judges by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// The gate for one call that changes something. The call takes it as its HTTP client.
     pub fn fence(&self, send_before: Timestamp) -> Fence {
         Fence::new(
