@@ -42,6 +42,17 @@ class Simulated:
             "set": self.control("sets", new)["arn"],
         }
 
+    def account(self, aws):
+        """A role, a user, a role of AWS's own, and a role that trusts nobody who calls here."""
+        roles = [
+            {"name": "developers", "max_session_s": 4 * 3600},
+            {"name": "reserved", "path": "/aws-reserved/"},
+            {"name": "closed", "trusted": ["arn:aws:iam::111111111111:user/nobody"]},
+        ]
+        for role in roles:
+            self.control("iam", {"do": "role", **role})
+        self.control("iam", {"do": "user", "name": "ana"})
+
     def user(self, aws, store, name):
         new = {"do": "add", "user_name": name, "email": f"{name}@example.com"}
         return self.control("users", new)["user_id"]
@@ -89,6 +100,15 @@ class Moto:
             "set": made_set["PermissionSet"]["PermissionSetArn"],
         }
 
+    def account(self, aws):
+        statement = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+        trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        new = {"AssumeRolePolicyDocument": trust}
+        aws.iam.create_role(RoleName="developers", MaxSessionDuration=4 * 3600, **new)
+        aws.iam.create_role(RoleName="reserved", Path="/aws-reserved/", **new)
+        aws.iam.create_role(RoleName="closed", **new)
+        aws.iam.create_user(UserName="ana")
+
     def user(self, aws, store, name):
         made = aws.store.create_user(
             IdentityStoreId=store, UserName=name, DisplayName=name,
@@ -106,15 +126,17 @@ class Moto:
 
 
 class Aws:
-    """The three official clients."""
+    """The official clients."""
 
     def __init__(self, url, key, secret, token=None, **config):
         def client(name):
             return boto3.client(
-                name, endpoint_url=url, region_name=REGION, aws_access_key_id=key,
+                name, endpoint_url=url, aws_access_key_id=key,
                 aws_secret_access_key=secret, aws_session_token=token,
+                region_name="us-east-1" if name == "iam" else REGION,
                 config=Config(**{**ONCE, **config}),
             )
 
         self.sso, self.store = client("sso-admin"), client("identitystore")
         self.organizations = client("organizations")
+        self.iam, self.sts = client("iam"), client("sts")

@@ -1,4 +1,4 @@
-"""AWS's own Python clients on a tour of Identity Center: of the simulated organization, which must
+"""AWS's own Python clients on a tour of Identity Center, IAM and STS: of the simulated organization, which must
 be as AWS documents, and of moto, which nobody here wrote. Every stop is one fact. Where moto is
 known to be otherwise, a table says how; a difference that goes away is a failure like any other,
 so that the table stays true."""
@@ -10,6 +10,8 @@ import sys
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from counterparts import Aws, Moto, Simulated
+
+import principals
 
 # What AWS documents, and what the simulated organization does.
 DOCUMENTED = {
@@ -87,7 +89,10 @@ MOTO = {
 }
 
 # Errors that are in no service's model: of the front of AWS, and moto's own.
-UNMODELLED = {"InvalidSignatureException", "UnrecognizedClientException", "InvalidToken", "500"}
+UNMODELLED = {
+    "InvalidSignatureException", "UnrecognizedClientException", "InvalidToken", "500",
+    "AccessDenied", "ValidationError",
+}
 
 
 def named(call, *path):
@@ -97,7 +102,7 @@ def named(call, *path):
     except ClientError as error:
         code, kind = error.response["Error"]["Code"], type(error).__name__
         # What the front of every service answers is in no model, so it has no class of its own.
-        assert kind == code or code in UNMODELLED, (kind, code)
+        assert kind in (code, f"{code}Exception") or code in UNMODELLED, (kind, code)
         return code
     for name in path:
         answer = answer[name]
@@ -387,24 +392,28 @@ def compare(name, facts, expected):
 
 
 def main(simulator, moto, port):
-    same = [stop for stop, fact in MOTO.items() if fact == DOCUMENTED[stop]]
+    documented = {**DOCUMENTED, **principals.DOCUMENTED}
+    elsewise = {**MOTO, **principals.MOTO}
+    same = [stop for stop, fact in elsewise.items() if fact == documented[stop]]
     assert not same, f"these are no differences: {same}"
     simulated = Simulated(simulator)
     try:
         aws = Aws(simulated.url, simulated.key, simulated.secret)
-        compare("aws-sim", tour(simulated, aws), DOCUMENTED)
+        facts = {**tour(simulated, aws), **principals.tour(simulated, aws, named)}
+        compare("aws-sim", facts, documented)
         weather(simulated, aws)
     finally:
         simulated.stop()
     other = Moto(moto, port)
     try:
         aws = Aws(other.url, other.key, other.secret)
-        compare("moto", tour(other, aws), {**DOCUMENTED, **MOTO})
+        facts = {**tour(other, aws), **principals.tour(other, aws, named)}
+        compare("moto", facts, {**documented, **elsewise})
     finally:
         other.stop()
     print(
-        f"boto3 {boto3.__version__}: {len(DOCUMENTED)} stops in aws-sim as documented, "
-        f"and in moto but for {len(MOTO)} known differences"
+        f"boto3 {boto3.__version__}: {len(documented)} stops in aws-sim as documented, "
+        f"and in moto but for {len(elsewise)} known differences"
     )
 
 

@@ -8,13 +8,16 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 27] = [
+const EDGES: [(&str, &[&str]); 29] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
     ("jit-dynamodb", &["jit-core"]),
     ("jit-groupfile", &["jit-core"]),
-    ("jit-identity-center", &["jit-core"]),
+    // How what is asked of AWS goes out; it knows none of its services.
+    ("jit-aws", &["jit-core"]),
+    ("jit-iam", &["jit-aws", "jit-core"]),
+    ("jit-identity-center", &["jit-aws", "jit-core"]),
     ("jit-pagerduty", &["jit-core"]),
     ("jit-http", &["jit-core"]),
     ("jit-mcp", &["jit-core"]),
@@ -33,6 +36,7 @@ const EDGES: [(&str, &[&str]); 27] = [
             "jit-dynamodb",
             "jit-groupfile",
             "jit-http",
+            "jit-iam",
             "jit-identity-center",
             "jit-mcp",
             "jit-okta",

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_organizations::types::AccountState;
+use jit_aws::Errand;
 use jit_core::Timestamp;
 
 use crate::assignment::is_account_id;
 use crate::lookup::{lock, state_of};
 use crate::trouble::Trouble;
-use crate::{Errand, IdentityCenter, Pages};
+use crate::{IdentityCenter, Pages};
 
 /// The most accounts that AWS puts on a page ("ListAccounts", AWS Organizations API Reference).
 const PAGE_SIZE: i32 = 20;

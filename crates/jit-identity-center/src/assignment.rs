@@ -8,16 +8,16 @@ use aws_sdk_ssoadmin::types::{
     AccountAssignmentOperationStatus, OperationStatusFilter, PrincipalType, StatusValues,
     TargetType,
 };
+use jit_aws::{Errand, Fence, NotDone, Passage, Reason};
 use jit_core::Timestamp;
 use jit_core::ports::{Effect, ErrorKind, Page, Purpose, Standing};
 use jit_core::principal::Subject;
 use jit_core::provider::{Answer, Presence, Target};
 use tokio::time::{Instant, timeout_at};
 
-use crate::fence::{Fence, Passage};
 use crate::rounds::{Beginning, Rounds};
-use crate::trouble::{self, Reason, Trouble, kind_of_reason};
-use crate::{CALL_LIMIT, Errand, IdentityCenter, Pages, Settings};
+use crate::trouble::{Trouble, kind_of_reason};
+use crate::{CALL_LIMIT, IdentityCenter, Pages, Settings};
 
 /// The most entries that AWS puts on a page.
 const PAGE_SIZE: i32 = 100;
@@ -92,15 +92,11 @@ impl IdentityCenter {
         send_before: Timestamp,
     ) -> Result<Answer, Trouble> {
         let deadline = Instant::now() + CALL_LIMIT;
-        let fence = Fence::new(
-            self.connection.http.clone(),
-            self.clock.clone(),
-            send_before,
-        );
+        let fence = self.aws.fence(send_before);
         let begun = async {
             self.unwatched.forget_the_old();
             // It is kept until the operation ends.
-            let held = self.budget.place(change.purpose()).await;
+            let held = self.aws.budget().place(change.purpose()).await;
             let held = held.map_err(Trouble::Busy)?;
             self.turn(self.errand(change.purpose())).await?;
             let status = self.begin(change, place, &fence).await?;
@@ -127,7 +123,7 @@ impl IdentityCenter {
                 self.nothing_to_delete(place, trouble, deadline).await
             }
             Err(Trouble::Aws(answer))
-                if change == Change::Create && answer.reason == Reason::Denied =>
+                if change == Change::Create && answer.reason() == Reason::Denied =>
             {
                 let account = place.account.clone();
                 Err(Trouble::Refused { account, answer })
@@ -159,7 +155,7 @@ impl IdentityCenter {
                     .customize()
                     .config_override(fenced);
                 let made = call.send().await.map_err(|error| {
-                    trouble::NotDone::of("CreateAccountAssignment", error, fence.passage())
+                    NotDone::of("CreateAccountAssignment", error, fence.passage())
                 });
                 made.map(|made| made.account_assignment_creation_status)
             }
@@ -175,7 +171,7 @@ impl IdentityCenter {
                     .customize()
                     .config_override(fenced);
                 let ended = call.send().await.map_err(|error| {
-                    trouble::NotDone::of("DeleteAccountAssignment", error, fence.passage())
+                    NotDone::of("DeleteAccountAssignment", error, fence.passage())
                 });
                 ended.map(|ended| ended.account_assignment_deletion_status)
             }

@@ -8,9 +8,6 @@
 
 mod accounts;
 mod assignment;
-mod budget;
-mod connect;
-mod fence;
 mod lookup;
 mod offers;
 mod operations;
@@ -28,6 +25,7 @@ use aws_sdk_ssoadmin::config::SharedInterceptor;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use jit_aws::{Aws, Errand, NotDone};
 use jit_core::catalog::{Entitlement, ProviderName};
 use jit_core::ports::{
     Clock, Effect, GrantCall, InspectCall, Minted, Offer, Page, PortError, Provisioner, Purpose,
@@ -38,21 +36,14 @@ use jit_core::provider::{Answer, Description, Kind, NativeExpiry, Parameters, Pr
 
 use accounts::Accounts;
 use assignment::{Change, Place};
-use connect::{Clients, Connection};
-use fence::Passage;
 use operations::{Operations, Unwatched};
 use rounds::Rounds;
 use sets::Sets;
-use trouble::{Reason, Trouble};
+use trouble::Trouble;
 
-pub use budget::{Budget, Limits};
+pub use jit_aws::{Budget, Limits};
 pub use policy::{DISCOVER_ACTIONS, GRANT_ACTIONS, Policy, REVOKE_ACTIONS, policies};
 
-/// How long AWS accepts a request, counted from its signature: in most cases a request must
-/// arrive within five minutes of its time stamp ("AWS Signature Version 4 for API requests", IAM
-/// User Guide), and ten
-/// seconds for two clocks that disagree.
-const ACCEPTED_WITHIN: Duration = Duration::from_secs(310);
 /// The longest that an accepted operation takes. AWS documents no limit; operations are visible
 /// while they take (`ListAccountAssignmentCreationStatus`), so nothing ends by this number alone.
 const APPLIED_WITHIN: Duration = Duration::from_secs(300);
@@ -107,6 +98,13 @@ impl Settings {
             offers: OfferScope::default(),
             accounts: AccountNames::default(),
             pace: Pace::default(),
+        }
+    }
+
+    fn place(&self) -> jit_aws::Place {
+        jit_aws::Place {
+            region: self.region.clone(),
+            endpoint_url: self.endpoint_url.clone(),
         }
     }
 
@@ -191,8 +189,7 @@ impl Default for Pace {
 pub struct IdentityCenter {
     settings: Settings,
     clock: Arc<dyn Clock>,
-    budget: Arc<Budget>,
-    connection: Connection,
+    aws: Aws<Clients>,
     sets: Sets,
     accounts: Accounts,
     operations: Operations,
@@ -200,6 +197,29 @@ pub struct IdentityCenter {
     /// For who gives and for who takes away.
     rounds: [Lists; 2],
     management_account: Mutex<Option<String>>,
+}
+
+/// The clients of the three services.
+#[derive(Debug)]
+struct Clients {
+    sso: aws_sdk_ssoadmin::Client,
+    store: aws_sdk_identitystore::Client,
+    organizations: aws_sdk_organizations::Client,
+}
+
+impl Clients {
+    /// What looks at requests to `sso-admin` on their way, only tests have.
+    fn new(config: &SdkConfig, watcher: Option<&SharedInterceptor>) -> Self {
+        let mut sso = aws_sdk_ssoadmin::config::Builder::from(config);
+        if let Some(watcher) = watcher {
+            sso.push_interceptor(watcher.clone());
+        }
+        Self {
+            sso: aws_sdk_ssoadmin::Client::from_conf(sso.build()),
+            store: aws_sdk_identitystore::Client::new(config),
+            organizations: aws_sdk_organizations::Client::new(config),
+        }
+    }
 }
 
 /// What AWS has in progress.
@@ -231,7 +251,7 @@ impl IdentityCenter {
         budget: Arc<Budget>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, PortError> {
-        let config = connect::load(&settings, &clock).await;
+        let config = jit_aws::load(&settings.place(), &clock).await;
         Self::with_sdk_config(settings, budget, clock, config)
     }
 
@@ -259,11 +279,17 @@ impl IdentityCenter {
     ) -> Result<Self, PortError> {
         let checked = settings.check();
         checked.map_err(|trouble| trouble.during("connect"))?;
+        let reach = jit_aws::Reach {
+            provider: settings.provider.clone(),
+            place: settings.place(),
+            budget,
+            clock: Arc::clone(&clock),
+        };
+        let clients = move |config: &SdkConfig| Clients::new(config, watcher.as_ref());
         Ok(Self {
-            connection: Connection::new(&settings, &clock, config, watcher),
+            aws: Aws::new(reach, config, clients),
             settings,
             clock,
-            budget,
             sets: Sets::default(),
             accounts: Accounts::default(),
             operations: Operations::default(),
@@ -274,7 +300,7 @@ impl IdentityCenter {
     }
 
     fn clients(&self) -> Arc<Clients> {
-        self.connection.clients()
+        self.aws.clients()
     }
 
     /// Waits for its turn, asks, and learns from the answer.
@@ -287,8 +313,7 @@ impl IdentityCenter {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        self.turn(errand).await?;
-        self.ask_now(errand.purpose, action, call).await
+        Ok(self.aws.ask(errand, action, call).await?)
     }
 
     /// Asks in a turn that came already.
@@ -301,52 +326,22 @@ impl IdentityCenter {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let answer = call.await;
-        // What only reads has no effect, however far it came.
-        answer.map_err(|error| {
-            let answer = trouble::NotDone::of(action, error, Passage::Through);
-            self.learn(purpose, answer)
-        })
+        Ok(self.aws.ask_now(purpose, action, call).await?)
     }
 
     /// Waits until a call may be made.
     async fn turn(&self, errand: Errand) -> Result<(), Trouble> {
-        let drawn = self.budget.draw(errand.purpose, errand.patience);
-        drawn.await.map_err(Trouble::Busy)
+        Ok(self.aws.turn(errand).await?)
     }
 
     /// What a failed call teaches for the next ones.
-    fn learn(&self, purpose: Purpose, answer: Box<trouble::NotDone>) -> Trouble {
-        if let Some(pause) = answer.wants_a_pause() {
-            self.budget.pause(purpose, pause);
-        }
-        match answer.reason {
-            Reason::CredentialsExpired => {
-                tracing::info!(
-                    provider = %self.settings.provider,
-                    "AWS says that the credentials expired; the next call loads others"
-                );
-                self.connection.forget_credentials();
-                answer.into()
-            }
-            Reason::TooLate => Trouble::TooLate,
-            _ => answer.into(),
-        }
+    fn learn(&self, purpose: Purpose, answer: Box<NotDone>) -> Trouble {
+        self.aws.learn(purpose, answer).into()
     }
 
     fn errand(&self, purpose: Purpose) -> Errand {
-        Errand {
-            purpose,
-            patience: self.budget.patience(),
-        }
+        self.aws.errand(purpose)
     }
-}
-
-/// What a call to AWS is made for, and how long it waits for its turn.
-#[derive(Debug, Clone, Copy)]
-struct Errand {
-    purpose: Purpose,
-    patience: Duration,
 }
 
 /// Where a list goes on.
@@ -391,7 +386,7 @@ impl Provisioner for IdentityCenter {
             revocable: true,
             pending_visible: true,
             listable: true,
-            accepted_within: ACCEPTED_WITHIN,
+            accepted_within: jit_aws::ACCEPTED_WITHIN,
             applied_within: APPLIED_WITHIN,
             residual: SESSION_LIMIT,
         }

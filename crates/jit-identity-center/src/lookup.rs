@@ -13,6 +13,7 @@ use aws_sdk_identitystore::types::{
 use aws_sdk_organizations::types::AccountState;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::Document;
+use jit_aws::Errand;
 use jit_core::catalog::Entitlement;
 use jit_core::ports::Purpose;
 use jit_core::principal::{Profile, Subject};
@@ -21,7 +22,7 @@ use jit_core::provider::{Parameters, Resolved, Target};
 use crate::offers::can_be_named;
 use crate::sets::Set;
 use crate::trouble::Trouble;
-use crate::{AccountNames, Errand, IdentityCenter, Pages, UserLookup};
+use crate::{AccountNames, IdentityCenter, Pages, UserLookup};
 
 impl IdentityCenter {
     /// The provider's own ids of a person and an entitlement, or why it can never be given.

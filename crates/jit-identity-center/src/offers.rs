@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jit_aws::Errand;
 use jit_core::catalog::{EntitlementId, ProviderName};
 use jit_core::ports::{Offer, Purpose};
 
 use crate::accounts::Account;
 use crate::sets::Set;
 use crate::trouble::Trouble;
-use crate::{AccountNames, Errand, IdentityCenter, OFFER_PATIENCE, OfferScope};
+use crate::{AccountNames, IdentityCenter, OFFER_PATIENCE, OfferScope};
 
 impl IdentityCenter {
     /// Every permission set in every active account but the management account.

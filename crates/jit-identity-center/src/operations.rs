@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use aws_sdk_ssoadmin::types::AccountAssignmentOperationStatus;
 
+use jit_aws::Held;
 use tokio::time::Instant;
 
 use crate::assignment::{Change, Place};
-use crate::budget::Held;
 use crate::lookup::lock;
 
 /// More than can be in progress at once, many times over.

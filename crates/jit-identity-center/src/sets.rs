@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use jit_aws::Errand;
 use jit_core::Timestamp;
 
 use crate::lookup::lock;
 use crate::trouble::Trouble;
-use crate::{Errand, IdentityCenter, Pages, SESSION_LIMIT};
+use crate::{IdentityCenter, Pages, SESSION_LIMIT};
 
 /// How long the description of a permission set is believed while it is looked for by name.
 const SET_REMEMBERED_FOR: Duration = Duration::from_secs(300);

@@ -32,7 +32,7 @@ use jit_vault::{Vault, VaultTokens};
 use secrecy::SecretString;
 
 use crate::clock::{OsRandom, SystemClock};
-use crate::config::{self, Config, LogFormat, Minting, ProviderKind, RotaKind, Store};
+use crate::config::{self, Config, IamAccess, LogFormat, Minting, ProviderKind, RotaKind, Store};
 use crate::csv::CsvSink;
 use crate::events::{Backend, EventLines};
 use crate::nudge::Nudge;

@@ -273,7 +273,7 @@ impl Suite<'_> {
             request,
             target: &self.target,
             parameters: &self.ask.parameters,
-            template: None,
+            template: self.ask.entitlement.template.as_deref(),
             expires_at: self.fixture.now() + LIFE,
             send_before,
         }

@@ -5,11 +5,15 @@
 //!   `/control/calls`.
 //! - `POST /control/accounts`, `/users`, `/groups`, `/sets`, `/assignments` with `{"do": …}`: see
 //!   the enums below, one variant a deed.
+//! - `POST /control/iam` with `{"do": …}`: roles, users and inline policies of the account;
+//!   `/control/allowed` with `{"principal" | "access_key", "session_name", "action", "resource",
+//!   "context", "at_micros"}` says whether that is so, now where no time is given.
 //! - `POST /control/hostility` with `{"do", "operation", "times", "skip", "having", "after_ms",
 //!   "reason"}`; `{"do": "calm"}` ends all of it.
 //! - `POST /control/advance` with `{"ms"}`, `/control/settings`, `/control/keys`,
 //!   `/control/reset` with `{"seed"}`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::State as Shared;
@@ -22,7 +26,9 @@ use serde_json::{Value, json};
 
 use crate::api::is_operation;
 use crate::hostile::{Away, Hostility, Rule};
+use crate::identity::{Role, who};
 use crate::people::iso_duration;
+use crate::principals::Deed;
 use crate::setup::{AccessKey, Notices, Orphans, Seat, Setup, Signatures};
 use crate::state::State;
 use crate::world::World;
@@ -37,6 +43,8 @@ pub(crate) fn router() -> Router<World> {
         .route("/control/groups", post(groups))
         .route("/control/sets", post(sets))
         .route("/control/assignments", post(assignments))
+        .route("/control/iam", post(iam))
+        .route("/control/allowed", post(allowed))
         .route("/control/keys", post(keys))
         .route("/control/hostility", post(hostility))
         .route("/control/advance", post(advance))
@@ -216,6 +224,100 @@ async fn assignments(
 }
 
 #[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+enum IamDeed {
+    Role {
+        name: String,
+        path: Option<String>,
+        trusted: Option<Vec<String>>,
+        max_session_s: Option<u64>,
+    },
+    User {
+        name: String,
+    },
+    Put {
+        principal: String,
+        name: String,
+        document: String,
+    },
+    Delete {
+        principal: String,
+        name: String,
+    },
+}
+
+async fn iam(Shared(world): Shared<World>, Json(deed): Json<IamDeed>) -> Answer {
+    let id = match deed {
+        IamDeed::Role {
+            name,
+            path,
+            trusted,
+            max_session_s,
+        } => {
+            let plain = Role::new(&name);
+            world.add_role(&Role {
+                path: path.unwrap_or(plain.path),
+                trusted: trusted.unwrap_or(plain.trusted),
+                max_session: max_session_s.map_or(plain.max_session, Duration::from_secs),
+                name,
+            })
+        }
+        IamDeed::User { name } => world.add_iam_user(&name),
+        IamDeed::Put {
+            principal,
+            name,
+            document,
+        } => {
+            world.put_policy(known(&principal)?, &name, &document);
+            return Ok(Json(json!({})));
+        }
+        IamDeed::Delete { principal, name } => {
+            world.delete_policy(known(&principal)?, &name);
+            return Ok(Json(json!({})));
+        }
+    };
+    Ok(Json(json!({"id": id})))
+}
+
+fn known(principal: &str) -> Result<&str, Malformed> {
+    let wrong = || Malformed(format!("{principal} is not role/NAME or user/NAME"));
+    who(principal).map(|_| principal).ok_or_else(wrong)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    principal: Option<String>,
+    session_name: Option<String>,
+    access_key: Option<String>,
+    action: String,
+    resource: String,
+    #[serde(default)]
+    context: BTreeMap<String, String>,
+    at_micros: Option<i64>,
+}
+
+async fn allowed(Shared(world): Shared<World>, Json(asked): Json<Asked>) -> Answer {
+    let context: Vec<(&str, &str)> = (asked.context.iter())
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    let deed = Deed {
+        context: &context,
+        ..Deed::new(&asked.action, &asked.resource)
+    };
+    let at = asked.at_micros.unwrap_or_else(|| world.now());
+    let is_so = match (&asked.principal, &asked.access_key) {
+        (Some(principal), None) => {
+            let session = asked.session_name.as_deref();
+            world.is_allowed(known(principal)?, session, deed, at)
+        }
+        (None, Some(key)) => world.session_allows(key, deed, at),
+        _ => return Err(Malformed("write a principal or an access_key".to_owned())),
+    };
+    Ok(Json(json!({"allowed": is_so})))
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Key {
     id: String,
@@ -332,6 +434,9 @@ struct Settings {
     signatures: Option<String>,
     orphans: Option<String>,
     notices: Option<String>,
+    iam_reads_lag_ms: Option<u64>,
+    iam_effects_lag_ms: Option<u64>,
+    packed_policy_max: Option<usize>,
 }
 
 async fn settings(Shared(world): Shared<World>, Json(new): Json<Settings>) -> Answer {
@@ -371,6 +476,10 @@ async fn settings(Shared(world): Shared<World>, Json(new): Json<Settings>) -> An
         setup.signatures = signatures.unwrap_or(setup.signatures);
         setup.orphans = orphans.unwrap_or(setup.orphans);
         setup.notices = notices.unwrap_or(setup.notices);
+        let lag = |new: Option<u64>, old| new.map_or(old, Duration::from_millis);
+        setup.iam_reads_lag = lag(new.iam_reads_lag_ms, setup.iam_reads_lag);
+        setup.iam_effects_lag = lag(new.iam_effects_lag_ms, setup.iam_effects_lag);
+        setup.packed_policy_max = new.packed_policy_max.unwrap_or(setup.packed_policy_max);
         if let Some(rate) = new.calls_per_second {
             setup.calls_per_second = (rate > 0).then_some(rate);
         }

@@ -1,4 +1,4 @@
-//! Errors as the JSON 1.1 protocol carries them.
+//! Errors, and how the JSON 1.1 protocol carries them.
 
 use serde_json::{Map, Value, json};
 
@@ -36,6 +36,10 @@ impl AwsError {
         }
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn status(mut self, status: u16) -> Self {
         self.status = status;
         self
@@ -54,9 +58,19 @@ impl AwsError {
         Self::new("AccessDeniedException", message)
     }
 
-    pub(crate) fn conflict() -> Self {
-        let why = "There is a conflicting operation in process.";
-        Self::new("ConflictException", why)
+    /// Another change is in the way, by the name that the service has for it.
+    pub(crate) fn conflict(service: Service) -> Self {
+        match service {
+            Service::Iam | Service::Sts => Self::new(
+                "ConcurrentModification",
+                "Another request is modifying this entity. Please try again later.",
+            )
+            .status(409),
+            Service::SsoAdmin | Service::IdentityStore | Service::Organizations => {
+                let why = "There is a conflicting operation in process.";
+                Self::new("ConflictException", why)
+            }
+        }
     }
 
     /// Too many calls, by the name that the service has for it.
@@ -74,6 +88,7 @@ impl AwsError {
             Service::IdentityStore => {
                 Self::new("ThrottlingException", "Rate exceeded").with("RetryAfterSeconds", 1)
             }
+            Service::Iam | Service::Sts => Self::front("Throttling", "Rate exceeded"),
         }
     }
 
@@ -82,6 +97,8 @@ impl AwsError {
         let code = match service {
             Service::Organizations => "ServiceException",
             Service::SsoAdmin | Service::IdentityStore => "InternalServerException",
+            Service::Iam => "ServiceFailure",
+            Service::Sts => "InternalFailure",
         };
         Self::new(
             code,

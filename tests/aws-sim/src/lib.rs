@@ -1,5 +1,6 @@
 //! An AWS organization on loopback for tests: IAM Identity Center (`sso-admin`), its identity
-//! store and AWS Organizations, over the wire protocol that the official clients speak. It
+//! store and AWS Organizations, and IAM and STS in its account, over the wire protocols that the
+//! official clients speak. It
 //! enforces what AWS documents and goes wrong on demand, and it keeps a ledger of who really had
 //! access when. Nothing here knows the product, and nothing here talks to AWS.
 //!
@@ -26,9 +27,12 @@ mod api;
 mod assignment;
 mod clock;
 mod control;
+mod document;
 mod error;
 mod hostile;
+mod identity;
 mod people;
+mod principals;
 mod serve;
 mod setup;
 mod sigv4;
@@ -38,6 +42,8 @@ mod world;
 
 pub use assignment::{Assignment, By, Entry, PrincipalType, What};
 pub use hostile::{Away, Hostility, Rule};
+pub use identity::{Role, Session};
+pub use principals::Deed;
 pub use setup::{AccessKey, Notices, Orphans, Seat, Setup, Signatures, Time};
 pub use sim::Sim;
 pub use state::Call;

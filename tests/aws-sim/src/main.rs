@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use aws_sim::{Setup, Sim};
 use clap::Parser;
 
-/// A simulated AWS organization on loopback: sso-admin, identitystore and organizations.
+/// A simulated AWS organization on loopback: sso-admin, identitystore, organizations, iam and sts.
 #[derive(Debug, Parser)]
 #[command(name = "aws-sim", version)]
 struct Args {

@@ -20,11 +20,12 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::api::{self, Service, Target};
 use crate::clock::{http_date, micros};
 use crate::control;
+use crate::document::Question;
 use crate::error::AwsError;
 use crate::hostile::{Away, Hostility, Stage};
 use crate::setup::AccessKey;
 use crate::sigv4::{Signed, claimed_key, verify};
-use crate::state::{Call, State};
+use crate::state::{Call, Caller, State};
 use crate::world::World;
 
 /// The most bytes read of a request.
@@ -74,8 +75,9 @@ fn hang_up() -> Response {
 
 /// What is to be done about a call, decided in one look at the world.
 enum Verdict {
-    Answer(u16, Value),
-    Garbage,
+    Json(u16, Value),
+    Xml(u16, String),
+    Garbage(Service),
     HangUp,
     Hang,
 }
@@ -94,9 +96,14 @@ async fn answer(Shared(world): Shared<World>, request: Request<Body>) -> Respons
             state.moment,
         )
     });
-    let (status, text) = match verdict {
-        Verdict::Answer(status, value) => (status, value.to_string()),
-        Verdict::Garbage => (200, "{\"AccountAssignment\": <html>".to_owned()),
+    let (json, xml) = ("application/x-amz-json-1.1", "text/xml");
+    let (status, kind, text) = match verdict {
+        Verdict::Json(status, value) => (status, json, value.to_string()),
+        Verdict::Xml(status, text) => (status, xml, text),
+        Verdict::Garbage(service) if service.speaks_query() => {
+            (200, xml, "<GetRoleResponse><html".to_owned())
+        }
+        Verdict::Garbage(_) => (200, json, "{\"AccountAssignment\": <html>".to_owned()),
         Verdict::HangUp => return hang_up(),
         Verdict::Hang => {
             // It ends when it is calm, or with the simulator.
@@ -106,10 +113,7 @@ async fn answer(Shared(world): Shared<World>, request: Request<Body>) -> Respons
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = [
-        (
-            header::CONTENT_TYPE.as_str(),
-            "application/x-amz-json-1.1".to_owned(),
-        ),
+        (header::CONTENT_TYPE.as_str(), kind.to_owned()),
         (header::DATE.as_str(), http_date(now)),
         ("x-amzn-requestid", request_id),
     ];
@@ -118,21 +122,32 @@ async fn answer(Shared(world): Shared<World>, request: Request<Body>) -> Respons
 
 /// Lets a call in, records it, and does it or not.
 fn judge(state: &mut State, parts: &Parts, body: &Bytes, request_id: &str) -> Verdict {
+    let raw = String::from_utf8_lossy(body).into_owned();
+    let named = text(&parts.headers, "x-amz-target");
+    let target = match named.as_str() {
+        "" => Target::of_form(&raw),
+        named => Target::parse(named),
+    };
+    let service = target.map(|it| it.service);
     match state.away {
         Some(Away::Refused) => return Verdict::HangUp,
-        Some(Away::Unavailable) => return refused(&AwsError::unavailable(), None),
+        Some(Away::Unavailable) => return refused(&AwsError::unavailable(), service, request_id),
         None => {}
     }
-    let Some(target) = Target::parse(&text(&parts.headers, "x-amz-target")) else {
-        return refused(&AwsError::front("UnknownOperationException", ""), None);
+    let Some(target) = target else {
+        let unknown = AwsError::front("UnknownOperationException", "");
+        return refused(&unknown, None, request_id);
     };
-    let raw = String::from_utf8_lossy(body).into_owned();
     let call = state.calls.len();
+    let asked = match target.service.speaks_query() {
+        true => Value::Object(api::query::read(&raw)),
+        false => serde_json::from_str(&raw).unwrap_or(Value::Null),
+    };
     state.calls.push(Call {
         at_micros: state.moment,
         access_key: claimed_key(&parts.headers),
         action: target.action(),
-        body: serde_json::from_str(&raw).unwrap_or(Value::Null),
+        body: asked,
         request_id: request_id.to_owned(),
         outcome: "ok".to_owned(),
     });
@@ -145,8 +160,14 @@ fn judge(state: &mut State, parts: &Parts, body: &Bytes, request_id: &str) -> Ve
     };
     let allowed = verify(state, &signed).and_then(|key| allow(state, &key, target));
     let (verdict, outcome) = match allowed {
-        Ok(()) => treat(state, target, &raw),
-        Err(error) => (refused(&error, Some(target.service)), error.code.to_owned()),
+        Ok(caller) => {
+            state.caller = caller;
+            treat(state, target, &raw, request_id)
+        }
+        Err(error) => (
+            refused(&error, Some(target.service), request_id),
+            error.code.to_owned(),
+        ),
     };
     if let Some(call) = state.calls.get_mut(call) {
         call.outcome = outcome;
@@ -154,34 +175,66 @@ fn judge(state: &mut State, parts: &Parts, body: &Bytes, request_id: &str) -> Ve
     verdict
 }
 
-/// What IAM says.
-fn allow(state: &State, key: &AccessKey, target: Target) -> Result<(), AwsError> {
+/// What IAM says: who it is, if they may.
+fn allow(state: &State, key: &AccessKey, target: Target) -> Result<Caller, AwsError> {
     let action = target.action();
-    if key.allowed.as_ref().is_none_or(|it| it.contains(&action)) {
-        return Ok(());
+    let account = &state.setup.management_account;
+    let session = state.identities.sessions.get(&key.id);
+    let caller = match session {
+        Some(session) => Caller {
+            arn: format!(
+                "arn:aws:sts::{account}:assumed-role/{}/{}",
+                session.role, session.name
+            ),
+            user_id: session.assumed_role_id.clone(),
+            is_session: true,
+        },
+        None => Caller {
+            arn: format!("arn:aws:iam::{account}:user/{}", key.id),
+            user_id: key.id.clone(),
+            is_session: key.session_token.is_some(),
+        },
+    };
+    // Whoever is somebody may ask who they are ("GetCallerIdentity", STS API Reference).
+    if action == "sts:GetCallerIdentity" {
+        return Ok(caller);
     }
-    let owner = &state.setup.management_account;
+    let by_policy = session.is_none_or(|session| {
+        let question = Question {
+            action: &action,
+            resource: "*",
+            context: Default::default(),
+            at: state.moment,
+        };
+        state.session_allows(session, question)
+    });
+    if by_policy && key.allowed.as_ref().is_none_or(|it| it.contains(&action)) {
+        return Ok(caller);
+    }
     Err(AwsError::denied(format!(
-        "User: arn:aws:iam::{owner}:user/{} is not authorized to perform: {action} because no \
-         identity-based policy allows the {action} action",
-        key.id
+        "User: {} is not authorized to perform: {action} because no identity-based policy allows \
+         the {action} action",
+        caller.arn
     )))
 }
 
 /// Does a call that was let in, unless something goes wrong with it.
-fn treat(state: &mut State, target: Target, raw: &str) -> (Verdict, String) {
+fn treat(state: &mut State, target: Target, raw: &str, request_id: &str) -> (Verdict, String) {
     let service = target.service;
-    let fail = |error: &AwsError| (refused(error, Some(service)), error.code.to_owned());
+    let fail = |error: &AwsError| {
+        let verdict = refused(error, Some(service), request_id);
+        (verdict, error.code.to_owned())
+    };
     let wrong = |verdict, what: &str| (verdict, what.to_owned());
     let Some(hostility) = state.hostility(Stage::Door, target.operation, raw) else {
         return match api::run(state, target, raw) {
-            Ok(answer) => wrong(done(state, answer), "ok"),
+            Ok(answer) => wrong(done(state, target, answer, request_id), "ok"),
             Err(error) => fail(&error),
         };
     };
     match hostility {
         Hostility::Throttle => fail(&AwsError::throttled(service)),
-        Hostility::Conflict => fail(&AwsError::conflict()),
+        Hostility::Conflict => fail(&AwsError::conflict(service)),
         Hostility::InternalError => fail(&AwsError::internal(service)),
         Hostility::InternalErrorAfter => {
             execute(state, target, raw);
@@ -191,7 +244,7 @@ fn treat(state: &mut State, target: Target, raw: &str) -> (Verdict, String) {
         Hostility::Hang => wrong(Verdict::Hang, "hangs"),
         Hostility::Garbage => {
             execute(state, target, raw);
-            wrong(Verdict::Garbage, "garbage")
+            wrong(Verdict::Garbage(service), "garbage")
         }
         Hostility::LoseCall => wrong(Verdict::HangUp, "lost call"),
         Hostility::LoseReply => {
@@ -220,13 +273,22 @@ fn execute(state: &mut State, target: Target, raw: &str) {
 }
 
 /// An answer; what takes effect at once has done so before it is read.
-fn done(state: &mut State, answer: Value) -> Verdict {
+fn done(state: &mut State, target: Target, answer: Value, request_id: &str) -> Verdict {
     state.settle();
-    Verdict::Answer(200, answer)
+    match target.service.speaks_query() {
+        true => Verdict::Xml(200, api::query::answer(target, &answer, request_id)),
+        false => Verdict::Json(200, answer),
+    }
 }
 
-fn refused(error: &AwsError, service: Option<Service>) -> Verdict {
-    Verdict::Answer(error.status, error.body(service))
+fn refused(error: &AwsError, service: Option<Service>, request_id: &str) -> Verdict {
+    match service.filter(|it| it.speaks_query()) {
+        Some(service) => {
+            let (status, text) = api::query::refusal(error, service, request_id);
+            Verdict::Xml(status, text)
+        }
+        None => Verdict::Json(error.status, error.body(service)),
+    }
 }
 
 fn text(headers: &HeaderMap, name: &str) -> String {

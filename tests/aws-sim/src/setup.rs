@@ -34,6 +34,13 @@ pub struct Setup {
     pub orphans: Orphans,
     /// When it is noticed that a principal, an account or an assignment does not exist.
     pub notices: Notices,
+    /// For how long a read of an inline policy still shows what was there before a change.
+    pub iam_reads_lag: Duration,
+    /// For how long a changed inline policy has no effect yet.
+    pub iam_effects_lag: Duration,
+    /// How many characters of a session policy fit when it is packed; fewer than the 2,048 that may
+    /// be sent.
+    pub packed_policy_max: usize,
 }
 
 impl Default for Setup {
@@ -53,6 +60,9 @@ impl Default for Setup {
             page_max: 100,
             orphans: Orphans::Left,
             notices: Notices::Later,
+            iam_reads_lag: Duration::ZERO,
+            iam_effects_lag: Duration::ZERO,
+            packed_policy_max: 2_048,
         }
     }
 }

@@ -150,8 +150,16 @@ fn check_scope(
             "Credential should be scoped to correct service: '{service}'."
         ));
     }
-    // Organizations is one for all regions; clients sign for the one they think of.
-    if service != "organizations" && authorization.region != state.setup.region {
+    // Organizations is one for all regions; clients sign for the one they think of. IAM is signed
+    // for us-east-1, and STS for its region, or for us-east-1 where it is the global one.
+    let (region, own) = (authorization.region.as_str(), state.setup.region.as_str());
+    let fits = match service {
+        "organizations" => true,
+        "iam" => region == "us-east-1",
+        "sts" => region == "us-east-1" || region == own,
+        _ => region == own,
+    };
+    if !fits {
         return refuse(format!(
             "Credential should be scoped to a valid region, not '{}'.",
             authorization.region

@@ -62,7 +62,7 @@ impl Sim {
         })
     }
 
-    /// Where it answers, such as `http://127.0.0.1:40123`: the endpoint of all three services.
+    /// Where it answers, such as `http://127.0.0.1:40123`: the endpoint of all services.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

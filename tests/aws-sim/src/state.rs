@@ -10,6 +10,7 @@ use crate::api::{self, Target};
 use crate::assignment::{Assignment, By, Entry, Kind, Operation, PrincipalType, Status, What};
 use crate::clock::SimClock;
 use crate::hostile::{Away, Hostility, Rules, Stage};
+use crate::identity::Identities;
 use crate::people::{Account, PermissionSet, User};
 use crate::setup::{AccessKey, Orphans, Setup};
 
@@ -34,9 +35,21 @@ pub struct Call {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     /// A lost call arrives after all.
-    Late { target: Target, body: String },
+    Late {
+        target: Target,
+        body: String,
+        caller: Caller,
+    },
     /// An operation takes effect.
     Effect { request_id: String },
+}
+
+/// Who makes a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Caller {
+    pub(crate) arn: String,
+    pub(crate) user_id: String,
+    pub(crate) is_session: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +64,9 @@ pub(crate) struct State {
     pub(crate) groups: BTreeMap<String, String>,
     pub(crate) sets: BTreeMap<String, PermissionSet>,
     pub(crate) assignments: BTreeSet<Assignment>,
+    pub(crate) identities: Identities,
+    /// Whose call is being done.
+    pub(crate) caller: Caller,
     /// By request id.
     pub(crate) operations: BTreeMap<String, Operation>,
     /// The request ids in the order they were made.
@@ -94,6 +110,8 @@ impl State {
             groups: BTreeMap::new(),
             sets: BTreeMap::new(),
             assignments: BTreeSet::new(),
+            identities: Identities::default(),
+            caller: Caller::default(),
             operations: BTreeMap::new(),
             history: Vec::new(),
             open: BTreeSet::new(),
@@ -180,7 +198,13 @@ impl State {
 
     /// A lost call arrives at this time.
     pub(crate) fn plan_late(&mut self, at: i64, target: Target, body: String) {
-        self.plan(at, Event::Late { target, body });
+        let caller = self.caller.clone();
+        let event = Event::Late {
+            target,
+            body,
+            caller,
+        };
+        self.plan(at, event);
     }
 
     /// Takes an operation on.
@@ -206,7 +230,12 @@ impl State {
             self.moment = at;
             match event {
                 Event::Effect { request_id } => self.take_effect(&request_id),
-                Event::Late { target, body } => {
+                Event::Late {
+                    target,
+                    body,
+                    caller,
+                } => {
+                    self.caller = caller;
                     // Nobody is there any more to hear how it went.
                     let _ = api::run(self, target, &body);
                 }

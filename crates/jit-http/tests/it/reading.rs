@@ -328,7 +328,11 @@ async fn what_is_known_is_told_to_whoever_decides_and_not_to_whoever_asks() {
     assert_eq!(known["holders"][0]["who"], ANA);
     assert_eq!(known["by_person"][0]["request"], id(&opened));
     let known = get(&world, &bob, &path(&core)).await.json();
-    assert_eq!(known["holders"], json!([]), "it is of the same entitlement alone");
+    assert_eq!(
+        known["holders"],
+        json!([]),
+        "it is of the same entitlement alone"
+    );
     let dora = world.token("dora@example.com").await;
     let doras = open(&world, &dora, ADMINS).await;
     let refused = get(&world, &dora, &path(&doras)).await.refusal();

@@ -161,7 +161,11 @@ impl Check<'_, '_> {
             let subjects = subjects.filter(|(name, _)| name.value == provider.as_str());
             let subjects: Vec<_> = subjects.map(|(_, subject)| subject).collect();
             let shared = subjects.iter().filter_map(|subject| {
-                let (role, _) = subject.value.as_str().strip_prefix("role/")?.split_once(':')?;
+                let (role, _) = subject
+                    .value
+                    .as_str()
+                    .strip_prefix("role/")?
+                    .split_once(':')?;
                 Some(role.to_owned())
             });
             let shared: BTreeSet<String> = shared.chain(role).collect();
@@ -209,10 +213,13 @@ impl Check<'_, '_> {
             (Some(IamAccess::Session), None) => {
                 if let Some(at) = table.schema_at() {
                     let what = "its parameters have no place in anything";
-                    let instead = "write template = '''…''', the JSON of a policy with {parameters}";
+                    let instead =
+                        "write template = '''…''', the JSON of a policy with {parameters}";
                     self.problems.add(at, what, instead);
                 }
             }
+            // What is wrong with the schema is told already.
+            (Some(_), Some(_)) if table.schema_at().is_some() && takes.rule.is_none() => {}
             (Some(_), Some(template)) => self.template_fits(template, takes),
         }
     }
@@ -237,7 +244,10 @@ impl Check<'_, '_> {
         };
         let unknown: Vec<_> = places.difference(&declared).collect();
         if !unknown.is_empty() {
-            let what = format!("the template names {}, which no schema declares", list(unknown));
+            let what = format!(
+                "the template names {}, which no schema declares",
+                list(unknown)
+            );
             let instead = "declare it in `parameters`, under properties and under required";
             self.problems.add(template.at, what, instead);
         }
@@ -250,9 +260,15 @@ impl Check<'_, '_> {
             let instead = "put it into the template in braces, or remove it from the schema";
             self.problems.add(template.at, what, instead);
         }
-        let optional: Vec<_> = places.intersection(&declared).filter(|it| !needed.contains(*it)).collect();
+        let optional: Vec<_> = places
+            .intersection(&declared)
+            .filter(|it| !needed.contains(*it))
+            .collect();
         if !optional.is_empty() {
-            let what = format!("{} may be left out, and the template needs it", list(optional));
+            let what = format!(
+                "{} may be left out, and the template needs it",
+                list(optional)
+            );
             let instead = "add it to required in the schema";
             self.problems.add(template.at, what, instead);
         }

@@ -13,7 +13,6 @@ use jit_slack::UserId;
 use jit_telegram::UserId as TelegramId;
 use serde::Deserialize;
 
-use super::{IamAccess, LogFormat};
 use super::approval::ApprovalTable;
 use super::aws::{InstanceTable, StoreTable};
 use super::credentials::{Makes, MintingTable};
@@ -26,6 +25,7 @@ use super::problems::At;
 use super::rotas::{PagerDutyTable, RotaTable};
 use super::slack::SlackTable;
 use super::telegram::TelegramTable;
+use super::{IamAccess, LogFormat};
 use crate::pager::WebhookUrl;
 
 /// Longest path, in characters.

@@ -8,11 +8,11 @@ use crate::error::AwsError;
 /// What the model says of a string: how long it is, and what it looks like.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
-    min: usize,
-    max: usize,
+    pub(super) min: usize,
+    pub(super) max: usize,
     /// The model's own words for `is`.
-    pattern: &'static str,
-    is: fn(&str) -> bool,
+    pub(super) pattern: &'static str,
+    pub(super) is: fn(&str) -> bool,
 }
 
 pub(super) const INSTANCE: Shape = Shape {
@@ -291,6 +291,7 @@ impl Fields<'_> {
             Service::SsoAdmin | Service::IdentityStore => {
                 AwsError::new("ValidationException", message)
             }
+            Service::Iam | Service::Sts => AwsError::new("ValidationError", message),
         }
     }
 }

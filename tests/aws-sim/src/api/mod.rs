@@ -1,10 +1,13 @@
-//! The three services behind one door: which operation a target names, and doing it.
+//! The services behind one door: which operation a target names, and doing it.
 
 mod fields;
+mod iam;
 mod organizations;
 mod page;
+pub(crate) mod query;
 mod sso;
 mod store;
+mod sts;
 
 use serde_json::Value;
 
@@ -19,6 +22,8 @@ pub(crate) enum Service {
     SsoAdmin,
     IdentityStore,
     Organizations,
+    Iam,
+    Sts,
 }
 
 impl Service {
@@ -28,7 +33,14 @@ impl Service {
             Self::SsoAdmin => "com.amazonaws.ssoadmin",
             Self::IdentityStore => "com.amazonaws.identitystore",
             Self::Organizations => "com.amazonaws.organizations",
+            Self::Iam => "com.amazonaws.iam",
+            Self::Sts => "com.amazonaws.sts",
         }
+    }
+
+    /// Whether it takes forms and answers with XML.
+    pub(crate) fn speaks_query(self) -> bool {
+        matches!(self, Self::Iam | Self::Sts)
     }
 
     /// What signatures and IAM call it.
@@ -37,6 +49,8 @@ impl Service {
             Self::SsoAdmin => "sso",
             Self::IdentityStore => "identitystore",
             Self::Organizations => "organizations",
+            Self::Iam => "iam",
+            Self::Sts => "sts",
         }
     }
 }
@@ -44,7 +58,7 @@ impl Service {
 /// Does one operation for a body.
 type Work = fn(&mut State, &Fields<'_>) -> Result<Value, AwsError>;
 
-const OPERATIONS: [(Service, &str, Work); 19] = [
+const OPERATIONS: [(Service, &str, Work); 32] = [
     (Service::SsoAdmin, "ListInstances", sso::list_instances),
     (Service::SsoAdmin, "ListPermissionSets", sso::list_sets),
     (
@@ -112,6 +126,19 @@ const OPERATIONS: [(Service, &str, Work); 19] = [
         "DescribeOrganization",
         organizations::describe_organization,
     ),
+    (Service::Iam, "GetRole", iam::get_role),
+    (Service::Iam, "GetUser", iam::get_user),
+    (Service::Iam, "PutRolePolicy", iam::put_role_policy),
+    (Service::Iam, "PutUserPolicy", iam::put_user_policy),
+    (Service::Iam, "GetRolePolicy", iam::get_role_policy),
+    (Service::Iam, "GetUserPolicy", iam::get_user_policy),
+    (Service::Iam, "DeleteRolePolicy", iam::delete_role_policy),
+    (Service::Iam, "DeleteUserPolicy", iam::delete_user_policy),
+    (Service::Iam, "ListRolePolicies", iam::list_role_policies),
+    (Service::Iam, "ListUserPolicies", iam::list_user_policies),
+    (Service::Iam, "GetAccountAuthorizationDetails", iam::details),
+    (Service::Sts, "AssumeRole", sts::assume_role),
+    (Service::Sts, "GetCallerIdentity", sts::get_caller_identity),
 ];
 
 /// What a request asks for.
@@ -131,6 +158,16 @@ impl Target {
             "AWSOrganizationsV20161128" => Service::Organizations,
             _ => return None,
         };
+        Self::named(service, name)
+    }
+
+    /// Reads what a form asks for.
+    pub(crate) fn of_form(body: &str) -> Option<Self> {
+        let (service, name) = query::target(body)?;
+        Self::named(service, &name)
+    }
+
+    fn named(service: Service, name: &str) -> Option<Self> {
         let is_it = |it: &&(Service, &'static str, Work)| it.0 == service && it.1 == name;
         let (service, operation, _) = OPERATIONS.iter().find(is_it).copied()?;
         Some(Self { service, operation })
@@ -158,6 +195,7 @@ pub(crate) fn run(state: &mut State, target: Target, body: &str) -> Result<Value
         return Err(AwsError::throttled(service));
     }
     let parsed = match serde_json::from_str(body) {
+        _ if service.speaks_query() => query::read(body),
         Ok(Value::Object(parsed)) => parsed,
         Ok(_) | Err(_) => return Err(AwsError::front("SerializationException", "")),
     };

@@ -82,7 +82,7 @@ fn not_ours(fields: &Fields<'_>) -> AwsError {
              response to a previous call to the API.",
         )
         .with("Reason", "INVALID_NEXT_TOKEN"),
-        Service::SsoAdmin | Service::IdentityStore => {
+        Service::SsoAdmin | Service::IdentityStore | Service::Iam | Service::Sts => {
             AwsError::new("ValidationException", "The pagination token is invalid.")
         }
     }

@@ -184,7 +184,7 @@ fn begin(state: &mut State, fields: &Fields<'_>, kind: Kind) -> Result<Value, Aw
     let outstanding_max = state.setup.outstanding_max;
     let open = state.in_progress();
     if open.iter().any(|it| it.assignment == assignment) {
-        return Err(AwsError::conflict());
+        return Err(AwsError::conflict(fields.target.service));
     }
     if open.len() >= outstanding_max {
         return Err(AwsError::throttled(fields.target.service));

@@ -30,6 +30,13 @@ impl Reply {
         named.rsplit_once('#').map_or(named, |(_, name)| name)
     }
 
+    /// What stands in an element of XML, if there is one of that name.
+    pub(crate) fn element(&self, name: &str) -> Option<String> {
+        let (_, rest) = self.text.split_once(&format!("<{name}>"))?;
+        let (inside, _) = rest.split_once(&format!("</{name}>"))?;
+        Some(inside.to_owned())
+    }
+
     pub(crate) fn message(&self) -> &str {
         let message = self.body["Message"].as_str();
         message
@@ -94,17 +101,27 @@ impl Signer {
             .unwrap_or(match target.split('.').next() {
                 Some("SWBExternalService") => "sso",
                 Some("AWSIdentityStore") => "identitystore",
+                Some("iam") => "iam",
+                Some("sts") => "sts",
                 _ => "organizations",
             });
+        // A form says by itself what it asks for.
+        let is_form = service == "iam" || service == "sts";
+        let kind = match is_form {
+            true => "application/x-www-form-urlencoded",
+            false => "application/x-amz-json-1.1",
+        };
         let mut headers = vec![
-            ("content-type", "application/x-amz-json-1.1"),
+            ("content-type", kind),
             ("host", address),
             ("x-amz-date", &date),
         ];
         if !token.is_empty() {
             headers.push(("x-amz-security-token", &token));
         }
-        headers.push(("x-amz-target", target));
+        if !is_form {
+            headers.push(("x-amz-target", target));
+        }
         let names: Vec<&str> = headers.iter().map(|it| it.0).collect();
         let names = names.join(";");
         let lines = |end: &str| -> String {
@@ -115,13 +132,17 @@ impl Signer {
         };
         let hash = hex::encode(Sha256::digest(self.body.as_deref().unwrap_or(body)));
         let canonical = format!("POST\n/\n\n{}\n{names}\n{hash}", lines("\n"));
-        let scope = format!("{}/{}/{service}/aws4_request", &date[..8], self.region);
+        let region = match service {
+            "iam" if self.service.is_none() => "us-east-1",
+            _ => &self.region,
+        };
+        let scope = format!("{}/{region}/{service}/aws4_request", &date[..8]);
         let to_sign = format!(
             "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
             hex::encode(Sha256::digest(canonical))
         );
         let mut key = format!("AWS4{}", self.key.secret).into_bytes();
-        for part in [&date[..8], &self.region, service, "aws4_request"] {
+        for part in [&date[..8], region, service, "aws4_request"] {
             key = hmac(&key, part);
         }
         let signature = hex::encode(hmac(&key, &to_sign));
@@ -144,6 +165,25 @@ fn date(micros: i64) -> String {
     let format = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
     let at = time::OffsetDateTime::from_unix_timestamp(micros / 1_000_000).unwrap();
     at.format(format).unwrap()
+}
+
+/// A call of the Query protocol.
+pub(crate) fn form(service: &str, operation: &str, fields: &[(&str, &str)]) -> String {
+    let version = match service {
+        "sts" => "2011-06-15",
+        _ => "2010-05-08",
+    };
+    let mut form = format!("Action={operation}&Version={version}");
+    for (name, value) in fields {
+        let value: String = (value.bytes())
+            .map(|byte| match byte.is_ascii_alphanumeric() {
+                true => char::from(byte).to_string(),
+                false => format!("%{byte:02X}"),
+            })
+            .collect();
+        form.push_str(&format!("&{name}={value}"));
+    }
+    form
 }
 
 /// An organization with an account, a permission set and a user, whose time stands still, where
@@ -206,6 +246,27 @@ impl Stage {
     pub(crate) fn store(&self, operation: &str, mut body: Value) -> Reply {
         body["IdentityStoreId"] = json!(self.sim.world().identity_store_id());
         self.raw(&format!("AWSIdentityStore.{operation}"), &body)
+    }
+
+    /// Asks IAM or STS, by its signing name; the answer is XML.
+    pub(crate) fn query(&self, service: &str, operation: &str, fields: &[(&str, &str)]) -> Reply {
+        let form = form(service, operation, fields);
+        self.attempt_form(service, &form, Duration::from_secs(20))
+            .unwrap()
+    }
+
+    /// A call in a form whose connection may be lost.
+    pub(crate) fn attempt_form(
+        &self,
+        service: &str,
+        form: &str,
+        patience: Duration,
+    ) -> io::Result<Reply> {
+        let address = self.address();
+        let target = format!("{service}.");
+        let now = self.sim.world().now();
+        let head = self.signer.head(&address, &target, form, now);
+        exchange(&address, &head, form, patience)
     }
 
     pub(crate) fn organizations(&self, operation: &str, body: Value) -> Reply {

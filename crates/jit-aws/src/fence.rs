@@ -22,7 +22,7 @@ use jit_core::ports::Clock;
 
 /// What became of the one request that a fence is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passage {
+pub enum Passage {
     /// It never came this far: no byte of it left.
     NotReached,
     /// It came too late and was not let through: no byte of it left.
@@ -41,7 +41,7 @@ pub(crate) enum Passage {
 /// The second request through one fence is refused, whoever sends it: "transmit once" does not rest
 /// on the SDK's settings alone.
 #[derive(Clone)]
-pub(crate) struct Fence {
+pub struct Fence {
     inner: SharedHttpClient,
     gate: Gate,
 }
@@ -58,11 +58,8 @@ const TOO_LATE: u8 = 1;
 const THROUGH: u8 = 2;
 
 impl Fence {
-    pub(crate) fn new(
-        inner: SharedHttpClient,
-        clock: Arc<dyn Clock>,
-        send_before: Timestamp,
-    ) -> Self {
+    /// A gate that closes at this time.
+    pub fn new(inner: SharedHttpClient, clock: Arc<dyn Clock>, send_before: Timestamp) -> Self {
         let gate = Gate {
             clock,
             send_before,
@@ -71,7 +68,8 @@ impl Fence {
         Self { inner, gate }
     }
 
-    pub(crate) fn passage(&self) -> Passage {
+    /// How far the one request came.
+    pub fn passage(&self) -> Passage {
         match self.gate.passage.load(Ordering::SeqCst) {
             NOT_REACHED => Passage::NotReached,
             TOO_LATE => Passage::TooLate,

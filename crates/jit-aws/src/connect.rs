@@ -9,18 +9,15 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ssoadmin::config::SharedInterceptor;
 use aws_smithy_async::time::TimeSource;
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use jit_core::ports::Clock;
 
-use crate::Settings;
-
 /// The longest that a connection takes to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// The longest that one request takes, the loading of credentials and the answer included.
-pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(8);
+const REQUEST_LIMIT: Duration = Duration::from_secs(8);
 
 /// The `Clock` port as the SDK reads the time: signatures carry it, and credentials expire by it.
 struct PortTime(Arc<dyn Clock>);
@@ -38,34 +35,31 @@ impl TimeSource for PortTime {
     }
 }
 
-/// The clients of the three services.
-#[derive(Debug)]
-pub(crate) struct Clients {
-    pub(crate) sso: aws_sdk_ssoadmin::Client,
-    pub(crate) store: aws_sdk_identitystore::Client,
-    pub(crate) organizations: aws_sdk_organizations::Client,
+/// Where a service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The region that its calls are signed for.
+    pub region: String,
+    /// Its address, for tests; AWS's own by default.
+    pub endpoint_url: Option<String>,
 }
 
-/// A way to AWS.
-pub(crate) struct Connection {
+/// Makes the clients of a service from a configuration.
+type Make<C> = Box<dyn Fn(&SdkConfig) -> C + Send + Sync>;
+
+/// A way to AWS, and the clients `C` of the services that are asked over it.
+pub(crate) struct Connection<C> {
     pub(crate) http: SharedHttpClient,
     config: SdkConfig,
-    /// What looks at requests to `sso-admin` on their way; only tests have any.
-    watcher: Option<SharedInterceptor>,
-    clients: Mutex<Arc<Clients>>,
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Connection")
-    }
+    make: Make<C>,
+    clients: Mutex<Arc<C>>,
 }
 
 /// The default chain of credentials (environment, profile, web identity, ECS, IMDS), by our time
 /// and through our TLS.
-pub(crate) async fn load(settings: &Settings, clock: &Arc<dyn Clock>) -> SdkConfig {
+pub async fn load(place: &Place, clock: &Arc<dyn Clock>) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new(settings.region.clone()))
+        .region(Region::new(place.region.clone()))
         .http_client(https())
         .time_source(PortTime(Arc::clone(clock)))
         .retry_config(RetryConfig::disabled())
@@ -93,18 +87,18 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-impl Connection {
+impl<C> Connection<C> {
     pub(crate) fn new(
-        settings: &Settings,
+        place: &Place,
         clock: &Arc<dyn Clock>,
         config: SdkConfig,
-        watcher: Option<SharedInterceptor>,
+        make: Make<C>,
     ) -> Self {
         let http = https();
         let mut config = config
             .into_builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(settings.region.clone()))
+            .region(Region::new(place.region.clone()))
             .http_client(http.clone())
             .time_source(PortTime(Arc::clone(clock)))
             .retry_config(RetryConfig::disabled())
@@ -115,43 +109,34 @@ impl Connection {
             // The signature carries our time, as V is counted by it; a clock that is wrong is to
             // be refused by AWS and mended, not hidden.
             .disable_clock_skew_correction(true);
-        if let Some(url) = &settings.endpoint_url {
+        if let Some(url) = &place.endpoint_url {
             config = config.endpoint_url(url);
         }
         let config = config.build();
-        let clients = Mutex::new(Arc::new(clients(&config, watcher.as_ref())));
+        let clients = Mutex::new(Arc::new(make(&uncached(&config))));
         Self {
             http,
             config,
-            watcher,
+            make,
             clients,
         }
     }
 
-    pub(crate) fn clients(&self) -> Arc<Clients> {
+    pub(crate) fn clients(&self) -> Arc<C> {
         Arc::clone(&self.clients.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Forgets the credentials, so that the next call loads them again.
     pub(crate) fn forget_credentials(&self) {
-        let renewed = Arc::new(clients(&self.config, self.watcher.as_ref()));
+        let renewed = Arc::new((self.make)(&uncached(&self.config)));
         *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = renewed;
     }
 }
 
-fn clients(config: &SdkConfig, watcher: Option<&SharedInterceptor>) -> Clients {
-    // One cache of credentials for all three, and a fresh one each time.
-    let config = config
+/// The same with a fresh cache of credentials, one for all clients that are made from it.
+fn uncached(config: &SdkConfig) -> SdkConfig {
+    config
         .to_builder()
         .identity_cache(IdentityCache::lazy().build())
-        .build();
-    let mut sso = aws_sdk_ssoadmin::config::Builder::from(&config);
-    if let Some(watcher) = watcher {
-        sso.push_interceptor(watcher.clone());
-    }
-    Clients {
-        sso: aws_sdk_ssoadmin::Client::from_conf(sso.build()),
-        store: aws_sdk_identitystore::Client::new(&config),
-        organizations: aws_sdk_organizations::Client::new(&config),
-    }
+        .build()
 }

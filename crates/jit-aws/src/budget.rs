@@ -8,14 +8,15 @@ use jit_core::ports::{Clock, Purpose};
 use jit_core::quota::{Quota, Rate};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How much a region takes.
+/// How much a region takes. The default is what IAM Identity Center takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls a second, over all operations together. AWS documents 20, which cannot be raised
-    /// ("IAM Identity Center quotas", throttle limits).
+    /// Calls a second, over all operations together. For Identity Center AWS documents 20, which
+    /// cannot be raised ("IAM Identity Center quotas", throttle limits).
     pub calls_per_second: u32,
-    /// Creations and deletions of assignments that are being applied at once. AWS documents 10,
-    /// which cannot be raised (the same page).
+    /// Operations that are being applied at once, where there are any that take time. For
+    /// creations and deletions of assignments AWS documents 10, which cannot be raised (the same
+    /// page).
     pub outstanding: u32,
     /// How long a call waits for its turn before it is refused as too fast.
     pub patience: Duration,
@@ -31,8 +32,8 @@ impl Default for Limits {
     }
 }
 
-/// What may still be asked of one region. Make one a region and process, and hand it to every
-/// [`IdentityCenter`](crate::IdentityCenter) there.
+/// What may still be asked of one service in one region. Make one for both and a process, and hand
+/// it to every adapter that asks there.
 ///
 /// Calls that take access away own three quarters of everything (L3): giving draws on the top
 /// quarter of the quota only, and on a quarter of the outstanding operations.
@@ -55,7 +56,7 @@ impl std::fmt::Debug for Budget {
 
 /// A place among the operations that are being applied; dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub struct Held {
     _among_the_giving: Option<OwnedSemaphorePermit>,
     _among_all: OwnedSemaphorePermit,
 }
@@ -78,12 +79,12 @@ impl Budget {
     }
 
     /// How long a call waits for its turn.
-    pub(crate) fn patience(&self) -> Duration {
+    pub fn patience(&self) -> Duration {
         self.patience
     }
 
     /// Takes one call out, waiting for it no longer than this; else says when to come back.
-    pub(crate) async fn draw(&self, purpose: Purpose, patience: Duration) -> Result<(), Duration> {
+    pub async fn draw(&self, purpose: Purpose, patience: Duration) -> Result<(), Duration> {
         let mut waited = Duration::ZERO;
         loop {
             let Err(wait) = self.quota.draw(purpose, self.clock.now()) else {
@@ -103,7 +104,7 @@ impl Budget {
     /// It is given back when the operation ends, or is not listed any more, or when nobody looked
     /// for too long; in the last case AWS itself refuses what is too much, and that is a throttled
     /// call like any.
-    pub(crate) async fn place(&self, purpose: Purpose) -> Result<Held, Duration> {
+    pub async fn place(&self, purpose: Purpose) -> Result<Held, Duration> {
         let giving = || Arc::clone(&self.giving).acquire_owned();
         let placed = async {
             let among_the_giving = match purpose {
@@ -125,7 +126,7 @@ impl Budget {
     }
 
     /// Learns from a call of this purpose that AWS wants to be left alone for this long.
-    pub(crate) fn pause(&self, purpose: Purpose, wait: Duration) {
+    pub fn pause(&self, purpose: Purpose, wait: Duration) {
         self.quota.pause(purpose, wait, self.clock.now());
     }
 }

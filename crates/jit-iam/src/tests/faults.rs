@@ -1,0 +1,234 @@
+//! AWS goes away, loses things, refuses credentials and clocks; what is said of it, that a call goes
+//! out once and in time, and that no secret is in any of it.
+
+use std::time::Duration;
+
+use aws_sim::{AccessKey, Away, Hostility};
+use jit_core::ports::ErrorKind::{Conflict, Forbidden, RateLimited, Unavailable};
+use jit_core::ports::{Effect, ErrorKind, PortError, Provisioner, Purpose};
+use jit_core::provider::Presence;
+use jit_testkit::sample;
+use serde_json::json;
+
+use super::{Given, HOUR, Scene, as_subject, ask, grant, mint, of_role, plain, resolve, revoke};
+
+fn is(error: &PortError, kind: ErrorKind, effect: Effect) {
+    let chain = error.chain();
+    assert_eq!((error.kind, error.effect), (kind, effect), "{chain}");
+}
+
+#[tokio::test]
+async fn a_failed_call_says_whether_anything_was_done() {
+    let throttled = RateLimited {
+        retry_after_ms: None,
+    };
+    for (hostility, kind, effect, done) in [
+        (Hostility::Throttle, throttled, Effect::None, false),
+        (Hostility::Conflict, Conflict, Effect::None, false),
+        (
+            Hostility::InternalError,
+            Unavailable,
+            Effect::Unknown,
+            false,
+        ),
+        (
+            Hostility::InternalErrorAfter,
+            Unavailable,
+            Effect::Unknown,
+            true,
+        ),
+        (Hostility::Unavailable, Unavailable, Effect::Unknown, false),
+        (Hostility::LoseCall, Unavailable, Effect::Unknown, false),
+        (Hostility::LoseReply, Unavailable, Effect::Unknown, true),
+    ] {
+        let scene = Scene::new();
+        let ask = plain();
+        let target = scene.target(&ask).await;
+        let given = Given {
+            request: sample::id(1),
+            ask: &ask,
+            target: &target,
+            expires_at: scene.now() + HOUR,
+        };
+        let world = scene.world();
+        world.hostile("PutRolePolicy", hostility.clone());
+        scene.asked();
+        is(&scene.grant(&given).await.unwrap_err(), kind, effect);
+        let puts = scene.asked().into_iter();
+        assert_eq!(puts.filter(|it| it == "PutRolePolicy").count(), 1);
+        assert_eq!(world.policies("role/developers").len(), usize::from(done));
+        world.calm();
+        scene.pass(Duration::from_secs(2));
+        scene.grant(&given).await.unwrap();
+        world.hostile("DeleteRolePolicy", hostility.clone());
+        is(&scene.revoke(&given).await.unwrap_err(), kind, effect);
+        assert_eq!(world.policies("role/developers").len(), usize::from(!done));
+        world.calm();
+
+        let ask = of_role(ask_of_a_session(), "deploy");
+        let target = resolve(scene.sessions.as_ref(), &ask).await.unwrap().target;
+        let given = Given {
+            ask: &ask,
+            target: &target,
+            ..given
+        };
+        world.hostile("AssumeRole", hostility);
+        let error = mint(&scene.sessions, &given, scene.soon())
+            .await
+            .unwrap_err();
+        is(&error, kind, effect);
+        assert_eq!(world.sessions().len(), usize::from(done));
+    }
+}
+
+fn ask_of_a_session() -> jit_testkit::provisioner::Ask {
+    ask("ana@example.com", None, json!({}))
+}
+
+#[tokio::test]
+async fn a_look_that_fails_is_no_absence() {
+    let scene = Scene::new();
+    let ask = plain();
+    let target = scene.target(&ask).await;
+    let given = Given {
+        request: sample::id(1),
+        ask: &ask,
+        target: &target,
+        expires_at: scene.now() + HOUR,
+    };
+    for hostility in [
+        Hostility::Throttle,
+        Hostility::InternalError,
+        Hostility::Garbage,
+    ] {
+        scene.world().hostile("GetRolePolicy", hostility);
+        let seen = scene.policies.inspect(given.look(Purpose::TakeAway)).await;
+        assert!(seen.unwrap_err().kind.is_retryable());
+        scene.world().calm();
+        scene.pass(Duration::from_secs(2));
+    }
+    scene.world().away(Away::Refused);
+    let seen = scene.policies.inspect(given.look(Purpose::TakeAway)).await;
+    assert_eq!(seen.unwrap_err().kind, Unavailable);
+    scene.world().calm();
+    // A role that is gone took its policies with it.
+    scene.world().delete_principal("role/developers");
+    assert_eq!(
+        scene.inspect(&given, Purpose::TakeAway).await,
+        Presence::Absent
+    );
+    scene.revoke(&given).await.unwrap();
+    let error = scene.grant(&given).await.unwrap_err();
+    is(&error, ErrorKind::NotFound, Effect::None);
+}
+
+#[tokio::test]
+async fn a_full_role_is_worth_another_try_and_somebody_is_told() {
+    let scene = Scene::new();
+    let ask = as_subject(plain(), "user/ana");
+    let target = scene.target(&ask).await;
+    let given = Given {
+        request: sample::id(1),
+        ask: &ask,
+        target: &target,
+        expires_at: scene.now() + HOUR,
+    };
+    scene
+        .world()
+        .put_policy("user/ana", "own", &"a".repeat(2_000));
+    let error = scene.grant(&given).await.unwrap_err();
+    is(&error, Conflict, Effect::None);
+    assert!(error.told.is_some(), "{}", error.chain());
+    scene.world().delete_policy("user/ana", "own");
+    scene.grant(&given).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_clock_is_named_and_what_expired_is_loaded_again() {
+    let scene = Scene::new();
+    let ask = plain();
+    let target = scene.target(&ask).await;
+    let given = Given {
+        request: sample::id(1),
+        ask: &ask,
+        target: &target,
+        expires_at: scene.now() + HOUR,
+    };
+    scene.clock.advance(Duration::from_secs(301));
+    let error = scene.grant(&given).await.unwrap_err();
+    is(&error, Forbidden, Effect::None);
+    assert!(error.chain().to_string().contains("clock of this machine"));
+    scene.world().advance(Duration::from_secs(301));
+    scene.world().set_key(AccessKey {
+        expires_at_micros: Some(0),
+        ..AccessKey::default()
+    });
+    let error = scene.grant(&given).await.unwrap_err();
+    is(&error, Unavailable, Effect::None);
+    scene.world().set_key(AccessKey::default());
+    scene.grant(&given).await.unwrap();
+}
+
+#[tokio::test]
+async fn s3_nothing_leaves_when_its_time_is_over() {
+    let scene = Scene::new();
+    let ask = plain();
+    let target = scene.target(&ask).await;
+    let given = Given {
+        request: sample::id(1),
+        ask: &ask,
+        target: &target,
+        expires_at: scene.now() + HOUR,
+    };
+    let session = of_role(ask_of_a_session(), "deploy");
+    let role = resolve(scene.sessions.as_ref(), &session)
+        .await
+        .unwrap()
+        .target;
+    let minted = Given {
+        ask: &session,
+        target: &role,
+        ..given.clone()
+    };
+    scene.asked();
+    let now = scene.now();
+    let late = [
+        grant(&scene.policies, &given, now).await.unwrap_err(),
+        revoke(&scene.policies, &given, now).await.unwrap_err(),
+        mint(&scene.sessions, &minted, now).await.unwrap_err(),
+    ];
+    for error in late {
+        is(&error, Unavailable, Effect::None);
+    }
+    assert_eq!(scene.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn s15_no_secret_is_in_what_is_said_of_a_failure() {
+    let scene = Scene::new();
+    let ask = of_role(ask_of_a_session(), "deploy");
+    let target = resolve(scene.sessions.as_ref(), &ask).await.unwrap().target;
+    let given = Given {
+        request: sample::id(1),
+        ask: &ask,
+        target: &target,
+        expires_at: scene.now() + HOUR,
+    };
+    for hostility in [
+        Hostility::LoseReply,
+        Hostility::InternalErrorAfter,
+        Hostility::Garbage,
+    ] {
+        scene.world().hostile_times("AssumeRole", hostility, 1);
+        let error = mint(&scene.sessions, &given, scene.soon())
+            .await
+            .unwrap_err();
+        is(&error, Unavailable, Effect::Unknown);
+        let said = format!("{error:?} {} {}", error, error.chain());
+        for session in scene.world().sessions() {
+            assert!(!said.contains(&session.secret) && !said.contains(&session.token));
+        }
+        assert!(!said.contains(&AccessKey::default().secret));
+    }
+    assert_eq!(scene.world().sessions().len(), 3);
+}
