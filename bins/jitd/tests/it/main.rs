@@ -3,6 +3,7 @@
 #![cfg(test)]
 #![cfg(feature = "demo")]
 
+mod agents;
 mod approval;
 mod aws;
 mod demo;

@@ -182,15 +182,21 @@ fn terms(choice: &Choice<'_>) -> Value {
     line
 }
 
-/// What can be chosen from: round durations up to the ceiling, the ceiling and the default.
+/// What can be chosen from: round durations up to the ceiling, the ceiling, half of it where it is
+/// short, and the default.
 pub(crate) fn duration_choices(default: Option<Ttl>, ceiling: Ttl) -> Vec<Ttl> {
     const ROUND: [u64; 12] = [
         300, 900, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200, 86_400, 172_800, 259_200, 604_800,
     ];
+    // Of a short time there is no round one that is less.
+    let half =
+        (ceiling.as_secs() <= 300).then(|| Ttl::from_secs(u64::from(ceiling.as_secs()) / 2).ok());
+    let half = half.flatten();
     let round = ROUND.iter().filter_map(|secs| Ttl::from_secs(*secs).ok());
     let mut choices: Vec<Ttl> = round
         .filter(|ttl| *ttl <= ceiling)
         .chain([ceiling])
+        .chain(half)
         .chain(default)
         .collect();
     choices.sort();
