@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 28] = [
+const EDGES: [(&str, &[&str]); 29] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -20,6 +20,7 @@ const EDGES: [(&str, &[&str]); 28] = [
     ("jit-identity-center", &["jit-aws", "jit-core"]),
     ("jit-pagerduty", &["jit-core"]),
     ("jit-http", &["jit-core"]),
+    ("jit-mcp", &["jit-core"]),
     // How bytes go to services whose calls carry no time; it knows none of them.
     ("jit-wire", &["jit-core"]),
     ("jit-okta", &["jit-core", "jit-wire"]),
@@ -35,7 +36,9 @@ const EDGES: [(&str, &[&str]); 28] = [
             "jit-dynamodb",
             "jit-groupfile",
             "jit-http",
+            "jit-iam",
             "jit-identity-center",
+            "jit-mcp",
             "jit-okta",
             "jit-pagerduty",
             "jit-slack",
@@ -49,7 +52,8 @@ const EDGES: [(&str, &[&str]); 28] = [
     // The simulated workspace is for the demonstration alone, behind a feature.
     ("jitd", &["jit-cli", "jit-core", "jit-runtime", "slack-sim"]),
     ("jit-sweeper", &["jit-core", "jit-runtime"]),
-    ("jit", &["jit-cli", "jit-core", "jit-runtime"]),
+    // The relay of agents is the protocol's own, not a verb over the API.
+    ("jit", &["jit-cli", "jit-core", "jit-mcp", "jit-runtime"]),
     ("jit-tests", &[]),
     ("aws-sim", &[]),
     ("okta-sim", &[]),

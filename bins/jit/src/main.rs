@@ -1,5 +1,5 @@
-//! The command line: the verbs of people over HTTP and those of an operator with the configuration
-//! or the store at hand. Arguments, streams and the exit code; the verbs are in `jit-cli` and
+//! The command line: the verbs of people over HTTP those of an operator with the configuration
+//! or the store at hand, and the tools for agents. Arguments, streams and the exit code; the verbs are in `jit-cli` and
 //! `jit-runtime`.
 
 use std::io::{IsTerminal, stderr, stdout};
@@ -39,6 +39,13 @@ enum Verb {
     OfPeople(jit_cli::Command),
     #[command(flatten)]
     OfOperators(Operation),
+    /// Serve the tools for agents on standard input and output (Model Context Protocol)
+    #[command(
+        long_about = "Serve the tools for agents on standard input and output, for a client \
+        of the Model Context Protocol that starts a program. Calls go on to the server with the \
+        agent's token. The server needs [mcp] in its configuration"
+    )]
+    Mcp,
 }
 
 const EXIT_CODES: &str = "config, policy, audit and token work on the files of jitd, with no jitd \
@@ -81,6 +88,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let form = arguments.options.form(screen);
             let exit = jit_cli::run(&command, &session, form, &mut stdout()).await?;
             Ok(ExitCode::from(exit.code()))
+        }
+        Verb::Mcp => {
+            let token = arguments.options.token(token())?;
+            jit_mcp::relay::relay(&arguments.options.server, &token).await?;
+            Ok(ExitCode::SUCCESS)
         }
         Verb::OfOperators(operation) => {
             let mut desk = Desk {

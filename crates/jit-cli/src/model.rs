@@ -53,7 +53,59 @@ pub(crate) struct Request {
 pub(crate) struct Part {
     pub(crate) entitlement: Inert,
     pub(crate) parameters: serde_json::Map<String, Value>,
+    pub(crate) called: Option<Inert>,
     pub(crate) fallback: Option<Inert>,
+}
+
+/// What whoever decides may want to know.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Background {
+    by_person: Vec<Use>,
+    of_entitlement: Vec<Use>,
+    holders: Vec<Use>,
+    more_holders: usize,
+    strangers: Vec<Inert>,
+    more_strangers: usize,
+    allows: Inert,
+}
+
+/// Access that somebody had, or has.
+#[derive(Debug, Deserialize)]
+struct Use {
+    who: Inert,
+    from: Inert,
+    until: Inert,
+}
+
+impl Background {
+    /// The same as a person wants to see it.
+    pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
+        let list = |uses: &[Use], say: &dyn Fn(&Use) -> String, nobody: &str| match uses {
+            [] => nobody.to_owned(),
+            uses => uses.iter().map(say).collect::<Vec<_>>().join(", "),
+        };
+        let more = |count: usize| match count {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        let since = |it: &Use| instant(&it.from);
+        let by = |it: &Use| format!("{} {}", it.who, instant(&it.from));
+        let now = |it: &Use| format!("{} until {}", it.who, instant(&it.until));
+        let mut lines = vec![];
+        if !self.allows.as_str().is_empty() {
+            lines.push(("can", self.allows.to_string()));
+        }
+        lines.push(("had it before", list(&self.by_person, &since, "never")));
+        lines.push(("had by", list(&self.of_entitlement, &by, "nobody")));
+        let holders = list(&self.holders, &now, "nobody");
+        lines.push(("has it now", holders + &more(self.more_holders)));
+        if !self.strangers.is_empty() {
+            let names: Vec<_> = self.strangers.iter().map(Inert::as_str).collect();
+            let names = names.join(", ") + &more(self.more_strangers);
+            lines.push(("NO GRANT", format!("stands for {names}")));
+        }
+        lines
+    }
 }
 
 /// One approval.
@@ -278,10 +330,10 @@ impl Request {
             ("tier", self.tier.to_string()),
             ("asked", instant(&self.opened_at)),
         ];
-        let instead = self
-            .entitlements
-            .first()
-            .and_then(|part| part.fallback.as_ref());
+        let part = self.entitlements.first();
+        let called = part.and_then(|part| part.called.as_ref());
+        lines.extend(called.map(|called| ("called", called.to_string())));
+        let instead = part.and_then(|part| part.fallback.as_ref());
         lines.extend(instead.map(|instead| match self.fell_back {
             true => (
                 "instead",

@@ -10,8 +10,8 @@ use crate::Form;
 use crate::command::{ApproveArgs, Command, DenyArgs, ListArgs, RequestArgs, RevokeArgs};
 use crate::error::{CliError, Exit};
 use crate::model::{
-    Collected, DriftList, Entitlement, EntitlementList, Event, EventList, Me, Paused, Request,
-    RequestList,
+    Background, Collected, DriftList, Entitlement, EntitlementList, Event, EventList, Me, Paused,
+    Request, RequestList,
 };
 use crate::session::{Call, Reply, Session};
 use crate::text::{inert_json, inert_lines, instant, pairs, table};
@@ -146,7 +146,21 @@ impl Verbs<'_> {
 
     async fn show(&mut self, id: &str) -> Result<(), CliError> {
         let (reply, request) = self.fetch(id).await?;
-        self.tell(&reply, |_| pairs(request.lines()))
+        let mut lines = request.lines();
+        if self.form != Form::Json && request.status.as_str() == "pending" {
+            lines.extend(self.background(&request).await);
+        }
+        self.tell(&reply, |_| pairs(lines))
+    }
+
+    /// What is known beside the request, for those who may decide it: nobody else is told, and
+    /// nobody waits for it in vain.
+    async fn background(&self, request: &Request) -> Vec<(&'static str, String)> {
+        let id = request.id.as_str();
+        let call = Call::get(&["v1", "requests", id, "background"]);
+        let known = self.session.call(call).await;
+        let known = known.and_then(|reply| reply.read::<Background>());
+        known.map_or(vec![], |known| known.lines())
     }
 
     async fn history(&mut self, id: &str) -> Result<(), CliError> {

@@ -180,6 +180,9 @@ pub struct Announcement<'a> {
     pub request: &'a AccessRequest,
     /// Its events past `delivery.shown_seq`, in order.
     pub news: &'a [crate::audit::AuditEvent],
+    /// What whoever decides may want to know, while it waits for a decision and where the notifier
+    /// shows it; none where it could not be found out.
+    pub background: Option<&'a crate::engine::Background>,
 }
 
 /// What became of an announcement.
@@ -205,6 +208,11 @@ pub trait Notifier: Send + Sync {
 
     /// Where this request is to be told, in this notifier's own words; none for nowhere.
     fn targets(&self, request: &AccessRequest) -> Vec<String>;
+
+    /// Whether it shows what is known about what is asked for, which then has to be found out.
+    fn shows_background(&self) -> bool {
+        false
+    }
 
     /// Tells it.
     async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError>;

@@ -51,6 +51,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::get("/v1/requests", requests::list),
         Route::get("/v1/requests/{id}", requests::show),
         Route::get("/v1/requests/{id}/events", requests::events),
+        Route::get("/v1/requests/{id}/background", requests::background),
         Route::post("/v1/requests/{id}/decide", requests::decide),
         Route::post("/v1/requests/{id}/retract", requests::retract),
         Route::post("/v1/requests/{id}/withdraw", requests::withdraw),

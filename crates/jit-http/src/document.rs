@@ -90,6 +90,7 @@ pub(crate) enum Failures {
         requests::list,
         requests::show,
         requests::events,
+        requests::background,
         requests::decide,
         requests::retract,
         requests::withdraw,

@@ -26,6 +26,10 @@ const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(
     "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
 );
 
+/// An answer whose errors have a shape of their own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AsItIs;
+
 /// Runs one call.
 pub(crate) async fn edge(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let started = tokio::time::Instant::now();
@@ -75,6 +79,7 @@ fn shaped(mut response: Response, reference: &str) -> Response {
     let status = response.status();
     let error = match response.extensions_mut().remove::<ApiError>() {
         Some(error) => error,
+        None if response.extensions().get::<AsItIs>().is_some() => return response,
         None if status.is_client_error() || status.is_server_error() => of_framework(status),
         None => return response,
     };

@@ -13,6 +13,7 @@ mod edge;
 mod error;
 mod extract;
 mod listing;
+mod mount;
 mod observe;
 mod requests;
 mod server;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use approval::{ApiKey, ApprovalService, go_duration};
+pub use mount::behind_tokens;
 pub use server::serve;
 
 use axum::Router;

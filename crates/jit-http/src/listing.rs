@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jit_core::audit::{Actor, AuditEvent, Fact};
 use jit_core::catalog::{Entitlement, ParameterRule};
-use jit_core::engine::Drifted;
+use jit_core::engine::{Background, Drifted, Use};
 use jit_core::policy::{Policy, Verdict};
 use serde::Serialize;
 use serde_json::Value;
@@ -59,6 +59,13 @@ pub(crate) struct EntitlementView {
     pub(crate) tier: String,
     /// Whether a request may carry parameters.
     pub(crate) takes_parameters: bool,
+    /// The JSON Schema that they must fit, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub(crate) parameters: Option<serde_json::Value>,
+    /// What whoever has it can do.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) allows: String,
     /// The duration of a request that names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ttl_default: Option<String>,
@@ -91,7 +98,9 @@ impl EntitlementView {
             id: entry.id.to_string(),
             title: entry.title.clone(),
             tier: entry.tier.to_string(),
-            takes_parameters: entry.parameters == ParameterRule::Free,
+            takes_parameters: entry.parameters != ParameterRule::Refused,
+            parameters: entry.parameters.schema().map(|it| it.as_json().clone()),
+            allows: entry.allows.clone(),
             ttl_default: tier.map(|tier| tier.ttl_default.to_string()),
             ttl_max: tier.map(|tier| tier.ttl_max.to_string()),
             approvals: tier.map(|tier| tier.approvals),
@@ -119,6 +128,68 @@ impl VerdictView {
         Self {
             allowed: verdict.allowed,
             trace: verdict.trace.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------ background
+
+/// What whoever decides may want to know beside the request.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BackgroundView {
+    /// The latest uses of the same by the same person, at most 5.
+    pub(crate) by_person: Vec<UseView>,
+    /// The latest uses of the same by anybody, at most 5.
+    pub(crate) of_entitlement: Vec<UseView>,
+    /// Who has it now, at most 10.
+    pub(crate) holders: Vec<UseView>,
+    /// How many more have it.
+    pub(crate) more_holders: usize,
+    /// Who has it without a grant, by their id at the provider, at most 10.
+    pub(crate) strangers: Vec<String>,
+    /// How many more of those there are.
+    pub(crate) more_strangers: usize,
+    /// What whoever has it can do; empty where nobody wrote it down.
+    pub(crate) allows: String,
+}
+
+/// Access that somebody had, or has.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UseView {
+    /// By which request.
+    pub(crate) request: String,
+    /// Who.
+    #[schema(example = "ana@example.com")]
+    pub(crate) who: String,
+    /// Since when.
+    pub(crate) from: String,
+    /// Until when.
+    pub(crate) until: String,
+}
+
+impl BackgroundView {
+    /// What was found out.
+    pub(crate) fn of(known: &Background) -> Self {
+        let uses = |uses: &[Use]| uses.iter().map(UseView::of).collect();
+        Self {
+            by_person: uses(&known.by_person),
+            of_entitlement: uses(&known.of_entitlement),
+            holders: uses(&known.holders),
+            more_holders: known.more_holders,
+            strangers: known.strangers.iter().map(ToString::to_string).collect(),
+            more_strangers: known.more_strangers,
+            allows: known.allows.clone(),
+        }
+    }
+}
+
+impl UseView {
+    fn of(used: &Use) -> Self {
+        Self {
+            request: used.request.to_string(),
+            who: used.who.to_string(),
+            from: used.from.to_string(),
+            until: used.until.to_string(),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::api::Answer;
 use crate::document::Failures;
 use crate::error::ApiError;
 use crate::extract::{Caller, Json, MaybeJson, Params, capped, idempotency_key};
-use crate::listing::{EventList, EventView, RequestList};
+use crate::listing::{BackgroundView, EventList, EventView, RequestList};
 use crate::view::{RequestView, Secret, StatusView};
 
 /// How many requests a listing has where nobody says otherwise, and at most.
@@ -263,6 +263,21 @@ pub(crate) async fn events(
     Ok(axum::Json(EventList {
         events: reading.events.iter().map(EventView::of).collect(),
     }))
+}
+
+/// What whoever decides or audits a request may want to know beside it: earlier uses, who has the
+/// access now.
+#[utoipa::path(get, path = "/v1/requests/{id}/background", tag = "requests", params(
+    ("id" = String, Path, description = "An id, or a unique end of one."),
+), responses((status = 200, description = "What is known.", body = BackgroundView), Failures))]
+pub(crate) async fn background(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<BackgroundView> {
+    let id = caller.request(&state.engine, &id).await?;
+    let known = caller.told(state.engine.background(&caller.via, id).await)?;
+    Ok(axum::Json(BackgroundView::of(&known)))
 }
 
 // ------------------------------------------------------------------------------------- deciding

@@ -20,6 +20,7 @@ use jit_core::principal::GroupName;
 use jit_core::quota::Rate;
 use jit_dynamodb::DynamoStore;
 use jit_groupfile::GroupFile;
+use jit_iam::{AssumedRole, TemporaryPolicy};
 use jit_identity_center::{Budget, IdentityCenter};
 use jit_okta::{Okta, OktaDirectory, OktaGroups};
 use jit_pagerduty::{PagerDuty, PagerDutyEvents};
@@ -31,7 +32,7 @@ use jit_vault::{Vault, VaultTokens};
 use secrecy::SecretString;
 
 use crate::clock::{OsRandom, SystemClock};
-use crate::config::{self, Config, LogFormat, Minting, ProviderKind, RotaKind, Store};
+use crate::config::{self, Config, IamAccess, LogFormat, Minting, ProviderKind, RotaKind, Store};
 use crate::csv::CsvSink;
 use crate::events::{Backend, EventLines};
 use crate::nudge::Nudge;
@@ -291,6 +292,8 @@ async fn provisioners(
 ) -> Result<BTreeMap<ProviderName, Arc<dyn Provisioner>>, PortError> {
     // One budget a region: AWS counts the calls of all of them together.
     let mut budgets: BTreeMap<&str, Arc<Budget>> = BTreeMap::new();
+    // And one an account: IAM counts there.
+    let mut accounts: BTreeMap<&str, Arc<Budget>> = BTreeMap::new();
     let mut made: BTreeMap<ProviderName, Arc<dyn Provisioner>> = BTreeMap::new();
     for provider in &config.providers {
         let (name, clock) = (provider.name.clone(), Arc::clone(clock));
@@ -302,6 +305,25 @@ async fn provisioners(
                 let (settings, budget) = (settings.as_ref().clone(), Arc::clone(budget));
                 let connected = Box::pin(IdentityCenter::connect(settings, budget, clock)).await;
                 Arc::new(connected?)
+            }
+            ProviderKind::Iam {
+                access,
+                settings,
+                limits,
+            } => {
+                let budget = || Arc::new(jit_iam::Budget::new(*limits, Arc::clone(&clock)));
+                let budget = accounts.entry(&settings.account_id).or_insert_with(budget);
+                let (settings, budget) = (settings.as_ref().clone(), Arc::clone(budget));
+                match access {
+                    IamAccess::Policy => {
+                        let connected = TemporaryPolicy::connect(settings, budget, clock);
+                        Arc::new(Box::pin(connected).await?)
+                    }
+                    IamAccess::Session => {
+                        let connected = AssumedRole::connect(settings, budget, clock);
+                        Arc::new(Box::pin(connected).await?)
+                    }
+                }
             }
             ProviderKind::Okta(_) => match okta {
                 Some(okta) => Arc::new(OktaGroups::new(Arc::clone(okta))),
@@ -363,6 +385,7 @@ pub(crate) fn okta(
         ProviderKind::Okta(organization) => Some(organization.0.as_ref().clone()),
         ProviderKind::GroupFile { .. }
         | ProviderKind::IdentityCenter { .. }
+        | ProviderKind::Iam { .. }
         | ProviderKind::Vault(_)
         | ProviderKind::Tokens { .. } => None,
     });
@@ -377,6 +400,7 @@ fn vault(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Vault>>, 
         ProviderKind::Vault(server) => Some(server.0.as_ref().clone()),
         ProviderKind::GroupFile { .. }
         | ProviderKind::IdentityCenter { .. }
+        | ProviderKind::Iam { .. }
         | ProviderKind::Okta(_)
         | ProviderKind::Tokens { .. } => None,
     });
@@ -416,6 +440,7 @@ fn backends(config: &Config) -> BTreeMap<ProviderName, Backend> {
             },
             ProviderKind::GroupFile { .. }
             | ProviderKind::IdentityCenter { .. }
+            | ProviderKind::Iam { .. }
             | ProviderKind::Okta(_) => None,
         };
         Some((provider.name.clone(), backend?))
@@ -529,7 +554,9 @@ fn has_quota(config: &Config, name: &ProviderName) -> bool {
     match known.map(|it| &it.kind) {
         Some(ProviderKind::GroupFile { .. }) => false,
         // It keeps one of its own, call by call.
-        Some(ProviderKind::IdentityCenter { .. } | ProviderKind::Okta(_)) => false,
+        Some(
+            ProviderKind::IdentityCenter { .. } | ProviderKind::Iam { .. } | ProviderKind::Okta(_),
+        ) => false,
         // They are the operator's own, and say so where they are asked too fast.
         Some(ProviderKind::Vault(_) | ProviderKind::Tokens { .. }) => false,
         None => true,

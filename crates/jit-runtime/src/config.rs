@@ -16,6 +16,8 @@ mod check;
 mod credentials;
 mod document;
 mod environment;
+mod iam;
+mod mcp;
 mod okta;
 mod parameters;
 mod principals;
@@ -91,6 +93,8 @@ pub struct Config {
     pub approval: Option<ApprovalService>,
     /// The chat in Telegram, where there is one.
     pub telegram: Option<Telegram>,
+    /// Whom the tools for agents answer, where they are served.
+    pub agents: Option<jit_mcp::Settings>,
     /// Where the audit is written to beside the store.
     pub audit: Audit,
     /// How the log looks.
@@ -173,6 +177,15 @@ pub enum ProviderKind {
         /// How much of its region may be used at once.
         limits: jit_identity_center::Limits,
     },
+    /// `iam_policy` or `iam_session`: access in one AWS account.
+    Iam {
+        /// How it is given.
+        access: IamAccess,
+        /// Which account.
+        settings: Box<jit_iam::Settings>,
+        /// How much of IAM may be used at once.
+        limits: jit_iam::Limits,
+    },
     /// `okta`: membership in groups of an Okta organization.
     Okta(OktaOrganization),
     /// `vault`: tokens of a HashiCorp Vault.
@@ -200,6 +213,15 @@ impl PartialEq for VaultServer {
 }
 
 impl Eq for VaultServer {}
+
+/// How access in an AWS account is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IamAccess {
+    /// A temporary inline policy on the role or user that somebody has.
+    Policy,
+    /// A session of a role.
+    Session,
+}
 
 /// What makes tokens itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -456,6 +478,7 @@ impl Config {
             ProviderKind::Okta(_) => Some(&it.name),
             ProviderKind::GroupFile { .. }
             | ProviderKind::IdentityCenter { .. }
+            | ProviderKind::Iam { .. }
             | ProviderKind::Vault(_)
             | ProviderKind::Tokens { .. } => None,
         });

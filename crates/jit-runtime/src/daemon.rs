@@ -14,6 +14,7 @@ use jit_core::Engine;
 use jit_core::catalog::ProviderName;
 use jit_core::engine::ClockTrust;
 use jit_core::ports::{CommitError, PortError};
+use jit_core::principal::Door;
 use jit_http::ApiState;
 use jit_slack::SlackDoor;
 use jit_telegram::TelegramDoor;
@@ -206,6 +207,14 @@ impl Daemon {
         let mut services = JoinSet::new();
         let door = self.adapters.slack.as_ref();
         let door = door.map(|slack| slack.door(Arc::clone(&self.engine)));
+        let api = match &self.config.agents {
+            Some(settings) => {
+                let tools = jit_mcp::service(Arc::clone(&self.engine), settings);
+                let routes = axum::Router::new().route_service(jit_mcp::PATH, tools);
+                api.merge(jit_http::behind_tokens(state.clone(), Door::Mcp, routes))
+            }
+            None => api,
+        };
         let state = match door.as_ref().and_then(SlackDoor::connection) {
             Some(slack) => state.watching("slack", move || slack.reached().to_string()),
             None => state,

@@ -143,9 +143,16 @@ impl Notifier for SlackNotifier {
         std::iter::once(channel).chain(people).collect()
     }
 
+    fn shows_background(&self) -> bool {
+        true
+    }
+
     async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
         let names = self.roster.names();
-        let scene = self.scene(announcement.request, &names);
+        let scene = Scene {
+            background: announcement.background,
+            ..self.scene(announcement.request, &names)
+        };
         let place = Place::read(announcement.delivery.message.as_ref());
         let now = self.clock.now();
         self.screens
@@ -203,6 +210,7 @@ impl SlackNotifier {
             title,
             how_to_use,
             warning: route.and_then(|route| route.warning.as_deref()),
+            background: None,
             names,
         }
     }

@@ -1,6 +1,7 @@
 //! What people see: each surface is a pure function from the record and whoever reads it to Block
 //! Kit. Nothing here decides or calls anything.
 
+mod background;
 mod card;
 mod dm;
 mod home;
@@ -12,6 +13,7 @@ mod reply;
 mod tests;
 
 use jit_core::digest::Digest;
+use jit_core::engine::Background;
 use jit_core::request::{AccessRequest, RequestId};
 use std::borrow::Cow;
 
@@ -44,6 +46,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) how_to_use: Cow<'a, str>,
     /// What to beware of, if anything.
     pub(crate) warning: Option<&'a str>,
+    /// What is known about what is asked for, for whoever decides.
+    pub(crate) background: Option<&'a Background>,
     /// Who is who.
     pub(crate) names: &'a Names,
 }

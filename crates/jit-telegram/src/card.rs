@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use jit_core::catalog::Catalog;
+use jit_core::engine::{Background, Use};
 use jit_core::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Grant, Mismatch, Part, Phase, RequestId,
     Stage, Stuck,
@@ -36,7 +37,11 @@ pub(crate) enum Shown {
 }
 
 /// The card as the record is now, without its buttons.
-pub(crate) fn card(request: &AccessRequest, catalog: &Catalog) -> (Message, Shown) {
+pub(crate) fn card(
+    request: &AccessRequest,
+    catalog: &Catalog,
+    background: Option<&Background>,
+) -> (Message, Shown) {
     let mut text = Text::new();
     text.ours("Access request ").theirs(short(request.id)).end();
     text.ours("Who: ").theirs(request.requester.as_str());
@@ -48,6 +53,9 @@ pub(crate) fn card(request: &AccessRequest, catalog: &Catalog) -> (Message, Show
         text.ours("What: ").theirs(part.entitlement.as_str()).end();
         if let Some(entry) = catalog.get(&part.entitlement) {
             text.ours("Meaning: ").theirs(&entry.title).end();
+        }
+        if let Some(called) = &part.called {
+            text.ours("Called: ").theirs(called).end();
         }
         instead(&mut text, request, part);
     }
@@ -63,8 +71,70 @@ pub(crate) fn card(request: &AccessRequest, catalog: &Catalog) -> (Message, Show
         text.ours("It is too long to be decided here; read it at a terminal: jit show ");
         text.theirs(short(request.id)).end();
     }
+    if let Some(background) = background {
+        known(&mut text, background);
+    }
     text.theirs(request.id.to_string());
     (text.message(), shown)
+}
+
+/// What is known about what is asked for, in small print: as much of it as there is room for.
+fn known(text: &mut Text, known: &Background) {
+    if !known.allows.is_empty() {
+        text.aside(|text| text.ours("Can: ").theirs(&known.allows));
+    }
+    text.aside(|text| match known.by_person.first() {
+        None => text.ours("Had it never before"),
+        Some(_) => list(
+            text.ours("Had it before: "),
+            &known.by_person,
+            |text, it| {
+                text.ours(&utc(it.from));
+            },
+        ),
+    });
+    text.aside(|text| match known.of_entitlement.first() {
+        None => text.ours("Nobody ever had it"),
+        Some(_) => list(text.ours("Had by: "), &known.of_entitlement, |text, it| {
+            text.theirs(it.who.as_str())
+                .ours(&format!(" {}", utc(it.from)));
+        }),
+    });
+    text.aside(|text| match known.holders.first() {
+        None => text.ours("Nobody has it now"),
+        Some(_) => {
+            list(text.ours("Has it now: "), &known.holders, |text, it| {
+                text.theirs(it.who.as_str())
+                    .ours(&format!(" until {}", utc(it.until)));
+            });
+            more(text, known.more_holders)
+        }
+    });
+    if !known.strangers.is_empty() {
+        text.aside(|text| {
+            text.ours("⚠ Stands without a grant: ");
+            for (place, subject) in known.strangers.iter().enumerate() {
+                text.ours(if place > 0 { ", " } else { "" })
+                    .theirs(subject.as_str());
+            }
+            more(text, known.more_strangers)
+        });
+    }
+}
+
+fn list<'t>(text: &'t mut Text, uses: &[Use], say: impl Fn(&mut Text, &Use)) -> &'t mut Text {
+    for (place, it) in uses.iter().enumerate() {
+        text.ours(if place > 0 { ", " } else { "" });
+        say(text, it);
+    }
+    text
+}
+
+fn more(text: &mut Text, more: usize) -> &mut Text {
+    match more {
+        0 => text,
+        more => text.ours(&format!(" and {more} more")),
+    }
 }
 
 /// What is said once of a request that nobody answers.
@@ -317,6 +387,17 @@ impl Text {
             self.entities.push(code);
         }
         self.ours(&kept)
+    }
+
+    /// A line that is left out where there is no room for it.
+    fn aside(&mut self, line: impl FnOnce(&mut Self) -> &mut Self) {
+        let before = (self.text.len(), self.chars, self.units, self.entities.len());
+        line(self).end();
+        if self.chars > TEXT_LIMIT - OURS {
+            self.text.truncate(before.0);
+            (self.chars, self.units) = (before.1, before.2);
+            self.entities.truncate(before.3);
+        }
     }
 
     fn end(&mut self) -> &mut Self {

@@ -81,6 +81,10 @@ impl Notifier for TelegramNotifier {
         vec![self.chat.to_string()]
     }
 
+    fn shows_background(&self) -> bool {
+        true
+    }
+
     async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
         let place = Place::read(announcement.delivery.message.as_ref());
         if place.is_none() && needs_nobody(announcement.request) {
@@ -90,7 +94,7 @@ impl Notifier for TelegramNotifier {
         let chat = announcement.delivery.key.target.parse();
         let chat = chat.unwrap_or(self.chat);
         self.check_open()?;
-        let told = self.tell(chat, place, announcement.request);
+        let told = self.tell(chat, place, &announcement);
         let told = tokio::time::timeout_at(Instant::now() + BUDGET, told).await;
         let told = told.unwrap_or_else(|_| Err(Trouble::Timeout.during("tell the chat")));
         if let Err(error) = &told {
@@ -126,9 +130,10 @@ impl TelegramNotifier {
         &self,
         chat: ChatId,
         place: Option<Place>,
-        request: &AccessRequest,
+        announcement: &Announcement<'_>,
     ) -> Result<Told, PortError> {
-        let (message, shown) = card(request, &self.catalog);
+        let request = announcement.request;
+        let (message, shown) = card(request, &self.catalog, announcement.background);
         let says = Digest::of(message.text.as_bytes()).prefix();
         let before = place.unwrap_or_default();
         let remind_at = remind_at(request).filter(|_| !before.reminded);

@@ -204,6 +204,7 @@ impl Story {
             delivery,
             request: &self.request,
             news: &news,
+            background: None,
         });
         let said = tokio::time::timeout(CALL_LIMIT, announcing).await;
         said.expect("a call ends within 15 s")

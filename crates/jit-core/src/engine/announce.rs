@@ -11,7 +11,7 @@ use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures_util::StreamExt;
 use futures_util::future::{Either, join_all, pending, select};
 
-use super::{Engine, TRIES, read_event};
+use super::{Background, Engine, TRIES, read_event};
 use crate::audit::{Fact, Sealed};
 use crate::change::Change;
 use crate::policy::Who;
@@ -19,7 +19,7 @@ use crate::ports::{
     Alarm, Announcement, CommitError, Delivery, DeliveryKey, ErrorKind, Notifier, Pager, PortError,
     Told, Touch,
 };
-use crate::request::{AccessRequest, Stuck};
+use crate::request::{AccessRequest, Stage, Stuck};
 use crate::time::Timestamp;
 
 /// The notifier name of pages.
@@ -324,10 +324,16 @@ impl Engine {
         let fresh = events.iter().filter(|sealed| sealed.seq > taken.shown_seq);
         let news = fresh.map(read_event).collect::<Result<Vec<_>, _>>()?;
         let shown_seq = events.last().map_or(taken.shown_seq, |sealed| sealed.seq);
+        let wanted = request.stage == Stage::Pending && notifier.shows_background();
+        let background = match wanted {
+            true => self.background_of(&request).await,
+            false => None,
+        };
         let saying = notifier.announce(Announcement {
             delivery: &taken,
             request: &request,
             news: &news,
+            background: background.as_ref(),
         });
         let said = match select(saying, pin!(time)).await {
             Either::Left((said, _)) => said,
@@ -369,6 +375,19 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// What can be found out beside the record. Nothing is untold for want of it.
+    async fn background_of(&self, request: &AccessRequest) -> Option<Background> {
+        let found = self.look_around(request).await;
+        found
+            .inspect_err(|error| {
+                tracing::warn!(
+                    request.id = %request.id, error = %error.chain(),
+                    "what is known about what is asked for could not be found out",
+                );
+            })
+            .ok()
     }
 
     fn backoff(&self, taken: &Delivery, error: &PortError) -> Duration {

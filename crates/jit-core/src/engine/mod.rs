@@ -2,6 +2,7 @@
 //! judged by [`crate::lifecycle`]; everything that it touches is a port.
 
 mod announce;
+mod background;
 mod collect;
 mod drift;
 mod eligible;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use futures_util::future::join;
 
 pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
+pub use background::{Background, HOLDERS, USES, Use};
 pub use drift::{Drift, Drifted, Outcome, Progress, Reconciliation};
 pub use eligible::{Eligible, Own, Reach, Recent, eligible};
 pub use offers::Found;

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use jit_core::Refusal;
 use jit_core::audit::Fact;
 use jit_core::catalog::{Catalog, Entitlement, ParameterRule, ParameterSchema};
-use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, NewRequest, Verb};
+use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, NewRequest, Use, Verb};
 use jit_core::policy::{Policy, Tier};
 use jit_core::ports::{PortError, Provisioner};
 use jit_core::principal::{AgentCaps, PrincipalKind, Profile};
@@ -86,7 +86,7 @@ async fn an_agent_has_as_many_requests_at_once_as_its_cap_allows_and_no_more() {
         reason: "not today".parse().unwrap(),
         digest: open[1].digest().to_string(),
     };
-    stage.say("bob", open[1].id, deny).await;
+    stage.say("bob", open[1].id, deny).await.unwrap();
     assert!(asks(&stage, 3).await.is_ok());
     assert!(asks(&stage, 4).await.is_err());
 }
@@ -128,14 +128,17 @@ async fn an_agent_opens_as_many_requests_in_an_hour_as_its_cap_allows_and_no_mor
     with_bot(&stage, CAPS);
     for number in 0..6 {
         let request = asks(&stage, number).await.unwrap();
-        stage.say("agent:bot", request.id, Verb::Withdraw).await;
+        stage
+            .say("agent:bot", request.id, Verb::Withdraw)
+            .await
+            .unwrap();
     }
     let refused = refusal(asks(&stage, 6).await);
     assert_eq!(refused, Refusal::TooManyRequests { ceiling: 6 });
     // A person is not held to the caps of the agent that acts for them.
     for _ in 0..7 {
         let request = stage.open("ana", "30m").await;
-        stage.say("ana", request.id, Verb::Withdraw).await;
+        stage.say("ana", request.id, Verb::Withdraw).await.unwrap();
     }
     stage.pass(3_600).await;
     assert!(asks(&stage, 6).await.is_ok());
@@ -260,4 +263,53 @@ async fn s12_what_fits_is_in_the_digest_and_the_audit_and_has_a_name() {
         ..request.clone()
     };
     assert_ne!(request.digest(), other.digest());
+}
+
+#[tokio::test]
+async fn whoever_decides_learns_who_had_it_who_has_it_and_what_it_can_do() {
+    let stage = Stage::new();
+    let known = catalog("tier");
+    let entries = known.iter().map(|entry| Entitlement {
+        allows: "Everything".to_owned(),
+        ..entry.clone()
+    });
+    let engine = engine(&stage, entries.collect(), tier("tier", 1));
+    let stage = Stage { engine, ..stage };
+    // Ana had it six times, Cleo has it, Bob asked and nobody answered.
+    let mut before = vec![];
+    for _ in 0..6 {
+        let request = stage.active("10m").await;
+        stage.say("ana", request.id, Verb::End).await.unwrap();
+        stage.pass(60).await;
+        before.push(request.id);
+    }
+    let cleos = stage.open("cleo", "1h").await;
+    stage.approve("bob", &cleos).await;
+    stage.work().await;
+    stage.open("bob", "30m").await;
+    let request = stage.open("ana", "30m").await;
+    let background = stage
+        .engine
+        .background(&via("bob"), request.id)
+        .await
+        .unwrap();
+    let ids = |uses: &[Use]| uses.iter().map(|it| it.request).collect::<Vec<_>>();
+    before.reverse();
+    assert_eq!(ids(&background.by_person), before[..5]);
+    assert_eq!(ids(&background.of_entitlement)[0], cleos.id);
+    assert_eq!(ids(&background.of_entitlement)[1..], before[..4]);
+    assert_eq!(ids(&background.holders), [cleos.id]);
+    assert_eq!(background.allows, "Everything");
+    assert!(background.strangers.is_empty());
+    // It tells of other people: whoever asked is not told.
+    let asked = stage.engine.background(&via("ana"), request.id).await;
+    assert!(matches!(
+        asked,
+        Err(EngineError::Refused(Refusal::NotAllowed { .. }))
+    ));
+    let nobody = stage.engine.background(&via("cleo"), request.id).await;
+    assert!(matches!(
+        nobody,
+        Err(EngineError::Refused(Refusal::UnknownRequest))
+    ));
 }

@@ -39,8 +39,10 @@ async fn whoever_may_not_read_a_request_is_told_that_there_is_none() {
         let path = format!("/v1/requests/{named}");
         let shown = get(&world, &eve, &path).await;
         answers.push((shown.refusal(), shown.message()));
-        let events = get(&world, &eve, &format!("{path}/events")).await;
-        answers.push((events.refusal(), events.message()));
+        for more in ["events", "background"] {
+            let reply = get(&world, &eve, &format!("{path}/{more}")).await;
+            answers.push((reply.refusal(), reply.message()));
+        }
         for verb in ["retract", "withdraw", "end", "revoke", "collect"] {
             let reply = post(&world, &eve, &format!("{path}/{verb}"), json!({})).await;
             answers.push((reply.refusal(), reply.message()));
@@ -311,4 +313,28 @@ async fn a_revoke_by_a_third_person_is_told_with_its_reason() {
     let told = get(&world, &ana, &path).await.json();
     assert_eq!(told["events"][1]["by"], "rita@example.com");
     assert_eq!(told["events"][1]["details"]["reason"], "leaving");
+}
+
+#[tokio::test]
+async fn what_is_known_is_told_to_whoever_decides_and_not_to_whoever_asks() {
+    let world = World::new();
+    let (ana, bob) = (world.token(ANA).await, world.token("bob@example.com").await);
+    let opened = open(&world, &ana, ADMINS).await;
+    approve(&world, &bob, &opened).await;
+    world.tend().await;
+    let core = open(&world, &ana, CORE).await;
+    let path = |of: &Value| format!("/v1/requests/{}/background", id(of));
+    let known = get(&world, &bob, &path(&opened)).await.json();
+    assert_eq!(known["holders"][0]["who"], ANA);
+    assert_eq!(known["by_person"][0]["request"], id(&opened));
+    let known = get(&world, &bob, &path(&core)).await.json();
+    assert_eq!(
+        known["holders"],
+        json!([]),
+        "it is of the same entitlement alone"
+    );
+    let dora = world.token("dora@example.com").await;
+    let doras = open(&world, &dora, ADMINS).await;
+    let refused = get(&world, &dora, &path(&doras)).await.refusal();
+    assert_eq!(refused, (403, "not_allowed".to_owned()));
 }

@@ -31,6 +31,12 @@ impl FromStr for TableName {
 #[derive(Debug, Clone)]
 pub(super) struct RegionName(String);
 
+impl RegionName {
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for RegionName {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -45,6 +51,12 @@ impl FromStr for RegionName {
 /// Where an AWS service answers: over TLS, or on this machine.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint(String);
+
+impl Endpoint {
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
 
 impl FromStr for Endpoint {
     type Err = &'static str;

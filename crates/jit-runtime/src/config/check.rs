@@ -53,6 +53,7 @@ impl Check<'_, '_> {
         let entitlements = self.entitlements(written);
         let families = self.families(written);
         self.slots(&written.entitlements);
+        self.own_roles(written);
         let names = self.names(written);
         let people = self.people(written, &names);
         let directory = self.directory(written);
@@ -63,6 +64,7 @@ impl Check<'_, '_> {
         let slack = self.slack(written);
         let approval = self.approval(written, &names);
         let telegram = self.telegram(written);
+        let agents = self.agents(written);
         // A tier that contradicts itself was told with its place.
         let policy = Policy::new(tiers, rules).ok()?;
         let policy = policy.with_exemptions(exemptions);
@@ -86,6 +88,7 @@ impl Check<'_, '_> {
             slack,
             approval,
             telegram,
+            agents,
             audit: Audit { csv },
             log: Log { format },
             origin: Origin::File,
@@ -157,6 +160,7 @@ impl Check<'_, '_> {
             .filter_map(|provider| match &provider.value.kind {
                 ProviderKind::GroupFile { file } => Some((file.as_path(), provider.at)),
                 ProviderKind::IdentityCenter { .. }
+                | ProviderKind::Iam { .. }
                 | ProviderKind::Okta(_)
                 | ProviderKind::Vault(_)
                 | ProviderKind::Tokens { .. } => None,
@@ -220,6 +224,11 @@ impl Check<'_, '_> {
             }
             if let Some(organization) = &table.organization {
                 providers.extend(self.one_organization(&name.value, organization, &providers));
+                continue;
+            }
+            if let Some(account) = &table.account {
+                let account = self.account(&name.value, account, &providers);
+                providers.extend(account);
                 continue;
             }
             if let Some(minting) = &table.minting {
@@ -380,6 +389,16 @@ impl Check<'_, '_> {
                 self.falls_back(table, fallback, &written.entitlements);
             }
             let takes = self.takes(&table.parameters);
+            let kind = table.id.as_ref().and_then(|id| {
+                let provider = id.value.provider();
+                let named = |it: &&ProviderTable| {
+                    it.name.as_ref().is_some_and(|name| name.value == provider)
+                };
+                let of = written.providers.iter().find(named)?;
+                of.kind.as_ref().map(|kind| kind.value)
+            });
+            let id = table.id.as_ref();
+            self.fits_its_provider(id, &table.parameters, &takes, kind);
             entitlements.extend(entitlement(table, takes));
         }
         entitlements
@@ -420,10 +439,13 @@ impl Check<'_, '_> {
 
     /// Two entitlements of one provider may not lead to one resource.
     fn slots(&mut self, tables: &[EntitlementTable]) {
-        let mut slots: BTreeMap<(ProviderName, String), &At<EntitlementId>> = BTreeMap::new();
+        let mut slots: BTreeMap<_, &At<EntitlementId>> = BTreeMap::new();
         for table in tables {
             let Some(id) = &table.id else { continue };
-            let slot = (id.value.provider(), resource(table, &id.value));
+            // One role may be given with several policies.
+            let template = table.parameters.template.as_ref();
+            let template = template.map(|template| &template.value);
+            let slot = (id.value.provider(), resource(table, &id.value), template);
             let Some(first) = slots.get(&slot).filter(|first| first.value != id.value) else {
                 slots.entry(slot).or_insert(id);
                 continue;

@@ -62,7 +62,11 @@ impl Makes {
             KindWord::Grafana => Some(Self::TokensOf(Minting::Grafana)),
             KindWord::Influxdb => Some(Self::TokensOf(Minting::InfluxDb)),
             KindWord::HomeAssistant => Some(Self::TokensOf(Minting::HomeAssistant)),
-            KindWord::Groupfile | KindWord::IdentityCenter | KindWord::Okta => None,
+            KindWord::Groupfile
+            | KindWord::IdentityCenter
+            | KindWord::IamPolicy
+            | KindWord::IamSession
+            | KindWord::Okta => None,
         }
     }
 }

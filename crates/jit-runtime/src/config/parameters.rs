@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::check::Check;
 use super::document::Table;
-use super::problems::At;
+use super::problems::{At, Spot};
 
 /// The longest schema and the longest template, in bytes.
 const TEXT_LIMIT: usize = 64 * 1_024;
@@ -35,6 +35,11 @@ pub(super) struct Takes {
 }
 
 impl ParametersTable {
+    /// Where the schema is written, if it is.
+    pub(super) fn schema_at(&self) -> Option<Spot> {
+        self.schema.as_ref().map(|schema| schema.at)
+    }
+
     pub(super) fn read(table: &mut Table<'_, '_>) -> Self {
         Self {
             schema: table.text("parameters"),
@@ -89,6 +94,13 @@ pub(super) fn names(schema: &Value) -> BTreeSet<String> {
     let properties = schema.get("properties").and_then(Value::as_object);
     let names = properties.into_iter().flat_map(|it| it.keys().cloned());
     names.collect()
+}
+
+/// Those that must be there.
+pub(super) fn required(schema: &Value) -> BTreeSet<String> {
+    let required = schema.get("required").and_then(Value::as_array);
+    let names = required.into_iter().flatten().filter_map(Value::as_str);
+    names.map(str::to_owned).collect()
 }
 
 /// A schema that can be judged by; or what is wrong with it, and what to write instead.

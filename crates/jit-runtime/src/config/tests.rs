@@ -1,5 +1,6 @@
 //! What a configuration promises, file by file.
 
+mod agents;
 mod approval;
 mod aws;
 mod okta;

@@ -13,17 +13,19 @@ use jit_slack::UserId;
 use jit_telegram::UserId as TelegramId;
 use serde::Deserialize;
 
-use super::LogFormat;
 use super::approval::ApprovalTable;
 use super::aws::{InstanceTable, StoreTable};
 use super::credentials::{Makes, MintingTable};
 use super::document::Table;
+use super::iam::AccountTable;
+use super::mcp::McpTable;
 use super::okta::{DirectoryTable, OrganizationTable};
 use super::parameters::ParametersTable;
 use super::problems::At;
 use super::rotas::{PagerDutyTable, RotaTable};
 use super::slack::SlackTable;
 use super::telegram::TelegramTable;
+use super::{IamAccess, LogFormat};
 use crate::pager::WebhookUrl;
 
 /// Longest path, in characters.
@@ -76,6 +78,8 @@ impl FromStr for Residual {
 pub(super) enum KindWord {
     Groupfile,
     IdentityCenter,
+    IamPolicy,
+    IamSession,
     Okta,
     Vault,
     Grafana,
@@ -111,6 +115,7 @@ pub(super) struct Written {
     pub(super) slack: Option<SlackTable>,
     pub(super) approval: Option<ApprovalTable>,
     pub(super) telegram: Option<TelegramTable>,
+    pub(super) mcp: Option<McpTable>,
 }
 
 pub(super) struct ProviderTable {
@@ -120,6 +125,7 @@ pub(super) struct ProviderTable {
     pub(super) instance: Option<InstanceTable>,
     pub(super) organization: Option<OrganizationTable>,
     pub(super) minting: Option<MintingTable>,
+    pub(super) account: Option<AccountTable>,
 }
 
 pub(super) struct FamilyTable {
@@ -230,6 +236,7 @@ impl Written {
         written.slack = file.within("slack", "[slack]", SlackTable::read);
         let approval = ("approval_service", "[approval_service]");
         written.approval = file.within(approval.0, approval.1, ApprovalTable::read);
+        written.mcp = file.within("mcp", "[mcp]", McpTable::read);
         written.telegram = file.within("telegram", "[telegram]", TelegramTable::read);
         written
     }
@@ -255,11 +262,18 @@ impl ProviderTable {
         let (mut file, mut instance, mut organization) = (None, None, None);
         let minting = kind.as_ref().and_then(|kind| Makes::of(kind.value));
         let minting = minting.map(|kind| MintingTable::read(kind, table));
+        let account = kind.as_ref().and_then(|kind| IamAccess::of(kind.value));
+        let account = account.map(|access| AccountTable::read(access, table));
         match kind.as_ref().map(|kind: &At<KindWord>| kind.value) {
             Some(KindWord::IdentityCenter) => instance = Some(InstanceTable::read(table)),
             Some(KindWord::Okta) => organization = Some(OrganizationTable::read(table)),
             Some(
-                KindWord::Vault | KindWord::Grafana | KindWord::Influxdb | KindWord::HomeAssistant,
+                KindWord::Vault
+                | KindWord::Grafana
+                | KindWord::Influxdb
+                | KindWord::HomeAssistant
+                | KindWord::IamPolicy
+                | KindWord::IamSession,
             ) => {}
             // Whoever cannot say what it is most likely means this.
             Some(KindWord::Groupfile) | None => {
@@ -274,6 +288,7 @@ impl ProviderTable {
             instance,
             organization,
             minting,
+            account,
         }
     }
 }

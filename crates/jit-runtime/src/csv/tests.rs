@@ -248,6 +248,7 @@ async fn tell(sink: &CsvSink, shown_seq: u64, news: &[AuditEvent]) -> Result<(),
         delivery: &delivery,
         request: &request,
         news,
+        background: None,
     };
     sink.announce(announcement).await.map(|_| ())
 }

@@ -13,6 +13,7 @@ use jit_core::request::{
 };
 use serde_json::{Value, json};
 
+use super::background::background;
 use super::{
     Confirm, Message, Scene, Style, action, actions, button, confirmed, header, labelled,
     reference, short, what,
@@ -44,6 +45,7 @@ pub(crate) fn card(scene: &Scene<'_>) -> Message {
     if !buttons.is_empty() {
         blocks.push(actions("decide", buttons));
     }
+    blocks.extend(background(scene));
     blocks.extend(ladder(request));
     let state = state(scene);
     let mut status = state.context();
@@ -96,7 +98,7 @@ fn facts(scene: &Scene<'_>) -> Value {
         });
     let mut fields = vec![
         who,
-        Markup::new("*What*\n").then(what(scene)),
+        named(scene),
         Markup::new("*Meaning*\n").code(&scene.title),
         asked,
         tier,
@@ -117,6 +119,15 @@ fn facts(scene: &Scene<'_>) -> Value {
     }
     let fields: Vec<Value> = fields.iter().map(Markup::object).collect();
     json!({"type": "section", "block_id": "facts", "fields": fields})
+}
+
+/// What is asked for, and what that is called by its parameters, which stand below it whole.
+fn named(scene: &Scene<'_>) -> Markup {
+    let line = Markup::new("*What*\n").then(what(scene));
+    match &scene.request.parts.first().called {
+        Some(called) => line.text("\n").code(called),
+        None => line,
+    }
 }
 
 /// What is asked for exactly: all of it, because whoever approves answers for all of it.

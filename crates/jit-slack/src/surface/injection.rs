@@ -184,6 +184,7 @@ fn drawn(told: &Told) -> Vec<Value> {
         title: told.title.as_str().into(),
         how_to_use: told.how_to_use.as_str().into(),
         warning: Some(&told.warning),
+        background: None,
         names: &names,
     };
     let scenes: Vec<Scene<'_>> = told.requests.iter().map(scene).collect();

@@ -9,7 +9,10 @@ use jit_core::Ttl;
 use jit_core::audit::{Actor, AuditEvent, Fact, RequestEvent};
 use jit_core::catalog::{Entitlement, ParameterRule};
 use jit_core::digest::Digest;
+use std::time::Duration;
+
 use jit_core::engine::Extent;
+use jit_core::engine::{Background, HOLDERS, USES, Use};
 use jit_core::policy::{STEPS_LIMIT, Tier, Who};
 use jit_core::principal::{Door, Principal};
 use jit_core::provider::Kind;
@@ -243,6 +246,41 @@ pub(super) fn mentions() -> Mentions {
     }
 }
 
+/// Bob had it before, and Ana has it now.
+fn known() -> Background {
+    let used = |who: &str| Use {
+        request: sample::request(7).id,
+        who: who.parse().unwrap(),
+        from: sample::start(),
+        until: sample::start() + Duration::from_secs(3_600),
+    };
+    Background {
+        of_entitlement: vec![used("bob@example.com")],
+        holders: vec![used("ana@example.com")],
+        allows: "Stop and start instances".to_owned(),
+        ..Background::default()
+    }
+}
+
+/// As much as there ever is.
+fn everything_known() -> Background {
+    let long = Use {
+        request: sample::request(7).id,
+        who: format!("{}@example.com", "x".repeat(188)).parse().unwrap(),
+        from: sample::start(),
+        until: sample::start() + Duration::from_secs(3_600),
+    };
+    Background {
+        by_person: vec![long.clone(); USES],
+        of_entitlement: vec![long.clone(); USES],
+        holders: vec![long; HOLDERS],
+        more_holders: 990,
+        strangers: vec![NASTY.parse().unwrap(); HOLDERS],
+        more_strangers: 990,
+        allows: NASTY.repeat(30),
+    }
+}
+
 pub(super) fn entitlement(number: usize) -> Entitlement {
     Entitlement {
         id: format!("aws/account-{number:03}/{}", "x".repeat(100))
@@ -283,6 +321,7 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
     };
     let requests = requests();
     let long = NASTY.repeat(30);
+    let (known, everything) = (known(), everything_known());
     let scenes: Vec<(String, Scene<'_>)> = requests
         .iter()
         .map(|(name, request)| {
@@ -302,6 +341,11 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
                 }
                 .into(),
                 warning: extreme.then_some(long.as_str()),
+                background: match (name.starts_with("pending"), extreme) {
+                    (true, true) => Some(&everything),
+                    (true, false) => Some(&known),
+                    (false, _) => None,
+                },
                 names: &names,
             };
             (name.clone(), scene)
@@ -389,6 +433,7 @@ fn gallery() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
         title: long.as_str().into(),
         how_to_use: long.as_str().into(),
         warning: Some(&long),
+        background: None,
         names: &names,
     };
     let to_decide: Vec<Scene<'_>> = to_decide.iter().map(scene).collect();
@@ -483,6 +528,7 @@ fn a_card_shows_every_letter_of_what_is_asked_for() {
         title: "".into(),
         how_to_use: "".into(),
         warning: None,
+        background: None,
         names: &names,
     };
     let shown: String = card(&scene)
@@ -504,6 +550,7 @@ fn a_card_has_buttons_only_for_what_can_still_be_done() {
             title: "".into(),
             how_to_use: "".into(),
             warning: None,
+            background: None,
             names: &names,
         };
         let drawn = serde_json::to_string(&card(&scene).blocks).unwrap();

@@ -220,6 +220,7 @@ async fn telling_one_thing_takes_no_longer_than_it_is_left_alone_for() {
         delivery: &delivery,
         request: &request,
         news: &[],
+        background: None,
     });
     assert!(told.await.is_err(), "it is told later");
     assert!(

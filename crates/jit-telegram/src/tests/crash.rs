@@ -38,6 +38,7 @@ async fn crashed_after_posting(house: &House) -> Message {
         delivery: &delivery,
         request: &request,
         news: &[],
+        background: None,
     };
     let _lost = notifier.announce(announcement).await.unwrap();
     let card = house.card();

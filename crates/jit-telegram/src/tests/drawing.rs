@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jit_core::engine::{Background, HOLDERS, USES, Use};
 use jit_core::provider::Parameters;
 use jit_core::request::{AccessRequest, Fallback, Parts, Stage, Status};
 use jit_testkit::sample;
@@ -12,7 +13,7 @@ use crate::bot::Message;
 use crate::card::{Shown, card};
 
 fn drawn(request: &AccessRequest) -> (Message, Shown) {
-    card(request, &catalog("tier"))
+    card(request, &catalog("tier"), None)
 }
 
 /// The pieces of a text that are drawn as code.
@@ -162,4 +163,67 @@ proptest! {
         let pieces = code(&message);
         prop_assert!(pieces.last().unwrap().as_str() == request.id.to_string());
     }
+}
+
+/// As much as is ever known, of people with names so long.
+fn known(name: usize) -> Background {
+    let used = Use {
+        request: sample::request(7).id,
+        who: format!("{}@example.com", "x".repeat(name)).parse().unwrap(),
+        from: sample::start(),
+        until: sample::start() + Duration::from_secs(3_600),
+    };
+    Background {
+        by_person: vec![used.clone(); USES],
+        of_entitlement: vec![used.clone(); USES],
+        holders: vec![used; HOLDERS],
+        more_holders: 3,
+        strangers: vec!["svc-<b>@everyone".parse().unwrap()],
+        more_strangers: 0,
+        allows: "Stop instances".to_owned(),
+    }
+}
+
+#[test]
+fn what_is_known_is_on_the_card_and_its_words_are_inert() {
+    let request = sample::request(1);
+    let draw = |background: &Background| card(&request, &catalog("tier"), Some(background));
+    let (message, shown) = draw(&known(3));
+    assert_eq!(shown, Shown::Whole);
+    for says in [
+        "Can: Stop instances",
+        "Has it now: xxx@example.com until ",
+        " and 3 more",
+    ] {
+        assert!(message.text.contains(says), "{says}: {}", message.text);
+    }
+    assert!(code(&message).contains(&"svc-<b>@everyone".to_owned()));
+    let (message, _) = draw(&Background::default());
+    for says in [
+        "Had it never before",
+        "Nobody ever had it",
+        "Nobody has it now",
+    ] {
+        assert!(message.text.contains(says), "{says}: {}", message.text);
+    }
+}
+
+#[test]
+fn what_there_is_no_room_for_is_left_out_and_hides_nothing_that_is_decided() {
+    let request = sample::request(1);
+    let (message, shown) = card(&request, &catalog("tier"), Some(&known(188)));
+    assert_eq!(
+        shown,
+        Shown::Whole,
+        "whoever decides saw all that is asked for"
+    );
+    assert!(message.text.chars().count() <= 4_096);
+    assert!(message.text.ends_with(&request.id.to_string()));
+    assert!(message.text.contains("Had it before: "));
+    assert!(
+        !message.text.contains("Has it now: "),
+        "there is no room for ten long names"
+    );
+    // What is code is still where the text has it.
+    assert!(code(&message).iter().all(|piece| !piece.contains('\n')));
 }
