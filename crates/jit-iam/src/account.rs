@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_config::{Region, SdkConfig};
 use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
-use jit_aws::{Aws, Budget, Errand, Fence, Passage, Reach};
+use jit_aws::{Aws, Budget, Errand, Failed, Fence, Passage, Reach};
 use jit_core::ports::{Clock, Effect, Purpose};
 
 use crate::trouble::Trouble;
@@ -91,7 +91,11 @@ impl Account {
             return Ok(clients);
         }
         let call = clients.sts.get_caller_identity().send();
-        let who = self.aws.ask(errand, "GetCallerIdentity", call).await?;
+        let who = self.aws.ask(errand, "GetCallerIdentity", call).await;
+        let who = who.map_err(|failed| match failed {
+            Failed::Aws(answer) => Trouble::Unknown(answer),
+            other => other.into(),
+        })?;
         let account = who.account.ok_or(Trouble::Unreadable)?;
         if account != self.settings.account_id {
             return Err(Trouble::OtherAccount(account));

@@ -1,13 +1,14 @@
 //! Temporary inline policies: one slot, one policy by one name, over at its end. Why what is said of
 //! them is right stands in the crate's documentation.
 
+mod reading;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_iam::config::Builder;
-use aws_sdk_iam::types::EntityType;
 use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 use jit_aws::{ACCEPTED_WITHIN, Budget, Errand, NotDone};
 use jit_core::Timestamp;
@@ -21,12 +22,11 @@ use jit_core::provider::{
     Answer, Description, Kind, NativeExpiry, Parameters, Presence, Resolved, Target,
 };
 use jit_core::request::RequestId;
-use percent_encoding::percent_decode_str;
 
 use crate::Settings;
 use crate::account::{Account, Known, fenced, in_time};
 use crate::owner::{Asked, Owner};
-use crate::template::{Bound, Stamp, Template};
+use crate::template::{Bound, Template};
 use crate::trouble::Trouble;
 
 /// How long a change of IAM may take until it is so everywhere. AWS says that changes take time and
@@ -42,8 +42,6 @@ const USER_LIMIT: usize = 2_048;
 const RESERVED: [&str; 2] = ["/aws-reserved/", "/aws-service-role/"];
 /// How the names of our policies begin.
 const PREFIX: &str = "jit-";
-/// How many roles and users are asked for at once.
-const PAGE_SIZE: i32 = 100;
 
 /// Temporary inline policies on the roles and users that people of one account have.
 #[derive(Debug)]
@@ -288,12 +286,15 @@ impl TemporaryPolicy {
         let errand = self.account.errand(Purpose::TakeAway);
         let fence = self.account.aws.fence(call.send_before);
         let deleted = async {
-            let iam = &self.account.ours(errand).await?.iam;
+            // Of whatever account: the name is of the slot, and the slot of this account, so elsewhere
+            // there is nothing by it; and the read-back says whose credentials these are.
+            let clients = self.account.clients();
             self.account.aws.turn(errand).await?;
             let through = Builder::new().http_client(fence.clone());
             let failed = match &owner {
                 Owner::User(name) => {
-                    let call = iam
+                    let call = clients
+                        .iam
                         .delete_user_policy()
                         .user_name(name)
                         .policy_name(&policy);
@@ -303,7 +304,8 @@ impl TemporaryPolicy {
                         .map(|error| NotDone::of("DeleteUserPolicy", error, fence.passage()))
                 }
                 Owner::Role(role) | Owner::Session { role, .. } => {
-                    let call = iam
+                    let call = clients
+                        .iam
                         .delete_role_policy()
                         .role_name(role)
                         .policy_name(&policy);
@@ -322,118 +324,6 @@ impl TemporaryPolicy {
         };
         fenced(&fence, deleted).await
     }
-}
-
-// -------------------------------------------------------------------------------- reading back
-
-impl TemporaryPolicy {
-    async fn presence(&self, call: InspectCall<'_>) -> Result<Presence, Trouble> {
-        let place = self.place(call.target, call.parameters)?;
-        let errand = self.account.errand(call.purpose);
-        let Some(document) = self.document(errand, &place).await? else {
-            return Ok(Presence::Absent);
-        };
-        if call.purpose == Purpose::TakeAway {
-            return Ok(Presence::Present);
-        }
-        let (stamp, now) = (Stamp::read(&document), self.account.aws.now());
-        let is_running = call.send_before.is_some() && now < call.expires_at;
-        Ok(Presence::of(match is_running {
-            true => stamp.is_of(call.request, call.expires_at),
-            false => !stamp.is_over(now),
-        }))
-    }
-
-    /// The policy that stands there. A role or user that is gone took its policies with it.
-    async fn document(&self, errand: Errand, place: &Place) -> Result<Option<String>, Trouble> {
-        let clients = self.account.ours(errand).await?;
-        let (iam, aws) = (&clients.iam, &self.account.aws);
-        let read = match &place.owner {
-            Owner::User(name) => {
-                let call = iam.get_user_policy().user_name(name);
-                let call = call.policy_name(&place.policy).send();
-                let read = aws.ask(errand, "GetUserPolicy", call).await;
-                read.map(|read| read.policy_document)
-            }
-            Owner::Role(role) | Owner::Session { role, .. } => {
-                let call = iam.get_role_policy().role_name(role);
-                let call = call.policy_name(&place.policy).send();
-                let read = aws.ask(errand, "GetRolePolicy", call).await;
-                read.map(|read| read.policy_document)
-            }
-        };
-        match read.map_err(Trouble::from) {
-            Ok(document) => Ok(Some(decoded(&document))),
-            Err(trouble) if trouble.is_not_found() => Ok(None),
-            Err(trouble) => Err(trouble),
-        }
-    }
-
-    /// Who has a resource, on one page of all roles and users of the account. A policy is known by
-    /// the name that it would have without parameters: a slot with parameters is looked at by itself.
-    async fn listed(&self, resource: &str, page: Option<&str>) -> Result<Page<Standing>, Trouble> {
-        let errand = self.account.errand(Purpose::Give);
-        let clients = self.account.ours(errand).await?;
-        let call = clients
-            .iam
-            .get_account_authorization_details()
-            .filter(EntityType::Role)
-            .filter(EntityType::User)
-            .max_items(PAGE_SIZE)
-            .set_marker(page.map(str::to_owned));
-        let action = "GetAccountAuthorizationDetails";
-        let details = self.account.aws.ask(errand, action, call.send()).await?;
-        let mut items = Vec::new();
-        let mut add = |owner: Owner, policy: &str| {
-            // What is no subject of ours is nothing of ours.
-            let Ok(subject) = owner.to_subject() else {
-                return;
-            };
-            let target = Target::new(&self.realm, subject, resource);
-            if policy_name(&target, &Parameters::new()) == policy {
-                items.push(Standing { target });
-            }
-        };
-        for user in details.user_detail_list() {
-            let name = user.user_name().unwrap_or_default();
-            for policy in user.user_policy_list() {
-                let policy = policy.policy_name().unwrap_or_default();
-                add(Owner::User(name.to_owned()), policy);
-            }
-        }
-        for role in details.role_detail_list() {
-            let name = role.role_name().unwrap_or_default();
-            for policy in role.role_policy_list() {
-                let document = decoded(policy.policy_document().unwrap_or_default());
-                let policy = policy.policy_name().unwrap_or_default();
-                if !policy.starts_with(PREFIX) {
-                    continue;
-                }
-                let owner = match Stamp::read(&document).user_id() {
-                    Some(user_id) => Owner::Session {
-                        role: name.to_owned(),
-                        user_id: user_id.to_owned(),
-                    },
-                    None => Owner::Role(name.to_owned()),
-                };
-                add(owner, policy);
-            }
-        }
-        let marker = details
-            .marker
-            .filter(|it| details.is_truncated && !it.is_empty());
-        Ok(Page {
-            items,
-            next: marker,
-        })
-    }
-}
-
-/// Documents come "URL-encoded compliant with RFC 3986" ("GetRolePolicy", IAM API Reference).
-fn decoded(document: &str) -> String {
-    percent_decode_str(document)
-        .decode_utf8_lossy()
-        .into_owned()
 }
 
 #[async_trait]

@@ -4,6 +4,7 @@
 mod contract;
 mod faults;
 mod giving;
+mod lifecycle;
 mod looking;
 mod minting;
 mod moto;

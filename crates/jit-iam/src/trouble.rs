@@ -68,6 +68,8 @@ pub(crate) enum Trouble {
     Unreadable,
     #[error("the quota of calls is used up")]
     Busy(Duration),
+    #[error("nothing was asked, because it cannot be told of which account the credentials are")]
+    Unknown(#[source] Box<NotDone>),
     #[error(transparent)]
     Aws(Box<NotDone>),
 }
@@ -122,7 +124,7 @@ impl Trouble {
             Self::Busy(wait) => ErrorKind::RateLimited {
                 retry_after_ms: Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             },
-            Self::Aws(answer) => answer.kind(),
+            Self::Aws(answer) | Self::Unknown(answer) => answer.kind(),
         }
     }
 

@@ -122,6 +122,40 @@ async fn a_look_that_fails_is_no_absence() {
     is(&error, ErrorKind::NotFound, Effect::None);
 }
 
+/// Whose credentials these are is asked once, before anything is sent. Who takes away does not wait
+/// for that.
+#[tokio::test]
+async fn where_the_account_cannot_be_told_nothing_is_given_and_what_is_there_is_taken() {
+    let scene = Scene::new();
+    let ask = plain();
+    let target = scene.target(&ask).await;
+    let given = Given {
+        request: sample::id(1),
+        ask: &ask,
+        target: &target,
+        expires_at: scene.now() + HOUR,
+    };
+    scene.grant(&given).await.unwrap();
+    let fresh = super::policies(super::settings(&scene.sim), &scene.clock, super::key());
+    for hostility in [
+        Hostility::LoseReply,
+        Hostility::InternalError,
+        Hostility::Garbage,
+    ] {
+        scene.world().hostile("GetCallerIdentity", hostility);
+        let error = grant(&fresh, &given, scene.soon()).await.unwrap_err();
+        is(&error, Unavailable, Effect::None);
+        let seen = fresh.inspect(given.look(Purpose::TakeAway)).await;
+        assert_eq!(seen.unwrap_err().kind, Unavailable);
+        scene.world().calm();
+    }
+    scene
+        .world()
+        .hostile("GetCallerIdentity", Hostility::LoseReply);
+    revoke(&fresh, &given, scene.soon()).await.unwrap();
+    assert!(scene.world().policies("role/developers").is_empty());
+}
+
 #[tokio::test]
 async fn a_full_role_is_worth_another_try_and_somebody_is_told() {
     let scene = Scene::new();

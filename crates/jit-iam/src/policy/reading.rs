@@ -1,0 +1,129 @@
+//! What stands: one policy, and all of ours in the account.
+
+use aws_sdk_iam::types::EntityType;
+use jit_aws::Errand;
+use jit_core::ports::{InspectCall, Page, Purpose, Standing};
+use jit_core::provider::{Parameters, Presence, Target};
+use percent_encoding::percent_decode_str;
+
+use super::{PREFIX, Place, TemporaryPolicy, policy_name};
+use crate::owner::Owner;
+use crate::template::Stamp;
+use crate::trouble::Trouble;
+
+/// How many roles and users are asked for at once.
+const PAGE_SIZE: i32 = 100;
+
+impl TemporaryPolicy {
+    pub(super) async fn presence(&self, call: InspectCall<'_>) -> Result<Presence, Trouble> {
+        let place = self.place(call.target, call.parameters)?;
+        let errand = self.account.errand(call.purpose);
+        let Some(document) = self.document(errand, &place).await? else {
+            return Ok(Presence::Absent);
+        };
+        if call.purpose == Purpose::TakeAway {
+            return Ok(Presence::Present);
+        }
+        let (stamp, now) = (Stamp::read(&document), self.account.aws.now());
+        let is_running = call.send_before.is_some() && now < call.expires_at;
+        Ok(Presence::of(match is_running {
+            true => stamp.is_of(call.request, call.expires_at),
+            false => !stamp.is_over(now),
+        }))
+    }
+
+    /// The policy that stands there. A role or user that is gone took its policies with it.
+    async fn document(&self, errand: Errand, place: &Place) -> Result<Option<String>, Trouble> {
+        let clients = self.account.ours(errand).await?;
+        let (iam, aws) = (&clients.iam, &self.account.aws);
+        let read = match &place.owner {
+            Owner::User(name) => {
+                let call = iam.get_user_policy().user_name(name);
+                let call = call.policy_name(&place.policy).send();
+                let read = aws.ask(errand, "GetUserPolicy", call).await;
+                read.map(|read| read.policy_document)
+            }
+            Owner::Role(role) | Owner::Session { role, .. } => {
+                let call = iam.get_role_policy().role_name(role);
+                let call = call.policy_name(&place.policy).send();
+                let read = aws.ask(errand, "GetRolePolicy", call).await;
+                read.map(|read| read.policy_document)
+            }
+        };
+        match read.map_err(Trouble::from) {
+            Ok(document) => Ok(Some(decoded(&document))),
+            Err(trouble) if trouble.is_not_found() => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Who has a resource, on one page of all roles and users of the account. A policy is known by
+    /// the name that it would have without parameters: a slot with parameters is looked at by itself.
+    pub(super) async fn listed(
+        &self,
+        resource: &str,
+        page: Option<&str>,
+    ) -> Result<Page<Standing>, Trouble> {
+        let errand = self.account.errand(Purpose::Give);
+        let clients = self.account.ours(errand).await?;
+        let call = clients
+            .iam
+            .get_account_authorization_details()
+            .filter(EntityType::Role)
+            .filter(EntityType::User)
+            .max_items(PAGE_SIZE)
+            .set_marker(page.map(str::to_owned));
+        let action = "GetAccountAuthorizationDetails";
+        let details = self.account.aws.ask(errand, action, call.send()).await?;
+        let mut items = Vec::new();
+        let mut add = |owner: Owner, policy: &str| {
+            // What is no subject of ours is nothing of ours.
+            let Ok(subject) = owner.to_subject() else {
+                return;
+            };
+            let target = Target::new(&self.realm, subject, resource);
+            if policy_name(&target, &Parameters::new()) == policy {
+                items.push(Standing { target });
+            }
+        };
+        for user in details.user_detail_list() {
+            let name = user.user_name().unwrap_or_default();
+            for policy in user.user_policy_list() {
+                let policy = policy.policy_name().unwrap_or_default();
+                add(Owner::User(name.to_owned()), policy);
+            }
+        }
+        for role in details.role_detail_list() {
+            let name = role.role_name().unwrap_or_default();
+            for policy in role.role_policy_list() {
+                let document = decoded(policy.policy_document().unwrap_or_default());
+                let policy = policy.policy_name().unwrap_or_default();
+                if !policy.starts_with(PREFIX) {
+                    continue;
+                }
+                let owner = match Stamp::read(&document).user_id() {
+                    Some(user_id) => Owner::Session {
+                        role: name.to_owned(),
+                        user_id: user_id.to_owned(),
+                    },
+                    None => Owner::Role(name.to_owned()),
+                };
+                add(owner, policy);
+            }
+        }
+        let marker = details
+            .marker
+            .filter(|it| details.is_truncated && !it.is_empty());
+        Ok(Page {
+            items,
+            next: marker,
+        })
+    }
+}
+
+/// Documents come "URL-encoded compliant with RFC 3986" ("GetRolePolicy", IAM API Reference).
+fn decoded(document: &str) -> String {
+    percent_decode_str(document)
+        .decode_utf8_lossy()
+        .into_owned()
+}
