@@ -46,7 +46,7 @@ class Inspector:
 
     def result(self, where, method, *arguments, code=0):
         done = self.run(where, method, *arguments)
-        same(done.returncode, code)
+        assert done.returncode == code, f"{method} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return json.loads(done.stdout)["result"]
 
     def tool(self, where, name, arguments, code=0):
