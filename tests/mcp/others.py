@@ -110,6 +110,9 @@ class Proxy(http.server.ThreadingHTTPServer):
         self.origin = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def handle_error(self, *_):
+        """Whoever hangs up needs nothing more."""
+
     def stands_before(self, world):
         self.service, self.token = world.api.removeprefix("http://"), world.token("agent:bot")
 
