@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import subprocess
+import time
 
 import httpx2
 from mcp import Client, MCPError, StdioServerParameters
@@ -68,8 +69,9 @@ async def refused(client, tool, arguments, code, *said):
 
 async def until(client, request_id, status):
     """The request, once it is as far."""
-    for _ in range(PATIENCE_S):
-        seen = await called(client, DESCRIBE, {"request_id": request_id, "wait": "20s"})
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        seen = await called(client, DESCRIBE, {"request_id": request_id, "wait": "10s"})
         if seen["status"] == status:
             return seen
         assert "look_again_in_seconds" in seen or seen["status"] == "active", seen
