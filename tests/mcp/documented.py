@@ -48,7 +48,7 @@ def preset(binaries):
 def shown(page, whole):
     """What the page shows of the configuration is in it, word for word."""
     shown = re.findall(r"(?ms)^```toml\n(.*?)^```$", page)
-    same(len(shown), 2)
+    same(len(shown), 4)
     for part in shown:
         assert part in whole, f"the preset has no such lines:\n{part}"
 

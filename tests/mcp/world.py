@@ -20,6 +20,14 @@ name = "tools"
 kind = "groupfile"
 file = "groups"
 
+# Nobody is asked there: what is asked for is refused before.
+[[provider]]
+name = "work"
+kind = "iam_policy"
+account = "111122223333"
+role = "Developers"
+endpoint = "http://127.0.0.1:9"
+
 [[entitlement]]
 id = "tools/read_logs"
 title = "Read the logs"
@@ -27,13 +35,16 @@ how_to_use = "Call the log service as before."
 tier = "tool"
 
 [[entitlement]]
-id = "tools/restart_service"
+id = "work/restart_service"
 title = "Restart a service"
 tier = "tool"
 parameters = '''
 {{"type": "object", "properties": {{"service": {{"enum": ["api", "web"]}}}}, "required": ["service"],
  "additionalProperties": false}}'''
 display = "restart of {{service}}"
+template = '''
+{{"Statement": {{"Effect": "Allow", "Action": "ecs:UpdateService",
+ "Resource": "arn:aws:ecs:eu-west-1:111122223333:service/main/{{service}}"}}}}'''
 
 [[tier]]
 name = "tool"
@@ -45,13 +56,13 @@ decision_window = "30m"
 [[rule]]
 name = "everybody may ask"
 rights = ["request"]
-entitlements = ["tools/*"]
+entitlements = ["tools/*", "work/*"]
 principals = ["*", "agent:*"]
 
 [[rule]]
 name = "operations decide"
 rights = ["approve"]
-entitlements = ["tools/*"]
+entitlements = ["tools/*", "work/*"]
 principals = ["group:operations"]
 
 [[person]]

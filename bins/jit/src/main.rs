@@ -90,8 +90,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(exit.code()))
         }
         Verb::Mcp => {
-            let token = arguments.options.token(token())?;
-            jit_mcp::relay::relay(&arguments.options.server, &token).await?;
+            let (client, server) = arguments.options.session(token())?.into_parts();
+            jit_mcp::relay::relay(client, server.as_str()).await?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::OfOperators(operation) => {

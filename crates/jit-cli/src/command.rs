@@ -32,15 +32,11 @@ impl Options {
     /// A session by these options. A token file that is named goes before the value of
     /// `JIT_TOKEN`, which the binary reads; no token is ever taken from the arguments.
     pub fn session(&self, jit_token: Option<SecretString>) -> Result<Session, CliError> {
-        Session::new(&self.server, &self.token(jit_token)?)
-    }
-
-    /// The token by these options.
-    pub fn token(&self, jit_token: Option<SecretString>) -> Result<SecretString, CliError> {
-        match &self.token_file {
-            Some(file) => Session::token_from(file),
-            None => jit_token.ok_or(CliError::NoToken),
-        }
+        let token = match &self.token_file {
+            Some(file) => Session::token_from(file)?,
+            None => jit_token.ok_or(CliError::NoToken)?,
+        };
+        Session::new(&self.server, &token)
     }
 
     /// How to show answers, where standard output is shown like this.

@@ -174,6 +174,11 @@ impl Session {
         })
     }
 
+    /// The client, which sends the token with every call; and where the server is.
+    pub fn into_parts(self) -> (Client, Url) {
+        (self.client, self.server)
+    }
+
     /// The token in this file.
     pub fn token_from(file: &Path) -> Result<SecretString, CliError> {
         let shown = file.display();

@@ -2,6 +2,7 @@
 //! service answers is left as it is.
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header;
 use axum::middleware::{Next, from_fn_with_state};
@@ -11,7 +12,7 @@ use jit_core::principal::{Door, Principal};
 use crate::ApiState;
 use crate::edge::{AsItIs, edge};
 use crate::error::ApiError;
-use crate::extract::Caller;
+use crate::extract::{BODY_LIMIT, Caller};
 
 /// What of the bearer tokens of the API, and through which door, a service is to know.
 #[derive(Debug, Clone)]
@@ -39,7 +40,14 @@ async fn told(
     next: Next,
 ) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
-    let caller = Caller::from_request_parts(&mut parts, &mounted.state).await?;
+    let caller = match Caller::from_request_parts(&mut parts, &mounted.state).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            // A connection with half a call in it is closed, under the next call of its client.
+            let _rest = to_bytes(body, BODY_LIMIT).await;
+            return Err(error);
+        }
+    };
     parts.headers.remove(header::AUTHORIZATION);
     parts.extensions.insert(Principal {
         door: mounted.door,

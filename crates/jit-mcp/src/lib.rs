@@ -2,27 +2,28 @@
 //! a request, see how far one is, list those that are open. It turns calls into commands on the
 //! engine and decides nothing.
 //!
-//! [`service`] answers over streamable HTTP and keeps no session: every call carries its own token, so
+//! [`routes`] answer over streamable HTTP and keep no session: every call carries its own token, so
 //! there is none to be taken over, and any process answers any call. Whoever mounts it authenticates
 //! the caller and puts the [`Principal`](jit_core::principal::Principal) into the extensions of the
 //! HTTP request; a call without one is refused. [`relay`](relay::relay) offers the same tools over
-//! standard input and output, by calling that service.
+//! standard input and output, by calling those routes.
 
 #![warn(missing_docs)]
 
 mod answer;
 mod arguments;
+mod door;
 pub mod relay;
 mod tools;
 mod view;
 
 use std::sync::Arc;
 
+use axum::Router;
 use jit_core::engine::Engine;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-
-pub use tools::Tools;
+use tools::Tools;
 
 /// Where the service is mounted.
 pub const PATH: &str = "/mcp";
@@ -30,7 +31,8 @@ pub const PATH: &str = "/mcp";
 pub const MESSAGE_LIMIT: usize = 64 * 1_024;
 
 /// Whom the service answers. A page of a browser can send calls to whatever the browser reaches, and
-/// by a name of its own choosing (DNS rebinding); what is not listed here is refused before it is read.
+/// by a name of its own choosing (DNS rebinding): what comes under a name, or from a page, that is not
+/// listed here does nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The names under which it is called, as `Host` has them, with or without a port; those of this
@@ -41,10 +43,10 @@ pub struct Settings {
 }
 
 /// What answers calls over HTTP.
-pub type McpService = StreamableHttpService<Tools, NeverSessionManager>;
+type McpService = StreamableHttpService<Tools, NeverSessionManager>;
 
-/// The tools of this engine, for a router to mount.
-pub fn service(engine: Arc<Engine>, settings: &Settings) -> McpService {
+/// The tools of this engine at [`PATH`].
+pub fn routes(engine: Arc<Engine>, settings: &Settings) -> Router {
     let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
@@ -54,5 +56,6 @@ pub fn service(engine: Arc<Engine>, settings: &Settings) -> McpService {
         .with_allowed_origins(settings.origins.clone())
         .enforce_origin_validation();
     let tools = Tools::new(engine);
-    StreamableHttpService::new(move || Ok(tools.clone()), Arc::default(), config)
+    let service = StreamableHttpService::new(move || Ok(tools.clone()), Arc::default(), config);
+    door::routes(service)
 }

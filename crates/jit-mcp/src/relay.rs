@@ -1,17 +1,17 @@
 //! The same tools over standard input and output, for clients that start a program: each call goes on
-//! to the service over HTTP, with the agent's token. The relay holds no state and opens no store.
+//! to the service over HTTP. The relay holds no state, opens no store, and knows no token: the client
+//! that it is given sends that along.
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, StatusCode};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorCode, ListToolsResult,
-    PaginatedRequestParams, ServerConfig,
+    PaginatedRequestParams, ResultType, ServerConfig,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, ServerInitializeError};
 use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -23,48 +23,39 @@ use crate::tools;
 const VERSION: &str = "2025-06-18";
 /// A call may wait 20 s for a change, and 30 s are given to any.
 const DEADLINE: Duration = Duration::from_secs(60);
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// The longest answer that is read, in bytes: a list of two hundred long requests.
 const ANSWER_LIMIT: usize = 8 * 1_024 * 1_024;
 
-/// Why the relay did not start, or stopped.
+/// Why the relay stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum RelayError {
-    /// The token has characters that no token has.
-    #[error("the token is none; `jit token new --for agent:NAME` makes one")]
-    BadToken,
-    /// No client could be made.
-    #[error("no HTTP client could be made")]
-    Client(#[source] reqwest::Error),
-    /// Standard input or output broke.
-    #[error("the client on standard input said nothing that makes sense")]
-    Stream(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
+#[error("what is on standard input is no client of the Model Context Protocol")]
+pub struct RelayError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// Relays until standard input ends.
 ///
-/// `server` is where jitd's API is, such as `http://127.0.0.1:8080`.
+/// `client` sends the agent's token with each call, and `server` is where jitd's API is, such as
+/// `http://127.0.0.1:8080`: what may be sent where is judged by whoever made the client.
 ///
 /// # Errors
-/// See [`RelayError`]. A server that cannot be reached is none: each call says so.
-pub async fn relay(server: &str, token: &SecretString) -> Result<(), RelayError> {
-    // Another part of the process may have chosen it already, which is the same one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let relay = Relay::new(server, token)?;
-    let broken = |error| RelayError::Stream(error);
-    let running = relay.serve(rmcp::transport::stdio()).await;
-    let running = running.map_err(|error| broken(Box::new(error)))?;
-    running
-        .waiting()
-        .await
-        .map_err(|error| broken(Box::new(error)))?;
+/// Where standard input holds no such client. A server that cannot be reached is no error: each call
+/// says so.
+pub async fn relay(client: Client, server: &str) -> Result<(), RelayError> {
+    let url = format!("{}{}", server.trim_end_matches('/'), crate::PATH);
+    let relay = Relay { client, url };
+    let running = match relay.serve(rmcp::transport::stdio()).await {
+        Ok(running) => running,
+        // Whoever started it went away before the first word.
+        Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+        Err(error) => return Err(RelayError(Box::new(error))),
+    };
+    let ended = running.waiting().await;
+    ended.map_err(|error| RelayError(Box::new(error)))?;
     Ok(())
 }
 
 struct Relay {
     client: Client,
     url: String,
-    bearer: HeaderValue,
 }
 
 /// What the service answers, as JSON-RPC has it.
@@ -81,32 +72,16 @@ struct ReplyError {
 }
 
 impl Relay {
-    fn new(server: &str, token: &SecretString) -> Result<Self, RelayError> {
-        let bearer = format!("Bearer {}", token.expose_secret());
-        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| RelayError::BadToken)?;
-        bearer.set_sensitive(true);
-        let client = Client::builder()
-            .timeout(DEADLINE)
-            .connect_timeout(CONNECT_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
-            .build();
-        Ok(Self {
-            client: client.map_err(RelayError::Client)?,
-            url: format!("{}{}", server.trim_end_matches('/'), crate::PATH),
-            bearer,
-        })
-    }
-
     /// One call of the service. What it refuses and what does not reach it is told in a sentence.
     async fn call<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<T, ErrorData> {
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let sent = self
             .client
             .post(&self.url)
-            .header(AUTHORIZATION, self.bearer.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, text/event-stream")
             .header("mcp-protocol-version", VERSION)
+            .timeout(DEADLINE)
             .body(call.to_string())
             .send()
             .await;
@@ -118,10 +93,23 @@ impl Relay {
             failed(format!("{} {how}", self.url))
         })?;
         let status = answer.status();
-        if status == StatusCode::UNAUTHORIZED {
-            let why =
-                "the token is not valid any more, or never was; ask an operator for a new one";
-            return Err(failed(why.to_owned()));
+        let why = match status {
+            StatusCode::UNAUTHORIZED => Some(
+                "the token is not valid any more, or never was; ask an operator for a new one"
+                    .to_owned(),
+            ),
+            StatusCode::FORBIDDEN => Some(format!(
+                "{} is not a name by which jitd answers; an operator adds it to hosts in [mcp]",
+                self.url
+            )),
+            StatusCode::NOT_FOUND => Some(format!(
+                "there are no tools at {}; an operator adds [mcp] to jitd's configuration",
+                self.url
+            )),
+            _ => None,
+        };
+        if let Some(why) = why {
+            return Err(failed(why));
         }
         let mut body: Vec<u8> = vec![];
         let broken = || failed(format!("the answer of {} broke off", self.url));
@@ -155,7 +143,12 @@ impl ServerHandler for Relay {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        self.call("tools/list", json!({})).await
+        let listed: ListToolsResult = self.call("tools/list", json!({})).await?;
+        // The service answered in an older version, which does not say that an answer is whole.
+        Ok(ListToolsResult {
+            result_type: Some(ResultType::COMPLETE),
+            ..listed
+        })
     }
 
     async fn call_tool(
@@ -166,11 +159,11 @@ impl ServerHandler for Relay {
         let params = json!({"name": call.name, "arguments": call.arguments.unwrap_or_default()});
         let done: Result<CallToolResult, _> = self.call("tools/call", params).await;
         // A failure is told to the agent, which cannot see errors of the protocol.
-        Ok(done
-            .unwrap_or_else(|error| {
-                let told = json!({"error": "failed", "message": error.message});
-                CallToolResult::structured_error(told)
-            })
-            .into())
+        let mut done = done.unwrap_or_else(|error| {
+            let told = json!({"error": "failed", "message": error.message});
+            CallToolResult::structured_error(told)
+        });
+        done.result_type = Some(ResultType::COMPLETE);
+        Ok(done.into())
     }
 }

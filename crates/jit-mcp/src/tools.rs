@@ -45,7 +45,7 @@ const INSTRUCTIONS: &str = "Nobody has standing access here. Ask for what a task
 
 /// The tools of one engine. Cheap to clone; every call is judged by the token that it carries.
 #[derive(Debug, Clone)]
-pub struct Tools {
+pub(crate) struct Tools {
     engine: Arc<Engine>,
 }
 

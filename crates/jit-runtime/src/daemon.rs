@@ -209,8 +209,7 @@ impl Daemon {
         let door = door.map(|slack| slack.door(Arc::clone(&self.engine)));
         let api = match &self.config.agents {
             Some(settings) => {
-                let tools = jit_mcp::service(Arc::clone(&self.engine), settings);
-                let routes = axum::Router::new().route_service(jit_mcp::PATH, tools);
+                let routes = jit_mcp::routes(Arc::clone(&self.engine), settings);
                 api.merge(jit_http::behind_tokens(state.clone(), Door::Mcp, routes))
             }
             None => api,

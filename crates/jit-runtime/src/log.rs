@@ -28,7 +28,12 @@ pub fn start(format: LogFormat, level: LevelFilter) {
     let filter = EnvFilter::builder()
         .with_default_directive(level.into())
         .with_env_var(VARIABLE);
-    let log = tracing_subscriber::fmt().with_env_filter(filter.from_env_lossy());
+    let mut filter = filter.from_env_lossy();
+    // It has lines for every call, with what the client says its name is.
+    if let Ok(quiet) = "rmcp=warn".parse() {
+        filter = filter.add_directive(quiet);
+    }
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
     match format {
         LogFormat::Json => log.with_writer(std::io::stderr).json().init(),
         LogFormat::Text => log.with_writer(std::io::stderr).init(),

@@ -82,18 +82,28 @@ async fn a_message_is_as_long_as_it_may_be_and_no_longer() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_is_refused_and_answered() {
+async fn what_is_no_message_is_answered_in_the_words_of_the_protocol() {
     let world = World::new().await;
-    for body in [
-        "",
-        "{",
-        "[]",
-        "null",
-        "{\"jsonrpc\": \"1.0\", \"id\": 1, \"method\": \"x\"}",
+    let list = json!({"name": "list_active_access_requests"});
+    for (body, code) in [
+        (String::new(), -32_700),
+        ("{".to_owned(), -32_700),
+        ("\u{0}".to_owned(), -32_700),
+        ("[]".to_owned(), -32_600),
+        (format!("[{}]", call(&list)), -32_600),
+        ("null".to_owned(), -32_600),
+        (call(&list).replace("2.0", "1.0"), -32_600),
+        (json!({"jsonrpc": "2.0", "id": 1}).to_string(), -32_600),
+        (call(&json!({})), -32_602),
+        (call(&json!({"name": 1})), -32_602),
+        (call(&json!({"name": "x", "arguments": []})), -32_602),
     ] {
-        let (status, _) = world.send(Some("ana"), &[], body.to_owned()).await;
-        assert!(status.is_client_error(), "{body:?}: {status}");
+        let (status, answer) = world.send(Some("ana"), &[], body.clone()).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body:?}");
+        assert_eq!(answer["error"]["code"], code, "{body:?}: {answer}");
     }
+    let (status, _) = world.send(Some("ana"), &[], call(&list)).await;
+    assert_eq!(status, StatusCode::OK, "no arguments are none");
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
@@ -95,10 +94,7 @@ impl World {
         };
         let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
         let stage = Stage { engine, ..stage };
-        let service = jit_mcp::service(stage.engine.clone(), &settings);
-        let routes = Router::new()
-            .route_service(jit_mcp::PATH, service)
-            .layer(from_fn(told));
+        let routes = jit_mcp::routes(stage.engine.clone(), &settings).layer(from_fn(told));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, routes).await });
