@@ -11,7 +11,7 @@ use super::*;
 use jit_core::Timestamp;
 use jit_core::catalog::EntitlementId;
 use jit_core::policy::{Case, Right, When};
-use jit_core::principal::PrincipalKind;
+use jit_core::principal::{AgentCaps, PrincipalKind};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
@@ -242,6 +242,16 @@ fn what_the_template_has_commented_out_works_too() {
         "api =",
         "events =",
         "id =",
+        "name =",
+        "kind =",
+        "account =",
+        "role =",
+        "region =",
+        "calls_per_second =",
+        "endpoint =",
+        "open_max =",
+        "per_hour =",
+        "ttl_max =",
     ];
     let text: Vec<&str> = TEMPLATE
         .lines()
@@ -291,7 +301,13 @@ fn what_the_template_has_commented_out_works_too() {
     assert!(slack.names.user(&ana).is_some());
     assert!(config.http.trusted_proxy);
     assert_eq!(config.worker.tick, Duration::from_millis(250));
+    let in_iam = |it: &&Provider| matches!(it.kind, ProviderKind::Iam { .. });
+    assert!(config.providers.iter().find(in_iam).is_some());
     // They show the defaults.
+    let bot = config.people.find(&"agent:deploy-bot".parse().unwrap());
+    let caps = AgentCaps::default();
+    let kind = &bot.unwrap().profile.kind;
+    assert!(matches!(kind, PrincipalKind::Agent { caps: written, .. } if *written == caps));
     let template = read(TEMPLATE).unwrap();
     assert_eq!(config.worker, template.worker);
 }

@@ -1,7 +1,5 @@
 //! What `[mcp]`, `[[agent]]` and an `[[entitlement]]` with parameters promise.
 
-use jit_core::principal::AgentCaps;
-
 use super::*;
 
 /// The small configuration with an account beside the group file.
