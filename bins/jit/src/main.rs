@@ -1,4 +1,4 @@
-//! The command line: the verbs of people over HTTP those of an operator with the configuration
+//! The command line: the verbs of people over HTTP, those of an operator with the configuration
 //! or the store at hand, and the tools for agents. Arguments, streams and the exit code; the verbs are in `jit-cli` and
 //! `jit-runtime`.
 

@@ -53,7 +53,7 @@ pub(crate) struct Request {
 pub(crate) struct Part {
     pub(crate) entitlement: Inert,
     pub(crate) parameters: serde_json::Map<String, Value>,
-    pub(crate) called: Option<Inert>,
+    pub(crate) label: Option<Inert>,
     pub(crate) fallback: Option<Inert>,
 }
 
@@ -331,8 +331,8 @@ impl Request {
             ("asked", instant(&self.opened_at)),
         ];
         let part = self.entitlements.first();
-        let called = part.and_then(|part| part.called.as_ref());
-        lines.extend(called.map(|called| ("called", called.to_string())));
+        let label = part.and_then(|part| part.label.as_ref());
+        lines.extend(label.map(|label| ("that is", label.to_string())));
         let instead = part.and_then(|part| part.fallback.as_ref());
         lines.extend(instead.map(|instead| match self.fell_back {
             true => (

@@ -31,7 +31,7 @@ pub struct Part {
     /// What it is called by its parameters, as the catalogue said when the request was opened. It is
     /// shown beside the parameters and never instead of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub called: Option<String>,
+    pub label: Option<String>,
     /// The provider's ids for it, resolved when the request was opened.
     pub target: Target,
     /// What the provider declared about itself at that time.

@@ -31,9 +31,17 @@ const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(
 pub(crate) struct AsItIs;
 
 /// Runs one call.
-pub(crate) async fn edge(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+pub(crate) async fn edge(
+    State(state): State<ApiState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = tokio::time::Instant::now();
     let reference = reference(&state, request.headers());
+    // Whoever answers behind this can name the call, too.
+    if let Ok(reference) = HeaderValue::from_str(&reference) {
+        request.headers_mut().insert(REQUEST_ID, reference);
+    }
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let limit = DEADLINE + wait_of(request.uri());

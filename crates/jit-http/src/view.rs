@@ -189,7 +189,7 @@ pub(crate) struct PartView {
     pub(crate) parameters: serde_json::Map<String, Value>,
     /// What it is called by its parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) called: Option<String>,
+    pub(crate) label: Option<String>,
     /// What is given instead where its provider cannot make the credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fallback: Option<String>,
@@ -306,7 +306,7 @@ fn part_view(part: &Part) -> PartView {
     PartView {
         entitlement: part.entitlement.to_string(),
         parameters: part.parameters.clone(),
-        called: part.called.clone(),
+        label: part.label.clone(),
         fallback: part.fallback.as_ref().map(|it| it.entitlement.to_string()),
     }
 }

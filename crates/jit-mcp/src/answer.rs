@@ -27,28 +27,32 @@ impl From<PortError> for Failed {
     }
 }
 
-/// The answer of a tool: a JSON object, as structured content and as text.
-pub(crate) fn of(done: Result<Value, Failed>) -> CallToolResult {
+/// The answer of a tool: a JSON object, as structured content and as text. The reference is by which
+/// the log knows the call.
+pub(crate) fn of(done: Result<Value, Failed>, reference: &str) -> CallToolResult {
     match done {
         Ok(value) => CallToolResult::structured(value),
         Err(failed) => {
-            let (code, message) = told(failed);
+            let (code, message) = told(failed, reference);
             CallToolResult::structured_error(json!({"error": code, "message": message}))
         }
     }
 }
 
-fn told(failed: Failed) -> (&'static str, String) {
+fn told(failed: Failed, reference: &str) -> (&'static str, String) {
     match failed {
         Failed::Arguments(message) => ("invalid_arguments", message),
         Failed::Engine(EngineError::Refused(refusal)) => (refusal.code(), refusal.to_string()),
         Failed::Engine(EngineError::Failed(error)) => {
-            tracing::error!(error = %error.chain(), "a tool call failed");
+            tracing::error!(reference, error = %error.chain(), "a tool call failed");
             let again = match error.kind.is_retryable() {
                 true => "try again in a few seconds",
                 false => "an operator has to look at it; do not try again",
             };
-            ("failed", format!("something failed; {again}"))
+            (
+                "failed",
+                format!("something failed, reference {reference}; {again}"),
+            )
         }
     }
 }

@@ -16,6 +16,7 @@ mod door;
 pub mod relay;
 mod tools;
 mod view;
+mod waits;
 
 use std::sync::Arc;
 
@@ -40,6 +41,21 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// The origins whose pages may call it, as in `https://console.example.com:443`; none by default.
     pub origins: Vec<String>,
+    /// Which decisions are taken.
+    pub decisions: Decisions,
+}
+
+/// Which decisions are taken by a tool. Whoever decides through a model is shown what another model
+/// wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Decisions {
+    /// By the id of a request, whose content never changes.
+    #[default]
+    Any,
+    /// Only with the digest of what was shown.
+    OfWhatWasShown,
+    /// None: people decide in a chat or at a terminal.
+    Elsewhere,
 }
 
 /// What answers calls over HTTP.
@@ -55,7 +71,7 @@ pub fn routes(engine: Arc<Engine>, settings: &Settings) -> Router {
         .with_allowed_hosts(own.into_iter().chain(settings.hosts.clone()))
         .with_allowed_origins(settings.origins.clone())
         .enforce_origin_validation();
-    let tools = Tools::new(engine);
+    let tools = Tools::new(engine, settings.decisions);
     let service = StreamableHttpService::new(move || Ok(tools.clone()), Arc::default(), config);
     door::routes(service)
 }

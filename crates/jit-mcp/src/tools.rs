@@ -18,9 +18,11 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::Decisions;
 use crate::answer::{self, Failed};
 use crate::arguments::{Action, Ask, Decide, Describe, List, WAIT_MAX, read};
 use crate::view;
+use crate::waits::Waits;
 
 /// How often a look that waits looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -47,11 +49,17 @@ const INSTRUCTIONS: &str = "Nobody has standing access here. Ask for what a task
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
     engine: Arc<Engine>,
+    waits: Arc<Waits>,
+    decisions: Decisions,
 }
 
 impl Tools {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+    pub(crate) fn new(engine: Arc<Engine>, decisions: Decisions) -> Self {
+        Self {
+            engine,
+            waits: Arc::default(),
+            decisions,
+        }
     }
 
     async fn ask(&self, via: &Principal, ask: Ask) -> Result<Value, Failed> {
@@ -77,7 +85,7 @@ impl Tools {
     /// where only one has it.
     async fn named(&self, via: &Principal, name: &str) -> Result<EntitlementId, Failed> {
         if let Ok(id) = name.parse::<EntitlementId>()
-            && self.engine.catalog().get(&id).is_some()
+            && self.engine.entitlement(via, &id).await?.is_some()
         {
             return Ok(id);
         }
@@ -103,11 +111,19 @@ impl Tools {
 
     async fn decide(&self, via: &Principal, say: Decide) -> Result<Value, Failed> {
         let id = say.request_id;
-        // What a request asks for never changes, so that its id says what is decided; a caller that
-        // was shown a digest is held to that.
-        let digest = match say.digest {
-            Some(digest) => digest,
-            None => self.engine.show(via, id).await?.digest().to_string(),
+        let digest = match (say.digest, self.decisions) {
+            (_, Decisions::Elsewhere) => {
+                let why = "nothing is decided here; decide it in the chat, or with `jit approve`";
+                return Err(Failed::Arguments(why.to_owned()));
+            }
+            // Whoever was shown a digest is held to that.
+            (Some(digest), Decisions::Any | Decisions::OfWhatWasShown) => digest,
+            (None, Decisions::OfWhatWasShown) => {
+                let why = "give the digest of what you were shown; describe_access_request has it";
+                return Err(Failed::Arguments(why.to_owned()));
+            }
+            // What a request asks for never changes, so that its id says what is decided.
+            (None, Decisions::Any) => self.engine.show(via, id).await?.digest().to_string(),
         };
         let verb = match say.approval_action {
             Action::Approve => Verb::Approve {
@@ -135,6 +151,10 @@ impl Tools {
         if wait.is_zero() {
             return Ok(self.shown(&seen));
         }
+        // Without a turn to wait it is answered at once, as if the time were over.
+        let Some(_turn) = self.waits.turn(&via.id) else {
+            return Ok(self.shown(&seen));
+        };
         self.wait_for_change(id, seen.version, wait.min(WAIT_MAX))
             .await?;
         // Read anew, because the right to see it may have gone meanwhile.
@@ -244,7 +264,7 @@ impl ServerHandler for Tools {
         let known = TOOLS.iter().find(|it| **it == name);
         let tool = known.copied().unwrap_or("unknown");
         tracing::info!(event = "tool_call", tool, outcome, "a tool was called");
-        Ok(answer::of(done).into())
+        Ok(answer::of(done, reference(&context)).into())
     }
 }
 
@@ -257,6 +277,13 @@ pub(crate) fn info() -> ServerConfig {
     ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
         .with_server_info(Implementation::new("jit", env!("CARGO_PKG_VERSION")))
         .with_instructions(INSTRUCTIONS)
+}
+
+/// By which the log knows the call, as the HTTP layer in front says.
+fn reference(context: &RequestContext<RoleServer>) -> &str {
+    let parts = context.extensions.get::<http::request::Parts>();
+    let given = parts.and_then(|parts| parts.headers.get("x-request-id"));
+    given.and_then(|it| it.to_str().ok()).unwrap_or("unknown")
 }
 
 /// Who calls, as the HTTP layer in front authenticated them.

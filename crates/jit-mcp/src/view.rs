@@ -25,7 +25,7 @@ pub(crate) fn request(request: &AccessRequest, catalog: &Catalog) -> Value {
     show("message", json!(message(request)));
     show("tool_name", json!(part.entitlement.name()));
     show("entitlement", json!(part.entitlement.as_str()));
-    show("called", json!(part.called));
+    show("label", json!(part.label));
     show("tool_params", Value::Object(part.parameters.clone()));
     show("user_email", json!(request.beneficiary.as_str()));
     show("requested_by", json!(request.requester.as_str()));

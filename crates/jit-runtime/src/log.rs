@@ -30,7 +30,7 @@ pub fn start(format: LogFormat, level: LevelFilter) {
         .with_env_var(VARIABLE);
     let mut filter = filter.from_env_lossy();
     // It has lines for every call, with what the client says its name is.
-    if let Ok(quiet) = "rmcp=warn".parse() {
+    if let Ok(quiet) = "rmcp=error".parse() {
         filter = filter.add_directive(quiet);
     }
     let log = tracing_subscriber::fmt().with_env_filter(filter);

@@ -54,8 +54,8 @@ pub(crate) fn card(
         if let Some(entry) = catalog.get(&part.entitlement) {
             text.ours("Meaning: ").theirs(&entry.title).end();
         }
-        if let Some(called) = &part.called {
-            text.ours("Called: ").theirs(called).end();
+        if let Some(label) = &part.label {
+            text.ours("That is: ").theirs(label).end();
         }
         instead(&mut text, request, part);
     }

@@ -52,7 +52,7 @@ pub fn part(entitlement: &str) -> Part {
             .parse()
             .expect("a test names entitlements as provider/name"),
         parameters: Parameters::new(),
-        called: None,
+        label: None,
         target: Target {
             realm: "groups".to_owned(),
             subject: "ana".parse().expect("ana is a subject"),

@@ -126,6 +126,28 @@ pub struct Reading {
     pub events: Vec<AuditEvent>,
 }
 
+/// How often an agent has asked in which hour since the epoch.
+struct Turn {
+    hour: u64,
+    number: u32,
+}
+
+impl Turn {
+    fn hour_of(now: Timestamp) -> u64 {
+        now.unix_micros().unsigned_abs() / 1_000_000 / 3_600
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (hour, number) = text.split_once('/')?;
+        let (hour, number) = (hour.parse().ok()?, number.parse().ok()?);
+        Some(Self { hour, number })
+    }
+
+    fn written(&self) -> String {
+        format!("{}/{}", self.hour, self.number)
+    }
+}
+
 impl Engine {
     // --------------------------------------------------------------------------------- opening
 
@@ -168,7 +190,7 @@ impl Engine {
             if let Some(request) = repeated {
                 return Ok(self.unchanged(request, input).await);
             }
-            // The turn is read before it is counted, so that nobody asks between the two unseen.
+            // The turn is read before anything is counted, so that nobody asks in between unseen.
             let turn = self.turn_of(&opening.by.profile).await?;
             let open_now = self.open_now(&opening.by.profile).await?;
             let judged = self.judge_opening(&opening, automatic, readiness, open_now);
@@ -223,18 +245,35 @@ impl Engine {
 
     /// The turn of an agent to ask. Requests that it opens at the same time take the same turn, and
     /// one of them comes first, so that none of them is counted too late. People take no turns.
-    async fn turn_of(&self, requester: &Profile) -> Result<Option<RowChange>, PortError> {
+    async fn turn_of(&self, requester: &Profile) -> Result<Option<RowChange>, EngineError> {
         if !matches!(requester.kind, PrincipalKind::Agent { .. }) {
             return Ok(None);
         }
         let key = requester.id.to_string();
         let taken = self.parts.store.row(TURNS, &key).await?;
         let taken = taken.map(|row| row.value);
-        let number = taken.as_ref().and_then(|it| it.parse::<u64>().ok());
+        let before = taken.as_deref().and_then(Turn::read);
+        let now = Turn::hour_of(self.now());
+        let turn = match before {
+            Some(turn) if turn.hour == now => turn,
+            Some(_) | None => Turn {
+                hour: now,
+                number: 0,
+            },
+        };
+        // Whoever has used up the hour causes no more questions to providers and people.
+        let ceiling = opened_limit(requester);
+        if turn.number >= ceiling {
+            return Err(Refusal::TooManyRequests { ceiling }.into());
+        }
+        let next = Turn {
+            number: turn.number + 1,
+            ..turn
+        };
         let row = Row {
             table: TURNS,
             key,
-            value: number.unwrap_or(0).saturating_add(1).to_string(),
+            value: next.written(),
         };
         Ok(Some(RowChange {
             row,

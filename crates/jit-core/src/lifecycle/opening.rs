@@ -354,7 +354,7 @@ pub fn open(
     let part = Part {
         entitlement: entitlement.id.clone(),
         parameters: parameters.clone(),
-        called: called(&entitlement, parameters),
+        label: label(&entitlement, parameters),
         target,
         provider: facts.provider,
         fallback: facts.fallback.clone(),
@@ -426,7 +426,7 @@ pub fn open(
 }
 
 /// What a request for this is called by its parameters.
-fn called(entitlement: &Entitlement, parameters: &Parameters) -> Option<String> {
+fn label(entitlement: &Entitlement, parameters: &Parameters) -> Option<String> {
     let display = entitlement.display.as_ref();
     display.map(|display| display.line(parameters))
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -12,7 +13,7 @@ use jit_core::audit::Fact;
 use jit_core::catalog::{Catalog, Entitlement, ParameterRule, ParameterSchema};
 use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, NewRequest, Use, Verb};
 use jit_core::policy::{Policy, Tier};
-use jit_core::ports::{PortError, Provisioner};
+use jit_core::ports::{Clock, PortError, Provisioner};
 use jit_core::principal::{AgentCaps, PrincipalKind, Profile};
 use jit_core::provider::{Parameters, Resolved};
 use jit_core::request::{AccessRequest, Status};
@@ -123,6 +124,21 @@ async fn an_agent_that_asks_many_times_at_once_passes_its_cap_in_none_of_them() 
 }
 
 #[tokio::test]
+async fn f10_ten_thousand_requests_in_a_minute_are_as_many_as_the_cap_allows() {
+    let stage = Stage::new();
+    with_bot(&stage, CAPS);
+    let mut opened = 0;
+    for number in 0..10_000 {
+        stage.clock.advance(Duration::from_millis(6));
+        match asks(&stage, number).await {
+            Ok(_) => opened += 1,
+            other => assert_eq!(refusal(other), Refusal::TooManyOpen { ceiling: 3 }),
+        }
+    }
+    assert_eq!(opened, 3);
+}
+
+#[tokio::test]
 async fn an_agent_opens_as_many_requests_in_an_hour_as_its_cap_allows_and_no_more() {
     let stage = Stage::new();
     with_bot(&stage, CAPS);
@@ -133,8 +149,13 @@ async fn an_agent_opens_as_many_requests_in_an_hour_as_its_cap_allows_and_no_mor
             .await
             .unwrap();
     }
+    // A provider that was asked could not have answered.
+    stage
+        .provider
+        .outage_until(stage.clock.now() + Duration::from_secs(60));
     let refused = refusal(asks(&stage, 6).await);
     assert_eq!(refused, Refusal::TooManyRequests { ceiling: 6 });
+    stage.pass(61).await;
     // A person is not held to the caps of the agent that acts for them.
     for _ in 0..7 {
         let request = stage.open("ana", "30m").await;
@@ -246,7 +267,7 @@ async fn s12_what_fits_is_in_the_digest_and_the_audit_and_has_a_name() {
         .await
         .unwrap();
     let part = request.parts.first();
-    assert_eq!(part.called.as_deref(), Some("Admins in eu-west-1"));
+    assert_eq!(part.label.as_deref(), Some("Admins in eu-west-1"));
     let reading = stage.engine.read(&via("ana"), request.id).await.unwrap();
     let told = reading
         .events

@@ -122,6 +122,7 @@ async fn a_page_of_a_browser_and_a_name_that_is_not_ours_are_refused() {
     let world = World::with(Settings {
         hosts: vec!["jit.example.com".to_owned()],
         origins: vec!["https://console.example.com:443".to_owned()],
+        ..Settings::default()
     })
     .await;
     for (headers, expected) in [

@@ -53,7 +53,7 @@ impl Check<'_, '_> {
         let entitlements = self.entitlements(written);
         let families = self.families(written);
         self.slots(&written.entitlements);
-        self.own_roles(written);
+        self.owners(written);
         let names = self.names(written);
         let people = self.people(written, &names);
         let directory = self.directory(written);

@@ -1,11 +1,12 @@
 //! Providers in one AWS account: temporary policies on what people have, and sessions of roles; and
 //! what their entitlements must say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use jit_core::Ttl;
 use jit_core::catalog::{EntitlementId, ProviderName};
+use jit_core::principal::PrincipalId;
 use jit_iam::{Settings, Template};
 
 use super::aws::{Endpoint, RegionName};
@@ -148,37 +149,54 @@ impl Check<'_, '_> {
         Some(At { value, at })
     }
 
-    /// A role that several people have is nobody's own: a policy on it for one of them would be for all.
-    pub(super) fn own_roles(&mut self, written: &Written) {
-        let in_iam = written.providers.iter().filter_map(|provider| {
-            let account = provider.account.as_ref()?;
-            let name = provider.name.as_ref()?;
-            let role = account.role.as_ref().map(|role| role.value.0.clone());
-            (account.access == IamAccess::Policy).then(|| (name.value.clone(), role))
+    /// That no two people are one owner of policies in an account, and that a role which several people
+    /// have is nobody's own: a policy on it for one of them would be for all. IAM tells names apart
+    /// without regard to case.
+    pub(super) fn owners(&mut self, written: &Written) {
+        for provider in &written.providers {
+            let (Some(account), Some(name)) = (&provider.account, &provider.name) else {
+                continue;
+            };
+            if account.access == IamAccess::Policy {
+                let role = account.role.as_ref().map(|role| role.value.0.as_str());
+                self.owners_at(&name.value, role, written);
+            }
+        }
+    }
+
+    fn owners_at(&mut self, provider: &ProviderName, role: Option<&str>, written: &Written) {
+        let owners = written.people.iter().filter_map(|person| {
+            let id = person.id.as_ref()?;
+            let subjects = person.subjects.iter();
+            let mut own = subjects.filter(|(name, _)| name.value == provider.as_str());
+            let (text, at) = match own.next() {
+                Some((_, subject)) => (subject.value.to_string(), subject.at),
+                None => (format!("role/{}:{}", role?, id.value), id.at),
+            };
+            Some((text.to_ascii_lowercase(), at, id))
         });
-        for (provider, role) in in_iam {
-            let subjects = written.people.iter().flat_map(|person| &person.subjects);
-            let subjects = subjects.filter(|(name, _)| name.value == provider.as_str());
-            let subjects: Vec<_> = subjects.map(|(_, subject)| subject).collect();
-            let shared = subjects.iter().filter_map(|subject| {
-                let (role, _) = subject
-                    .value
-                    .as_str()
-                    .strip_prefix("role/")?
-                    .split_once(':')?;
-                Some(role.to_owned())
-            });
-            let shared: BTreeSet<String> = shared.chain(role).collect();
-            for subject in &subjects {
-                let own = subject.value.as_str().strip_prefix("role/");
-                let Some(own) = own.filter(|own| shared.contains(*own)) else {
-                    continue;
-                };
-                let what = format!("the role {own} is shared, so that it is nobody's own");
-                let instead = format!(
-                    "write role/{own}:SESSION, with what this person's sessions are called"
+        let owners: Vec<_> = owners.collect();
+        // With a session a role is shared; so is the one that everybody else has.
+        let shared = owners.iter().filter_map(|(text, ..)| text.split_once(':'));
+        let shared = shared.map(|(role, _)| role.to_owned());
+        let default = role.map(|role| format!("role/{role}").to_ascii_lowercase());
+        let shared: BTreeSet<String> = shared.chain(default).collect();
+        let mut taken: BTreeMap<&str, &At<PrincipalId>> = BTreeMap::new();
+        for (text, at, id) in &owners {
+            if shared.contains(text) {
+                let what = format!("{text} is shared, so that it is nobody's own");
+                let instead =
+                    format!("write {text}:SESSION, with what this person's sessions are called");
+                self.problems.add(*at, what, instead);
+            }
+            if let Some(first) = taken.insert(text, id) {
+                let what = format!(
+                    "{} and {} are both {text} at {provider}",
+                    first.value, id.value
                 );
-                self.problems.add(subject.at, what, instead);
+                let instead = "give each person a role, a user or a session of their own: access of \
+                               one would be the other's";
+                self.problems.add(*at, what, instead);
             }
         }
     }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jit_mcp::Decisions;
+use serde::Deserialize;
+
 use super::check::Check;
 use super::document::Table;
 use super::problems::At;
@@ -63,11 +66,21 @@ impl FromStr for Origin {
     }
 }
 
+/// Which decisions are taken, in the file's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DecideWord {
+    ById,
+    ByDigest,
+    Off,
+}
+
 /// The table as it was written.
 #[derive(Default)]
 pub(super) struct McpTable {
     hosts: Vec<At<Host>>,
     origins: Vec<At<Origin>>,
+    decide: Option<At<DecideWord>>,
 }
 
 impl McpTable {
@@ -75,6 +88,7 @@ impl McpTable {
         Self {
             hosts: table.parsed_list("hosts"),
             origins: table.parsed_list("origins"),
+            decide: table.choice("decide"),
         }
     }
 }
@@ -87,6 +101,11 @@ impl Check<'_, '_> {
         Some(jit_mcp::Settings {
             hosts: table.hosts.iter().map(|it| text(&it.value)).collect(),
             origins: table.origins.iter().map(|it| text(&it.value)).collect(),
+            decisions: match table.decide.as_ref().map(|word| word.value) {
+                Some(DecideWord::ById) | None => Decisions::Any,
+                Some(DecideWord::ByDigest) => Decisions::OfWhatWasShown,
+                Some(DecideWord::Off) => Decisions::Elsewhere,
+            },
         })
     }
 }

@@ -125,6 +125,10 @@ fn schema(text: &str) -> Result<ParameterSchema, (String, String)> {
         let instead = "write \"additionalProperties\": false at its top".to_owned();
         return Err((what, instead));
     }
+    if written.get("patternProperties").is_some() {
+        let what = "the schema declares parameters by a pattern of their names".to_owned();
+        return Err((what, "name each of them under properties".to_owned()));
+    }
     let validator = jsonschema::options()
         .offline()
         .should_validate_formats(true)
@@ -219,6 +223,10 @@ mod tests {
             ("{", "is not JSON"),
             ("[]", "are an object"),
             ("{\"type\": \"object\"}", "nobody declared"),
+            (
+                "{\"type\": \"object\", \"additionalProperties\": false, \"patternProperties\": {}}",
+                "by a pattern",
+            ),
             (
                 "{\"type\": \"object\", \"additionalProperties\": false, \"required\": 1}",
                 "no JSON Schema",

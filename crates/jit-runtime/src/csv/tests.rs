@@ -23,7 +23,7 @@ fn request() -> AccessRequest {
     let part = |entitlement: &str| Part {
         entitlement: entitlement.parse().unwrap(),
         parameters: Default::default(),
-        called: None,
+        label: None,
         target: Target {
             realm: "r".to_owned(),
             subject: "ana".parse().unwrap(),

@@ -124,8 +124,8 @@ fn facts(scene: &Scene<'_>) -> Value {
 /// What is asked for, and what that is called by its parameters, which stand below it whole.
 fn named(scene: &Scene<'_>) -> Markup {
     let line = Markup::new("*What*\n").then(what(scene));
-    match &scene.request.parts.first().called {
-        Some(called) => line.text("\n").code(called),
+    match &scene.request.parts.first().label {
+        Some(label) => line.text("\n").code(label),
         None => line,
     }
 }

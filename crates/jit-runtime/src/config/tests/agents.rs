@@ -1,5 +1,7 @@
 //! What `[mcp]`, `[[agent]]` and an `[[entitlement]]` with parameters promise.
 
+use jit_mcp::Decisions;
+
 use super::*;
 
 /// The small configuration with an account beside the group file.
@@ -127,7 +129,7 @@ fn a_role_that_is_shared_is_nobodys_own() {
     };
     refused(
         &own("role/Developers"),
-        &["the role Developers is shared", "role/Developers:SESSION"],
+        &["role/developers is shared", "role/developers:SESSION"],
     );
     for subject in [
         "role/Developers:ana@example.com",
@@ -140,7 +142,24 @@ fn a_role_that_is_shared_is_nobodys_own() {
         "[[person]]\nid = \"carl@example.com\"\nsubjects = { iam = \"role/ana-own:carl\" }\n";
     refused(
         &format!("{}{carl}", own("role/ana-own")),
-        &["the role ana-own is shared"],
+        &["role/ana-own is shared"],
+    );
+    // Two people are never one, whatever the case, and nobody is the session that another one has.
+    for (subject, carls) in [
+        ("user/ana", "user/Ana"),
+        ("role/ana-own", "role/ANA-own"),
+        ("role/shared:x", "role/Shared:x"),
+    ] {
+        let carl =
+            format!("[[person]]\nid = \"carl@example.com\"\nsubjects = {{ iam = \"{carls}\" }}\n");
+        let told = format!("are both {}", subject.to_lowercase());
+        refused(&format!("{}{carl}", own(subject)), &[&told]);
+    }
+    let carl = "[[person]]\nid = \"carl@example.com\"\n\
+                subjects = { iam = \"role/Developers:ana@example.com\" }\n";
+    refused(
+        &format!("{}{carl}", tool(SCHEMA, TEMPLATE, "")),
+        &["are both role/developers:ana@example.com"],
     );
 }
 
@@ -221,7 +240,16 @@ fn the_tools_are_served_where_they_are_written_and_to_whom() {
     let agents = read(&with(more)).unwrap().agents.unwrap();
     assert_eq!(agents.hosts, ["jit.example.com", "10.0.0.1:8443"]);
     assert_eq!(agents.origins, ["https://console.example.com:443"]);
+    for (word, decisions) in [
+        ("by_id", Decisions::Any),
+        ("by_digest", Decisions::OfWhatWasShown),
+        ("off", Decisions::Elsewhere),
+    ] {
+        let agents = read(&with(&format!("decide = \"{word}\""))).unwrap().agents;
+        assert_eq!(agents.unwrap().decisions, decisions);
+    }
     for (more, expected) in [
+        ("decide = \"never\"", "by_digest"),
         ("hosts = [\"https://jit.example.com\"]", "no https://"),
         ("hosts = [\"ana@jit.example.com\"]", "a host is a name"),
         ("hosts = [\"\"]", "a host is a name"),
