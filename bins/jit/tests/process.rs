@@ -243,6 +243,43 @@ fn an_answer_that_nobody_reads_ends_quietly() {
     }
 }
 
+#[test]
+fn the_relay_of_agents_sends_a_token_where_the_other_verbs_do_and_nowhere_else() {
+    let folder = house();
+    let new = [
+        "token",
+        "new",
+        "--principal",
+        "agent:bot",
+        "--out",
+        "bot.token",
+    ];
+    said(folder.path(), &new);
+    for (server, why) in [
+        ("http://192.0.2.2:8080", "https:// only"),
+        ("http://vm:8080", "https:// only"),
+        (
+            "http://ana:secret@127.0.0.1:8080",
+            "leave the name and the password out",
+        ),
+        ("ftp://127.0.0.1", "begins with https://"),
+        ("", "write an address"),
+    ] {
+        let by = ["--server", server, "--token-file", "bot.token", "mcp"];
+        let told = refused(folder.path(), 1, &by);
+        assert!(told.contains(why), "{server}: {told}");
+    }
+    // Without a client on the other side it ends, and says nothing.
+    let by = [
+        "--server",
+        "http://127.0.0.1:1",
+        "--token-file",
+        "bot.token",
+        "mcp",
+    ];
+    assert_eq!(said(folder.path(), &by), "");
+}
+
 #[tokio::test]
 async fn the_verbs_of_people_ask_the_server() {
     let folder = house();

@@ -13,8 +13,10 @@ use std::path::Path;
 
 use jit_core::Timestamp;
 use jit_core::audit::{CallResult, Fact, SystemFact};
+use jit_core::catalog::{Entitlement, ParameterRule};
 use jit_core::digest::Digest;
 use jit_core::policy::{Right, Who};
+use jit_core::principal::Door;
 use jit_core::provider::{ErrorKind, Presence};
 use jit_core::request::{
     AccessRequest, Approver, CancelReason, Cause, End, Mismatch, REQUEST_SHAPE, ShapeError, Status,
@@ -58,6 +60,42 @@ fn every_stored_shape_loads_and_is_written_again_as_it_was() {
 }
 
 #[test]
+fn the_door_of_an_event_is_one_word_for_ever() {
+    let doors = [
+        (Door::Http, "http"),
+        (Door::Slack, "slack"),
+        (Door::Telegram, "telegram"),
+        (Door::Mcp, "mcp"),
+        (Door::Embedded, "embedded"),
+    ];
+    for (door, word) in doors {
+        let written = serde_json::to_value(door).unwrap();
+        assert_eq!(written, word);
+        assert_eq!(serde_json::from_value::<Door>(written).unwrap(), door);
+    }
+}
+
+/// What pending requests are held against: an upgrade that changed it would void them all.
+#[test]
+fn an_entitlement_without_anything_new_is_digested_as_it_always_was() {
+    let entry = Entitlement {
+        id: "groupfile/admins".parse().unwrap(),
+        resource: "admins".to_owned(),
+        title: "Administrators".to_owned(),
+        how_to_use: String::new(),
+        tier: "standard".parse().unwrap(),
+        parameters: ParameterRule::Refused,
+        display: None,
+        template: None,
+        allows: String::new(),
+        fallback: None,
+    };
+    let written = serde_json::to_string(&entry).unwrap();
+    let before = r#"{"id":"groupfile/admins","resource":"admins","title":"Administrators","how_to_use":"","tier":"standard","parameters":"refused"}"#;
+    assert_eq!(written, before);
+}
+
+#[test]
 fn a_later_shape_is_refused_with_both_numbers() {
     let (_, text) = goldens().swap_remove(0);
     let newer = text.replace(
@@ -83,6 +121,20 @@ fn facts() -> Vec<Fact> {
             beneficiary: request.beneficiary.clone(),
             entitlements: vec![request.parts.first().entitlement.clone()],
             parameters: vec![],
+            ttl: request.ttl,
+            reason: request.reason.clone(),
+            approvals_needed: 2,
+        },
+        Fact::Requested {
+            digest: Digest::of(b"asked"),
+            beneficiary: request.beneficiary.clone(),
+            entitlements: vec![request.parts.first().entitlement.clone()],
+            parameters: vec![
+                serde_json::json!({"region": "eu-west-1"})
+                    .as_object()
+                    .unwrap()
+                    .clone(),
+            ],
             ttl: request.ttl,
             reason: request.reason.clone(),
             approvals_needed: 2,
