@@ -250,7 +250,7 @@ fn the_relay_of_agents_sends_a_token_where_the_other_verbs_do_and_nowhere_else()
         "token",
         "new",
         "--principal",
-        "agent:bot",
+        "agent:deploy-bot",
         "--out",
         "bot.token",
     ];
