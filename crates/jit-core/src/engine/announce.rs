@@ -325,17 +325,22 @@ impl Engine {
         let news = fresh.map(read_event).collect::<Result<Vec<_>, _>>()?;
         let shown_seq = events.last().map_or(taken.shown_seq, |sealed| sealed.seq);
         let wanted = request.stage == Stage::Pending && notifier.shows_background();
-        let background = match wanted {
-            true => self.background_of(&request).await,
-            false => None,
+        // Looking around takes of the same time: whoever takes the delivery over when that is up must
+        // not find it still being told.
+        let saying = async {
+            let background = match wanted {
+                true => self.background_of(&request).await,
+                false => None,
+            };
+            let announcement = Announcement {
+                delivery: &taken,
+                request: &request,
+                news: &news,
+                background: background.as_ref(),
+            };
+            notifier.announce(announcement).await
         };
-        let saying = notifier.announce(Announcement {
-            delivery: &taken,
-            request: &request,
-            news: &news,
-            background: background.as_ref(),
-        });
-        let said = match select(saying, pin!(time)).await {
+        let said = match select(pin!(saying), pin!(time)).await {
             Either::Left((said, _)) => said,
             Either::Right(_) => {
                 let kind = ErrorKind::Unavailable;
