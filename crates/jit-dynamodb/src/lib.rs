@@ -20,6 +20,7 @@ mod commit;
 mod error;
 mod item;
 mod keys;
+mod lists;
 mod read;
 mod rows;
 mod table;

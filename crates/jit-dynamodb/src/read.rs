@@ -13,12 +13,15 @@ use jit_core::request::{AccessRequest, REQUEST_SHAPE, RequestId, Status};
 use crate::error::{Cause, Failure};
 use crate::item::{self, Item, Read};
 use crate::keys::{self, Key};
+use crate::lists::Lists;
 use crate::table::{BATCH_LIMIT, Order, Range, Table};
 
 /// The most records that a query returns.
 const QUERY_LIMIT: usize = 1_000;
 /// The fewest rows that are looked at in one go.
 const LEAST: usize = 10;
+/// The most records that are looked at in one go.
+const LOOK_LIMIT: usize = 1_000;
 /// The most ids that are remembered as told in the log.
 const TOLD_LIMIT: usize = 1_000;
 
@@ -237,28 +240,35 @@ fn instant_of(sort: &str) -> Option<Timestamp> {
 
 // --------------------------------------------------------------------------------------- queries
 
-/// Where the ids of a query are listed, from the newest to the oldest.
+/// Where the ids of a query are listed.
 enum Listing {
-    /// In one partition by id.
-    Partition(String),
+    /// In each of these partitions by id.
+    Partitions(Vec<String>),
     /// By their newest commit, in every shard.
     Updated(Timestamp),
 }
 
 fn listing(query: &Query) -> Listing {
+    let mut partitions = Vec::new();
+    if is_open(query) {
+        partitions.push(keys::OPEN.to_owned());
+    }
     if let Some(person) = &query.principal {
-        return Listing::Partition(keys::people_partition(person.as_str()));
+        partitions.push(keys::people_partition(person.as_str()));
     }
     if let Some(thing) = &query.entitlement {
-        return Listing::Partition(keys::things_partition(thing.as_str()));
-    }
-    if !query.statuses.is_empty() && !query.statuses.iter().any(|status| status.is_over()) {
-        return Listing::Partition(keys::OPEN.to_owned());
+        partitions.push(keys::things_partition(thing.as_str()));
     }
     match query.updated_since {
-        Some(since) => Listing::Updated(since),
-        None => Listing::Partition(keys::KNOWN.to_owned()),
+        Some(since) if partitions.is_empty() => Listing::Updated(since),
+        None if partitions.is_empty() => Listing::Partitions(vec![keys::KNOWN.to_owned()]),
+        Some(_) | None => Listing::Partitions(partitions),
     }
+}
+
+/// Whether it asks for nothing that is over.
+fn is_open(query: &Query) -> bool {
+    !query.statuses.is_empty() && !query.statuses.iter().any(|status| status.is_over())
 }
 
 pub(crate) async fn query(
@@ -283,30 +293,23 @@ pub(crate) async fn query(
             found.truncate(limit);
             Ok(found)
         }
-        Listing::Partition(pk) => {
-            let range = Range {
-                pk,
-                from: "req-".to_owned(),
-                to: query
-                    .after
-                    .map_or_else(|| keys::end_of("req-"), |after| after.to_string()),
-                order: Order::Descending,
+        Listing::Partitions(partitions) => {
+            let mut look = match partitions.len() {
+                1 => look(limit),
+                // One that ends within so many rows is read in one go.
+                _ => BATCH_LIMIT,
             };
-            let (mut found, mut begin) = (Vec::new(), None);
+            let mut lists = Lists::of((table, left_out), partitions, query.after, look).await?;
+            let mut found = Vec::new();
             loop {
-                let look = look(limit - found.len());
-                let page = table.page(&range, Some(look), begin).await?;
-                let ids = page.items.iter().filter_map(|row| {
-                    let id = Read::new(row, "row").parsed("sk");
-                    id.map_err(|why| left_out.say(&range.pk, &why)).ok()
-                });
-                let ids: Vec<RequestId> = ids.collect();
+                let ids = lists.next(look).await?;
                 found.extend(records(table, left_out, query, &ids).await?);
-                begin = page.next;
-                if found.len() >= limit || begin.is_none() {
+                if found.len() >= limit || ids.len() < look {
                     found.truncate(limit);
                     return Ok(found);
                 }
+                // What finds little is asked in fewer and larger calls, not in more.
+                look = look.saturating_mul(2).min(LOOK_LIMIT);
             }
         }
     }

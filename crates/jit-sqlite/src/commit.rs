@@ -189,32 +189,37 @@ fn write_record(connection: &Connection, change: &Change, body: &str) -> Result<
     write_parts(connection, &id, record)
 }
 
-/// Writes nothing where the parts are as they were, which is nearly always.
+/// Writes what lists the record by its entitlements; nothing where that is as it was.
 fn write_parts(connection: &Connection, id: &str, record: &AccessRequest) -> Result<(), Fault> {
-    let wanted: Vec<&str> = record
-        .parts
-        .iter()
-        .map(|part| part.entitlement.as_str())
-        .collect();
-    let mut stored =
-        connection.prepare_cached("SELECT entitlement FROM part WHERE request = ?1")?;
-    let stored = stored.query_map([id], |row| row.get::<_, String>(0))?;
-    let stored: Vec<String> = stored.collect::<Result<_, _>>()?;
+    let status = record.status().as_str();
+    let (requester, beneficiary) = (record.requester.as_str(), record.beneficiary.as_str());
+    let wanted = record.parts.iter();
+    let wanted: Vec<&str> = wanted.map(|part| part.entitlement.as_str()).collect();
+    let mut stored = connection.prepare_cached(
+        "SELECT entitlement, (status, requester, beneficiary) = (?2, ?3, ?4)
+        FROM part WHERE request = ?1",
+    )?;
+    let stored = stored.query_map([id, status, requester, beneficiary], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    let stored: Vec<(String, bool)> = stored.collect::<Result<_, _>>()?;
     let sql = "DELETE FROM part WHERE request = ?1 AND entitlement = ?2";
-    for gone in stored
-        .iter()
-        .filter(|name| !wanted.contains(&name.as_str()))
-    {
-        connection
-            .prepare_cached(sql)?
-            .execute([id, gone.as_str()])?;
+    let mut delete = connection.prepare_cached(sql)?;
+    for (gone, _) in &stored {
+        if !wanted.contains(&gone.as_str()) {
+            delete.execute([id, gone])?;
+        }
     }
-    let sql = "INSERT INTO part (request, entitlement) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-    for new in wanted
-        .iter()
-        .filter(|name| !stored.iter().any(|old| old == *name))
-    {
-        connection.prepare_cached(sql)?.execute([id, *new])?;
+    let sql = "INSERT INTO part (request, entitlement, status, requester, beneficiary)
+        VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (request, entitlement) DO UPDATE SET
+        status = excluded.status, requester = excluded.requester,
+        beneficiary = excluded.beneficiary";
+    let mut write = connection.prepare_cached(sql)?;
+    for name in wanted {
+        let is_as_it_was = |(old, same): &(String, bool)| *same && old == name;
+        if !stored.iter().any(is_as_it_was) {
+            write.execute([id, name, status, requester, beneficiary])?;
+        }
     }
     Ok(())
 }

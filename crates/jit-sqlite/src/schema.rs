@@ -19,7 +19,7 @@ const APPLICATION_ID: i64 = 0x4a49_5441;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Every step ever released, in order. A released step is never edited.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
 CREATE TABLE request (
     id TEXT PRIMARY KEY,
@@ -126,6 +126,24 @@ CREATE TABLE small (
     // What is being sent is left to whoever sends it, though there are news.
     "
 ALTER TABLE delivery ADD COLUMN taken_until INTEGER;
+",
+    // Whatever is listed of a person, of an entitlement or of both is listed by status: a history
+    // is not read to find what is open, nor what is denied to find who had it.
+    "
+ALTER TABLE part ADD COLUMN status TEXT NOT NULL DEFAULT '';
+ALTER TABLE part ADD COLUMN requester TEXT NOT NULL DEFAULT '';
+ALTER TABLE part ADD COLUMN beneficiary TEXT NOT NULL DEFAULT '';
+UPDATE part SET (status, requester, beneficiary) =
+    (SELECT status, requester, beneficiary FROM request WHERE id = part.request)
+    WHERE request IN (SELECT id FROM request);
+DROP INDEX part_entitlement;
+CREATE INDEX part_by_entitlement ON part (entitlement, status, request);
+CREATE INDEX part_by_requester ON part (requester, entitlement, status, request);
+CREATE INDEX part_by_beneficiary ON part (beneficiary, entitlement, status, request);
+DROP INDEX request_requester;
+DROP INDEX request_beneficiary;
+CREATE INDEX request_by_requester ON request (requester, status, id);
+CREATE INDEX request_by_beneficiary ON request (beneficiary, status, id);
 ",
 ];
 
@@ -293,5 +311,61 @@ mod tests {
         let error = reader.execute("DELETE FROM slot", []).unwrap_err();
         let named = OpenError::of(path, error).to_string();
         assert!(named.contains("cannot be written"), "{named}");
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_release_stored_is_listed_by_all_that_it_is_listed_by_now() {
+        use jit_core::ports::{Query, RequestStore};
+        use jit_core::request::Status;
+        use jit_testkit::sample;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jit.db");
+        let earlier = Connection::open(&path).unwrap();
+        for step in STEPS.iter().take(2) {
+            earlier.execute_batch(step).unwrap();
+        }
+        earlier
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        earlier.pragma_update(None, "user_version", 2).unwrap();
+        for (number, status) in (1_u16..).zip(Status::ALL) {
+            let request = sample::request_in(number, status);
+            let id = request.id.to_string();
+            let sql = "INSERT INTO request (id, reversed, shape, version, status, requester,
+                    beneficiary, opened_at, updated_at, body)
+                VALUES (?1, ?1, 1, 1, ?2, 'ana@example.com', 'ana@example.com', 1, 1, ?3)";
+            let body = request.to_stored();
+            earlier.execute(sql, [&id, status.as_str(), &body]).unwrap();
+            let sql = "INSERT INTO part (request, entitlement) VALUES (?1, 'groupfile/admins')";
+            earlier.execute(sql, [&id]).unwrap();
+        }
+        drop(earlier);
+        let store = crate::SqliteStore::open(&path, crate::Options::default()).unwrap();
+        let ana = Some("ana@example.com".parse().unwrap());
+        let admins = Some("groupfile/admins".parse().unwrap());
+        for (principal, entitlement) in [
+            (ana.clone(), None),
+            (None, admins.clone()),
+            (ana.clone(), admins.clone()),
+        ] {
+            let all = Query {
+                principal,
+                entitlement,
+                limit: 100,
+                ..Query::default()
+            };
+            assert_eq!(store.query(&all).await.unwrap().len(), Status::ALL.len());
+            for (number, status) in (1_u16..).zip(Status::ALL) {
+                let one = Query {
+                    statuses: vec![status],
+                    ..all.clone()
+                };
+                let found = store.query(&one).await.unwrap();
+                let found: Vec<_> = found.iter().map(|request| request.id).collect();
+                assert_eq!(found, [sample::id(number)], "{status}");
+            }
+        }
+        assert_eq!(store.integrity().await.unwrap(), Vec::<String>::new());
     }
 }

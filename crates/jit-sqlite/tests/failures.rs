@@ -99,6 +99,15 @@ async fn a_file_that_is_no_database_is_left_as_it_is() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), garbage);
 }
 
+/// The pages at which tables and indexes begin, counted from one.
+fn roots(path: &Path) -> Vec<usize> {
+    let raw = Connection::open(path).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE rootpage > 0";
+    let mut roots = raw.prepare(sql).unwrap();
+    let roots = roots.query_map([], |row| row.get::<_, u32>(0)).unwrap();
+    roots.map(|root| root.unwrap() as usize).collect()
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_told_by_its_reads_and_by_the_check() {
     let (_folder, path) = folder();
@@ -107,8 +116,11 @@ async fn a_damaged_file_is_told_by_its_reads_and_by_the_check() {
     let sound = open(&path).unwrap();
     assert_eq!(sound.integrity().await.unwrap(), Vec::<String>::new());
     drop(sound);
-    // Everything behind the first page, which holds the schema.
-    bytes.get_mut(4_096..).unwrap().fill(0x5a);
+    // The first page of every table and index; the schema is sound.
+    for root in roots(&path) {
+        let begin = (root - 1) * 4_096;
+        bytes.get_mut(begin..begin + 4_096).unwrap().fill(0x5a);
+    }
     let (_elsewhere, path) = self::folder();
     std::fs::write(&path, &bytes).unwrap();
     let store = open(&path).unwrap();

@@ -12,8 +12,10 @@ use crate::time::Timestamp;
 
 /// How many earlier uses are told.
 pub const USES: usize = 5;
-/// How many are looked through for them: some were granted and never came to be.
-const LOOKED_THROUGH: usize = 40;
+/// How many are looked through for them, a page at a time: some were granted and never came to be,
+/// others were asked for somebody else.
+const LOOKED_THROUGH: usize = 200;
+const PAGE: usize = 40;
 /// How many who have it now are told by name, and how many strangers.
 pub const HOLDERS: usize = 10;
 /// Grants under which access was, or is.
@@ -68,7 +70,7 @@ impl Engine {
         let all = Query {
             entitlement: Some(part.entitlement.clone()),
             statuses: GIVEN.to_vec(),
-            limit: LOOKED_THROUGH,
+            limit: PAGE,
             ..Query::default()
         };
         let theirs = Query {
@@ -81,17 +83,11 @@ impl Engine {
             ..all.clone()
         };
         let store = &self.parts.store;
-        let theirs = store.query(&theirs).await?;
-        let all = store.query(&all).await?;
+        let by_person = self.uses(theirs, Some(&request.beneficiary)).await?;
+        let of_entitlement = self.uses(all, None).await?;
         let mut holders: Vec<Use> = store.query(&there).await?.iter().filter_map(held).collect();
         let more_holders = holders.len().saturating_sub(HOLDERS);
         holders.truncate(HOLDERS);
-        let uses = |of: &[AccessRequest], by: Option<&PrincipalId>| -> Vec<Use> {
-            let of = of
-                .iter()
-                .filter(|it| by.is_none_or(|by| it.beneficiary == *by));
-            of.filter_map(held).take(USES).collect()
-        };
         let there = |target: &crate::provider::Target| {
             target.realm == part.target.realm && target.resource == part.target.resource
         };
@@ -102,14 +98,35 @@ impl Engine {
         strangers.truncate(HOLDERS);
         let entry = self.parts.catalog.get(&part.entitlement);
         Ok(Background {
-            by_person: uses(&theirs, Some(&request.beneficiary)),
-            of_entitlement: uses(&all, None),
+            by_person,
+            of_entitlement,
             holders,
             more_holders,
             strangers,
             more_strangers,
             allows: entry.map(|entry| entry.allows.clone()).unwrap_or_default(),
         })
+    }
+
+    /// The latest uses among what this finds, those by one person where one is given.
+    async fn uses(
+        &self,
+        mut query: Query,
+        by: Option<&PrincipalId>,
+    ) -> Result<Vec<Use>, PortError> {
+        let (mut uses, mut looked_through) = (vec![], 0);
+        loop {
+            let page = self.parts.store.query(&query).await?;
+            let theirs = |it: &&AccessRequest| by.is_none_or(|by| it.beneficiary == *by);
+            let found = page.iter().filter(theirs).filter_map(held);
+            uses.extend(found.take(USES - uses.len()));
+            looked_through += page.len();
+            let is_last = page.len() < query.limit || looked_through >= LOOKED_THROUGH;
+            if is_last || uses.len() == USES {
+                return Ok(uses);
+            }
+            query.after = page.last().map(|request| request.id);
+        }
     }
 
     /// The same for whoever may decide or audit the request: it tells of other people.

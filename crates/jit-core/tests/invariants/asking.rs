@@ -13,12 +13,13 @@ use jit_core::audit::Fact;
 use jit_core::catalog::{Catalog, Entitlement, ParameterRule, ParameterSchema};
 use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, NewRequest, Use, Verb};
 use jit_core::policy::{Policy, Tier};
-use jit_core::ports::{Clock, PortError, Provisioner};
+use jit_core::ports::{Clock, PortError, Provisioner, RequestStore};
 use jit_core::principal::{AgentCaps, PrincipalKind, Profile};
 use jit_core::provider::{Parameters, Resolved};
-use jit_core::request::{AccessRequest, Status};
+use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::HostileHandle;
+use jit_testkit::sample;
 use jit_testkit::stage::{Stage, catalog, id, rules, tier, ttl, via};
 use jit_testkit::time::SeededRandom;
 use serde_json::json;
@@ -284,6 +285,38 @@ async fn s12_what_fits_is_in_the_digest_and_the_audit_and_has_a_name() {
         ..request.clone()
     };
     assert_ne!(request.digest(), other.digest());
+}
+
+/// Ana's closed requests for this, the oldest first: so many for herself, then so many for Cleo.
+async fn had_before(stage: &Stage, own: u16, for_cleo: u16) -> Vec<RequestId> {
+    let mut ids = vec![];
+    for number in 0..own + for_cleo {
+        let mut request = sample::request_in(number, Status::Closed);
+        request.requester = id("ana");
+        request.beneficiary = if number < own { id("ana") } else { id("cleo") };
+        request.parts = sample::parts(&["stage/admins"]);
+        ids.push(request.id);
+        let change = sample::creation(request);
+        stage.store.commit(sample::commit([change])).await.unwrap();
+    }
+    ids
+}
+
+#[tokio::test]
+async fn what_somebody_asked_for_others_hides_none_of_their_own_uses_within_two_hundred() {
+    // So many for others came later; so many of the own ones are found.
+    for (for_cleo, own, found) in [(150, 6, 5), (198, 6, 2), (240, 6, 0)] {
+        let stage = Stage::new();
+        let before = had_before(&stage, own, for_cleo).await;
+        let request = stage.open("ana", "30m").await;
+        let asked = stage.engine.background(&via("bob"), request.id).await;
+        let uses = asked.unwrap().by_person;
+        let ids: Vec<RequestId> = uses.iter().map(|it| it.request).collect();
+        let latest = before[..usize::from(own)].iter().rev().copied();
+        let latest: Vec<RequestId> = latest.take(found).collect();
+        assert_eq!(ids, latest, "behind {for_cleo} for others");
+        assert!(uses.iter().all(|it| it.who == id("ana")));
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod expiry;
 mod faulty;
 mod forms;
 mod limits;
+mod listing;
 mod live;
 mod opening;
 mod processes;

@@ -308,6 +308,18 @@ async fn everything(store: &dyn RequestStore) -> Vec<String> {
         },
         Query {
             principal: Some("ana@example.com".parse().unwrap()),
+            entitlement: Some("groupfile/admins".parse().unwrap()),
+            statuses: vec![Status::Active, Status::Closed, Status::Denied],
+            limit: 2,
+            ..all.clone()
+        },
+        Query {
+            principal: Some("ana@example.com".parse().unwrap()),
+            statuses: vec![Status::Pending, Status::Active, Status::Settling],
+            ..all.clone()
+        },
+        Query {
+            principal: Some("ana@example.com".parse().unwrap()),
             from: Some(sample::at(62)),
             until: Some(sample::at(3)),
             updated_since: Some(sample::at(2)),

@@ -14,6 +14,8 @@ pub(super) async fn all<F: AsyncFn() -> Handles>(make: &F) {
     requests_are_found_by_everything_that_is_known_of_them(make().await).await;
     a_story_is_found_by_when_it_was_going_on(make().await).await;
     pages_lead_from_the_newest_to_the_oldest(make().await).await;
+    what_is_asked_together_is_found_together_page_by_page(make().await).await;
+    a_record_is_listed_as_it_is_now(make().await).await;
     ids_are_found_by_their_end(make().await).await;
     every_chain_is_listed(make().await).await;
     the_record_of_a_later_release_is_left_alone(make().await).await;
@@ -292,6 +294,166 @@ async fn pages_lead_from_the_newest_to_the_oldest(Handles { one, other }: Handle
     }
     let wanted = [ids(&[7, 6, 5]), ids(&[4, 3, 2]), ids(&[1])];
     assert_eq!(pages, wanted, "each once, newest first");
+}
+
+/// Records that differ in all that they are listed by, of each status at least one.
+fn various() -> Vec<AccessRequest> {
+    let people = ["ana@example.com", "bob@example.com", "carol@example.com"];
+    let person = |number: u16| people.into_iter().cycle().nth(usize::from(number));
+    let things: [&[&str]; 3] = [
+        &["groupfile/admins"],
+        &["groupfile/ops", "vault/db"],
+        &["vault/db"],
+    ];
+    let statuses = Status::ALL.into_iter().cycle();
+    let record = |(number, status): (u16, Status)| {
+        let mut request = sample::request_in(number, status);
+        let names = [person(number / 2), person(number / 4)].map(|name| {
+            let name = name.expect("a cycle has no end");
+            name.parse().expect("a test names principals")
+        });
+        [request.requester, request.beneficiary] = names;
+        let things = things.into_iter().cycle().nth(usize::from(number / 3));
+        request.parts = sample::parts(things.expect("a cycle has no end"));
+        request
+    };
+    (1..30).zip(statuses).map(record).collect()
+}
+
+async fn what_is_asked_together_is_found_together_page_by_page(Handles { one, other }: Handles) {
+    let mut records = various();
+    for record in &records {
+        keep(&*one, record.clone()).await;
+    }
+    records.reverse();
+    let people = ["ana@example.com", "bob@example.com", "dan@example.com"];
+    let people = people.map(|name| Some(name.parse().expect("a test names principals")));
+    let things = ["groupfile/admins", "vault/db", "groupfile/none"];
+    let things = things.map(|name| Some(name.parse().expect("a test names entitlements")));
+    let statuses: [&[Status]; 6] = [
+        &[],
+        &[Status::Closed],
+        &[Status::Pending, Status::Active, Status::Settling],
+        &[Status::Active, Status::Revoking, Status::Closed],
+        &[Status::Denied, Status::Lapsed, Status::Denied],
+        &Status::ALL,
+    ];
+    for principal in [None].into_iter().chain(people) {
+        for entitlement in [None].into_iter().chain(things.clone()) {
+            for statuses in statuses {
+                let query = Query {
+                    principal: principal.clone(),
+                    entitlement: entitlement.clone(),
+                    statuses: statuses.to_vec(),
+                    ..everything()
+                };
+                found_page_by_page(&*other, &records, &query).await;
+            }
+        }
+    }
+    // With when a story was going on, too.
+    let query = Query {
+        principal: Some("ana@example.com".parse().expect("ana is a principal")),
+        statuses: vec![Status::Active, Status::Closed, Status::Denied],
+        from: Some(sample::at(65)),
+        until: Some(sample::at(25)),
+        updated_since: Some(sample::at(66)),
+        ..everything()
+    };
+    found_page_by_page(&*other, &records, &query).await;
+    let nobodys = Query {
+        principal: None,
+        ..query
+    };
+    found_page_by_page(&*other, &records, &nobodys).await;
+}
+
+/// Asks for pages of every kind and holds them against these records, the newest first.
+async fn found_page_by_page(store: &dyn RequestStore, records: &[AccessRequest], query: &Query) {
+    let asked = |request: &&AccessRequest| {
+        let is_over = request.status().is_over();
+        let mut things = request.parts.iter().map(|part| &part.entitlement);
+        let people = [&request.requester, &request.beneficiary];
+        query
+            .principal
+            .as_ref()
+            .is_none_or(|it| people.contains(&it))
+            && query
+                .entitlement
+                .as_ref()
+                .is_none_or(|it| things.any(|thing| thing == it))
+            && (query.statuses.is_empty() || query.statuses.contains(&request.status()))
+            && query
+                .from
+                .is_none_or(|from| !is_over || request.updated_at >= from)
+            && query.until.is_none_or(|until| request.opened_at < until)
+            && query
+                .updated_since
+                .is_none_or(|since| request.updated_at >= since)
+    };
+    let wanted = records.iter().filter(asked).map(|request| request.id);
+    let wanted: Vec<RequestId> = wanted.collect();
+    let whole = found(store, query.clone()).await;
+    assert_eq!(whole, wanted, "all of {query:?}");
+    let (mut pages, mut after) = (vec![], None);
+    loop {
+        let page = Query {
+            after,
+            limit: 3,
+            ..query.clone()
+        };
+        let page = found(store, page).await;
+        assert!(page.len() <= 3, "at most as many as asked for");
+        after = page.last().copied().or(after);
+        let is_last = page.len() < 3;
+        pages.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    assert_eq!(pages, wanted, "page by page, {query:?}");
+}
+
+async fn a_record_is_listed_as_it_is_now(Handles { one, other }: Handles) {
+    let person = |name: &str| name.parse().expect("a test names principals");
+    let of = |name: &str, thing: &str, status| Query {
+        principal: Some(person(name)),
+        entitlement: Some(thing.parse().expect("a test names entitlements")),
+        statuses: vec![status],
+        ..everything()
+    };
+    // All that it is listed by changes, one after the other.
+    let mut record = keep(&*one, sample::request(1)).await;
+    let mut listed = of("ana@example.com", "groupfile/admins", Status::Pending);
+    for step in 0..4_u64 {
+        assert_eq!(found(&*other, listed.clone()).await, [record.id]);
+        let mut now = sample::next(&record, sample::at(100 + step));
+        let wanted = match step {
+            0 => {
+                now.stage = sample::request_in(1, Status::Closed).stage;
+                of("ana@example.com", "groupfile/admins", Status::Closed)
+            }
+            1 => {
+                now.parts = sample::parts(&["vault/db"]);
+                of("ana@example.com", "vault/db", Status::Closed)
+            }
+            2 => {
+                now.requester = person("bob@example.com");
+                now.beneficiary = person("bob@example.com");
+                of("bob@example.com", "vault/db", Status::Closed)
+            }
+            _ => {
+                // A late effect opens it again.
+                now.stage = sample::request_in(1, Status::Revoking).stage;
+                of("bob@example.com", "vault/db", Status::Revoking)
+            }
+        };
+        let change = sample::update(now.clone());
+        written("an update", one.commit(sample::commit([change])).await);
+        assert_eq!(found(&*other, listed).await, ids(&[]), "not as it was");
+        (record, listed) = (now, wanted);
+    }
+    assert_eq!(found(&*other, listed).await, [record.id], "as it is");
 }
 
 async fn ids_are_found_by_their_end(Handles { one, other }: Handles) {
