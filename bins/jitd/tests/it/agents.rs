@@ -29,6 +29,11 @@ struct House {
 
 impl House {
     async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// The preset, and more tables.
+    async fn with(more: &str) -> Self {
         let aws = Sim::start(Setup {
             management_account: ACCOUNT.to_owned(),
             ..Setup::default()
@@ -56,7 +61,8 @@ impl House {
                 "[slack]\n",
                 &format!("[slack]\napi = \"{}\"\n", slack.api_url()),
             );
-        std::fs::write(folder.path().join("agents.toml"), config).unwrap();
+        let more = more.replace("ENDPOINT", &aws.url());
+        std::fs::write(folder.path().join("agents.toml"), config + &more).unwrap();
         std::fs::write(
             folder.path().join("groups"),
             "read_logs:\nrestart_service:\n",
@@ -390,6 +396,115 @@ async fn c8_a_longer_request_takes_the_policy_over_in_place_and_an_early_end_rem
         assert!(ended.status.success(), "{}", text(&ended.stderr));
     }
     until("both are gone", async || policies().is_empty()).await;
+}
+
+/// Credentials of a role, narrowed by a session policy.
+const SESSIONS: &str = r#"
+[[provider]]
+name = "sts"
+kind = "iam_session"
+account = "111122223333"
+endpoint = "ENDPOINT"
+
+[[rule]]
+name = "sessions"
+rights = ["request"]
+entitlements = ["sts/*"]
+principals = ["group:engineers", "agent:*"]
+
+[[rule]]
+name = "sessions are decided"
+rights = ["approve", "revoke"]
+entitlements = ["sts/*"]
+principals = ["group:operations"]
+
+[[entitlement]]
+id = "sts/read_bucket"
+resource = "Reader"
+title = "Read a bucket"
+tier = "tool"
+parameters = '''{"type": "object", "properties": {"bucket": {"type": "string", "pattern": "^[a-z-]+$"}},
+  "required": ["bucket"], "additionalProperties": false}'''
+template = '''{"Statement": {"Effect": "Allow", "Action": "s3:GetObject",
+  "Resource": "arn:aws:s3:::{bucket}/*"}}'''
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b3_c8_s15_credentials_of_a_role_are_collected_once_by_whoever_asked_and_written_nowhere() {
+    let house = House::with(SESSIONS).await;
+    let world = house.aws.world();
+    let hour = Duration::from_secs(3_600);
+    world.add_role(&Role::new("Reader").lasting(12 * hour));
+    let all = json!({"Version": "2012-10-17",
+                     "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}});
+    world.put_policy("role/Reader", "base", &all.to_string());
+    let (mut daemon, api) = house.daemon().await;
+    let ask = json!({"tool_name": "read_bucket", "user_email": "ana@example.com",
+                     "tool_params": {"bucket": "logs"}, "ttl": "5m"});
+    let asked = api.done(BOT, "request_tool_access", &ask);
+    let say = json!({"request_id": asked["request_id"], "approval_action": "approve"});
+    let approved = api.done("bob@example.com", "approve_tool_access_request", &say);
+    let id = asked["request_id"].as_str().unwrap();
+    // The answer says how, and has nothing of it.
+    let told = api.described(&asked);
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains(&format!("jit collect {id}")), "{message}");
+    let collect = |who: &str| {
+        let token = house.token_file(who);
+        let arguments = [
+            "--json",
+            "--server",
+            &api.url,
+            "--token-file",
+            &token,
+            "collect",
+            id,
+        ];
+        ran(house.command(program("jit", &arguments)))
+    };
+    for other in ["ana@example.com", "bob@example.com"] {
+        assert!(!collect(other).status.success(), "{other} did not ask");
+    }
+    let collected = collect(BOT);
+    assert!(collected.status.success(), "{}", text(&collected.stderr));
+    let collected: Value = serde_json::from_slice(&collected.stdout).unwrap();
+    let credential = collected["credential"].as_str().unwrap();
+    let key: Value = serde_json::from_str(credential).unwrap();
+    assert_eq!(key["Version"], 1);
+    let may = |resource: &str, at: Timestamp| {
+        let key = key["AccessKeyId"].as_str().unwrap();
+        world.session_allows(key, Deed::new("s3:GetObject", resource), at.unix_micros())
+    };
+    let expires_at: Timestamp = approved["expires_at"].as_str().unwrap().parse().unwrap();
+    let now = Timestamp::from_unix_micros(world.now());
+    assert!(may("arn:aws:s3:::logs/x", now));
+    assert!(!may("arn:aws:s3:::secrets/x", now));
+    // AWS gives no session of less than 15 minutes; its policy ends this one.
+    assert!(!may("arn:aws:s3:::logs/x", expires_at));
+    let again = collect(BOT);
+    assert!(!again.status.success() && text(&again.stderr).contains("already_collected"));
+    assert_eq!(api.described(&asked)["status"], "active");
+    daemon.listens();
+    let mut everywhere = daemon.heard.join("\n");
+    for file in ["jit.db", "jit.db-wal", "audit_log.csv"] {
+        let kept = std::fs::read(house.folder.path().join(file)).unwrap_or_default();
+        everywhere.push_str(&String::from_utf8_lossy(&kept));
+    }
+    let bob = house.slack.user(BOB);
+    for message in bob.messages(CHANNEL).await {
+        everywhere.push_str(&message.words());
+    }
+    assert!(
+        everywhere.contains(id),
+        "what is looked through is what there is"
+    );
+    for secret in ["SecretAccessKey", "SessionToken"] {
+        let secret = key[secret].as_str().unwrap();
+        assert!(
+            secret.len() > 20 && !everywhere.contains(secret),
+            "{secret}"
+        );
+    }
 }
 
 /// `jit mcp`, as a client starts it.
