@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 use jit_aws::{ACCEPTED_WITHIN, Budget, Errand, NotDone};
 use jit_core::Timestamp;
 use jit_core::catalog::Entitlement;
+use jit_core::digest::Digest;
 use jit_core::ports::{
     Clock, GrantCall, InspectCall, Minted, Page, PortError, Provisioner, Purpose, RevokeCall,
     Standing,
@@ -116,11 +117,16 @@ impl TemporaryPolicy {
     }
 }
 
-/// The name that all owners of a slot share.
+/// The name that all owners of a slot share. It says of which resource and which slot it is, so that a
+/// policy is known for what it is whatever stands in it: 85 of the 128 characters that there are.
 fn policy_name(target: &Target, parameters: &Parameters) -> String {
     let slot = target.slot_key(parameters);
-    let digits: String = slot.as_str().chars().take(16).collect();
-    format!("{PREFIX}{digits}")
+    format!("{}{slot}", named_for(&target.resource))
+}
+
+/// How the names of all policies of a resource begin.
+fn named_for(resource: &str) -> String {
+    format!("{PREFIX}{}-", Digest::of(resource.as_bytes()).prefix())
 }
 
 /// What an entitlement is in targets: a changed template is another target, so nobody is given what
