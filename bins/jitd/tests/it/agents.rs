@@ -34,7 +34,9 @@ impl House {
             ..Setup::default()
         })
         .unwrap();
-        let role = aws.world().add_role(&Role::new("Developers"));
+        let role = aws
+            .world()
+            .add_role(&Role::new("Developers").naming("${aws:username}"));
         let workspace = Workspace::new("T0AGENTS")
             .user(User::member(ANA, "Ana", "ana@example.com"))
             .user(User::member(BOB, "Bob", "bob@example.com"))

@@ -4,9 +4,9 @@ use aws_sdk_iam::types::EntityType;
 use jit_aws::Errand;
 use jit_core::ports::{InspectCall, Page, Purpose, Standing};
 use jit_core::provider::{Presence, SlotKey, Target};
-use percent_encoding::percent_decode_str;
 
 use super::{Place, TemporaryPolicy, named_for};
+use crate::account::decoded;
 use crate::owner::Owner;
 use crate::template::Stamp;
 use crate::trouble::Trouble;
@@ -120,11 +120,4 @@ impl TemporaryPolicy {
             next: marker,
         })
     }
-}
-
-/// Documents come "URL-encoded compliant with RFC 3986" ("GetRolePolicy", IAM API Reference).
-fn decoded(document: &str) -> String {
-    percent_decode_str(document)
-        .decode_utf8_lossy()
-        .into_owned()
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sim::{Hostility, Setup};
+use jit_core::Refusal;
 use jit_core::audit::Fact;
 use jit_core::catalog::Entitlement;
-use jit_core::engine::{Progress, Verb};
+use jit_core::engine::{EngineError, Progress, Verb};
 use jit_core::ports::{GrantCall, PortError, Provisioner, RequestStore};
 use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Parameters, Resolved};
@@ -21,26 +22,31 @@ use super::{LOGS, READ, READ_IN, Scene, in_bucket, key, policies, settings, setu
 use crate::TemporaryPolicy;
 
 /// The stage's catalogue has no templates; this is where they come from. `stage/ops` takes parameters.
-struct Templated(Arc<TemporaryPolicy>);
-
-fn templated(entitlement: &Entitlement) -> Entitlement {
-    Entitlement {
-        template: Some(template(&entitlement.resource).to_owned()),
-        ..entitlement.clone()
-    }
+struct Templated {
+    behind: Arc<TemporaryPolicy>,
+    admins: &'static str,
 }
 
-fn template(resource: &str) -> &'static str {
-    match resource.starts_with("ops") {
-        true => READ_IN,
-        false => READ,
+impl Templated {
+    fn entitlement(&self, entitlement: &Entitlement) -> Entitlement {
+        Entitlement {
+            template: Some(self.template(&entitlement.resource).to_owned()),
+            ..entitlement.clone()
+        }
+    }
+
+    fn template(&self, resource: &str) -> &'static str {
+        match resource.starts_with("ops") {
+            true => READ_IN,
+            false => self.admins,
+        }
     }
 }
 
 #[async_trait]
 impl Meddle for Templated {
     fn behind(&self) -> &dyn Provisioner {
-        self.0.as_ref()
+        self.behind.as_ref()
     }
 
     async fn resolve(
@@ -49,17 +55,18 @@ impl Meddle for Templated {
         entitlement: &Entitlement,
         parameters: &Parameters,
     ) -> Result<Resolved, PortError> {
-        let entitlement = templated(entitlement);
-        self.0.resolve(beneficiary, &entitlement, parameters).await
+        let entitlement = self.entitlement(entitlement);
+        let behind = &self.behind;
+        behind.resolve(beneficiary, &entitlement, parameters).await
     }
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
-        let template = Some(template(&call.target.resource));
-        self.0.grant(GrantCall { template, ..call }).await
+        let template = Some(self.template(&call.target.resource));
+        self.behind.grant(GrantCall { template, ..call }).await
     }
 
     async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
-        self.0.resource(&templated(entitlement)).await
+        self.behind.resource(&self.entitlement(entitlement)).await
     }
 }
 
@@ -71,14 +78,18 @@ struct Life {
 impl Life {
     /// Reads are two seconds behind, and effects three.
     fn new() -> Self {
+        Self::of(READ)
+    }
+
+    fn of(admins: &'static str) -> Self {
         let stage = Stage::new();
         let scene = Scene::of(Setup {
             iam_reads_lag: Duration::from_secs(2),
             iam_effects_lag: Duration::from_secs(3),
             ..setup()
         });
-        let adapter = policies(settings(&scene.sim), &stage.clock, key());
-        let stage = stage.around(Arc::new(Front(Templated(adapter))));
+        let behind = policies(settings(&scene.sim), &stage.clock, key());
+        let stage = stage.around(Arc::new(Front(Templated { behind, admins })));
         Self { stage, scene }
     }
 
@@ -324,4 +335,23 @@ async fn a_copy_of_a_policy_is_not_explained_by_the_grant_that_it_was_copied_fro
     assert_eq!(found, ["role/ana-own", "user/ana"]);
     assert!(!life.says(&request).await.contains(&Fact::Missing));
     assert_eq!(life.stands(), 1);
+}
+
+/// The stage's tier lets sessions live on for a minute.
+#[tokio::test]
+async fn what_opens_sessions_that_live_on_longer_than_the_tier_allows_is_refused() {
+    const OPENING: &str = r#"{"Statement": {
+        "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}"#;
+    let life = Life::of(OPENING);
+    let ana = via("ana");
+    let refusal = life.stage.engine.open(&ana, life.stage.ask("10m"));
+    let refusal = refusal.await.unwrap_err();
+    let hour = Duration::from_secs(3_600);
+    assert!(
+        matches!(
+            refusal,
+            EngineError::Refused(Refusal::ResidualAboveCeiling { residual, .. }) if residual == hour
+        ),
+        "{refusal:?}"
+    );
 }

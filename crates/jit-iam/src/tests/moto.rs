@@ -75,6 +75,7 @@ impl Moto {
         let iam = aws_sdk_iam::Client::new(&config);
         let trust = json!({"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole",
+            "Condition": {"StringLike": {"sts:RoleSessionName": "${aws:username}"}},
         }]});
         for name in ["developers", "deploy"] {
             let made = iam.create_role().role_name(name);
