@@ -2,6 +2,7 @@
 //! lifecycle reasons with. The trait behind them is [`crate::ports::Provisioner`].
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -230,6 +231,22 @@ impl SlotKey {
     /// 64 hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A text that is no slot's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a slot is 64 hexadecimal digits")]
+pub struct NotASlot;
+
+impl FromStr for SlotKey {
+    type Err = NotASlot;
+
+    /// Reads a slot where a provider tells it. Whose it is, if anybody's, is another question.
+    fn from_str(text: &str) -> Result<Self, NotASlot> {
+        let is_digit = |it: u8| matches!(it, b'0'..=b'9' | b'a'..=b'f');
+        let is_slot = text.len() == 64 && text.bytes().all(is_digit);
+        is_slot.then(|| Self(text.to_owned())).ok_or(NotASlot)
     }
 }
 

@@ -174,13 +174,7 @@ impl Provisioner for GroupFile {
             let subjects = behind.by_ref().filter_map(|member| member.parse().ok());
             let items: Vec<Standing> = subjects
                 .take(PAGE_SIZE)
-                .map(|subject| Standing {
-                    target: Target {
-                        realm: REALM.to_owned(),
-                        subject,
-                        resource: resource.clone(),
-                    },
-                })
+                .map(|subject| Target::new(REALM, subject, &resource).into())
                 .collect();
             let last = items.last().map(|last| last.target.subject.to_string());
             let next = last.filter(|_| behind.next().is_some());

@@ -8,6 +8,7 @@ use aws_config::{Region, SdkConfig};
 use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 use jit_aws::{Aws, Budget, Errand, Failed, Fence, Passage, Reach};
 use jit_core::ports::{Clock, Effect, Purpose};
+use percent_encoding::percent_decode_str;
 
 use crate::trouble::Trouble;
 use crate::{CALL_LIMIT, Settings};
@@ -36,6 +37,8 @@ pub(crate) struct Known {
     pub(crate) id: String,
     pub(crate) arn: String,
     pub(crate) path: String,
+    /// Who may assume it and how, where it is a role.
+    pub(crate) trust: Option<String>,
 }
 
 impl Account {
@@ -116,6 +119,7 @@ impl Account {
             id: role.role_id,
             arn: role.arn,
             path: role.path,
+            trust: role.assume_role_policy_document.as_deref().map(decoded),
         })
     }
 
@@ -131,8 +135,16 @@ impl Account {
             id: user.user_id,
             arn: user.arn,
             path: user.path,
+            trust: None,
         })
     }
+}
+
+/// Documents come "URL-encoded compliant with RFC 3986" ("GetRolePolicy", IAM API Reference).
+pub(crate) fn decoded(document: &str) -> String {
+    percent_decode_str(document)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 fn not_there(trouble: Trouble, what: &str, name: &str) -> Trouble {

@@ -12,8 +12,8 @@
 //! rounded down to a second, so access is over at the end whether or not anybody deletes it. Deleting
 //! is for tidiness and for ends that come early.
 //!
-//! *One slot, one name.* The policy's name is a digest of the slot, so all owners of a slot write to
-//! one place. A hand-over is one `PutRolePolicy`, which replaces the policy as a whole: there is no
+//! *One slot, one name.* The policy's name is that of the slot, so all owners of a slot write to one
+//! place, and whoever looks for drift knows what it is whatever somebody made of the policy itself. A hand-over is one `PutRolePolicy`, which replaces the policy as a whole: there is no
 //! moment in between with none, and none with two.
 //!
 //! *Whose it is* stands in it: each `Sid` names the request. What [`inspect`] says depends on what is
@@ -48,6 +48,7 @@ mod policy;
 mod session;
 mod template;
 mod trouble;
+mod trust;
 
 use std::time::Duration;
 
@@ -68,6 +69,20 @@ const CALL_LIMIT: Duration = Duration::from_secs(14);
 const SESSION_LIMIT: Duration = Duration::from_secs(12 * 3_600);
 /// The shortest (the same page). The end of access is in the session's policy, and may come before.
 const SESSION_LEAST: Duration = Duration::from_secs(900);
+/// How long a session goes on that a session opened: "role chaining", which AWS holds to an hour ("Roles
+/// terms and concepts", IAM User Guide). It was opened within the grant and knows nothing of its end.
+const CHAINED: Duration = Duration::from_secs(3_600);
+
+/// Whether people are known by what their sessions are called, on a role that many have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionNames {
+    /// Where the role's trust policy leaves one name to each who may assume it. By any other nobody is
+    /// given anything.
+    #[default]
+    Bound,
+    /// By every role, because something else that cannot be seen there holds people to their names.
+    Trusted,
+}
 
 /// Which account, and how it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +94,8 @@ pub struct Settings {
     /// For [`TemporaryPolicy`]: the role that all have who have no subject, each in a session that is
     /// called by their id.
     pub role: Option<String>,
+    /// For [`TemporaryPolicy`]: by which roles people are known by their sessions' names.
+    pub session_names: SessionNames,
     /// For [`AssumedRole`]: the longest session that is asked for. Where the service itself runs as a
     /// session of a role, AWS gives one hour at most ("role chaining", IAM User Guide).
     pub longest_session: Duration,
@@ -95,6 +112,7 @@ impl Settings {
             provider,
             account_id: account_id.into(),
             role: None,
+            session_names: SessionNames::Bound,
             longest_session: SESSION_LIMIT,
             endpoint_url: None,
             region: "us-east-1".to_owned(),

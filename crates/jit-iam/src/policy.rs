@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 use jit_aws::{ACCEPTED_WITHIN, Budget, Errand, NotDone};
 use jit_core::Timestamp;
 use jit_core::catalog::Entitlement;
+use jit_core::digest::Digest;
 use jit_core::ports::{
     Clock, GrantCall, InspectCall, Minted, Page, PortError, Provisioner, Purpose, RevokeCall,
     Standing,
@@ -23,11 +24,11 @@ use jit_core::provider::{
 };
 use jit_core::request::RequestId;
 
-use crate::Settings;
 use crate::account::{Account, Known, fenced, in_time};
 use crate::owner::{Asked, Owner};
 use crate::template::{Bound, Template};
 use crate::trouble::Trouble;
+use crate::{CHAINED, SESSION_LIMIT, SessionNames, Settings, trust};
 
 /// How long a change of IAM may take until it is so everywhere. AWS says that changes take time and
 /// no bound ("Troubleshoot IAM: changes that I make are not always immediately visible", IAM User
@@ -38,6 +39,9 @@ const APPLIED_WITHIN: Duration = Duration::from_secs(60);
 /// AWS STS quotas", IAM User Guide).
 const ROLE_LIMIT: usize = 10_240;
 const USER_LIMIT: usize = 2_048;
+/// One policy on a role that many have: a fifth of what all of theirs may be together, so that nobody's
+/// grants alone leave the others without.
+const SHARED_LIMIT: usize = 2_048;
 /// Paths of roles that only AWS may change.
 const RESERVED: [&str; 2] = ["/aws-reserved/", "/aws-service-role/"];
 /// How the names of our policies begin.
@@ -116,11 +120,16 @@ impl TemporaryPolicy {
     }
 }
 
-/// The name that all owners of a slot share.
+/// The name that all owners of a slot share. It says of which resource and which slot it is, so that a
+/// policy is known for what it is whatever stands in it: 85 of the 128 characters that there are.
 fn policy_name(target: &Target, parameters: &Parameters) -> String {
     let slot = target.slot_key(parameters);
-    let digits: String = slot.as_str().chars().take(16).collect();
-    format!("{PREFIX}{digits}")
+    format!("{}{slot}", named_for(&target.resource))
+}
+
+/// How the names of all policies of a resource begin.
+fn named_for(resource: &str) -> String {
+    format!("{PREFIX}{}-", Digest::of(resource.as_bytes()).prefix())
 }
 
 /// What an entitlement is in targets: a changed template is another target, so nobody is given what
@@ -148,7 +157,8 @@ fn document_of(
     let document = template.fill(parameters, &bound)?;
     let (of, limit) = match owner {
         Owner::User(_) => ("a user", USER_LIMIT),
-        Owner::Role(_) | Owner::Session { .. } => ("a role", ROLE_LIMIT),
+        Owner::Role(_) => ("a role", ROLE_LIMIT),
+        Owner::Session { .. } => ("one grant on a role that many have", SHARED_LIMIT),
     };
     let size = document.chars().count();
     match size <= limit {
@@ -173,7 +183,15 @@ impl TemporaryPolicy {
         let sample = RequestId::new(Timestamp::MIN, [0; 10]);
         document_of(&template, parameters, &owner, sample, Timestamp::MIN)?;
         let resource = resource_of(entitlement, &template);
-        Ok(Target::new(&self.realm, owner.to_subject()?, resource).into())
+        let opened_for = match owner {
+            // A user's own keys open sessions as long as the roles allow.
+            Owner::User(_) => SESSION_LIMIT,
+            Owner::Role(_) | Owner::Session { .. } => CHAINED,
+        };
+        Ok(Resolved {
+            residual: template.opens_sessions(parameters)?.then_some(opened_for),
+            ..Target::new(&self.realm, owner.to_subject()?, resource).into()
+        })
     }
 
     /// The role, user or session of a person, as AWS has it.
@@ -202,6 +220,14 @@ impl TemporaryPolicy {
             }
             Asked::Session { role, session } => {
                 let role = self.role(errand, &role).await?;
+                let trust = role.trust.as_deref();
+                let is_bound = match settings.session_names {
+                    SessionNames::Bound => trust.is_some_and(trust::binds_names),
+                    SessionNames::Trusted => true,
+                };
+                if !is_bound {
+                    return Err(Trouble::FreeNames(role.name));
+                }
                 Ok(Owner::Session {
                     user_id: format!("{}:{session}", role.id),
                     role: role.name,

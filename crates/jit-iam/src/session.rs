@@ -26,7 +26,7 @@ use crate::account::{Account, fenced, in_time};
 use crate::owner::is_name;
 use crate::template::{Bound, Template};
 use crate::trouble::Trouble;
-use crate::{SESSION_LEAST, Settings};
+use crate::{CHAINED, SESSION_LEAST, Settings};
 
 /// The longest policy of a session, in characters ("AssumeRole", STS API Reference).
 const POLICY_LIMIT: usize = 2_048;
@@ -110,7 +110,10 @@ impl AssumedRole {
         let subject = beneficiary.subjects.get(provider).cloned();
         let subject = subject.unwrap_or_else(|| beneficiary.id.to_subject());
         let resource = format!("{arn}#{}", template.digest());
-        Ok(Target::new(&self.realm, subject, resource).into())
+        Ok(Resolved {
+            residual: template.opens_sessions(parameters)?.then_some(CHAINED),
+            ..Target::new(&self.realm, subject, resource).into()
+        })
     }
 
     /// The ARN of a role, as AWS has it, that is written by its name or its ARN.

@@ -2,11 +2,10 @@
 //! the person and the end. Pure; nothing here asks AWS.
 
 mod json;
+mod lasting;
 mod reading;
 mod stamp;
 mod text;
-
-use std::collections::BTreeSet;
 
 use jit_core::Timestamp;
 use jit_core::digest::Digest;
@@ -14,8 +13,10 @@ use jit_core::provider::Parameters;
 use jit_core::request::RequestId;
 use serde_json::{Map, Value, json};
 
-use reading::{missing, not_allowed, quoted, read_statement};
+use reading::{Places, missing, not_allowed, quoted, read_statement};
 
+pub(crate) use json::read as read_json;
+pub(crate) use lasting::fits;
 pub(crate) use stamp::Stamp;
 
 /// The version in which policy variables mean something ("IAM JSON policy elements: Version", IAM
@@ -49,7 +50,7 @@ const SESSION: (&str, &str) = ("StringEquals", "aws:userid");
 pub struct Template {
     digest: Digest,
     statements: Vec<Map<String, Value>>,
-    placeholders: BTreeSet<String>,
+    places: Places,
 }
 
 /// A template that cannot be used.
@@ -75,6 +76,17 @@ pub enum BadTemplate {
         at: String,
         /// What.
         what: &'static str,
+    },
+    /// An action by which whoever may do it makes access that outlives every date.
+    #[error(
+        "the template lets its holder do {action:?} at {at}, which makes access that nothing ends; \
+         name the actions, and none of iam that make, change or attach anything"
+    )]
+    Lasting {
+        /// Where.
+        at: String,
+        /// What.
+        action: String,
     },
     /// A brace that is no placeholder.
     #[error("the template has a brace at {at} that is neither a {{parameter}} nor a ${{variable}}")]
@@ -127,6 +139,11 @@ pub enum BadParameters {
         /// How many it has.
         length: usize,
     },
+    /// With them somebody could make access that outlives every date.
+    #[error(
+        "with these parameters the policy has the action {0:?}, which makes access that nothing ends"
+    )]
+    Lasting(String),
     /// IAM takes no such action or resource.
     #[error("with these parameters the policy has {what} {text:?}, which IAM does not take")]
     NotIam {
@@ -152,6 +169,22 @@ impl Template {
     /// # Errors
     /// Where it is not one; the sentence says what to write instead.
     pub fn read(text: &str) -> Result<Self, BadTemplate> {
+        let template = Self::parse(text)?;
+        for (number, statement) in (1..).zip(&template.statements) {
+            let actions = statement.get("Action").map(texts).unwrap_or_default();
+            // What stands in a place is known when it is filled, and held against the same then.
+            let fixed = actions.into_iter().filter(|it| !text::has_places(it));
+            if let Some(action) = fixed.into_iter().find(|it| lasting::is_lasting(it)) {
+                return Err(BadTemplate::Lasting {
+                    at: format!("statement {number}"),
+                    action: shortened(action),
+                });
+            }
+        }
+        Ok(template)
+    }
+
+    fn parse(text: &str) -> Result<Self, BadTemplate> {
         let document = json::read(text).map_err(BadTemplate::NotJson)?;
         let Value::Object(document) = document else {
             let why = "write an object with a Statement";
@@ -179,28 +212,48 @@ impl Template {
         if statements.is_empty() {
             return Err(missing("the document", "a Statement"));
         }
-        let mut placeholders = BTreeSet::new();
+        let mut places = Places::default();
         let statements = (1..).zip(statements).map(|(number, statement)| {
             let at = format!("statement {number}");
-            read_statement(&at, statement, &mut placeholders)
+            read_statement(&at, statement, &mut places)
         });
         let statements = statements.collect::<Result<_, _>>()?;
         Ok(Self {
             digest: Digest::of(text.as_bytes()),
             statements,
-            placeholders,
+            places,
         })
     }
 
     /// What an entitlement without a template gives by [`AssumedRole`](crate::AssumedRole): all that
     /// the role may.
     pub(crate) fn everything() -> Self {
-        Self::read(EVERYTHING).expect("a policy that allows everything is one")
+        Self::parse(EVERYTHING).expect("a policy that allows everything is one")
     }
 
     /// The names of the parameters that it has places for, in alphabetical order.
     pub fn placeholders(&self) -> impl Iterator<Item = &str> {
-        self.placeholders.iter().map(String::as_str)
+        self.places.all.iter().map(String::as_str)
+    }
+
+    /// Those of them that somewhere are all of an `Action` or `Resource`, in alphabetical order: whoever
+    /// asks chooses that by such a parameter, so its schema has to say which there are.
+    pub fn whole_places(&self) -> impl Iterator<Item = &str> {
+        self.places.whole.iter().map(String::as_str)
+    }
+
+    /// Whether whoever holds this may open sessions of roles, which live on by themselves.
+    pub(crate) fn opens_sessions(&self, parameters: &Parameters) -> Result<bool, BadParameters> {
+        for statement in &self.statements {
+            let Some(action) = statement.get("Action") else {
+                continue;
+            };
+            let filled = text::fill(action, parameters)?;
+            if texts(&filled).into_iter().any(lasting::opens_sessions) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The first 16 hexadecimal digits of its digest: a changed template is another target.
@@ -214,9 +267,7 @@ impl Template {
         parameters: &Parameters,
         bound: &Bound<'_>,
     ) -> Result<String, BadParameters> {
-        let unused = parameters
-            .keys()
-            .find(|it| !self.placeholders.contains(*it));
+        let unused = parameters.keys().find(|it| !self.places.all.contains(*it));
         if let Some(unused) = unused {
             return Err(BadParameters::Unused(shortened(unused)));
         }
@@ -227,6 +278,7 @@ impl Template {
                 filled.insert(key.clone(), text::fill(value, parameters)?);
             }
             check(&filled)?;
+            check_lasting(statement, &filled)?;
             let end = json!(whole_second(bound.until).to_string());
             require(&mut filled, END, end);
             if let Some(user_id) = bound.user_id {
@@ -293,7 +345,21 @@ fn check(statement: &Map<String, Value>) -> Result<(), BadParameters> {
     each("Resource", "the resource", &is_resource)
 }
 
-fn texts(value: &Value) -> Vec<&str> {
+/// What was put into an `Action` is held against what a template may have there.
+fn check_lasting(
+    statement: &Map<String, Value>,
+    filled: &Map<String, Value>,
+) -> Result<(), BadParameters> {
+    let before = statement.get("Action").map(texts).unwrap_or_default();
+    let after = filled.get("Action").map(texts).unwrap_or_default();
+    let put = after.into_iter().filter(|it| !before.contains(it));
+    match put.into_iter().find(|it| lasting::is_lasting(it)) {
+        Some(action) => Err(BadParameters::Lasting(shortened(action))),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn texts(value: &Value) -> Vec<&str> {
     match value {
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
         value => value.as_str().into_iter().collect(),

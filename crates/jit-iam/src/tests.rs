@@ -71,7 +71,7 @@ impl Scene {
         let sim = Sim::start(setup).unwrap();
         let clock = Arc::new(ManualClock::at(sample::start()));
         let world = sim.world();
-        let developers = world.add_role(&Role::new("developers"));
+        let developers = world.add_role(&Role::new("developers").naming("${aws:username}"));
         world.add_role(&Role::new("ana-own"));
         world.add_role(&Role::new("protected").at("/aws-reserved/"));
         world.add_iam_user("ana");

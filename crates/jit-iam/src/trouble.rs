@@ -30,6 +30,12 @@ pub(crate) enum Trouble {
     NoSession,
     #[error("{0} is the role that all have; write `role/{0}:SESSION`")]
     EverybodysRole(String),
+    #[error(
+        "the trust policy of role {0} lets whoever assumes it choose the name of the session, so that \
+         anybody could be anybody; hold sts:RoleSessionName there to what each of them is, such as \
+         ${{aws:username}}"
+    )]
+    FreeNames(String),
     #[error("the account has no {0}")]
     NoSuchPrincipal(String),
     #[error("the role {0} is AWS's own and cannot be changed")]
@@ -107,6 +113,7 @@ impl Trouble {
             | Self::NoSubject
             | Self::NoSession
             | Self::EverybodysRole(_)
+            | Self::FreeNames(_)
             | Self::Reserved(_)
             | Self::BadRole
             | Self::OtherAccount(_)
@@ -145,6 +152,10 @@ impl Trouble {
                 Some("the configuration does not say which role or user of AWS they are")
             }
             Self::NoSession => Some("their name cannot be the name of a session of AWS"),
+            Self::FreeNames(_) => Some(
+                "the trust policy of their role lets whoever assumes it choose the name of the \
+                 session; whoever runs this has to mend it",
+            ),
             Self::Reserved(_) => Some("their role is one that AWS lets nobody change"),
             Self::NoTemplate | Self::Template(_) | Self::BadRole => {
                 Some("the configuration of what is asked for is wrong")
@@ -166,6 +177,9 @@ impl Trouble {
                     "a parameter is a list where there is place for one value"
                 }
                 BadParameters::ListLength { .. } => "a parameter is a list of none or of too many",
+                BadParameters::Lasting(_) => {
+                    "with these parameters it would make access that nothing ends"
+                }
                 BadParameters::NotIam { .. } => {
                     "with these parameters it is no action or resource of AWS"
                 }
@@ -180,6 +194,19 @@ impl Trouble {
                 }
                 Some("PackedPolicyTooLarge") => {
                     Some("with these parameters the policy is longer than AWS takes")
+                }
+                Some("MalformedPolicyDocument") => Some(
+                    "AWS does not take the policy that this makes; whoever runs this has to mend its \
+                     template",
+                ),
+                Some("NoSuchEntity") => Some("the role or user of AWS is not there any more"),
+                Some("UnmodifiableEntity") => Some("their role is one that AWS lets nobody change"),
+                Some("AccessDenied") => Some(
+                    "AWS does not let this service give it; whoever runs this has to mend its \
+                     permissions",
+                ),
+                Some("ValidationError" | "InvalidInput") => {
+                    Some("AWS does not take this; whoever runs this has to mend the configuration")
                 }
                 _ => None,
             },

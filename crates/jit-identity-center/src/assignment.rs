@@ -572,9 +572,7 @@ impl IdentityCenter {
         let realm = &self.settings.instance_arn;
         Ok(Page {
             items: subjects
-                .map(|subject| Standing {
-                    target: Target::new(realm, subject, resource),
-                })
+                .map(|subject| Target::new(realm, subject, resource).into())
                 .collect(),
             next: page.next,
         })

@@ -180,9 +180,8 @@ impl OktaGroups {
         }
         // An id that cannot be a subject cannot be ours.
         let subjects = users.into_iter().filter_map(|user| user.id.parse().ok());
-        let items = subjects.map(|subject: Subject| Standing {
-            target: Target::new(realm.clone(), subject, group),
-        });
+        let items =
+            subjects.map(|subject: Subject| Target::new(realm.clone(), subject, group).into());
         Ok(Page {
             items: items.collect(),
             next: next.map(String::from),

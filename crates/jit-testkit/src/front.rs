@@ -50,6 +50,11 @@ pub trait Meddle: Send + Sync {
         self.behind().inspect(call).await
     }
 
+    /// As [`Provisioner::resource`].
+    async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
+        self.behind().resource(entitlement).await
+    }
+
     /// As [`Provisioner::offers`].
     async fn offers(&self) -> Result<Vec<Offer>, PortError> {
         self.behind().offers().await
@@ -86,7 +91,7 @@ impl<M: Meddle> Provisioner for Front<M> {
         self.0.inspect(call).await
     }
     async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
-        self.0.behind().resource(entitlement).await
+        self.0.resource(entitlement).await
     }
     async fn standing(
         &self,

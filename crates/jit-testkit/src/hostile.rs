@@ -70,10 +70,18 @@ struct Shared {
     state: Mutex<State>,
 }
 
+/// What a listing tells of what stands.
+#[derive(Debug, Clone, Copy)]
+enum Listing {
+    OfTargets,
+    OfSlots,
+}
+
 struct State {
     world: World,
     hostility: Hostility,
     names: BTreeMap<String, String>,
+    listing: Listing,
     next_reads: VecDeque<Fault>,
     next_writes: VecDeque<Fault>,
     forbidden_until: Timestamp,
@@ -125,6 +133,7 @@ impl HostileProvider {
             world: World::new(nature.clone()),
             hostility: Hostility::default(),
             names: BTreeMap::new(),
+            listing: Listing::OfTargets,
             next_reads: VecDeque::new(),
             next_writes: VecDeque::new(),
             forbidden_until: Timestamp::MIN,
@@ -154,6 +163,12 @@ impl HostileProvider {
             .names
             .insert(name.to_owned(), resource.to_owned());
         self
+    }
+
+    /// From now on a listing tells the slot of each thing, as providers do whose things are named by
+    /// them.
+    pub fn list_slots(&self) {
+        self.settled().listing = Listing::OfSlots;
     }
 
     /// From now on it is as hostile as this.

@@ -230,6 +230,7 @@ enum IamDeed {
         name: String,
         path: Option<String>,
         trusted: Option<Vec<String>>,
+        session_name: Option<String>,
         max_session_s: Option<u64>,
     },
     User {
@@ -252,12 +253,14 @@ async fn iam(Shared(world): Shared<World>, Json(deed): Json<IamDeed>) -> Answer 
             name,
             path,
             trusted,
+            session_name,
             max_session_s,
         } => {
             let plain = Role::new(&name);
             world.add_role(&Role {
                 path: path.unwrap_or(plain.path),
                 trusted: trusted.unwrap_or(plain.trusted),
+                session_name,
                 max_session: max_session_s.map_or(plain.max_session, Duration::from_secs),
                 name,
             })

@@ -115,6 +115,11 @@ fn check_statement(statement: &Map<String, Value>) -> Result<(), AwsError> {
                                ec2, etc.";
                     return Err(malformed(why));
                 }
+                let may_stand = |it: char| it.is_ascii_alphanumeric() || "-*?".contains(it);
+                let mut vendors = actions.iter().filter_map(|it| it.split_once(':'));
+                if let Some((vendor, _)) = vendors.find(|(it, _)| !it.chars().all(may_stand)) {
+                    return Err(malformed(format!("Vendor {vendor} is not valid")));
+                }
             }
             "Resource" | "NotResource" => {
                 let resources = texts(value).ok_or_else(syntax)?;
@@ -281,7 +286,7 @@ fn filled(text: &str, question: &Question<'_>) -> Option<String> {
 }
 
 /// Whether a text fits a pattern with `*` and `?`.
-fn fits(pattern: &str, text: &str) -> bool {
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), text.chars().collect());
     let (mut at, mut from) = (0, 0);

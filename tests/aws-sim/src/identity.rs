@@ -19,6 +19,9 @@ pub struct Role {
     pub path: String,
     /// The ARNs that its trust policy names; `*` is everybody.
     pub trusted: Vec<String>,
+    /// What its trust policy holds `sts:RoleSessionName` to, as a pattern with `${aws:username}`; none
+    /// where whoever assumes it chooses.
+    pub session_name: Option<String>,
     /// The longest session of it.
     pub max_session: Duration,
 }
@@ -30,6 +33,7 @@ impl Role {
             name: name.to_owned(),
             path: "/".to_owned(),
             trusted: vec!["*".to_owned()],
+            session_name: None,
             max_session: Duration::from_secs(3_600),
         }
     }
@@ -45,6 +49,13 @@ impl Role {
     #[must_use]
     pub fn trusting(mut self, arns: &[&str]) -> Self {
         self.trusted = arns.iter().map(|it| (*it).to_owned()).collect();
+        self
+    }
+
+    /// The same, with sessions that are called like this only.
+    #[must_use]
+    pub fn naming(mut self, pattern: &str) -> Self {
+        self.session_name = Some(pattern.to_owned());
         self
     }
 
@@ -83,6 +94,7 @@ pub(crate) struct Identity {
     pub(crate) id: String,
     pub(crate) created_at: i64,
     pub(crate) trusted: Vec<String>,
+    pub(crate) session_name: Option<String>,
     pub(crate) max_session_s: u64,
 }
 
@@ -163,6 +175,7 @@ impl State {
             id: id.clone(),
             created_at: self.moment,
             trusted: role.trusted.clone(),
+            session_name: role.session_name.clone(),
             max_session_s: role.max_session.as_secs(),
         };
         self.identities.known.insert(who, identity);

@@ -2,6 +2,8 @@
 //! has the access now, what stands there that nobody granted. It is looked up, shown, and never part
 //! of a decision.
 
+use std::collections::BTreeSet;
+
 use super::{Engine, EngineError, Recent};
 use crate::lifecycle::Refusal;
 use crate::policy::{Authority, Case, Right, When};
@@ -93,7 +95,12 @@ impl Engine {
         };
         let found = self.unexplained().await?.into_iter();
         let found = found.filter(|drift| there(&drift.target));
-        let mut strangers: Vec<Subject> = found.map(|drift| drift.target.subject).collect();
+        // Whoever has it twice, by other parameters, is one.
+        let mut known = BTreeSet::new();
+        let mut strangers: Vec<Subject> = found
+            .map(|drift| drift.target.subject)
+            .filter(|subject| known.insert(subject.clone()))
+            .collect();
         let more_strangers = strangers.len().saturating_sub(HOLDERS);
         strangers.truncate(HOLDERS);
         let entry = self.parts.catalog.get(&part.entitlement);

@@ -14,11 +14,11 @@ use crate::lifecycle::{Command, DRIFT_OURS_FOR, Refusal, decide};
 use crate::policy::{Authority, Policy, Right};
 use crate::ports::{
     Alarm, Commit, CommitError, ErrorKind, InspectCall, Page, PortError, Purpose, Query, Row,
-    RowChange,
+    RowChange, Standing,
 };
 use crate::principal::Principal;
-use crate::provider::{Kind, Presence, Target};
-use crate::request::{AccessRequest, Phase, Slot, Status};
+use crate::provider::{Kind, Presence, SlotKey, Target};
+use crate::request::{AccessRequest, Part, Phase, Slot, Status};
 use crate::time::Timestamp;
 
 /// The small rows that hold what was found, by slot.
@@ -68,13 +68,15 @@ pub struct Reconciliation {
     listing: Option<Listing>,
     /// What stands and no grant was seen for, and grants that were not seen to stand, of what was
     /// listed last: each is still to be looked at.
-    suspects: VecDeque<Target>,
+    suspects: VecDeque<Sight>,
     absent: VecDeque<AccessRequest>,
     /// Those of which every page was seen, with when that began.
     listed: BTreeMap<String, Timestamp>,
-    unexplained: BTreeSet<Target>,
+    /// What was known when the look began, and what it found.
+    known_strange: BTreeSet<Sight>,
+    unexplained: BTreeSet<Sight>,
     /// What could not be judged.
-    unsure: BTreeSet<Target>,
+    unsure: BTreeSet<Sight>,
     left_out: usize,
     /// What was granted, and when that was read.
     live: Option<(Vec<AccessRequest>, Timestamp)>,
@@ -87,7 +89,50 @@ struct Listing {
     is_whole: bool,
     turned: usize,
     began_at: Timestamp,
-    seen: BTreeSet<Target>,
+    /// What was listed, with the slots that were told for it.
+    seen: BTreeMap<Target, BTreeSet<Option<SlotKey>>>,
+}
+
+/// Access that stands: whose, and in which slot. One target has a slot for each choice of parameters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Sight {
+    target: Target,
+    slot: SlotKey,
+}
+
+impl Sight {
+    /// Of what was asked for without parameters.
+    fn plain(target: &Target) -> Self {
+        Self {
+            slot: target.slot_key(&Default::default()),
+            target: target.clone(),
+        }
+    }
+
+    fn of(part: &Part) -> Self {
+        Self {
+            target: part.target.clone(),
+            slot: part.slot_key(),
+        }
+    }
+
+    /// Of what was written down: the row has the name of the slot.
+    fn kept(row: &Row, drift: &Drift) -> Self {
+        let slot = row.key.parse();
+        Self {
+            slot: slot.unwrap_or_else(|_| drift.target.slot_key(&Default::default())),
+            target: drift.target.clone(),
+        }
+    }
+}
+
+impl Listing {
+    /// Whether this may be what was listed: of a thing that names no slot, any slot of its target may
+    /// be the one.
+    fn may_show(&self, sight: &Sight) -> bool {
+        let told = self.seen.get(&sight.target);
+        told.is_some_and(|told| told.contains(&None) || told.contains(&Some(sight.slot.clone())))
+    }
 }
 
 /// How far a look is.
@@ -124,8 +169,8 @@ impl Reconciliation {
     /// Leaves out what cannot be looked at now, and goes on with the next.
     pub fn skip(&mut self) {
         self.left_out += 1;
-        if let Some(target) = self.suspects.pop_front() {
-            self.unsure.insert(target);
+        if let Some(sight) = self.suspects.pop_front() {
+            self.unsure.insert(sight);
         } else if self.absent.pop_front().is_none() && self.listing.take().is_none() {
             self.entitlements.pop_front();
         }
@@ -169,6 +214,7 @@ impl Engine {
             suspects: VecDeque::new(),
             absent: VecDeque::new(),
             listed: BTreeMap::new(),
+            known_strange: BTreeSet::new(),
             unexplained: BTreeSet::new(),
             unsure: BTreeSet::new(),
             left_out: 0,
@@ -183,9 +229,11 @@ impl Engine {
                 look.add(resource, Some(part.entitlement.clone()));
             }
         }
-        let found = self.unexplained().await?.into_iter();
-        for drift in found.filter(|drift| drift.provider == *provider) {
-            look.add(drift.target.resource, None);
+        for (row, drift) in self.drift_rows().await? {
+            if drift.provider == *provider && drift.gone_at.is_none() {
+                look.known_strange.insert(Sight::kept(&row, &drift));
+                look.add(drift.target.resource, None);
+            }
         }
         Ok(Some(look))
     }
@@ -193,10 +241,10 @@ impl Engine {
     /// Takes the next step: at most one question is asked. Where it fails nothing is lost, and the
     /// same step can be taken again.
     pub async fn reconcile(&self, look: &mut Reconciliation) -> Result<Progress, PortError> {
-        if let Some(target) = look.suspects.front() {
-            let is_strange = self.is_strange(&look.provider, target).await?;
-            let target = look.suspects.pop_front().filter(|_| is_strange);
-            look.unexplained.extend(target);
+        if let Some(sight) = look.suspects.front() {
+            let strange = self.strange(&look.provider, sight).await?;
+            look.suspects.pop_front();
+            look.unexplained.extend(strange);
             return Ok(Progress::Going);
         }
         if let Some(request) = look.absent.front() {
@@ -237,7 +285,7 @@ impl Engine {
             is_whole: false,
             turned: 0,
             began_at: self.now(),
-            seen: BTreeSet::new(),
+            seen: BTreeMap::new(),
         })
     }
 
@@ -261,8 +309,9 @@ impl Engine {
             },
             page => page?,
         };
-        let items = page.items.into_iter().map(|standing| standing.target);
-        listing.seen.extend(items);
+        for Standing { target, slot } in page.items {
+            listing.seen.entry(target).or_default().insert(slot);
+        }
         listing.page = page.next;
         listing.is_whole = listing.page.is_none();
         listing.turned += 1;
@@ -281,80 +330,121 @@ impl Engine {
             look.live = Some((self.live().await?, self.now()));
         }
         let live = look.live.iter().flat_map(|(live, _)| live);
-        let granted: BTreeMap<&Target, &AccessRequest> = live
-            .map(|request| (&request.parts.first().target, request))
+        let granted: BTreeMap<Sight, &AccessRequest> = live
+            .map(|request| (Sight::of(request.parts.first()), request))
             .collect();
-        let mut suspects = listing.seen.clone();
+        let absent = granted.iter().filter(|(sight, request)| {
+            let since = request.grant().and_then(|grant| grant.active_at);
+            let was_there = since.is_some_and(|at| at < listing.began_at);
+            let is_listed = sight.target.resource == listing.resource;
+            is_listed && was_there && !listing.may_show(sight)
+        });
+        let absent = absent.map(|(_, request)| (*request).clone()).collect();
         let policy = &self.parts.policy;
-        suspects.retain(|it| !granted.contains_key(it) && !look.is_exempt(policy, it));
-        if !suspects.is_empty() {
-            // What was granted with parameters has a slot that a listing does not show.
-            let live = self.live().await?.into_iter().chain(self.fresh().await?);
-            for part in live.flat_map(|it| Vec::from(it.parts)) {
-                if !part.parameters.is_empty() {
-                    suspects.remove(&part.target);
+        let held: BTreeSet<&Target> = granted.keys().map(|sight| &sight.target).collect();
+        let (mut suspects, mut nameless) = (BTreeSet::new(), BTreeSet::new());
+        for (target, told) in &listing.seen {
+            if look.is_exempt(policy, target) {
+                continue;
+            }
+            let sights = told.iter().flatten().map(|slot| Sight {
+                target: target.clone(),
+                slot: slot.clone(),
+            });
+            suspects.extend(sights);
+            if told.contains(&None) {
+                // What was found before in a slot of this target may be what stands. A grant
+                // explains a thing that names no slot, whatever its parameters.
+                let explained = held.contains(target).then(|| Sight::plain(target));
+                let before = look.known_strange.iter().filter(|it| it.target == *target);
+                suspects.extend(before.filter(|it| Some(*it) != explained.as_ref()).cloned());
+                if explained.is_none() {
+                    nameless.insert(target.clone());
                 }
             }
         }
-        let absent = granted.into_iter().filter(|(target, request)| {
-            let stands = listing.seen.contains(target);
-            let since = request.grant().and_then(|grant| grant.active_at);
-            let was_there = since.is_some_and(|at| at < listing.began_at);
-            target.resource == listing.resource && !stands && was_there
-        });
-        look.absent = absent.map(|(_, request)| request.clone()).collect();
+        suspects.extend(self.slots_of(nameless, &suspects).await?);
+        suspects.retain(|sight| !granted.contains_key(sight));
+        look.absent = absent;
         look.suspects = suspects.into_iter().collect();
         Ok(())
     }
 
-    /// Whether no grant explains access that stands. It is written down then, and taken away again
-    /// where the last grant of its slot may be the cause.
-    async fn is_strange(
+    /// The slots in which these may stand: those that were granted lately, and where there is none
+    /// the one without parameters. Slots that are known already leave no room for that one.
+    async fn slots_of(
+        &self,
+        nameless: BTreeSet<Target>,
+        known: &BTreeSet<Sight>,
+    ) -> Result<BTreeSet<Sight>, PortError> {
+        if nameless.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let live = self.live().await?.into_iter().chain(self.fresh().await?);
+        let parts: Vec<Part> = live.flat_map(|it| Vec::from(it.parts)).collect();
+        let granted = parts.iter().filter(|part| nameless.contains(&part.target));
+        let mut slots: BTreeSet<Sight> = granted.map(Sight::of).collect();
+        for target in nameless {
+            if !slots.iter().chain(known).any(|it| it.target == target) {
+                slots.insert(Sight::plain(&target));
+            }
+        }
+        Ok(slots)
+    }
+
+    /// Access that stands and that no grant explains, as it is written down then; it is taken away
+    /// again where the last grant of its slot may be the cause.
+    async fn strange(
         &self,
         provider: &ProviderName,
-        target: &Target,
-    ) -> Result<bool, PortError> {
+        sight: &Sight,
+    ) -> Result<Option<Sight>, PortError> {
         for _ in 0..TRIES {
-            let key = target.slot_key(&Default::default());
-            let owned = self.owned(&key).await?;
+            let owned = self.owned(&sight.slot).await?;
             // The slot is taken before a grant call is sent: without one, none of ours ever was.
             let Some((slot, owner)) = owned.and_then(|it| Some((it.slot, it.owner?))) else {
-                self.keep(provider, target).await?;
-                return Ok(true);
+                self.keep(provider, sight).await?;
+                return Ok(Some(sight.clone()));
             };
+            // What was granted to one person explains nothing that another has by a copy of it.
+            if owner.parts.first().target != sight.target {
+                let copy = Sight::plain(&sight.target);
+                self.keep(provider, &copy).await?;
+                return Ok(Some(copy));
+            }
             if owner.status().is_live() {
-                return Ok(false);
+                return Ok(None);
             }
             // It may have been taken away since it was listed.
             let seen_at = self.now();
-            if self.look_at(provider, target, &owner).await? != Presence::Present {
-                return Ok(false);
+            if self.look_at(provider, &sight.target, &owner).await? != Presence::Present {
+                return Ok(None);
             }
-            if self.found_standing(target, &owner, slot, seen_at).await? {
-                return Ok(true);
+            if self.found_standing(sight, &owner, slot, seen_at).await? {
+                return Ok(Some(sight.clone()));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Writes down standing access of a slot whose last owner this is, and takes it away where that
     /// may be the cause. False where the slot changed hands meanwhile, and nothing is known.
     async fn found_standing(
         &self,
-        target: &Target,
+        sight: &Sight,
         owner: &AccessRequest,
         slot: Slot,
         seen_at: Timestamp,
     ) -> Result<bool, PortError> {
         let part = owner.parts.first();
         // Nobody has taken the slot: when it was seen, it stood alone.
-        let now = self.owned(&target.slot_key(&part.parameters)).await?;
+        let now = self.owned(&sight.slot).await?;
         let same = now.and_then(|now| now.owner);
         if same.is_none_or(|now| (now.id, now.version) != (owner.id, owner.version)) {
             return Ok(false);
         }
         // First this: whoever dies in between has told it, and takes it away at the next look.
-        self.keep(&part.entitlement.provider(), target).await?;
+        self.keep(&part.entitlement.provider(), sight).await?;
         let found = Command::FoundStanding { slot, seen_at };
         let Ok(transition) = decide(self.rules(), owner, &found, self.now()) else {
             return Ok(true);
@@ -450,8 +540,8 @@ impl Engine {
         if self.look_at(&provider, &part.target, &owner).await? != Presence::Present {
             return Ok(false);
         }
-        self.found_standing(&part.target, &owner, slot, seen_at)
-            .await
+        let sight = Sight::of(part);
+        self.found_standing(&sight, &owner, slot, seen_at).await
     }
 
     // ------------------------------------------------------------------------- what was found
@@ -460,13 +550,16 @@ impl Engine {
     async fn note_drift(&self, look: &Reconciliation) -> Result<Outcome, PortError> {
         let provider = &look.provider;
         let known = self.drift_rows().await?;
-        let gone = known.into_iter().filter(|(_, drift)| {
+        let gone = known.into_iter().filter(|(row, drift)| {
             let listed_at = look.listed.get(&drift.target.resource);
+            let sight = Sight::kept(row, drift);
             drift.provider == *provider
                 && drift.gone_at.is_none()
                 && listed_at.is_some_and(|at| drift.found_at < *at)
-                && !look.unexplained.contains(&drift.target)
-                && !look.unsure.contains(&drift.target)
+                // What was found since was not looked for by its slot.
+                && look.known_strange.contains(&sight)
+                && !look.unexplained.contains(&sight)
+                && !look.unsure.contains(&sight)
         });
         let gone: Vec<(Row, Drift)> = gone.collect();
         for chunk in gone.chunks(CHUNK) {
@@ -493,8 +586,8 @@ impl Engine {
     }
 
     /// Writes down what is not known yet, or was gone.
-    async fn keep(&self, provider: &ProviderName, target: &Target) -> Result<(), PortError> {
-        let key = target.slot_key(&Default::default()).to_string();
+    async fn keep(&self, provider: &ProviderName, sight: &Sight) -> Result<(), PortError> {
+        let (key, target) = (sight.slot.to_string(), &sight.target);
         for _ in 0..TRIES {
             let before = self.parts.store.row(DRIFT, &key).await?;
             if let Some(row) = &before

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use super::{ErrorKind, PortError};
 use crate::catalog::Entitlement;
 use crate::principal::Profile;
-use crate::provider::{Answer, Description, Handle, Parameters, Presence, Resolved, Target};
+use crate::provider::{
+    Answer, Description, Handle, Parameters, Presence, Resolved, SlotKey, Target,
+};
 use crate::request::RequestId;
 use crate::time::Timestamp;
 
@@ -122,6 +124,16 @@ impl fmt::Debug for Credential {
 pub struct Standing {
     /// Whom and what.
     pub target: Target,
+    /// The slot that the thing itself names, where it does. What has parameters is known by nothing
+    /// else; of a thing that names none, the engine thinks of every slot that the target may have.
+    pub slot: Option<SlotKey>,
+}
+
+impl From<Target> for Standing {
+    /// A thing that names no slot.
+    fn from(target: Target) -> Self {
+        Self { target, slot: None }
+    }
 }
 
 /// One page of a listing.
@@ -162,6 +174,7 @@ pub struct Offer {
 /// - A target of another realm than `resolve` gives is a record of another system: `grant`, `mint`,
 ///   `revoke` and `inspect` refuse it with [`ErrorKind::Misconfigured`] and touch nothing.
 /// - [`Effect`](super::Effect) has no meaning for `resolve`, `inspect` and `standing`, which only read.
+/// - A slot that `standing` tells is the one under which the access was granted.
 /// - Every call ends within 15 s, by its own deadline.
 /// - Dropping a call at any await is the same as a crash there: it may or may not have happened.
 #[async_trait]

@@ -287,7 +287,7 @@ async fn s8_what_cannot_be_judged_hides_nothing_else() {
     let mut outcome = None;
     while outcome.is_none() {
         // Reading back fails whenever it is tried; listing does not.
-        let judging = format!("{look:?}").contains("suspects: [Target");
+        let judging = format!("{look:?}").contains("suspects: [Sight");
         if judging {
             stage.provider.fail_next_read(Fault::Outage);
         }
@@ -308,6 +308,123 @@ async fn s8_what_cannot_be_judged_hides_nothing_else() {
         [format!("mallory {}", ours.resource)]
     );
     assert_eq!(stage.status(request.id).await, Status::Closed);
+}
+
+/// Ana's access in one region, asked for and approved.
+async fn in_region(stage: &Stage, region: &str, duration: &str) -> AccessRequest {
+    let mut ask = stage.ask(duration);
+    ask.parts = vec![("stage/admins".parse().unwrap(), of_region(region))];
+    let request = stage.engine.open(&via("ana"), ask).await.unwrap();
+    stage.approve("bob", &request).await;
+    stage.work().await;
+    assert_eq!(stage.status(request.id).await, Status::Active);
+    stage.load(request.id).await
+}
+
+fn of_region(region: &str) -> Parameters {
+    Parameters::from_iter([("region".to_owned(), region.into())])
+}
+
+#[tokio::test]
+async fn s8_of_what_one_person_has_by_different_parameters_each_is_found_missing() {
+    let stage = Stage::new();
+    stage.provider.list_slots();
+    let mut requests = vec![];
+    for region in ["north", "south", "west"] {
+        requests.push(in_region(&stage, region, "30m").await);
+    }
+    stage.pass(1).await;
+    assert_eq!(look(&stage).await, Outcome::default());
+    let target = Stage::target(&requests[0]);
+    for region in ["north", "south"] {
+        stage.provider.foreign_revoke(&target, &of_region(region));
+    }
+    assert_eq!(look(&stage).await, Outcome::default());
+    for (request, is_missing) in requests.iter().zip([true, true, false]) {
+        let says = says(&stage, request).await;
+        assert_eq!(says.contains(&Fact::Missing), is_missing, "{says:?}");
+        assert_eq!(stage.status(request.id).await, Status::Active);
+    }
+}
+
+#[tokio::test]
+async fn s8_what_stands_by_parameters_is_found_long_after_and_taken_away_within_a_day() {
+    for (hours, taken) in [(23, true), (25, false)] {
+        let stage = Stage::new();
+        stage.provider.list_slots();
+        let closed = in_region(&stage, "north", "1m").await;
+        stage.pass(120).await;
+        assert_eq!(stage.status(closed.id).await, Status::Closed);
+        stage.clock.advance(secs(hours * 3_600));
+        let live = in_region(&stage, "south", "30m").await;
+        stage.pass(1).await;
+        let target = Stage::target(&closed);
+        for strange in [of_region("north"), of_region("nowhere")] {
+            stage.provider.foreign_grant(&target, &strange);
+        }
+        assert_eq!(look(&stage).await.unexplained, 2);
+        let expected = if taken {
+            Status::Revoking
+        } else {
+            Status::Closed
+        };
+        assert_eq!(stage.status(closed.id).await, expected, "after {hours} h");
+        assert_eq!(stage.status(live.id).await, Status::Active);
+        assert_eq!(pages(&stage).len(), 1);
+        // It stands, so it is not gone, and nothing of it is told twice.
+        if !taken {
+            assert_eq!(look(&stage).await.unexplained, 2);
+            stage.provider.foreign_revoke(&target, &of_region("north"));
+        }
+        stage.pass(20).await;
+        assert_eq!(look(&stage).await.unexplained, 1);
+        let facts = facts(&stage).await;
+        assert_eq!(facts, [("found", 1), ("found", 1), ("gone", 1)]);
+        assert_eq!(pages(&stage).len(), 1);
+        assert!(!says(&stage, &live).await.contains(&Fact::Missing));
+    }
+}
+
+/// A listing that tells targets alone leaves open which of their slots stands.
+#[tokio::test]
+async fn s8_what_stands_by_parameters_is_not_gone_because_the_person_has_something_else() {
+    let stage = Stage::new();
+    let closed = in_region(&stage, "north", "1m").await;
+    stage.pass(120).await;
+    let target = Stage::target(&closed);
+    stage.provider.foreign_grant(&target, &of_region("north"));
+    let fresh = stage.engine.fresh().await.unwrap();
+    assert!(stage.engine.look_at_fresh(&fresh[0]).await.unwrap());
+    stage.pass(60).await;
+    assert_eq!(stage.status(closed.id).await, Status::Closed);
+    // It comes back before anybody saw that it was gone, and too late to be ours.
+    stage.clock.advance(secs(25 * 3_600));
+    stage.provider.foreign_grant(&target, &of_region("north"));
+    in_region(&stage, "south", "30m").await;
+    for _ in 0..2 {
+        assert_eq!(look(&stage).await.unexplained, 1);
+        assert_eq!(facts(&stage).await, [("found", 1)]);
+    }
+    stage.provider.foreign_revoke(&target, &of_region("north"));
+    assert_eq!(look(&stage).await.unexplained, 0);
+    assert_eq!(facts(&stage).await, [("found", 1), ("gone", 1)]);
+}
+
+#[tokio::test]
+async fn s8_what_other_hands_gave_is_explained_by_a_grant_that_came_since() {
+    let stage = Stage::new();
+    let ana = target("ana@example.com", "admins");
+    stage
+        .provider
+        .foreign_grant(&ana, &of_region("nobody knows"));
+    assert_eq!(look(&stage).await.unexplained, 1);
+    in_region(&stage, "south", "30m").await;
+    stage.pass(1).await;
+    stage
+        .provider
+        .foreign_revoke(&ana, &of_region("nobody knows"));
+    assert_eq!(look(&stage).await.unexplained, 0);
+    assert_eq!(facts(&stage).await, [("found", 1), ("gone", 1)]);
 }
 
 #[tokio::test]

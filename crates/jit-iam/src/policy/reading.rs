@@ -3,10 +3,10 @@
 use aws_sdk_iam::types::EntityType;
 use jit_aws::Errand;
 use jit_core::ports::{InspectCall, Page, Purpose, Standing};
-use jit_core::provider::{Parameters, Presence, Target};
-use percent_encoding::percent_decode_str;
+use jit_core::provider::{Presence, SlotKey, Target};
 
-use super::{PREFIX, Place, TemporaryPolicy, policy_name};
+use super::{Place, TemporaryPolicy, named_for};
+use crate::account::decoded;
 use crate::owner::Owner;
 use crate::template::Stamp;
 use crate::trouble::Trouble;
@@ -57,8 +57,8 @@ impl TemporaryPolicy {
         }
     }
 
-    /// Who has a resource, on one page of all roles and users of the account. A policy is known by
-    /// the name that it would have without parameters: a slot with parameters is looked at by itself.
+    /// Who has a resource, on one page of all roles and users of the account. A policy says by its
+    /// name of which resource and slot it is, and what it says besides explains nothing.
     pub(super) async fn listed(
         &self,
         resource: &str,
@@ -76,31 +76,32 @@ impl TemporaryPolicy {
         let action = "GetAccountAuthorizationDetails";
         let details = self.account.aws.ask(errand, action, call.send()).await?;
         let mut items = Vec::new();
-        let mut add = |owner: Owner, policy: &str| {
+        let prefix = named_for(resource);
+        let slot_of = |policy: &str| policy.strip_prefix(&prefix)?.parse::<SlotKey>().ok();
+        let mut add = |owner: Owner, slot: SlotKey| {
             // What is no subject of ours is nothing of ours.
-            let Ok(subject) = owner.to_subject() else {
-                return;
-            };
-            let target = Target::new(&self.realm, subject, resource);
-            if policy_name(&target, &Parameters::new()) == policy {
-                items.push(Standing { target });
+            if let Ok(subject) = owner.to_subject() {
+                items.push(Standing {
+                    target: Target::new(&self.realm, subject, resource),
+                    slot: Some(slot),
+                });
             }
         };
         for user in details.user_detail_list() {
             let name = user.user_name().unwrap_or_default();
             for policy in user.user_policy_list() {
-                let policy = policy.policy_name().unwrap_or_default();
-                add(Owner::User(name.to_owned()), policy);
+                if let Some(slot) = policy.policy_name().and_then(slot_of) {
+                    add(Owner::User(name.to_owned()), slot);
+                }
             }
         }
         for role in details.role_detail_list() {
             let name = role.role_name().unwrap_or_default();
             for policy in role.role_policy_list() {
-                let document = decoded(policy.policy_document().unwrap_or_default());
-                let policy = policy.policy_name().unwrap_or_default();
-                if !policy.starts_with(PREFIX) {
+                let Some(slot) = policy.policy_name().and_then(slot_of) else {
                     continue;
-                }
+                };
+                let document = decoded(policy.policy_document().unwrap_or_default());
                 let owner = match Stamp::read(&document).user_id() {
                     Some(user_id) => Owner::Session {
                         role: name.to_owned(),
@@ -108,7 +109,7 @@ impl TemporaryPolicy {
                     },
                     None => Owner::Role(name.to_owned()),
                 };
-                add(owner, policy);
+                add(owner, slot);
             }
         }
         let marker = details
@@ -119,11 +120,4 @@ impl TemporaryPolicy {
             next: marker,
         })
     }
-}
-
-/// Documents come "URL-encoded compliant with RFC 3986" ("GetRolePolicy", IAM API Reference).
-fn decoded(document: &str) -> String {
-    percent_decode_str(document)
-        .decode_utf8_lossy()
-        .into_owned()
 }

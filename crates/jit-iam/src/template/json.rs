@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Map, Value};
 
 /// Reads a text, or says what is wrong with it.
-pub(super) fn read(text: &str) -> Result<Value, String> {
+pub(crate) fn read(text: &str) -> Result<Value, String> {
     let read = serde_json::from_str::<Strict>(text);
     read.map(|it| it.0).map_err(|error| error.to_string())
 }

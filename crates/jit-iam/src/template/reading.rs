@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::text::{Piece, is_of_a_policy, pieces};
-use super::{BadTemplate, END, SESSION, shortened};
+use super::text::{Piece, is_of_a_policy, pieces, whole};
+use super::{BadTemplate, END, SESSION, shortened, texts};
 
 /// The operators of conditions ("IAM JSON policy elements: Condition operators", IAM User Guide).
 const OPERATORS: [&str; 27] = [
@@ -38,6 +38,19 @@ const OPERATORS: [&str; 27] = [
     "StringNotLike",
 ];
 
+/// Operators under which a value can let more through than whoever wrote the template meant: a network
+/// of all addresses, a condition turned round, and whatever is not what was named.
+const WIDENING: [&str; 4] = ["Bool", "IpAddress", "NotIpAddress", "Null"];
+
+/// The places that a template has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Places {
+    /// The names of all parameters.
+    pub(super) all: BTreeSet<String>,
+    /// Those that are all of an `Action` or `Resource`.
+    pub(super) whole: BTreeSet<String>,
+}
+
 pub(super) fn not_allowed(at: &str, what: impl Into<String>, instead: &'static str) -> BadTemplate {
     BadTemplate::NotAllowed {
         at: at.to_owned(),
@@ -61,7 +74,7 @@ pub(super) fn quoted(text: &str) -> String {
 pub(super) fn read_statement(
     at: &str,
     statement: &Value,
-    placeholders: &mut BTreeSet<String>,
+    places: &mut Places,
 ) -> Result<Map<String, Value>, BadTemplate> {
     let Value::Object(statement) = statement else {
         return Err(not_allowed(at, "anything else", "write an object"));
@@ -75,9 +88,15 @@ pub(super) fn read_statement(
             "Sid" if value.is_string() => {}
             "Action" | "Resource" => {
                 let at = format!("{at}, {key}");
-                read_values(&at, value, placeholders, Value::is_string)?;
+                places
+                    .all
+                    .extend(read_values(&at, value, Value::is_string)?);
+                let texts = texts(value).into_iter();
+                places
+                    .whole
+                    .extend(texts.filter_map(whole).map(str::to_owned));
             }
-            "Condition" => read_conditions(at, value, placeholders)?,
+            "Condition" => places.all.extend(read_conditions(at, value)?),
             key => {
                 let instead = "write Sid, Effect, Action, Resource and Condition only";
                 return Err(not_allowed(at, quoted(key), instead));
@@ -98,12 +117,9 @@ pub(super) fn read_statement(
     Ok(statement)
 }
 
-fn read_conditions(
-    at: &str,
-    conditions: &Value,
-    placeholders: &mut BTreeSet<String>,
-) -> Result<(), BadTemplate> {
+fn read_conditions(at: &str, conditions: &Value) -> Result<BTreeSet<String>, BadTemplate> {
     let at = format!("{at}, Condition");
+    let mut names = BTreeSet::new();
     let Value::Object(conditions) = conditions else {
         return Err(not_allowed(&at, "anything else", "write an object"));
     };
@@ -141,19 +157,25 @@ fn read_conditions(
                 return Err(not_allowed(&at, "this condition", instead));
             }
             let is_value = |it: &Value| it.is_string() || it.is_boolean() || it.is_number();
-            read_values(&at, value, placeholders, is_value)?;
+            let put = read_values(&at, value, is_value)?;
+            let widens = WIDENING.contains(&bare) || bare.contains("Not");
+            if let Some(name) = put.first().filter(|_| widens) {
+                let instead = "write the values there, because with another one more is allowed";
+                return Err(not_allowed(&at, format!("the place {{{name}}}"), instead));
+            }
+            names.extend(put);
         }
     }
-    Ok(())
+    Ok(names)
 }
 
 /// One value or a list of some, and the places in them.
 fn read_values(
     at: &str,
     value: &Value,
-    placeholders: &mut BTreeSet<String>,
     is_value: impl Fn(&Value) -> bool,
-) -> Result<(), BadTemplate> {
+) -> Result<BTreeSet<String>, BadTemplate> {
+    let mut names = BTreeSet::new();
     let values = match value {
         Value::Array(items) => items.iter().collect(),
         value => vec![value],
@@ -177,11 +199,10 @@ fn read_values(
             return Err(not_allowed(at, "this character", instead));
         }
         let pieces = pieces(text).ok_or_else(|| BadTemplate::Brace { at: at.to_owned() })?;
-        let names = pieces.into_iter().filter_map(|piece| match piece {
+        names.extend(pieces.into_iter().filter_map(|piece| match piece {
             Piece::Name(name) => Some(name.to_owned()),
             Piece::Text(_) => None,
-        });
-        placeholders.extend(names);
+        }));
     }
-    Ok(())
+    Ok(names)
 }

@@ -209,6 +209,122 @@ fn what_a_template_may_not_have_is_said() {
 }
 
 #[test]
+fn no_place_stands_under_an_operator_where_a_value_can_let_more_through() {
+    let template = |operator: &str, value: Value| {
+        plain(json!({"Condition": {operator: {"aws:SourceIp": value}}}))
+    };
+    let negated = [
+        "ArnNotEquals",
+        "ArnNotLike",
+        "DateNotEquals",
+        "NumericNotEquals",
+        "StringNotEquals",
+        "StringNotEqualsIgnoreCase",
+        "StringNotLike",
+    ];
+    for bare in negated
+        .into_iter()
+        .chain(["IpAddress", "NotIpAddress", "Null", "Bool"])
+    {
+        for operator in [
+            bare.to_owned(),
+            format!("{bare}IfExists"),
+            format!("ForAnyValue:{bare}"),
+            format!("ForAllValues:{bare}IfExists"),
+        ] {
+            for value in [json!("{net}"), json!(["10.0.0.0/8", "10.0.{net}.0/24"])] {
+                let error = Template::read(&template(&operator, value)).unwrap_err();
+                let error = error.to_string();
+                assert!(
+                    error.contains("{net}") && error.contains(&operator),
+                    "{error}"
+                );
+                assert!(error.contains("write the values there"), "{error}");
+            }
+            // What is written down by whoever writes the template stays.
+            let fixed = template(&operator, json!(["true", "${aws:x}"]));
+            assert!(Template::read(&fixed).is_ok(), "{operator}");
+        }
+    }
+    for operator in ["StringEquals", "StringLike", "ArnLike", "NumericEquals"] {
+        let read = Template::read(&template(operator, json!("{net}"))).unwrap();
+        assert_eq!(read.placeholders().collect::<Vec<_>>(), ["net"]);
+    }
+}
+
+#[test]
+fn what_a_parameter_chooses_all_by_itself_is_told() {
+    let template = json!({"Statement": [
+        {"Effect": "Allow", "Action": ["s3:GetObject", "{action}"],
+         "Resource": ["{arn}", "arn:aws:s3:::{bucket}/*", "arn:aws:s3:::${own}"],
+         "Condition": {"StringEquals": {"aws:RequestedRegion": "{regions}"}}},
+        {"Effect": "Allow", "Action": "s3:{verb}", "Resource": "{bucket}"},
+    ]});
+    let template = Template::read(&template.to_string()).unwrap();
+    let whole: Vec<&str> = template.whole_places().collect();
+    assert_eq!(whole, ["action", "arn", "bucket"]);
+    let all: Vec<&str> = template.placeholders().collect();
+    assert_eq!(all, ["action", "arn", "bucket", "regions", "verb"]);
+}
+
+#[test]
+fn what_would_make_lasting_access_is_no_template() {
+    for action in [
+        json!("*"),
+        json!("iam:*"),
+        json!(["s3:GetObject", "IAM:createuser"]),
+        json!(["s3:{verb}", "iam:Put*"]),
+        json!("i*:*Policy"),
+    ] {
+        let error = Template::read(&plain(json!({"Action": action}))).unwrap_err();
+        assert!(matches!(error, BadTemplate::Lasting { .. }), "{error}");
+        assert!(error.to_string().contains("that nothing ends"), "{error}");
+    }
+    // What a parameter makes of it is held against the same.
+    for (action, value) in [
+        ("{action}", json!("iam:CreateUser")),
+        ("{action}", json!(["s3:GetObject", "iam:AttachRolePolicy"])),
+        ("iam:{action}", json!("UpdateLoginProfile")),
+        ("{action}:PutRolePolicy", json!("iam")),
+    ] {
+        let template = plain(json!({"Action": action}));
+        let error = filled(&template, json!({"action": value})).unwrap_err();
+        assert!(matches!(error, BadParameters::Lasting(_)), "{error}");
+    }
+    let fine = plain(json!({"Action": ["iam:Get*", "{action}"]}));
+    assert!(filled(&fine, json!({"action": "iam:ListRoles"})).is_ok());
+}
+
+#[test]
+fn it_is_known_whether_sessions_may_be_opened() {
+    let opens = |action: Value, with: Value| {
+        let template = Template::read(&plain(json!({"Action": action}))).unwrap();
+        template.opens_sessions(&parameters(with)).unwrap()
+    };
+    for action in [
+        "sts:*",
+        "sts:AssumeRole",
+        "s?s:Assume*",
+        "sts:GetFederationToken",
+    ] {
+        assert!(
+            opens(json!(["s3:GetObject", action]), json!({})),
+            "{action}"
+        );
+    }
+    for action in ["s3:*", "sts:GetCallerIdentity"] {
+        assert!(!opens(json!(action), json!({})), "{action}");
+    }
+    assert!(opens(json!("sts:{verb}"), json!({"verb": "AssumeRole"})));
+    assert!(!opens(
+        json!("sts:{verb}"),
+        json!({"verb": "GetCallerIdentity"})
+    ));
+    let everything = Template::everything();
+    assert!(everything.opens_sessions(&Parameters::new()).unwrap());
+}
+
+#[test]
 fn each_bad_value_is_refused_by_the_name_of_its_parameter() {
     let part = plain(json!({"Resource": "arn:aws:s3:::{name}/*"}));
     let whole = plain(json!({"Resource": "{name}"}));

@@ -83,8 +83,14 @@ pub(super) fn fill(value: &Value, parameters: &Parameters) -> Result<Value, BadP
     }
 }
 
+/// Whether a text has a place for any parameter.
+pub(super) fn has_places(text: &str) -> bool {
+    let pieces = pieces(text).into_iter().flatten();
+    pieces.into_iter().any(|it| matches!(it, Piece::Name(_)))
+}
+
 /// The parameter that a text is all of.
-fn whole(text: &str) -> Option<&str> {
+pub(super) fn whole(text: &str) -> Option<&str> {
     match pieces(text)?.as_slice() {
         [Piece::Name(name)] => Some(name),
         _ => None,

@@ -10,7 +10,9 @@ use jit_core::provider::Presence;
 use jit_testkit::sample;
 use serde_json::json;
 
-use super::{Given, HOUR, Scene, as_subject, ask, grant, mint, of_role, plain, resolve, revoke};
+use super::{
+    Given, HOUR, READ, Scene, as_subject, ask, grant, mint, of_role, plain, resolve, revoke,
+};
 
 fn is(error: &PortError, kind: ErrorKind, effect: Effect) {
     let chain = error.chain();
@@ -175,6 +177,71 @@ async fn a_full_role_is_worth_another_try_and_somebody_is_told() {
     assert!(error.told.is_some(), "{}", error.chain());
     scene.world().delete_policy("user/ana", "own");
     scene.grant(&given).await.unwrap();
+}
+
+/// What only AWS can judge comes out after the approval, and then somebody waits for an answer.
+#[tokio::test]
+async fn what_aws_refuses_for_good_after_the_approval_is_told() {
+    let scene = Scene::new();
+    // A service of that name there cannot be.
+    let odd = READ.replace("s3:", "s_3:");
+    let malformed = ask("ana@example.com", Some(&odd), json!({}));
+    let (mut gone, mut reserved) = (scene.target(&plain()).await, scene.target(&plain()).await);
+    gone.subject = "role/nobody/AROAX:ana".parse().unwrap();
+    reserved.subject = "role/protected/AROAX:ana".parse().unwrap();
+    let target = scene.target(&malformed).await;
+    let fine = plain();
+    for (ask, target, code, words) in [
+        (&malformed, &target, "MalformedPolicyDocument", "template"),
+        (&fine, &gone, "NoSuchEntity", "not there any more"),
+        (&fine, &reserved, "UnmodifiableEntity", "nobody change"),
+    ] {
+        let given = Given {
+            request: sample::id(1),
+            ask,
+            target,
+            expires_at: scene.now() + HOUR,
+        };
+        let error = scene.grant(&given).await.unwrap_err();
+        assert!(!error.kind.is_retryable() && error.effect == Effect::None);
+        assert!(
+            error.chain().to_string().contains(code),
+            "{}",
+            error.chain()
+        );
+        let told = error.told.unwrap_or_default();
+        assert!(told.contains(words), "{code}: {told:?}");
+    }
+    let session = of_role(malformed.clone(), "deploy");
+    let target = resolve(scene.sessions.as_ref(), &session)
+        .await
+        .unwrap()
+        .target;
+    let given = Given {
+        request: sample::id(1),
+        ask: &session,
+        target: &target,
+        expires_at: scene.now() + HOUR,
+    };
+    let error = mint(&scene.sessions, &given, scene.soon())
+        .await
+        .unwrap_err();
+    assert!(
+        error.told.unwrap_or_default().contains("template"),
+        "{}",
+        error.chain()
+    );
+    scene
+        .world()
+        .set_key(AccessKey::default().allowing(&["sts:GetCallerIdentity"]));
+    let error = mint(&scene.sessions, &given, scene.soon())
+        .await
+        .unwrap_err();
+    assert!(
+        error.told.unwrap_or_default().contains("permissions"),
+        "{}",
+        error.chain()
+    );
 }
 
 #[tokio::test]

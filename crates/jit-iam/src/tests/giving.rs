@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jit_core::Timestamp;
+use jit_core::digest::Digest;
 use jit_core::ports::ErrorKind::Misconfigured;
 use jit_core::ports::{Effect, Provisioner, Purpose};
 use jit_core::provider::{Answer, Presence};
@@ -85,7 +86,9 @@ async fn the_policy_has_the_name_of_its_slot_and_says_whose_it_is() {
     let put = scene.world().policies("role/developers");
     let (name, text) = put.first_key_value().unwrap();
     let slot = target.slot_key(&ask.parameters).to_string();
-    assert_eq!(*name, format!("jit-{}", &slot[..16]));
+    let resource = Digest::of(target.resource.as_bytes()).prefix();
+    assert_eq!(*name, format!("jit-{resource}-{slot}"));
+    assert!(name.len() <= 128, "as long as IAM takes a name");
     let document: Value = serde_json::from_str(text).unwrap();
     let statement = &document["Statement"][0];
     let id = given.request.to_string();

@@ -6,25 +6,47 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sim::{Hostility, Setup};
+use jit_core::Refusal;
+use jit_core::audit::Fact;
 use jit_core::catalog::Entitlement;
-use jit_core::engine::Verb;
-use jit_core::ports::{GrantCall, PortError, Provisioner};
+use jit_core::engine::{EngineError, Progress, Verb};
+use jit_core::ports::{GrantCall, PortError, Provisioner, RequestStore};
 use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Parameters, Resolved};
 use jit_core::request::{AccessRequest, Status};
 use jit_testkit::front::{Front, Meddle};
-use jit_testkit::stage::Stage;
+use jit_testkit::stage::{Stage, via};
+use serde_json::Value;
 
-use super::{LOGS, READ, Scene, key, policies, settings, setup};
+use super::{LOGS, READ, READ_IN, Scene, in_bucket, key, policies, settings, setup};
 use crate::TemporaryPolicy;
 
-/// The stage's catalogue has no templates; this is where one comes from.
-struct Templated(Arc<TemporaryPolicy>);
+/// The stage's catalogue has no templates; this is where they come from. `stage/ops` takes parameters.
+struct Templated {
+    behind: Arc<TemporaryPolicy>,
+    admins: &'static str,
+}
+
+impl Templated {
+    fn entitlement(&self, entitlement: &Entitlement) -> Entitlement {
+        Entitlement {
+            template: Some(self.template(&entitlement.resource).to_owned()),
+            ..entitlement.clone()
+        }
+    }
+
+    fn template(&self, resource: &str) -> &'static str {
+        match resource.starts_with("ops") {
+            true => READ_IN,
+            false => self.admins,
+        }
+    }
+}
 
 #[async_trait]
 impl Meddle for Templated {
     fn behind(&self) -> &dyn Provisioner {
-        self.0.as_ref()
+        self.behind.as_ref()
     }
 
     async fn resolve(
@@ -33,16 +55,18 @@ impl Meddle for Templated {
         entitlement: &Entitlement,
         parameters: &Parameters,
     ) -> Result<Resolved, PortError> {
-        let entitlement = Entitlement {
-            template: Some(READ.to_owned()),
-            ..entitlement.clone()
-        };
-        self.0.resolve(beneficiary, &entitlement, parameters).await
+        let entitlement = self.entitlement(entitlement);
+        let behind = &self.behind;
+        behind.resolve(beneficiary, &entitlement, parameters).await
     }
 
     async fn grant(&self, call: GrantCall<'_>) -> Result<Answer, PortError> {
-        let template = Some(READ);
-        self.0.grant(GrantCall { template, ..call }).await
+        let template = Some(self.template(&call.target.resource));
+        self.behind.grant(GrantCall { template, ..call }).await
+    }
+
+    async fn resource(&self, entitlement: &Entitlement) -> Result<Option<String>, PortError> {
+        self.behind.resource(&self.entitlement(entitlement)).await
     }
 }
 
@@ -54,14 +78,18 @@ struct Life {
 impl Life {
     /// Reads are two seconds behind, and effects three.
     fn new() -> Self {
+        Self::of(READ)
+    }
+
+    fn of(admins: &'static str) -> Self {
         let stage = Stage::new();
         let scene = Scene::of(Setup {
             iam_reads_lag: Duration::from_secs(2),
             iam_effects_lag: Duration::from_secs(3),
             ..setup()
         });
-        let adapter = policies(settings(&scene.sim), &stage.clock, key());
-        let stage = stage.around(Arc::new(Front(Templated(adapter))));
+        let behind = policies(settings(&scene.sim), &stage.clock, key());
+        let stage = stage.around(Arc::new(Front(Templated { behind, admins })));
         Self { stage, scene }
     }
 
@@ -78,6 +106,45 @@ impl Life {
         self.stage.approve("bob", &request).await;
         self.stage.work().await;
         request
+    }
+
+    /// The same of one bucket, and there.
+    async fn in_bucket(&self, bucket: &str, duration: &str) -> AccessRequest {
+        let parameters = in_bucket(bucket).parameters;
+        let mut ask = self.stage.ask(duration);
+        ask.parts = vec![("stage/ops".parse().unwrap(), parameters)];
+        let request = self.stage.engine.open(&via("ana"), ask).await.unwrap();
+        self.stage.approve("bob", &request).await;
+        self.stage.work().await;
+        self.pass(5).await;
+        assert_eq!(self.status(&request).await, Status::Active);
+        request
+    }
+
+    /// Everything is looked at; how much stands that no grant explains.
+    async fn look(&self) -> usize {
+        let provider = "stage".parse().unwrap();
+        let look = self.stage.engine.reconciliation(&provider).await.unwrap();
+        let mut look = look.unwrap();
+        loop {
+            match self.stage.engine.reconcile(&mut look).await.unwrap() {
+                Progress::Going => {}
+                Progress::Done(outcome) => return outcome.unexplained,
+            }
+        }
+    }
+
+    async fn says(&self, request: &AccessRequest) -> Vec<Fact> {
+        let story = self.stage.store.story(request.id).await.unwrap().unwrap();
+        let events = story.1.iter().map(|it| it.event().unwrap().event.what);
+        events.collect()
+    }
+
+    /// The name and text of the policy of this bucket.
+    fn policy(&self, bucket: &str) -> (String, String) {
+        let mut kept = self.scene.world().policies("role/developers").into_iter();
+        let of_it = format!("arn:aws:s3:::{bucket}/");
+        kept.find(|(_, text)| text.contains(&of_it)).unwrap()
     }
 
     async fn status(&self, request: &AccessRequest) -> Status {
@@ -194,4 +261,97 @@ async fn a_put_that_arrives_after_the_end_is_found_and_taken_away() {
     assert!(!life.may_read(&request));
     life.pass(400).await;
     assert_eq!(life.status(&request).await, Status::Closed);
+}
+
+#[tokio::test]
+async fn of_two_buckets_that_one_person_has_each_is_told_when_others_take_it() {
+    let life = Life::new();
+    let mut requests = Vec::new();
+    for bucket in ["logs", "web"] {
+        requests.push(life.in_bucket(bucket, "1h").await);
+    }
+    life.pass(5).await;
+    assert_eq!(life.look().await, 0);
+    for bucket in ["logs", "web"] {
+        let (name, _) = life.policy(bucket);
+        life.scene.world().delete_policy("role/developers", &name);
+    }
+    life.pass(5).await;
+    assert_eq!(life.look().await, 0);
+    for request in &requests {
+        assert!(life.says(request).await.contains(&Fact::Missing));
+        assert_eq!(life.status(request).await, Status::Active);
+    }
+    assert_eq!(life.stands(), 0, "nothing is given again by itself");
+}
+
+/// Somebody removed its date, so that nothing ends it, and it came back when nobody looked at its slot
+/// any more.
+#[tokio::test]
+async fn a_policy_with_parameters_and_no_date_is_found_a_day_later_and_one_of_a_grant_is_not() {
+    let life = Life::new();
+    let closed = life.in_bucket("logs", "10m").await;
+    let (name, text) = life.policy("logs");
+    let mut endless: Value = serde_json::from_str(&text).unwrap();
+    let condition = endless["Statement"][0]["Condition"].as_object_mut();
+    condition.unwrap().remove("DateLessThan");
+    life.pass(1_000).await;
+    assert_eq!(life.status(&closed).await, Status::Closed);
+    let day = Duration::from_secs(25 * 3_600);
+    life.stage.clock.advance(day);
+    life.scene.world().advance(day);
+    assert!(life.stage.engine.fresh().await.unwrap().is_empty());
+    life.in_bucket("web", "1h").await;
+    let world = life.scene.world();
+    world.put_policy("role/developers", &name, &endless.to_string());
+    life.pass(5).await;
+    assert!(life.may_read(&closed));
+    for _ in 0..2 {
+        assert_eq!(life.look().await, 1);
+        let unexplained = life.stage.engine.unexplained().await.unwrap();
+        assert_eq!(unexplained.len(), 1);
+        assert_eq!(unexplained[0].target, closed.parts.first().target);
+    }
+    assert_eq!(life.stage.pager.0.lock().unwrap().len(), 1);
+    assert_eq!(life.status(&closed).await, Status::Closed);
+    assert_eq!(life.stands(), 2, "too old to be ours, and left alone");
+}
+
+#[tokio::test]
+async fn a_copy_of_a_policy_is_not_explained_by_the_grant_that_it_was_copied_from() {
+    let life = Life::new();
+    let request = life.in_bucket("logs", "1h").await;
+    let (name, text) = life.policy("logs");
+    life.scene.world().put_policy("user/ana", &name, &text);
+    let for_all = text.replace("aws:userid", "aws:RequestedRegion");
+    life.scene
+        .world()
+        .put_policy("role/ana-own", &name, &for_all);
+    life.pass(5).await;
+    assert_eq!(life.look().await, 2);
+    let found = life.stage.engine.unexplained().await.unwrap().into_iter();
+    let mut found: Vec<String> = found.map(|it| it.target.subject.to_string()).collect();
+    found.sort();
+    assert_eq!(found, ["role/ana-own", "user/ana"]);
+    assert!(!life.says(&request).await.contains(&Fact::Missing));
+    assert_eq!(life.stands(), 1);
+}
+
+/// The stage's tier lets sessions live on for a minute.
+#[tokio::test]
+async fn what_opens_sessions_that_live_on_longer_than_the_tier_allows_is_refused() {
+    const OPENING: &str = r#"{"Statement": {
+        "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}"#;
+    let life = Life::of(OPENING);
+    let ana = via("ana");
+    let refusal = life.stage.engine.open(&ana, life.stage.ask("10m"));
+    let refusal = refusal.await.unwrap_err();
+    let hour = Duration::from_secs(3_600);
+    assert!(
+        matches!(
+            refusal,
+            EngineError::Refused(Refusal::ResidualAboveCeiling { residual, .. }) if residual == hour
+        ),
+        "{refusal:?}"
+    );
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use aws_sim::Hostility;
-use jit_core::ports::{InspectCall, Provisioner, Purpose};
+use jit_core::ports::{InspectCall, Provisioner, Purpose, Standing};
 use jit_core::provider::Presence::{Absent, Present};
-use jit_core::provider::Target;
+use jit_core::provider::{Parameters, Target};
 use jit_testkit::provisioner::Ask;
 use jit_testkit::sample;
 
@@ -197,6 +197,7 @@ async fn a_listing_shows_whose_policy_is_which() {
     scene.grant(&given).await.unwrap();
     let world = scene.world();
     world.put_policy("role/developers", "jit-by-hand", "{}");
+    world.put_policy("role/developers", "jit-0123456789abcdef-0123", "{}");
     world.put_policy("user/ana", "own", "{}");
 
     let resource = scene
@@ -211,23 +212,29 @@ async fn a_listing_shows_whose_policy_is_which() {
         scene.world().take_calls().pop().unwrap().action,
         LIST_ACTIONS[0]
     );
-    let mut listed: Vec<Target> = page.items.into_iter().map(|it| it.target).collect();
-    listed.sort();
+    let mut listed: Vec<Standing> = page.items;
+    listed.sort_by_key(|it| it.target.clone());
     targets.sort();
-    assert_eq!(listed, targets);
-    let page = scene
-        .policies
-        .standing(&elsewhere.resource, None)
-        .await
-        .unwrap();
-    assert!(
-        page.items.is_empty(),
-        "a slot with parameters is looked at by itself"
-    );
-    assert_ne!(
-        elsewhere.slot_key(&none()),
-        elsewhere.slot_key(&other.parameters)
-    );
+    let named = |target: &Target, parameters: &Parameters| Standing {
+        slot: Some(target.slot_key(parameters)),
+        target: target.clone(),
+    };
+    let wanted: Vec<Standing> = targets.iter().map(|it| named(it, &none())).collect();
+    assert_eq!(listed, wanted);
+    // What has parameters is known by its slot, whatever somebody made of the policy itself.
+    for text in [None, Some("{}")] {
+        let page = scene.policies.standing(&elsewhere.resource, None);
+        let page = page.await.unwrap();
+        let slots: Vec<_> = page.items.iter().map(|it| it.slot.clone()).collect();
+        assert_eq!(slots, [Some(elsewhere.slot_key(&other.parameters))]);
+        if text.is_none() {
+            assert_eq!(page.items, [named(&elsewhere, &other.parameters)]);
+        }
+        let world = scene.world();
+        for (name, _) in world.policies("role/developers") {
+            world.put_policy("role/developers", &name, text.unwrap_or("{}"));
+        }
+    }
     let unknown = plain();
     let mut unknown = unknown.entitlement;
     unknown.template = None;

@@ -75,6 +75,7 @@ impl Moto {
         let iam = aws_sdk_iam::Client::new(&config);
         let trust = json!({"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole",
+            "Condition": {"StringLike": {"sts:RoleSessionName": "${aws:username}"}},
         }]});
         for name in ["developers", "deploy"] {
             let made = iam.create_role().role_name(name);
@@ -163,8 +164,7 @@ async fn moto_agrees_with_what_it_can_show() {
             moto.seen(&first, Purpose::TakeAway).await,
             Presence::Present
         );
-        let is_listed = usize::from(ask.parameters.is_empty());
-        assert_eq!(moto.standing(&target).await, is_listed);
+        assert_eq!(moto.standing(&target).await, 1);
         // Another request takes it over: one policy, whose it is now.
         let second = Given {
             request: sample::id(2),

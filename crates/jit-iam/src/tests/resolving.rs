@@ -1,12 +1,13 @@
 //! Who is who at AWS, and what can never be granted.
 
+use aws_sim::Role;
 use jit_core::ports::ErrorKind::{Misconfigured, NotFound};
 use jit_core::ports::Provisioner;
 use serde_json::json;
 
 use super::{READ, READ_IN, Scene, as_subject, ask, in_bucket, of_role, plain, policies, refused};
 use super::{key, resolve, settings};
-use crate::Template;
+use crate::{SessionNames, Template};
 
 #[tokio::test]
 async fn a_person_is_a_session_of_the_role_that_all_have_unless_it_is_written_down() {
@@ -151,10 +152,67 @@ async fn a_policy_is_as_long_as_iam_takes_and_not_longer() {
     for (subject, limit) in [
         ("user/ana", 2_048),
         ("role/ana-own", 10_240),
-        ("role/developers:ana", 10_240),
+        // One grant leaves room for everybody else's.
+        ("role/developers:ana", 2_048),
     ] {
         assert!(of_size(&scene, subject, limit).await, "{subject}");
         assert!(!of_size(&scene, subject, limit + 1).await, "{subject}");
+    }
+}
+
+/// Whoever chooses the name of a session chooses who they are.
+#[tokio::test]
+async fn a_role_whose_sessions_anybody_names_gives_nothing_to_one_of_them() {
+    let scene = Scene::new();
+    scene.world().add_role(&Role::new("open"));
+    let open = as_subject(plain(), "role/open:ana@example.com");
+    let error = scene.resolve(&open).await.unwrap_err();
+    assert!(
+        error
+            .told
+            .unwrap()
+            .contains("choose the name of the session")
+    );
+    let why =
+        "the trust policy of role open lets whoever assumes it choose the name of the session";
+    refused(Err::<(), _>(error), Misconfigured, why);
+    // As a role of one's own it is nobody else's, and on a role that binds them names are who people are.
+    let own = as_subject(plain(), "role/open");
+    assert!(scene.resolve(&own).await.is_ok());
+    assert!(scene.resolve(&plain()).await.is_ok());
+    let mut trusting = settings(&scene.sim);
+    trusting.session_names = SessionNames::Trusted;
+    let trusting = policies(trusting, &scene.clock, key());
+    assert!(resolve(trusting.as_ref(), &open).await.is_ok());
+}
+
+/// Sessions that were opened within a grant know nothing of its end.
+#[tokio::test]
+async fn how_long_sessions_go_on_that_its_holder_may_open_is_said() {
+    let scene = Scene::new();
+    let template = |action: &str| {
+        json!({"Statement": {"Effect": "Allow", "Action": action, "Resource": "*"}}).to_string()
+    };
+    let with = |action: &str| ask("ana@example.com", Some(&template(action)), json!({}));
+    let (hour, longest) = (Some(super::HOUR), Some(12 * super::HOUR));
+    for (subject, opening) in [
+        ("role/developers:ana", hour),
+        ("role/ana-own", hour),
+        ("user/ana", longest),
+    ] {
+        for (action, residual) in [("s3:*", None), ("sts:AssumeRole", opening)] {
+            let resolved = scene.resolve(&as_subject(with(action), subject)).await;
+            assert_eq!(resolved.unwrap().residual, residual, "{subject} {action}");
+        }
+    }
+    let whole = of_role(ask("ana@example.com", None, json!({})), "deploy");
+    for (ask, residual) in [
+        (whole, hour),
+        (of_role(with("sts:Assume*"), "deploy"), hour),
+        (of_role(with("s3:*"), "deploy"), None),
+    ] {
+        let resolved = resolve(scene.sessions.as_ref(), &ask).await.unwrap();
+        assert_eq!(resolved.residual, residual);
     }
 }
 

@@ -7,12 +7,13 @@ use std::str::FromStr;
 use jit_core::Ttl;
 use jit_core::catalog::{EntitlementId, ProviderName};
 use jit_core::principal::PrincipalId;
-use jit_iam::{Settings, Template};
+use jit_iam::{SessionNames, Settings, Template};
+use serde::Deserialize;
 
 use super::aws::{Endpoint, RegionName};
 use super::check::Check;
 use super::document::Table;
-use super::parameters::{ParametersTable, Takes, names, required};
+use super::parameters::{ParametersTable, Takes, is_bounded, names, required};
 use super::problems::{At, Spot};
 use super::written::{KindWord, Written};
 use super::{IamAccess, Provider, ProviderKind};
@@ -47,11 +48,20 @@ impl FromStr for RoleName {
     }
 }
 
+/// Whether people are known by the names of their sessions, in the file's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SessionNamesWord {
+    Bound,
+    Trusted,
+}
+
 /// An account, in the words of a `[[provider]]`.
 pub(super) struct AccountTable {
     access: IamAccess,
     account: Option<At<AccountId>>,
     role: Option<At<RoleName>>,
+    session_names: Option<At<SessionNamesWord>>,
     longest_session: Option<At<Ttl>>,
     region: Option<At<RegionName>>,
     endpoint: Option<At<Endpoint>>,
@@ -78,15 +88,19 @@ impl IamAccess {
 impl AccountTable {
     pub(super) fn read(access: IamAccess, table: &mut Table<'_, '_>) -> Self {
         table.require("account", r#"account = "111122223333""#);
-        let (mut role, mut longest_session) = (None, None);
+        let (mut role, mut session_names, mut longest_session) = (None, None, None);
         match access {
-            IamAccess::Policy => role = table.parsed("role"),
+            IamAccess::Policy => {
+                role = table.parsed("role");
+                session_names = table.choice("session_names");
+            }
             IamAccess::Session => longest_session = table.parsed("longest_session"),
         }
         Self {
             access,
             account: table.parsed("account"),
             role,
+            session_names,
             longest_session,
             region: table.parsed("region"),
             endpoint: table.parsed("endpoint"),
@@ -119,6 +133,9 @@ impl Check<'_, '_> {
         }
         let mut settings = Settings::new(name.clone(), id);
         settings.role = table.role.as_ref().map(|role| role.value.0.clone());
+        if let Some(SessionNamesWord::Trusted) = table.session_names.as_ref().map(|it| it.value) {
+            settings.session_names = SessionNames::Trusted;
+        }
         if let Some(longest) = &table.longest_session {
             let least = Ttl::from_secs(900).ok()?;
             let most = Ttl::from_secs(12 * 3_600).ok()?;
@@ -276,6 +293,19 @@ impl Check<'_, '_> {
                 list(unused)
             );
             let instead = "put it into the template in braces, or remove it from the schema";
+            self.problems.add(template.at, what, instead);
+        }
+        let free = read.whole_places().filter(|name| {
+            let written = schema.and_then(|schema| schema.get("properties")?.get(name));
+            written.is_some_and(|written| !is_bounded(written))
+        });
+        let free: Vec<_> = free.collect();
+        if !free.is_empty() {
+            let what = format!(
+                "{} is all of an Action or a Resource, and the schema lets it be anything",
+                free.join(", ")
+            );
+            let instead = "give it an enum, a const or a pattern";
             self.problems.add(template.at, what, instead);
         }
         let optional: Vec<_> = places

@@ -103,6 +103,13 @@ pub(super) fn required(schema: &Value) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
+/// Whether a schema says which values there are; of a list, which elements.
+pub(super) fn is_bounded(written: &Value) -> bool {
+    let says = |key| written.get(key).is_some();
+    let elements = written.get("items").is_some_and(is_bounded);
+    says("enum") || says("const") || says("pattern") || elements
+}
+
 /// A schema that can be judged by; or what is wrong with it, and what to write instead.
 fn schema(text: &str) -> Result<ParameterSchema, (String, String)> {
     let example = || {

@@ -246,6 +246,7 @@ fn what_the_template_has_commented_out_works_too() {
         "kind =",
         "account =",
         "role =",
+        "session_names =",
         "region =",
         "calls_per_second =",
         "endpoint =",

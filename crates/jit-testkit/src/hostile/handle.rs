@@ -17,7 +17,8 @@ use jit_core::provider::{Answer, Description, Kind, Parameters, Presence, Resolv
 use super::ledger::{Fate, Operation};
 use super::world::{Look, Order};
 use super::{
-    Access, Asked, Brink, Fault, Gated, HostileProvider, PAGE_SIZE, State, Trip, failure, pause,
+    Access, Asked, Brink, Fault, Gated, HostileProvider, Listing, PAGE_SIZE, State, Trip, failure,
+    pause,
 };
 
 /// The longest that a process stands still before it sends.
@@ -240,19 +241,35 @@ impl Provisioner for HostileHandle {
         resource: &str,
         page: Option<&str>,
     ) -> Result<Page<Standing>, PortError> {
-        let list = |state: &mut State| state.world.holders(resource, page);
-        let mut holders = self.provider.read("standing", None, list).await?;
-        let is_last = holders.len() <= PAGE_SIZE;
-        holders.truncate(PAGE_SIZE);
-        let last = holders.last().map(|target| target.subject.to_string());
+        let list = |state: &mut State| (state.world.holders(resource), state.listing);
+        let (holders, listing) = self.provider.read("standing", None, list).await?;
+        let mut items: Vec<Standing> = holders
+            .into_iter()
+            .map(|(target, slot)| match listing {
+                Listing::OfTargets => target.into(),
+                Listing::OfSlots => Standing {
+                    target,
+                    slot: Some(slot),
+                },
+            })
+            .collect();
+        items.dedup();
+        items.retain(|it| page.is_none_or(|after| mark(it).as_str() > after));
+        let is_last = items.len() <= PAGE_SIZE;
+        items.truncate(PAGE_SIZE);
+        let last = items.last().map(mark);
         Ok(Page {
-            items: holders
-                .into_iter()
-                .map(|target| Standing { target })
-                .collect(),
+            items,
             next: last.filter(|_| !is_last),
         })
     }
+}
+
+/// Where one stands in a listing of a resource.
+fn mark(standing: &Standing) -> String {
+    let Target { realm, subject, .. } = &standing.target;
+    let slot = standing.slot.as_ref().map_or("", |slot| slot.as_str());
+    format!("{realm}\n{subject}\n{slot}")
 }
 
 fn order(operation: Operation, call: &GrantCall<'_>) -> Order {

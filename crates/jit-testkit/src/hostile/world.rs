@@ -432,17 +432,16 @@ impl World {
         }
     }
 
-    /// Who has a resource, from behind this subject, in order.
-    pub(super) fn holders(&self, resource: &str, after: Option<&str>) -> Vec<Target> {
-        let mut holders: Vec<Target> = self
+    /// Who has a resource, in which slots, in order.
+    pub(super) fn holders(&self, resource: &str) -> Vec<(Target, SlotKey)> {
+        let standing = self
             .accesses
-            .values()
-            .filter(|access| access.stands() && access.target.resource == resource)
-            .map(|access| access.target.clone())
-            .filter(|target| after.is_none_or(|after| target.subject.as_str() > after))
+            .iter()
+            .filter(|(_, access)| access.stands() && access.target.resource == resource);
+        let mut holders: Vec<(Target, SlotKey)> = standing
+            .map(|(slot, access)| (access.target.clone(), slot.clone()))
             .collect();
-        holders.sort_by(|left, right| left.subject.cmp(&right.subject));
-        holders.dedup();
+        holders.sort();
         holders
     }
 

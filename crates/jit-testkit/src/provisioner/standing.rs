@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use jit_core::ports::Effect;
-use jit_core::provider::{Answer, Presence, Target};
+use jit_core::ports::{Effect, Standing};
+use jit_core::provider::{Answer, Presence};
 use jit_core::request::RequestId;
 
 use super::{
@@ -154,12 +154,18 @@ impl Suite<'_> {
             "an entitlement leads to the resource of its targets"
         );
         let (pages, listed) = self.listing().await;
-        let ours = listed.iter().filter(|target| **target == self.target);
-        assert_eq!(ours.count(), 1, "what stands is listed once");
-        for (at, target) in listed.iter().enumerate() {
+        let is_ours = |it: &&Standing| it.target == self.target;
+        let ours: Vec<&Standing> = listed.iter().filter(is_ours).collect();
+        assert_eq!(ours.len(), 1, "what stands is listed once");
+        let slot = self.target.slot_key(&self.ask.parameters);
+        assert!(
+            ours.iter().flat_map(|it| &it.slot).all(|it| *it == slot),
+            "a slot that is told is the one of the grant"
+        );
+        for (at, standing) in listed.iter().enumerate() {
             assert!(
-                !listed.iter().skip(at + 1).any(|other| other == target),
-                "{target:?} is listed twice"
+                !listed.iter().skip(at + 1).any(|other| other == standing),
+                "{standing:?} is listed twice"
             );
         }
         assert!(
@@ -169,12 +175,12 @@ impl Suite<'_> {
         self.taken(request).await;
         let (_, listed) = self.listing().await;
         assert!(
-            !listed.contains(&self.target),
+            !listed.iter().any(|it| it.target == self.target),
             "what was revoked is not listed"
         );
     }
 
-    async fn listing(&self) -> (usize, Vec<Target>) {
+    async fn listing(&self) -> (usize, Vec<Standing>) {
         let mut listed = Vec::new();
         let mut page = None;
         for pages in 1..=PAGES_LIMIT {
@@ -182,7 +188,7 @@ impl Suite<'_> {
             let got = in_time(self.adapter.standing(resource, page.as_deref()))
                 .await
                 .expect("listing works");
-            listed.extend(got.items.into_iter().map(|standing| standing.target));
+            listed.extend(got.items);
             page = got.next;
             if page.is_none() {
                 return (pages, listed);

@@ -30,6 +30,7 @@ enum Broken {
     ResourceIsAnother,
     ListingForgetsPages,
     ListingRepeatsItself,
+    ListingTellsAnotherSlot,
     ListingIsEmpty,
     OtherKindIsRetryable,
     NeverReturns,
@@ -246,6 +247,11 @@ impl Provisioner for Saboteur {
                 let again = listed.items.clone();
                 listed.items.extend(again);
             }
+            Broken::ListingTellsAnotherSlot => {
+                for item in &mut listed.items {
+                    item.slot = "0".repeat(64).parse().ok();
+                }
+            }
             _ => {}
         }
         Ok(listed)
@@ -339,6 +345,10 @@ async fn every_broken_promise_of_standing_access_is_caught() {
         ),
         (Broken::ListingForgetsPages, "crowds several pages"),
         (Broken::ListingRepeatsItself, "what stands is listed once"),
+        (
+            Broken::ListingTellsAnotherSlot,
+            "a slot that is told is the one of the grant",
+        ),
         (Broken::ListingIsEmpty, "what stands is listed once"),
         (Broken::OtherKindIsRetryable, "trying again does not help"),
         (Broken::NeverReturns, "ends within 15 s"),

@@ -298,14 +298,20 @@ fn shown(state: &State, who: &Who) -> Value {
         id,
         created_at,
         trusted,
+        session_name,
         max_session_s,
     } = identity;
     let (arn, created) = (state.arn(who), rfc3339(created_at - created_at % 1_000_000));
     match who.0 {
         Sort::Role => {
-            let trust = json!({"Version": "2012-10-17", "Statement": [{
+            let mut allow = json!({
                 "Effect": "Allow", "Principal": {"AWS": trusted}, "Action": "sts:AssumeRole",
-            }]});
+            });
+            if let (Some(name), Value::Object(allow)) = (session_name, &mut allow) {
+                let condition = json!({"StringLike": {"sts:RoleSessionName": name}});
+                allow.insert("Condition".to_owned(), condition);
+            }
+            let trust = json!({"Version": "2012-10-17", "Statement": [allow]});
             json!({
                 "Path": path, "RoleName": who.1, "RoleId": id, "Arn": arn, "CreateDate": created,
                 "AssumeRolePolicyDocument": encoded(&trust.to_string()),

@@ -10,7 +10,7 @@ use crate::document::{self, rfc3339};
 use crate::error::AwsError;
 use crate::identity::{Session, Sort};
 use crate::setup::AccessKey;
-use crate::state::State;
+use crate::state::{Caller, State};
 
 const ROLE: Shape = Shape {
     min: 20,
@@ -66,8 +66,11 @@ pub(super) fn assume_role(state: &mut State, fields: &Fields<'_>) -> Result<Valu
     let known = (state.identities.known.iter())
         .find(|(who, _)| who.0 == Sort::Role && state.arn(who) == arn);
     // One that is not there is not told from one that may not be assumed.
-    let trusted =
-        known.filter(|(_, role)| (role.trusted.iter()).any(|it| it == "*" || *it == caller.arn));
+    let trusted = known.filter(|(_, role)| {
+        let held = role.session_name.as_deref();
+        (role.trusted.iter()).any(|it| it == "*" || *it == caller.arn)
+            && held.is_none_or(|held| is_called(&caller, held, &name))
+    });
     let Some((who, role)) = trusted else {
         let why = format!(
             "User: {} is not authorized to perform: sts:AssumeRole on resource: {arn}",
@@ -135,6 +138,19 @@ pub(super) fn assume_role(state: &mut State, fields: &Fields<'_>) -> Result<Valu
     let id = session.access_key.clone();
     state.identities.sessions.insert(id, session);
     Ok(answer)
+}
+
+/// Whether a caller's session may be called this by a pattern. Of variables it knows `aws:username`,
+/// which only a user has.
+fn is_called(caller: &Caller, pattern: &str, name: &str) -> bool {
+    let user = caller.arn.split_once(":user/");
+    let user = user.and_then(|(_, path)| path.rsplit('/').next());
+    let user = user.filter(|_| !caller.is_session);
+    let pattern = match user {
+        Some(user) => pattern.replace("${aws:username}", user),
+        None => pattern.to_owned(),
+    };
+    !pattern.contains("${") && document::fits(&pattern, name)
 }
 
 pub(super) fn get_caller_identity(state: &mut State, _: &Fields<'_>) -> Result<Value, AwsError> {

@@ -154,3 +154,23 @@ fn only_whom_a_role_trusts_may_assume_it() {
     let reply = assume(&stage, &[closed, day]);
     assert_eq!(code(&reply), "ValidationError");
 }
+
+#[test]
+fn a_role_that_binds_names_is_assumed_by_ones_own_name_only() {
+    let mut stage = stage();
+    let world = stage.sim.world().clone();
+    world.add_role(&Role::new("named").naming("${aws:username}"));
+    let key = AccessKey::new("AKIAJITD", "secret");
+    world.set_key(key.clone());
+    stage.signer.key = key.clone();
+    let named = ("RoleArn", "arn:aws:iam::111111111111:role/named");
+    let called = |stage: &Stage, name: &str| assume(stage, &[named, ("RoleSessionName", name)]);
+    assert_eq!(called(&stage, "AKIAJITD").status, 200);
+    assert_eq!(code(&called(&stage, "somebody-else")), "AccessDenied");
+    // Who is a session has no name of a user.
+    let mut session = key;
+    session.session_token = Some("token".to_owned());
+    world.set_key(session.clone());
+    stage.signer.key = session;
+    assert_eq!(code(&called(&stage, "AKIAJITD")), "AccessDenied");
+}

@@ -67,6 +67,9 @@ fn a_schema_and_a_template_that_do_not_belong_together_are_refused() {
     );
     let optional = SCHEMA.replace("\"required\": [\"region\"],", "");
     let open = SCHEMA.replace(", \"additionalProperties\": false", "");
+    let free = SCHEMA.replace("{\"enum\": [\"eu-west-1\"]}", "{\"type\": \"string\"}");
+    let whole =
+        r#"{"Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "{region}"}}"#;
     let deny = TEMPLATE.replace("Allow", "Deny");
     for (parameters, template, more, expected) in [
         (
@@ -88,6 +91,7 @@ fn a_schema_and_a_template_that_do_not_belong_together_are_refused() {
             "region may be left out, and the template needs it",
         ),
         (&open, TEMPLATE, "", "parameters that nobody declared"),
+        (&free, whole, "", "region is all of an Action or a Resource"),
         (SCHEMA, &deny, "", "Allow"),
         (SCHEMA, "{", "", "not the JSON of a policy"),
         (
@@ -195,6 +199,11 @@ fn an_account_is_given_access_in_by_one_provider_of_a_kind() {
             &[expected],
         );
     }
+    let trusting = with_account("").replace("role =", "session_names = \"trusted\"\nrole =");
+    let ProviderKind::Iam { settings, .. } = &read(&trusting).unwrap().providers[1].kind else {
+        panic!("it is in IAM");
+    };
+    assert_eq!(settings.session_names, jit_iam::SessionNames::Trusted);
     let digits = with_account("").replace("111122223333", "11112222333");
     refused(&digits, &["12 digits"]);
 }
