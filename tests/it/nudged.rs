@@ -299,7 +299,9 @@ async fn a_failure_that_comes_late_forgets_nothing_that_another_told_meanwhile()
     };
     process.stage.store.delivery_update(told).await.unwrap();
     process.chat.down.store(true, Ordering::Relaxed);
-    engine.announce(taken, std::future::pending()).await;
+    engine
+        .announce(taken, std::future::pending(), std::future::pending())
+        .await;
     assert_eq!(process.chat.tries.load(Ordering::Relaxed), 1);
     let rows = { process.stage.store.deliveries() }.into_iter();
     let rows: Vec<_> = rows.filter(|it| it.key.request == request.id).collect();

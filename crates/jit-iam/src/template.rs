@@ -80,7 +80,7 @@ pub enum BadTemplate {
     /// An action by which whoever may do it makes access that outlives every date.
     #[error(
         "the template lets its holder do {action:?} at {at}, which makes access that nothing ends; \
-         name the actions, and none of iam that make, change or attach anything"
+         name the actions, and none of iam, sso or identitystore that change anything"
     )]
     Lasting {
         /// Where.

@@ -14,8 +14,10 @@ const NAMED_BY_THE_CALLER: [&str; 2] = ["sts:assumerole", "sts:assumerolewithweb
 const NAME: &str = "sts:rolesessionname";
 /// Operators by which it is held to just that.
 const HOLDING: [&str; 3] = ["StringEquals", "StringEqualsIgnoreCase", "StringLike"];
-/// How the variables begin whose values the caller chooses as well.
-const CHOSEN: [&str; 4] = ["sts:", "aws:requesttag/", "aws:useragent", "aws:referer"];
+/// The variables that say who calls and that the caller does not choose: the name of a user, and a tag of
+/// whoever calls, which is as good as whoever sets tags ("IAM policy elements: Variables and tags" and
+/// "AWS global condition context keys", IAM User Guide).
+const WHO_CALLS: [&str; 2] = ["aws:username", "aws:principaltag/"];
 
 /// Whether nobody who may assume the role chooses what the session is called.
 pub(crate) fn binds_names(document: &str) -> bool {
@@ -27,10 +29,24 @@ pub(crate) fn binds_names(document: &str) -> bool {
         Some(statement) => vec![statement],
         None => Vec::new(),
     };
-    statements.into_iter().all(|statement| match statement {
-        Value::Object(statement) => !leaves_names(statement) || holds_names(statement),
-        _ => false,
-    })
+    let mut callers = vec![];
+    for statement in statements {
+        let Value::Object(statement) = statement else {
+            return false;
+        };
+        if leaves_names(statement) {
+            if !holds_names(statement) {
+                return false;
+            }
+            // Of two statements whoever both let in may take either name.
+            let caller = statement.get("Principal");
+            if callers.contains(&caller) {
+                return false;
+            }
+            callers.push(caller);
+        }
+    }
+    true
 }
 
 /// Whether it allows a call that names the session.
@@ -52,11 +68,26 @@ fn holds_names(statement: &Map<String, Value>) -> bool {
     let mut names = keys.filter(|(key, _)| key.eq_ignore_ascii_case(NAME));
     names.any(|(_, values)| match texts(values).as_slice() {
         [] => false,
-        [one] => is_one_name(one),
+        [one] if one.contains("${") => is_one_name(one),
+        // One name for whoever it lets in, which must be one.
+        [one] => is_one_name(one) && is_one_caller(statement.get("Principal")),
         // Of a list of names each caller may take any.
         several => several
             .iter()
             .all(|it| it.contains("${") && is_one_name(it)),
+    })
+}
+
+/// Whether a statement lets in one user or one role, and not an account, or everybody.
+fn is_one_caller(principal: Option<&Value>) -> bool {
+    let principal = principal.and_then(Value::as_object);
+    let arn = principal.and_then(|principal| match principal.len() {
+        1 => principal.get("AWS")?.as_str(),
+        _ => None,
+    });
+    arn.is_some_and(|arn| {
+        let named = arn.contains(":user/") || arn.contains(":role/");
+        named && !arn.contains(['*', '?'])
     })
 }
 
@@ -68,7 +99,9 @@ fn is_one_name(value: &str) -> bool {
             return false;
         };
         let variable = variable.to_ascii_lowercase();
-        if before.contains(['*', '?']) || CHOSEN.iter().any(|it| variable.starts_with(it)) {
+        // With a default, which stands behind a comma, all who have none would be called alike.
+        let known = WHO_CALLS.iter().any(|it| variable.starts_with(it));
+        if before.contains(['*', '?']) || !known || variable.contains(',') {
             return false;
         }
         rest = after;
@@ -110,7 +143,10 @@ mod tests {
                 "StringEquals",
                 json!(["${aws:username}", "${aws:PrincipalTag/email}"]),
             ),
-            held("StringEquals", json!("ana@example.com")),
+            allowing(json!({
+                "Principal": {"AWS": "arn:aws:iam::111111111111:user/ana"},
+                "Condition": {"StringEquals": {"sts:RoleSessionName": "ana@example.com"}},
+            })),
             held("StringEqualsIgnoreCase", json!("x-${aws:username}")),
             allowing(
                 json!({"Condition": {"StringLike": {"STS:rolesessionname": "${aws:username}"}}}),
@@ -136,6 +172,14 @@ mod tests {
             allowing(json!({"Action": "sts:AssumeRoleWithWebIdentity"})),
             allowing(json!({"Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}})),
             held("StringNotEquals", json!("root")),
+            // One name for everybody in the account.
+            held("StringEquals", json!("ana@example.com")),
+            held("StringEquals", json!("${aws:SourceIdentity}")),
+            held("StringEquals", json!("${aws:SourceIp}")),
+            held(
+                "StringEquals",
+                json!("${aws:PrincipalTag/email, 'ana@example.com'}"),
+            ),
             held("StringLikeIfExists", json!("${aws:username}")),
             held("ForAllValues:StringEquals", json!("${aws:username}")),
             held("StringLike", json!("*")),
@@ -161,5 +205,13 @@ mod tests {
         for unreadable in ["", "[]", "{", r#"{"Statement": [], "Statement": []}"#] {
             assert!(!binds_names(unreadable), "{unreadable}");
         }
+    }
+
+    #[test]
+    fn of_two_statements_one_caller_may_take_either_name() {
+        let tag = held("StringEquals", json!("${aws:PrincipalTag/email}"));
+        let name = held("StringEquals", json!("${aws:username}"));
+        assert!(binds(json!([name])) && binds(json!([tag])));
+        assert!(!binds(json!([name, tag])));
     }
 }

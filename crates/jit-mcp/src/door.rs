@@ -55,6 +55,14 @@ fn judge(bytes: &[u8]) -> Result<(), (Value, i32, &'static str)> {
         && (message.get("method").is_some_and(Value::is_string)
             || message.get("result").is_some()
             || message.get("error").is_some());
+    let is_id = matches!(message.get("id"), None | Some(Value::String(_)))
+        || message
+            .get("id")
+            .is_some_and(|id| id.is_i64() || id.is_u64());
+    if !is_id {
+        let why = "an id is a text or a whole number";
+        return Err((Value::Null, INVALID_REQUEST, why));
+    }
     if !is_message {
         let why = "the message is not one object of JSON-RPC 2.0";
         return Err((id, INVALID_REQUEST, why));

@@ -240,8 +240,10 @@ impl ServerHandler for Tools {
             // Whoever is nobody here learns so when they call one.
             Err(EngineError::Refused(_)) => vec![],
             Err(EngineError::Failed(error)) => {
-                tracing::error!(error = %error.chain(), "tools could not be listed");
-                return Err(ErrorData::internal_error("something failed", None));
+                let reference = reference(&context);
+                tracing::error!(reference, error = %error.chain(), "tools could not be listed");
+                let told = format!("something failed, reference {reference}");
+                return Err(ErrorData::internal_error(told, None));
             }
         };
         Ok(ListToolsResult::with_all_items(tools(&entries)))

@@ -49,6 +49,8 @@ const BATCH: usize = 200;
 const LONGEST_LOOK: usize = 50_000;
 /// How long a pass tells people of what it did.
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(30);
+/// How long it is looked for what is known beside a request, before people are told without it.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
 /// The time that is left for marking a message that was sent.
 const TO_MARK: Duration = Duration::from_secs(5);
 /// How long records under way, and messages, may take at the stop. A message has longer than any
@@ -498,7 +500,9 @@ async fn send(engine: &Engine, taken: Taken) -> MoreToSay {
     if time.is_zero() {
         return MoreToSay::Yes;
     }
-    engine.announce(taken, tokio::time::sleep(time)).await
+    // Nobody waits for long for what is only good to know.
+    let look = tokio::time::sleep(time.min(LOOK_AROUND));
+    engine.announce(taken, look, tokio::time::sleep(time)).await
 }
 
 /// How long sending this may take: it is over before somebody else takes it.

@@ -251,7 +251,7 @@ impl Engine {
         let found = taken.len();
         let announcing = taken
             .into_iter()
-            .map(|taken| self.announce(taken, pending()));
+            .map(|taken| self.announce(taken, pending(), pending()));
         join_all(announcing).await;
         Ok(found)
     }
@@ -273,11 +273,17 @@ impl Engine {
         Ok(taken.collect())
     }
 
-    /// Sends what was taken, until the time is up; a failure is put off. Says whether more is to be
-    /// sent there at once, which happened meanwhile.
-    pub async fn announce(&self, taken: Taken, time: impl Future<Output = ()>) -> MoreToSay {
+    /// Sends what was taken, until the time is up; a failure is put off. What is known beside the record
+    /// is looked up for as long as `look` lasts, which is part of that time, and else left out. Says
+    /// whether more is to be sent there at once, which happened meanwhile.
+    pub async fn announce(
+        &self,
+        taken: Taken,
+        look: impl Future<Output = ()>,
+        time: impl Future<Output = ()>,
+    ) -> MoreToSay {
         let key = taken.delivery.key.clone();
-        let announced = self.send(taken, time).await;
+        let announced = self.send(taken, look, time).await;
         announced.unwrap_or_else(|error| {
             if put_off(&error).is_some() {
                 // Where there is a crowd, waiting is what is wanted of us.
@@ -298,6 +304,7 @@ impl Engine {
     async fn send(
         &self,
         taken: Taken,
+        look: impl Future<Output = ()>,
         time: impl Future<Output = ()>,
     ) -> Result<MoreToSay, PortError> {
         let Taken {
@@ -329,7 +336,10 @@ impl Engine {
         // not find it still being told.
         let saying = async {
             let background = match wanted {
-                true => self.background_of(&request).await,
+                true => match select(pin!(self.background_of(&request)), pin!(look)).await {
+                    Either::Left((background, _)) => background,
+                    Either::Right(_) => None,
+                },
                 false => None,
             };
             let announcement = Announcement {

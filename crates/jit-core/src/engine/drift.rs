@@ -401,10 +401,12 @@ impl Engine {
     ) -> Result<Option<Sight>, PortError> {
         for _ in 0..TRIES {
             let owned = self.owned(&sight.slot).await?;
-            // The slot is taken before a grant call is sent: without one, none of ours ever was.
+            // The slot is taken before a grant call is sent: without one, none of ours ever was. What
+            // such a thing says its slot is, is anybody's word, and could be that of another target.
             let Some((slot, owner)) = owned.and_then(|it| Some((it.slot, it.owner?))) else {
-                self.keep(provider, sight).await?;
-                return Ok(Some(sight.clone()));
+                let plain = Sight::plain(&sight.target);
+                self.keep(provider, &plain).await?;
+                return Ok(Some(plain));
             };
             // What was granted to one person explains nothing that another has by a copy of it.
             if owner.parts.first().target != sight.target {
@@ -590,10 +592,12 @@ impl Engine {
         let (key, target) = (sight.slot.to_string(), &sight.target);
         for _ in 0..TRIES {
             let before = self.parts.store.row(DRIFT, &key).await?;
-            if let Some(row) = &before
-                && read(row)?.gone_at.is_none()
-            {
-                return Ok(());
+            if let Some(row) = &before {
+                let known = read(row)?;
+                let same = known.target == *target && known.provider == *provider;
+                if same && known.gone_at.is_none() {
+                    return Ok(());
+                }
             }
             let drift = Drift {
                 provider: provider.clone(),

@@ -5,17 +5,27 @@ use std::collections::BTreeSet;
 
 /// How the actions begin by which somebody gives themselves, or another, access that no date of ours
 /// ends ("Actions defined by AWS Identity and Access Management", Service Authorization Reference).
-const LASTING: [&str; 10] = [
+const LASTING: [&str; 19] = [
     "iam:add",
     "iam:attach",
     "iam:change",
     "iam:create",
-    "iam:deleterolepermissionsboundary",
-    "iam:deleteuserpermissionsboundary",
+    // What forbids is taken away, too, and what is ours.
+    "iam:delete",
+    "iam:detach",
+    "iam:enable",
     "iam:put",
+    "iam:remove",
+    "iam:reset",
     "iam:set",
+    "iam:tag",
+    "iam:untag",
     "iam:update",
     "iam:upload",
+    "identitystore:create",
+    "sso:attach",
+    "sso:create",
+    "sso:put",
 ];
 /// How the actions begin by which somebody has other credentials made ("Request temporary security
 /// credentials", IAM User Guide).
@@ -96,6 +106,12 @@ mod tests {
             "iam:UploadSSHPublicKey",
             "iam:SetDefaultPolicyVersion",
             "iam:DeleteRole*",
+            "iam:TagUser",
+            "iam:ResetServiceSpecificCredential",
+            "iam:DetachRolePolicy",
+            "sso:CreateAccountAssignment",
+            "identitystore:CreateGroupMembership",
+            "s*:*",
         ] {
             assert!(is_lasting(lasting), "{lasting}");
         }
@@ -104,11 +120,9 @@ mod tests {
             "iam:Get*",
             "iam:List*",
             "iam:PassRole",
-            "iam:DeleteAccessKey",
             "iam:Cr",
             "iam:?",
             "ec2:Create*",
-            "s*:*",
             "x*iam:create",
             "",
         ] {

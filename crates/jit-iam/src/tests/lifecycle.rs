@@ -337,6 +337,31 @@ async fn a_copy_of_a_policy_is_not_explained_by_the_grant_that_it_was_copied_fro
     assert_eq!(life.stands(), 1);
 }
 
+#[tokio::test]
+async fn a_forged_name_hides_nothing_that_others_have() {
+    let life = Life::new();
+    // A name of the form of ours, for a slot that nobody was ever granted.
+    let request = life.in_bucket("logs", "1h").await;
+    let (name, text) = life.policy("logs");
+    let (stem, slot) = name.rsplit_once('-').unwrap();
+    let forged = format!("{stem}-{}", slot.replace(|_: char| true, "a"));
+    let free = text.replace("aws:userid", "aws:RequestedRegion");
+    life.scene
+        .world()
+        .put_policy("role/ana-own", &forged, &free);
+    life.pass(5).await;
+    assert_eq!(life.look().await, 1);
+    // Another one's, under the same name, is told as well.
+    life.scene.world().put_policy("user/ana", &forged, &free);
+    life.pass(5).await;
+    assert_eq!(life.look().await, 2);
+    let found = life.stage.engine.unexplained().await.unwrap().into_iter();
+    let mut found: Vec<String> = found.map(|it| it.target.subject.to_string()).collect();
+    found.sort();
+    assert_eq!(found, ["role/ana-own", "user/ana"]);
+    assert!(!life.says(&request).await.contains(&Fact::Missing));
+}
+
 /// The stage's tier lets sessions live on for a minute.
 #[tokio::test]
 async fn what_opens_sessions_that_live_on_longer_than_the_tier_allows_is_refused() {

@@ -94,6 +94,8 @@ async fn what_is_no_message_is_answered_in_the_words_of_the_protocol() {
         ("null".to_owned(), -32_600),
         (call(&list).replace("2.0", "1.0"), -32_600),
         (json!({"jsonrpc": "2.0", "id": 1}).to_string(), -32_600),
+        (call(&list).replace("\"id\":1", "\"id\":null"), -32_600),
+        (call(&list).replace("\"id\":1", "\"id\":1.5"), -32_600),
         (call(&json!({})), -32_602),
         (call(&json!({"name": 1})), -32_602),
         (call(&json!({"name": "x", "arguments": []})), -32_602),

@@ -106,8 +106,12 @@ pub(super) fn required(schema: &Value) -> BTreeSet<String> {
 /// Whether a schema says which values there are; of a list, which elements.
 pub(super) fn is_bounded(written: &Value) -> bool {
     let says = |key| written.get(key).is_some();
+    let is = |kind: &str| written.get("type") == Some(&Value::from(kind));
+    // A pattern is of texts alone, and what is not held at both ends lets anything stand around it.
+    let pattern = written.get("pattern").and_then(Value::as_str);
+    let whole = pattern.is_some_and(|it| it.starts_with('^') && it.ends_with('$'));
     let elements = written.get("items").is_some_and(is_bounded);
-    says("enum") || says("const") || says("pattern") || elements
+    says("enum") || says("const") || (is("string") && whole) || (is("array") && elements)
 }
 
 /// A schema that can be judged by; or what is wrong with it, and what to write instead.
@@ -222,6 +226,23 @@ mod tests {
                                  "name": "z".repeat(4_000)}),
         );
         assert!(told.unwrap_err().chars().count() < 3 * (PROBLEM_LIMIT + 40));
+    }
+
+    #[test]
+    fn a_schema_is_bounded_where_it_says_which_values_there_are() {
+        for (written, bounded) in [
+            (json!({"enum": ["a"]}), true),
+            (json!({"const": "a"}), true),
+            (json!({"type": "string", "pattern": "^a+$"}), true),
+            (json!({"type": "array", "items": {"enum": ["a"]}}), true),
+            (json!({"type": "string"}), false),
+            (json!({"type": "string", "pattern": "a"}), false),
+            (json!({"pattern": "^a$"}), false),
+            (json!({"items": {"enum": ["a"]}}), false),
+            (json!({"type": "array", "pattern": "^a$"}), false),
+        ] {
+            assert_eq!(is_bounded(&written), bounded, "{written}");
+        }
     }
 
     #[test]
