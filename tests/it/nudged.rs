@@ -41,6 +41,8 @@ struct Chat {
     /// How long every message takes.
     takes: Mutex<Duration>,
     tries: AtomicU32,
+    /// Whether each message had what is known beside its record.
+    knew: Mutex<Vec<bool>>,
 }
 
 #[async_trait]
@@ -50,6 +52,9 @@ impl Notifier for Chat {
     }
     fn targets(&self, _: &AccessRequest) -> Vec<String> {
         vec!["#access".to_owned()]
+    }
+    fn shows_background(&self) -> bool {
+        true
     }
     async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
         self.tries.fetch_add(1, Ordering::Relaxed);
@@ -62,19 +67,24 @@ impl Notifier for Chat {
         }
         let takes = *self.takes.lock().unwrap();
         tokio::time::sleep(takes).await;
+        let knew = announcement.background.is_some();
+        self.knew.lock().unwrap().push(knew);
         let status = announcement.request.status();
         self.told.lock().unwrap().push((Instant::now(), status));
         Ok(Told::default())
     }
 }
 
-/// Counts how often the store is asked what is due, and refuses every mark of a delivery on demand.
+/// Counts how often the store is asked what is due; refuses every mark of a delivery, and leaves every
+/// query without an answer, on demand.
 #[derive(Default)]
 struct Looks {
     due: AtomicU32,
     deliveries: AtomicU32,
     commits: AtomicU32,
     is_full: AtomicBool,
+    /// No query is ever answered.
+    queries_hang: AtomicBool,
 }
 
 #[async_trait]
@@ -88,6 +98,9 @@ impl Tap for Arc<Looks> {
         };
         if let Some(count) = count {
             count.fetch_add(1, Ordering::Relaxed);
+        }
+        if call.operation == "query" && self.queries_hang.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
         let is_delivery = matches!(call.operation, "deliveries_take" | "delivery_update");
         if is_delivery && self.is_full.load(Ordering::Relaxed) {
@@ -408,4 +421,20 @@ async fn deliveries_that_cannot_be_marked_are_tried_once_a_tick() {
     process.chat.down.store(false, Ordering::Relaxed);
     tokio::time::sleep(secs(2)).await;
     assert!(process.chat.told.lock().unwrap().len() >= 120);
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_are_told_though_what_is_known_beside_it_cannot_be_looked_up() {
+    let process = Process::ticking(secs(3_600));
+    let knew = || process.chat.knew.lock().unwrap().clone();
+    process.asked("50m", 0).await;
+    tokio::time::sleep(AT_ONCE).await;
+    assert_eq!(knew(), [true]);
+    process.looks.queries_hang.store(true, Ordering::Relaxed);
+    process.asked("50m", 1).await;
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(knew(), [true], "it is still looked up");
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!(knew(), [true, false]);
+    assert_eq!(process.chat.tries.load(Ordering::Relaxed), 2, "once each");
 }

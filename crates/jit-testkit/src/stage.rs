@@ -344,6 +344,24 @@ impl Stage {
         }
     }
 
+    /// The same service with this to ask for.
+    pub fn offering(self, catalog: Catalog) -> Self {
+        let parts = Parts {
+            clock: self.clock.clone(),
+            store: self.store.clone(),
+            people: self.people.clone(),
+            pager: self.pager.clone(),
+            provisioner: Arc::new(self.provider.as_seen_by(self.clock.clone())),
+            approvals: 1,
+            rules: rules(),
+            exemptions: vec![],
+        };
+        Self {
+            engine: parts.engine_with(catalog, 6),
+            ..self
+        }
+    }
+
     /// The same service where this is meant to stand without a grant.
     pub fn exempting(self, exemption: Exemption) -> Self {
         let parts = Parts {
@@ -488,6 +506,10 @@ struct Parts {
 
 impl Parts {
     fn engine(self, seed: u64) -> Arc<Engine> {
+        self.engine_with(catalog("tier"), seed)
+    }
+
+    fn engine_with(self, catalog: Catalog, seed: u64) -> Arc<Engine> {
         let policy = Policy::new(vec![tier("tier", self.approvals)], self.rules);
         let parts = EngineParts {
             store: self.store,
@@ -498,7 +520,7 @@ impl Parts {
             clock: self.clock,
             random: Arc::new(SeededRandom::new(seed)),
             policy: policy.unwrap().with_exemptions(self.exemptions),
-            catalog: catalog("tier"),
+            catalog,
         };
         Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap())
     }

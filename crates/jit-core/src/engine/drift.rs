@@ -561,7 +561,8 @@ impl Engine {
                 // What was found since was not looked for by its slot.
                 && look.known_strange.contains(&sight)
                 && !look.unexplained.contains(&sight)
-                && !look.unsure.contains(&sight)
+                // What could not be judged may be kept by another slot than it was listed with.
+                && !look.unsure.iter().any(|it| it.target == sight.target)
         });
         let gone: Vec<(Row, Drift)> = gone.collect();
         for chunk in gone.chunks(CHUNK) {

@@ -3,6 +3,7 @@
 
 mod announce;
 mod background;
+mod caps;
 mod collect;
 mod drift;
 mod eligible;

@@ -18,25 +18,15 @@ use crate::lifecycle::{
 };
 use crate::policy::{Authority, Right, Span, Tier, Who};
 use crate::ports::{
-    CommitError, Counter, Credential, ErrorKind, Idempotency, PortError, Query, Row, RowChange,
+    CommitError, Counter, Credential, ErrorKind, Idempotency, PortError, Row, RowChange,
 };
-use crate::principal::{BadName, Principal, PrincipalId, PrincipalKind, Profile};
+use crate::principal::{BadName, Principal, PrincipalId, Profile};
 use crate::provider::{Handle, Kind, Parameters};
-use crate::request::{AccessRequest, Fallback, IdempotencyKey, Reason, RequestId, Status};
+use crate::request::{AccessRequest, Fallback, IdempotencyKey, Reason, RequestId};
 use crate::time::{Timestamp, Ttl};
 
 /// How many refusals of one principal are written to the audit in a minute.
 const REFUSALS_NOTED: u32 = 8;
-/// The small rows that agents take turns by.
-const TURNS: &str = "turn";
-/// The requests that an agent has at once.
-const OPEN: [Status; 5] = [
-    Status::Pending,
-    Status::Approved,
-    Status::Provisioning,
-    Status::Active,
-    Status::Revoking,
-];
 /// How long an `Idempotency-Key` is remembered.
 const KEY_KEPT: Duration = Duration::from_secs(86_400);
 
@@ -124,28 +114,6 @@ pub struct Reading {
     pub request: AccessRequest,
     /// Its audit, in order.
     pub events: Vec<AuditEvent>,
-}
-
-/// How often an agent has asked in which hour since the epoch.
-struct Turn {
-    hour: u64,
-    number: u32,
-}
-
-impl Turn {
-    fn hour_of(now: Timestamp) -> u64 {
-        now.unix_micros().unsigned_abs() / 1_000_000 / 3_600
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        let (hour, number) = text.split_once('/')?;
-        let (hour, number) = (hour.parse().ok()?, number.parse().ok()?);
-        Some(Self { hour, number })
-    }
-
-    fn written(&self) -> String {
-        format!("{}/{}", self.hour, self.number)
-    }
 }
 
 impl Engine {
@@ -241,60 +209,6 @@ impl Engine {
         }
         let request = self.load(used.request).await?;
         Ok(Some(request.ok_or(Refusal::UnknownRequest)?))
-    }
-
-    /// The turn of an agent to ask. Requests that it opens at the same time take the same turn, and
-    /// one of them comes first, so that none of them is counted too late. People take no turns.
-    async fn turn_of(&self, requester: &Profile) -> Result<Option<RowChange>, EngineError> {
-        if !matches!(requester.kind, PrincipalKind::Agent { .. }) {
-            return Ok(None);
-        }
-        let key = requester.id.to_string();
-        let taken = self.parts.store.row(TURNS, &key).await?;
-        let taken = taken.map(|row| row.value);
-        let before = taken.as_deref().and_then(Turn::read);
-        let now = Turn::hour_of(self.now());
-        let turn = match before {
-            Some(turn) if turn.hour == now => turn,
-            Some(_) | None => Turn {
-                hour: now,
-                number: 0,
-            },
-        };
-        // Whoever has used up the hour causes no more questions to providers and people.
-        let ceiling = opened_limit(requester);
-        if turn.number >= ceiling {
-            return Err(Refusal::TooManyRequests { ceiling }.into());
-        }
-        let next = Turn {
-            number: turn.number + 1,
-            ..turn
-        };
-        let row = Row {
-            table: TURNS,
-            key,
-            value: next.written(),
-        };
-        Ok(Some(RowChange {
-            row,
-            expected: taken,
-        }))
-    }
-
-    /// How many requests of an agent are open or granted, as far as it may have any more.
-    async fn open_now(&self, requester: &Profile) -> Result<usize, PortError> {
-        let PrincipalKind::Agent { caps, .. } = &requester.kind else {
-            return Ok(0);
-        };
-        let open = Query {
-            principal: Some(requester.id.clone()),
-            statuses: OPEN.to_vec(),
-            limit: usize::try_from(caps.open)
-                .unwrap_or(usize::MAX)
-                .clamp(1, 1_000),
-            ..Query::default()
-        };
-        Ok(self.parts.store.query(&open).await?.len())
     }
 
     /// An input that changes nothing is done as well.

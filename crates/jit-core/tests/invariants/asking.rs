@@ -1,7 +1,6 @@
 //! What agents may ask for, how much of it, and with which parameters: judged before anybody is
 //! asked.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,8 +10,7 @@ use futures_util::future::join_all;
 use jit_core::Refusal;
 use jit_core::audit::Fact;
 use jit_core::catalog::{Catalog, Entitlement, ParameterRule, ParameterSchema};
-use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, NewRequest, Use, Verb};
-use jit_core::policy::{Policy, Tier};
+use jit_core::engine::{EngineError, NewRequest, Use, Verb};
 use jit_core::ports::{Clock, PortError, Provisioner, RequestStore};
 use jit_core::principal::{AgentCaps, PrincipalKind, Profile};
 use jit_core::provider::{Parameters, Resolved};
@@ -20,8 +18,7 @@ use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::HostileHandle;
 use jit_testkit::sample;
-use jit_testkit::stage::{Stage, catalog, id, rules, tier, ttl, via};
-use jit_testkit::time::SeededRandom;
+use jit_testkit::stage::{Stage, catalog, id, ttl, via};
 use serde_json::json;
 
 const CAPS: AgentCaps = AgentCaps {
@@ -204,26 +201,7 @@ fn with_schema() -> (Stage, Arc<AtomicUsize>) {
         ..entry.into_owned()
     };
     let catalog: Catalog = [entry].into_iter().collect();
-    let engine = engine(&stage, catalog, tier("tier", 1));
-    (Stage { engine, ..stage }, judged)
-}
-
-fn engine(stage: &Stage, catalog: Catalog, tier: Tier) -> Arc<Engine> {
-    let parts = EngineParts {
-        store: stage.store.clone(),
-        directory: stage.people.clone(),
-        provisioners: BTreeMap::from([(
-            "stage".parse().unwrap(),
-            Arc::new(stage.provider.as_seen_by(stage.clock.clone())) as _,
-        )]),
-        notifiers: vec![],
-        pager: stage.pager.clone(),
-        clock: stage.clock.clone(),
-        random: Arc::new(SeededRandom::new(9)),
-        policy: Policy::new(vec![tier], rules()).unwrap(),
-        catalog,
-    };
-    Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap())
+    (stage.offering(catalog), judged)
 }
 
 async fn in_region(
@@ -327,8 +305,7 @@ async fn whoever_decides_learns_who_had_it_who_has_it_and_what_it_can_do() {
         allows: "Everything".to_owned(),
         ..entry.clone()
     });
-    let engine = engine(&stage, entries.collect(), tier("tier", 1));
-    let stage = Stage { engine, ..stage };
+    let stage = stage.offering(entries.collect());
     // Ana had it six times, Cleo has it, Bob asked and nobody answered.
     let mut before = vec![];
     for _ in 0..6 {

@@ -1,18 +1,12 @@
 //! One engine, `ana` and `bob` and two agents, and a client that speaks HTTP.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use jit_core::catalog::{Catalog, Entitlement, ParameterRule, ParameterSchema};
-use jit_core::engine::{ClockTrust, Engine, EngineParts};
-use jit_core::policy::Policy;
 use jit_core::principal::{AgentCaps, Door, Principal, PrincipalKind, Profile};
 use jit_mcp::Settings;
-use jit_testkit::stage::{Stage, catalog, id, rules, tier};
-use jit_testkit::time::SeededRandom;
+use jit_testkit::stage::{Stage, catalog, id};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -78,22 +72,7 @@ impl World {
             let mut profiles = stage.people.profiles.lock().unwrap();
             profiles.insert(id(name), agent(name, person));
         }
-        let parts = EngineParts {
-            store: stage.store.clone(),
-            directory: stage.people.clone(),
-            provisioners: BTreeMap::from([(
-                "stage".parse().unwrap(),
-                Arc::new(stage.provider.as_seen_by(stage.clock.clone())) as _,
-            )]),
-            notifiers: vec![],
-            pager: stage.pager.clone(),
-            clock: stage.clock.clone(),
-            random: Arc::new(SeededRandom::new(9)),
-            policy: Policy::new(vec![tier("tier", 1)], rules()).unwrap(),
-            catalog: tools(),
-        };
-        let engine = Arc::new(Engine::new(parts, ClockTrust::Compared).unwrap());
-        let stage = Stage { engine, ..stage };
+        let stage = stage.offering(tools());
         let routes = jit_mcp::routes(stage.engine.clone(), &settings).layer(from_fn(told));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
