@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jit_core::catalog::{Entitlement, EntitlementId};
 use jit_core::engine::{Engine, EngineError, Extent, NewRequest, Verb};
-use jit_core::lifecycle::Refusal;
 use jit_core::ports::Query;
 use jit_core::principal::Principal;
 use jit_core::request::{AccessRequest, RequestId, Status};
@@ -260,18 +259,29 @@ impl ServerHandler for Tools {
         let outcome = match &done {
             Ok(_) => "done",
             Err(Failed::Arguments(_)) => "unreadable",
-            Err(Failed::Engine(EngineError::Refused(refusal))) => refused(refusal),
+            Err(Failed::Engine(EngineError::Refused(refusal))) => refusal.code(),
             Err(Failed::Engine(EngineError::Failed(_))) => "failed",
         };
         let known = TOOLS.iter().find(|it| **it == name);
         let tool = known.copied().unwrap_or("unknown");
         tracing::info!(event = "tool_call", tool, outcome, "a tool was called");
+        count(tool, &done);
         Ok(answer::of(done, reference(&context)).into())
     }
 }
 
-fn refused(refusal: &Refusal) -> &'static str {
-    refusal.code()
+/// Counts what came to nothing, as every door does. What was done is a commit, and is counted there.
+fn count(tool: &str, done: &Result<Value, Failed>) {
+    let outcome = match done {
+        Err(Failed::Engine(EngineError::Refused(_))) => "refused",
+        Err(Failed::Engine(EngineError::Failed(_))) => "failed",
+        Ok(_) | Err(Failed::Arguments(_)) => return,
+    };
+    match tool {
+        ASK => metrics::counter!("jit_requests_total", "outcome" => outcome).increment(1),
+        DECIDE => metrics::counter!("jit_decisions_total", "outcome" => outcome).increment(1),
+        _ => {}
+    }
 }
 
 /// What the server says of itself.

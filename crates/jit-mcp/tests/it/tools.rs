@@ -4,6 +4,7 @@ use jit_core::audit::Actor;
 use jit_core::principal::Door;
 use jit_core::request::Status;
 use jit_testkit::stage::{id, via};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
 use jit_mcp::{Decisions, Settings};
@@ -320,4 +321,30 @@ async fn f10_the_audit_has_the_agent_the_human_and_the_door() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn what_comes_to_nothing_is_counted_so_that_an_agent_that_runs_wild_is_seen() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let world = World::new().await;
+    {
+        let _counting = metrics::set_default_local_recorder(&recorder);
+        let own = world.asked("agent:bot", "ana").await;
+        for _ in 0..3 {
+            world.refused("agent:bot", ASK, ask("cleo")).await;
+        }
+        let say = json!({"request_id": own, "approval_action": "approve"});
+        world.refused("agent:bot", DECIDE, say.clone()).await;
+        world.done("bob", DECIDE, say).await;
+        world.refused("bob", DECIDE, json!({})).await;
+    }
+    let text = handle.render();
+    let mut lines: Vec<_> = text.lines().filter(|it| it.starts_with("jit_")).collect();
+    lines.sort_unstable();
+    let refused = [
+        "jit_decisions_total{outcome=\"refused\"} 1",
+        "jit_requests_total{outcome=\"refused\"} 3",
+    ];
+    assert_eq!(lines, refused);
 }
