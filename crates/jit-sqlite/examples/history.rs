@@ -148,8 +148,9 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             took.push(asked.elapsed());
         }
         took.sort();
-        let (fastest, slowest) = (took.first(), took.last());
-        println!("{what}: {found} found, {fastest:?} to {slowest:?}");
+        let (fastest, slowest) = (took.first().copied(), took.last().copied());
+        let (fastest, slowest) = (fastest.unwrap_or_default(), slowest.unwrap_or_default());
+        println!("{what}: {found} found, {fastest:.1?} to {slowest:.1?}");
     }
     Ok(())
 }
