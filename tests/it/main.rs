@@ -10,6 +10,7 @@
 
 mod architecture;
 mod nudged;
+mod outage;
 mod policies;
 mod sim;
 mod worker;

@@ -187,6 +187,20 @@ pub enum Fact {
         /// What reading it back showed, if it could be read.
         read_back: Option<Presence>,
     },
+    /// Deletes were sent while the store did not answer, by a process that knew of the grant. It is
+    /// the intent and the outcome of all of them, written when the store answered again.
+    StoreAway {
+        /// When the first of them was sent.
+        from: Timestamp,
+        /// When the last of them was.
+        until: Timestamp,
+        /// How many there were.
+        deletes: u32,
+        /// What the provider said to the last one.
+        answer: CallResult,
+        /// What reading it back showed last, if it could be read.
+        read_back: Option<Presence>,
+    },
     /// Verified absent, and watched.
     Settling {
         /// Until then.

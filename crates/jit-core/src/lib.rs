@@ -68,8 +68,10 @@
 //!   (2 A where a grant call was still being applied), whichever replica died.
 //! - **L2** revokes are retried for ever, at most 60 s apart.
 //! - **L3** one record's failure delays no other, and revokes go before grants.
-//! - **L4** an outage of the store delays no revoke that a running replica knows of (not built
-//!   yet).
+//! - **L4** an outage of the store delays no revoke that a running replica knows of by more than
+//!   5 s: it takes away without the store, logs that at once, and writes it down before all else
+//!   when the store answers again. This is the one exception to S16; a grant that took the slot over
+//!   unseen may be cut by it, and is found and told.
 //! - **L5** an ending that makes no progress is flagged as stuck and paged, and still retried;
 //!   every pending request and every approved one reaches an end by its deadline.
 //!

@@ -214,6 +214,13 @@ fn facts() -> Vec<Fact> {
         Fact::FellBack {
             to: "vault/admins".parse().unwrap(),
         },
+        Fact::StoreAway {
+            from: at,
+            until: at,
+            deletes: 3,
+            answer: CallResult::Applied,
+            read_back: Some(Presence::Absent),
+        },
     ]
 }
 

@@ -32,7 +32,7 @@ use crate::drift;
 use crate::lists;
 use crate::observe;
 use crate::reach::{self, Everybody};
-use crate::watch::{Live, Watch};
+use crate::watch::Watch;
 use crate::worker::{Swept, Worker};
 
 /// How long a start waits for what was left overdue; what takes longer goes on beside the API.
@@ -331,7 +331,8 @@ impl Sweeper {
     pub async fn once(&mut self) -> Result<Pass, PortError> {
         let began_at = self.engine.now();
         let Swept { tended, failed } = self.worker.sweep().await?;
-        let overdue = Live::count(&self.engine, began_at).await?.overdue;
+        self.engine.refresh_mirror().await?;
+        let overdue = self.engine.count_live(began_at).overdue;
         Ok(Pass {
             tended,
             failed,

@@ -162,6 +162,7 @@ fn name(
         | Fact::Ending { .. }
         | Fact::RevokeIntended { .. }
         | Fact::RevokeAnswered { .. }
+        | Fact::StoreAway { .. }
         | Fact::Settling { .. }
         | Fact::Reappeared
         | Fact::LateEffect { .. }

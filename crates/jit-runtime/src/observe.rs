@@ -55,6 +55,8 @@ pub const PAGES: &str = "jit_pages_total";
 
 /// How old the oldest list of what a provider has is.
 pub const LISTINGS_AGE_SECONDS: &str = "jit_listings_age_seconds";
+/// For how long the store has not answered; zero while it does.
+pub const STORE_AWAY_SECONDS: &str = "jit_store_away_seconds";
 /// What the last check of a store's lists found; always zero, or somebody else writes the table.
 pub const STORE_DIFFERENCE: &str = "jit_store_difference";
 
@@ -83,7 +85,7 @@ pub struct Metric {
 }
 
 /// Every metric that this program may show.
-pub const METRICS: [Metric; 19] = [
+pub const METRICS: [Metric; 20] = [
     metric(
         REQUESTS,
         Form::Counter,
@@ -181,6 +183,12 @@ pub const METRICS: [Metric; 19] = [
         "When the last look at everything that a provider has ended, with nothing left out",
     ),
     metric(PAGES, Form::Counter, &[], "Alarms raised"),
+    metric(
+        STORE_AWAY_SECONDS,
+        Form::Gauge,
+        &[],
+        "For how long the store has not answered, or not written; 0 while it does",
+    ),
     metric(
         LISTINGS_AGE_SECONDS,
         Form::Gauge,

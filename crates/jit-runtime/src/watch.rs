@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::engine::{Engine, PAGER};
-use jit_core::ports::{Alarm, PortError, Query};
-use jit_core::request::{AccessRequest, Status};
+use jit_core::ports::{Alarm, PortError};
 use jit_core::time::Timestamp;
 
 use crate::observe::{
     CLOCK_OFFSET_SECONDS, DELIVERIES_PENDING, INBOX_AGE_SECONDS, LISTINGS_AGE_SECONDS, LIVE_GRANTS,
-    OVERDUE_GRANTS, STUCK,
+    OVERDUE_GRANTS, STORE_AWAY_SECONDS, STUCK,
 };
 
 /// How often the gauges are refreshed and the clock is looked at.
@@ -21,7 +20,9 @@ pub const EVERY: Duration = Duration::from_secs(5);
 const CLOCK_DOUBTFUL: Duration = Duration::from_secs(2);
 /// A clock that is further off than this is paged; the engine grants nothing then.
 const CLOCK_OFF: Duration = Duration::from_secs(5);
-/// The most pending deliveries that are counted, and how many records are read at once.
+/// A store that is away for longer than this is paged.
+const STORE_PAGED_AFTER: Duration = Duration::from_secs(15);
+/// The most pending deliveries that are counted.
 const PAGE: usize = 1_000;
 
 /// Watches one engine.
@@ -33,6 +34,7 @@ pub struct Watch {
     live: BTreeMap<String, usize>,
     clock: Episode,
     doubt: Doubt,
+    store: Outage,
 }
 
 impl std::fmt::Debug for Watch {
@@ -51,6 +53,17 @@ enum Episode {
     /// Wrong, and nobody was told yet.
     Untold { since: Timestamp, behind: Duration },
     /// Wrong, and somebody was told.
+    Told,
+}
+
+/// How far the alarm of a store that is away has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outage {
+    /// It answers.
+    None,
+    /// It is away, and nobody was told yet.
+    Untold { since: Timestamp },
+    /// It is away, and somebody was told.
     Told,
 }
 
@@ -75,6 +88,7 @@ impl Watch {
             notifiers: notifiers.into_iter().chain([PAGER.to_owned()]).collect(),
             clock: Episode::Well,
             doubt: Doubt::None,
+            store: Outage::None,
         }
     }
 
@@ -93,6 +107,8 @@ impl Watch {
     /// Refreshes every gauge once, and pages where the clock was found off.
     pub async fn look(&mut self) -> Result<(), PortError> {
         self.look_at_clock().await;
+        self.look_at_store().await;
+        self.count_live();
         let store = self.engine.store();
         let pending = store
             .deliveries_due(&self.notifiers, Timestamp::MAX, PAGE)
@@ -101,20 +117,54 @@ impl Watch {
         if let Some(age) = self.engine.listings_age() {
             metrics::gauge!(LISTINGS_AGE_SECONDS).set(age.as_secs_f64());
         }
-        self.count_live().await
+        Ok(())
     }
 
-    async fn count_live(&mut self) -> Result<(), PortError> {
-        let live = Live::count(&self.engine, self.engine.now()).await?;
+    fn count_live(&mut self) {
+        let live = self.engine.count_live(self.engine.now());
         // A provider whose last grant ended shows 0, not its last number.
         self.live.values_mut().for_each(|count| *count = 0);
-        self.live.extend(live.by_provider);
+        let counts = live.by_provider.into_iter();
+        self.live
+            .extend(counts.map(|(provider, count)| (provider.to_string(), count)));
         for (provider, count) in &self.live {
             metrics::gauge!(LIVE_GRANTS, "provider" => provider.clone()).set(as_gauge(*count));
         }
         metrics::gauge!(OVERDUE_GRANTS).set(as_gauge(live.overdue));
         metrics::gauge!(STUCK).set(as_gauge(live.stuck));
-        Ok(())
+    }
+
+    /// Pages once for each time that the store is away.
+    async fn look_at_store(&mut self) {
+        let since = self.engine.store_away_since();
+        let away = since.map(|since| self.engine.now().since(since));
+        metrics::gauge!(STORE_AWAY_SECONDS).set(away.unwrap_or_default().as_secs_f64());
+        self.store = match (self.store, since) {
+            (_, None) => Outage::None,
+            (Outage::None, Some(since)) => Outage::Untold { since },
+            (going_on, Some(_)) => going_on,
+        };
+        let Outage::Untold { since } = self.store else {
+            return;
+        };
+        if self.engine.now().since(since) < STORE_PAGED_AFTER {
+            return;
+        }
+        let summary = "The store does not answer, or does not write: nothing is granted until it \
+                       does; the access that this process knows of is taken away on time without \
+                       it, and written down when it is back";
+        let alarm = Alarm {
+            request: None,
+            summary: summary.to_owned(),
+            at: since,
+        };
+        match self.engine.pager().page(&alarm).await {
+            Ok(()) => self.store = Outage::Told,
+            Err(error) => tracing::warn!(
+                error = %error.chain(),
+                "a page was not taken and will be tried again",
+            ),
+        }
     }
 
     async fn look_at_clock(&mut self) {
@@ -164,48 +214,6 @@ impl Watch {
             ),
         }
     }
-}
-
-/// The grants that may have access, counted.
-#[derive(Debug, Default)]
-pub(crate) struct Live {
-    by_provider: BTreeMap<String, usize>,
-    /// Past their end at that instant, and not verified gone.
-    pub(crate) overdue: usize,
-    stuck: usize,
-}
-
-impl Live {
-    /// Counts those that there are now; overdue are those that had to be gone by this instant.
-    pub(crate) async fn count(engine: &Engine, by: Timestamp) -> Result<Self, PortError> {
-        let statuses = Status::ALL.into_iter().filter(|status| status.is_live());
-        let mut query = Query {
-            statuses: statuses.collect(),
-            limit: PAGE,
-            ..Query::default()
-        };
-        let mut live = Self::default();
-        loop {
-            let page = engine.store().query(&query).await?;
-            for request in &page {
-                let provider = request.place().entitlement.provider();
-                *live.by_provider.entry(provider.to_string()).or_default() += 1;
-                live.overdue += usize::from(is_overdue(request, by));
-                let stuck = request.grant().is_some_and(|grant| grant.stuck.is_some());
-                live.stuck += usize::from(stuck);
-            }
-            query.after = page.last().map(|request| request.id).or(query.after);
-            if page.len() < PAGE {
-                return Ok(live);
-            }
-        }
-    }
-}
-
-/// Past its end, and not verified gone.
-fn is_overdue(request: &AccessRequest, now: Timestamp) -> bool {
-    let past = request.grant().is_some_and(|grant| grant.expires_at < now);
-    past && request.status() != Status::Settling
 }
 
 fn as_gauge(count: usize) -> f64 {

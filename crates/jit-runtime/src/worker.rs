@@ -7,11 +7,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jit_core::catalog::ProviderName;
-use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay, Taken};
+use jit_core::engine::{
+    CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay, STORE_AWAY_AFTER, Taken,
+};
 use jit_core::ports::{Delivery, Due, PortError, Random, Urgency};
 use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
@@ -59,6 +61,12 @@ const TEND_AT_STOP: Duration = Duration::from_secs(10);
 const TELL_AT_STOP: Duration = Duration::from_secs(13);
 /// How many messages of one notifier are sent at once.
 const ANNOUNCEMENTS: usize = 50;
+
+/// How often every live grant is read again, so that what others wrote is known as well; less often
+/// where that takes long, so that it takes a fiftieth of the time.
+const MIRROR_EVERY: Duration = Duration::from_secs(15);
+const MIRROR_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+const MIRROR_SHARE: u32 = 50;
 
 /// Tends records until it is told to stop.
 pub struct Worker {
@@ -125,9 +133,12 @@ impl Worker {
         let announcing = announce_for_ever(engine, nudge, self.settings.tick, told);
         tokio::pin!(announcing);
         let checkpoints = checkpoint_for_ever(self.engine.clone());
+        let standing_in = stand_in_for_ever(self.engine.clone(), self.settings);
         tokio::select! {
             biased;
             () = stop => {}
+            // Beside the rest, and not behind it: what waits for the store holds up none of this.
+            () = standing_in => {}
             () = self.tend_for_ever() => {}
             () = &mut announcing => {}
             () = checkpoints => {}
@@ -220,6 +231,10 @@ impl Worker {
         let mut started = 0;
         loop {
             let due = self.engine.due(limit).await?;
+            // What was done while the store was away comes before all else.
+            if let Err(error) = self.engine.report_to_store().await {
+                tracing::error!(error = %error, "what was done without the store is not stored yet");
+            }
             let is_full = due.len() == limit;
             let (more, no_room) = self.start_some(due);
             started += more;
@@ -509,6 +524,42 @@ async fn send(engine: &Engine, taken: Taken) -> MoreToSay {
 fn time_for(engine: &Engine, taken: &Delivery) -> Duration {
     let until = taken.taken_until.unwrap_or_default();
     until.since(engine.now()).saturating_sub(TO_MARK)
+}
+
+/// Keeps what is known of live grants up to date; and while the store is away takes away by that
+/// what has to be gone, at each provider in a loop of its own.
+async fn stand_in_for_ever(engine: Arc<Engine>, settings: WorkerSettings) {
+    let at_each = join_all(engine.providers().map(|provider| async {
+        loop {
+            tokio::time::sleep(settings.tick).await;
+            engine.stand_in(provider, settings.tasks_per_provider).await;
+        }
+    }));
+    join3(at_each, mirror_for_ever(&engine), probe_for_ever(&engine)).await;
+}
+
+async fn mirror_for_ever(engine: &Engine) {
+    loop {
+        let began = tokio::time::Instant::now();
+        if let Err(error) = engine.refresh_mirror().await {
+            tracing::error!(error = %error.chain(), "live grants cannot be read");
+        }
+        let pause = began.elapsed() * MIRROR_SHARE;
+        tokio::time::sleep(pause.clamp(MIRROR_EVERY, MIRROR_AT_LEAST_EVERY)).await;
+    }
+}
+
+/// A store that failed to write is asked again, so that it is known when it is back also where
+/// there is nothing to write.
+async fn probe_for_ever(engine: &Engine) {
+    loop {
+        tokio::time::sleep(STORE_AWAY_AFTER).await;
+        if engine.store_away_since().is_some()
+            && let Err(error) = engine.probe_store().await
+        {
+            tracing::warn!(error = %error, "the store is away");
+        }
+    }
 }
 
 async fn checkpoint(engine: &Engine) {

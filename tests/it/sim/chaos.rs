@@ -59,8 +59,8 @@ pub(crate) const CRASH_POINTS: [(&str, u64); 48] = [
     ("after store.row", 40),
     ("before store.rows", 732),
     ("after store.rows", 704),
-    ("before store.query", 500),
-    ("after store.query", 450),
+    ("before store.query", 40),
+    ("after store.query", 45),
     ("before store.by_suffix", 1740),
     ("after store.by_suffix", 1575),
     ("before store.chains", 584),
@@ -161,9 +161,41 @@ pub(crate) enum Drawn {
     Miss,
 }
 
+/// How a store is away for a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Away {
+    /// It fails every call.
+    Fails,
+    /// It answers nothing, until its caller gives up.
+    Hangs,
+    /// It reads, and does not write.
+    WritesNothing,
+}
+
+/// As long as a store of ours lets a call wait.
+pub(crate) const STORE_CALL_LIMIT: Duration = Duration::from_secs(8);
+
+impl Away {
+    /// What a call finds; nothing where it gets through.
+    pub(crate) async fn meets(self, operation: &'static str) -> Result<(), PortError> {
+        let fails = || PortError::nothing_done("chaos store", operation, ErrorKind::Unavailable);
+        match (self, operation) {
+            (Self::WritesNothing, "commit" | "delivery_update" | "deliveries_take")
+            | (Self::Fails, _) => Err(fails()),
+            (Self::WritesNothing, _) => Ok(()),
+            (Self::Hangs, _) => {
+                tokio::time::sleep(STORE_CALL_LIMIT).await;
+                Err(fails())
+            }
+        }
+    }
+}
+
 /// The fate of one replica. Its ports ask before and after each call.
 pub(crate) struct Chaos {
     pub(crate) replica: u64,
+    /// How its store is away, and until when.
+    pub(crate) away: Mutex<Option<(Away, Timestamp)>>,
     pub(crate) odds: Mutex<Odds>,
     pub(crate) random: Arc<SeededRandom>,
     pub(crate) truth: Arc<TrueClock>,
@@ -241,6 +273,10 @@ impl Tap for ChaosTap {
             .crash_point(&format!("before store.{}", call.operation))
             .await;
         chaos.latency().await;
+        let away = *chaos.away.lock().unwrap();
+        if let Some((away, _)) = away.filter(|(_, until)| chaos.truth.now() < *until) {
+            away.meets(call.operation).await?;
+        }
         if chaos.draw(|odds| odds.store_error) == Drawn::Hit {
             chaos.diary.counts.add("store error before");
             chaos.store_failed(call);

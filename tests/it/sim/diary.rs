@@ -70,6 +70,8 @@ pub(crate) enum Trouble {
     Blind,
     /// The store failed it over a record, or over something that cannot be told.
     Store,
+    /// The store was away for it, for a while.
+    Away,
 }
 
 /// One mishap.

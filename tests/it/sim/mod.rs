@@ -153,6 +153,8 @@ async fn simulate(plan: Plan) -> Outcome {
     let upheaval = tokio::task::spawn_local(upheaval);
     let clocks = script::clocks(world.clone(), replicas.clone());
     let clocks = tokio::task::spawn_local(clocks);
+    let outages = script::outages(world.clone(), replicas.clone());
+    let outages = tokio::task::spawn_local(outages);
     let onlooker = script::onlooker(world.clone(), replicas.clone());
     let onlooker = tokio::task::spawn_local(onlooker);
     for script in scripts {
@@ -160,6 +162,7 @@ async fn simulate(plan: Plan) -> Outcome {
     }
     upheaval.abort();
     clocks.abort();
+    outages.abort();
     onlooker.abort();
     world.make_peace(&replicas);
     let ended = world.until_over().await;
@@ -342,6 +345,7 @@ impl World {
         let clock = Arc::new(OffsetClock::new(self.truth.clone(), ahead_ms));
         let chaos = Chaos {
             replica: number,
+            away: Mutex::default(),
             odds: Mutex::new(odds),
             random: self.random.clone(),
             truth: self.truth.clone(),
@@ -442,6 +446,7 @@ impl World {
         }
         for replica in replicas {
             *replica.chaos.odds.lock().unwrap() = Odds::default();
+            *replica.chaos.away.lock().unwrap() = None;
         }
     }
 

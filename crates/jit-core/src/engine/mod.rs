@@ -9,6 +9,7 @@ mod drift;
 mod eligible;
 mod inputs;
 mod lookup;
+mod mirror;
 mod offers;
 mod people;
 mod proof;
@@ -26,6 +27,8 @@ pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
 pub use background::{Background, HOLDERS, USES, Use};
 pub use drift::{Drift, Drifted, Outcome, Progress, Reconciliation};
 pub use eligible::{Eligible, Own, Reach, Recent, eligible};
+use mirror::{Asked, Noted};
+pub use mirror::{Live, STORE_AWAY_AFTER};
 pub use offers::Found;
 pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
@@ -222,6 +225,8 @@ pub struct Engine {
     outbox: announce::Outbox,
     /// Inputs that wait for their door.
     found: inputs::Found,
+    /// The live grants, without the store.
+    mirror: mirror::Mirror,
 }
 
 impl fmt::Debug for Engine {
@@ -254,6 +259,7 @@ impl Engine {
             watch: Mutex::default(),
             outbox: announce::Outbox::default(),
             found: inputs::Found::default(),
+            mirror: mirror::Mirror::default(),
         })
     }
 
@@ -373,6 +379,7 @@ impl Engine {
         let request = self.parts.store.load(id).await?;
         if let Some(request) = &request {
             self.observe(request.updated_at);
+            self.mirror.saw(request);
         }
         Ok(request)
     }
@@ -392,8 +399,10 @@ impl Engine {
     /// Records that are due now, the longest due first and revokes before all else.
     pub async fn due(&self, limit: usize) -> Result<Vec<Due>, PortError> {
         let (store, now) = (&self.parts.store, self.now());
+        self.mirror.asks(Asked::Read, now);
         let (newest, due) = join(store.newest_commit(), store.due(now, limit)).await;
         let due = due?;
+        self.mirror.answered(Asked::Read);
         let at = match newest {
             Ok(Some(at)) => at,
             Ok(None) => return Ok(due),
@@ -419,8 +428,10 @@ impl Engine {
             .flat_map(|change| self.touches(&change.record))
             .collect();
         let takes = deliveries.iter().any(|touch| touch.take_until.is_some());
+        let noted: Vec<Noted> = changes.iter().map(|it| Noted::of(&it.record)).collect();
         let written = takes.then(|| changes.clone());
         let at = changes.iter().map(|change| change.record.updated_at).max();
+        self.mirror.asks(Asked::Write, self.now());
         let taken = self.parts.store.commit(Commit {
             changes,
             unchanged: transition.unchanged,
@@ -434,7 +445,12 @@ impl Engine {
             good_for: transition.good_for,
             ..Commit::default()
         });
-        let taken = taken.await?;
+        let taken = taken.await;
+        if !matches!(taken, Err(CommitError::Port(_))) {
+            self.mirror.answered(Asked::Write);
+        }
+        let taken = taken?;
+        noted.into_iter().for_each(|noted| self.mirror.note(noted));
         at.into_iter().for_each(|at| self.observe(at));
         self.pass_on(taken, &written.unwrap_or_default());
         Ok(())

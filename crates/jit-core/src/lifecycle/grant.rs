@@ -14,7 +14,7 @@ use crate::change::{Change, SlotChange};
 use crate::principal::Profile;
 use crate::provider::{Answer, Effect, Kind, Presence};
 use crate::request::{
-    AccessRequest, CancelReason, Cause, End, Ending, Grant, Phase, Sent, Slot, Stage,
+    AccessRequest, CancelReason, Cause, End, Ending, Grant, Phase, RequestId, Sent, Slot, Stage,
 };
 use crate::time::Timestamp;
 
@@ -360,9 +360,19 @@ fn answered_in_time(
     }
 }
 
-fn look_now(grant: &mut Grant, now: Timestamp) {
+pub(super) fn look_now(grant: &mut Grant, now: Timestamp) {
     grant.rechecks.push(now);
     grant.next_at = now;
+}
+
+/// The slot in the hands of this owner. Whoever takes it meanwhile makes the commit a conflict, and
+/// it is judged again.
+pub(super) fn held(slot: &Slot, owner: RequestId) -> SlotChange {
+    let key = slot.key.clone();
+    SlotChange {
+        slot: Slot { key, owner },
+        expected: Some(slot.owner),
+    }
 }
 
 /// A late effect on a closed record: the live owner of its slot looks, or its last owner re-opens.
@@ -382,20 +392,7 @@ fn late_on_closed(work: Work<'_>, answer: &GrantAnswer) -> Transition {
         // Minted access has no slot: the request is its own.
         return work.with(reopen).done();
     };
-    // Whoever takes the slot meanwhile makes this commit a conflict, and it is judged again.
-    let held_by = |owner| {
-        let slot = Slot {
-            key: slot.key.clone(),
-            owner,
-        };
-        let expected = Some(
-            answer
-                .owned
-                .as_ref()
-                .map_or(owner, |owned| owned.slot.owner),
-        );
-        Some(SlotChange { slot, expected })
-    };
+    let held_by = |owner| Some(held(slot, owner));
     let other = owner.as_ref().filter(|owner| owner.id != request.id);
     let Some(owner) = other else {
         // The last owner is this one, or its record is gone.

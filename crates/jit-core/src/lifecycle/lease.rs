@@ -206,7 +206,7 @@ fn lease_first(work: Work<'_>, facts: &LeaseFacts) -> Transition {
 }
 
 /// By when a delete that was sent before its record left Revoking has landed.
-fn lands_by(left: Timestamp, provider: &Description) -> Timestamp {
+pub(super) fn lands_by(left: Timestamp, provider: &Description) -> Timestamp {
     left + SEND_WITHIN + provider.accepted_within + provider.applied_within
 }
 

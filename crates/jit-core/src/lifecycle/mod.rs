@@ -151,6 +151,21 @@ pub struct GrantAnswer {
     pub owned: Option<Owned>,
 }
 
+/// What a process did while the store was away, because the time of a grant was up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentAway {
+    /// When the first delete was sent.
+    pub from: Timestamp,
+    /// When the last one was.
+    pub until: Timestamp,
+    /// How many there were.
+    pub deletes: u32,
+    /// What the provider said to the last one.
+    pub answer: Result<Answer, Failure>,
+    /// What reading it back showed last; none where it could not be read.
+    pub read_back: Option<Presence>,
+}
+
 /// A failure as the lifecycle sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
@@ -165,7 +180,7 @@ pub struct Failure {
 impl Failure {
     /// When to try again after this many failures in a row: 1 s, 2 s, 4 s … capped at
     /// [`BACKOFF_MAX`], and no sooner than the provider asked for.
-    fn pause(&self, failures: u32) -> Duration {
+    pub(crate) fn pause(&self, failures: u32) -> Duration {
         let paced = Duration::from_secs(1 << failures.min(6));
         let asked = match self.kind {
             ErrorKind::RateLimited {
@@ -300,6 +315,13 @@ pub enum Command {
         answer: Option<Result<Answer, Failure>>,
         /// What reading it back showed.
         read_back: Result<Presence, Failure>,
+    },
+    /// Deletes were sent while the store was away.
+    StoreAway {
+        /// Which, and what became of them.
+        sent: SentAway,
+        /// Who owns the slot now; needed only where the record is Closed.
+        owned: Option<Box<Owned>>,
     },
     /// Access stands that belongs to no live grant; this record was the last owner of its slot.
     FoundStanding {
@@ -450,6 +472,9 @@ pub fn decide(
             read_back,
             now,
         )),
+        Command::StoreAway { sent, owned } => {
+            Ok(revoking::store_away(request, sent, owned.as_deref(), now))
+        }
         Command::FoundStanding { slot, seen_at } => {
             Ok(drift::found_standing(request, slot, *seen_at, now))
         }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::grant::{Work, close, enter_revoking, said_of};
-use super::{CLOCKS_DIFFER, Failure, Transition, WAIT_AGAIN};
+use super::grant::{Work, close, enter_revoking, held, look_now, said_of};
+use super::lease::lands_by;
+use super::{CLOCKS_DIFFER, Failure, Owned, SentAway, Transition, WAIT_AGAIN};
 use crate::audit::Fact;
 use crate::provider::{Answer, ErrorKind, Presence};
 use crate::request::{AccessRequest, Cause, Ending, Phase, Watch};
@@ -209,4 +210,69 @@ pub(super) fn looked(
             })
             .done(),
     }
+}
+
+/// What was done while the store was away is written down, and whoever may have been hit by it is
+/// looked at: this record, or the grant that took its slot over unseen. No status changes by it.
+pub(super) fn store_away(
+    request: &AccessRequest,
+    sent: &SentAway,
+    owned: Option<&Owned>,
+    now: Timestamp,
+) -> Transition {
+    let Some(grant) = request.grant() else {
+        return Transition::default();
+    };
+    let SentAway { until, deletes, .. } = *sent;
+    let work = Work::on(request, now).say(Fact::StoreAway {
+        from: sent.from,
+        until,
+        deletes,
+        answer: said_of(&sent.answer),
+        read_back: sent.read_back,
+    });
+    match &grant.phase {
+        // No call of a request in these phases was ever sent.
+        Phase::Approved | Phase::Cancelled { .. } => Transition::default(),
+        Phase::Provisioning { .. }
+        | Phase::Active
+        | Phase::Revoking { .. }
+        | Phase::Settling { .. } => hit(work, until).done(),
+        Phase::Closed { .. } => {
+            let mut transition = hit(work, until).done();
+            let Some(Owned { slot, owner }) = owned else {
+                return transition;
+            };
+            if let Some(owner) = owner.as_ref().filter(|owner| owner.id != request.id) {
+                let hit = hit(Work::on(owner, now), until);
+                transition.changes.push(hit.change());
+            }
+            transition.slot = Some(held(slot, slot.owner));
+            transition
+        }
+    }
+}
+
+/// A delete that was sent by this instant may have hit this grant, and may land later.
+fn hit(work: Work<'_>, sent_by: Timestamp) -> Work<'_> {
+    let now = work.now;
+    let lands_by = lands_by(sent_by, work.before.place().provider);
+    work.with(|grant, _| {
+        grant.slot_left_revoking_at = grant.slot_left_revoking_at.max(Some(sent_by));
+        match &grant.phase {
+            Phase::Active => {
+                look_now(grant, now);
+                grant.rechecks.push(lands_by);
+            }
+            Phase::Provisioning { .. } => {
+                grant.next_at = now;
+                grant.rechecks.push(lands_by);
+            }
+            Phase::Revoking { .. } => grant.next_at = now,
+            Phase::Settling { .. }
+            | Phase::Closed { .. }
+            | Phase::Approved
+            | Phase::Cancelled { .. } => {}
+        }
+    })
 }

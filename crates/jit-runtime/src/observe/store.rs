@@ -151,6 +151,7 @@ fn count_fact(record: &AccessRequest, fact: &Fact, at: Timestamp, counted: &mut 
         | Fact::Ending { .. }
         | Fact::RevokeIntended { .. }
         | Fact::RevokeAnswered { .. }
+        | Fact::StoreAway { .. }
         | Fact::Reappeared
         | Fact::LateEffect { .. }
         | Fact::Missing

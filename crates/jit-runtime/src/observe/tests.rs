@@ -296,7 +296,7 @@ fn the_names_are_those_that_operators_build_on() {
         jit_revoke_lateness_seconds jit_exposure_seconds_total jit_provider_calls_total{provider,op,kind} \
         jit_provider_call_seconds{provider,op} jit_sweep_last_success_timestamp_seconds \
         jit_clock_offset_seconds jit_inbox_age_seconds jit_deliveries_pending jit_drift \
-        jit_reconcile_last_success_timestamp_seconds{provider} jit_pages_total jit_listings_age_seconds jit_store_difference{kind}";
+        jit_reconcile_last_success_timestamp_seconds{provider} jit_pages_total jit_store_away_seconds jit_listings_age_seconds jit_store_difference{kind}";
     assert_eq!(shown.join(" "), promised);
 }
 

@@ -469,6 +469,9 @@ fn line(scene: &Scene<'_>, event: &AuditEvent, mentioned: &Mentions) -> Option<M
         Fact::Settling { .. } => Markup::new(":lock: Ended, and verified at the provider"),
         Fact::Reappeared => Markup::new(":warning: It was gone and is there again; revoking"),
         Fact::LateEffect { .. } => Markup::new(":warning: A call took effect late; looking again"),
+        Fact::StoreAway { .. } => {
+            Markup::new(":warning: Taken away on time while the store was away; looking again")
+        }
         Fact::Missing => {
             Markup::new(":warning: The access is missing at the provider, by other hands")
         }

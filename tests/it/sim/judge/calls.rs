@@ -52,11 +52,19 @@ impl Judge<'_> {
                     }
                 }
                 Operation::Revoke => {
-                    let intended = story.events.iter().any(|(at, event)| {
-                        let says = matches!(event.event.what, Fact::RevokeIntended { .. });
-                        says && *at <= call.signed_at
-                    });
-                    if !intended {
+                    let room = self.clock_room();
+                    let intended = story
+                        .events
+                        .iter()
+                        .any(|(at, event)| match event.event.what {
+                            Fact::RevokeIntended { .. } => *at <= call.signed_at,
+                            // L4: written down when the store was back.
+                            Fact::StoreAway { from, until, .. } => {
+                                from <= call.signed_at + room && call.signed_at <= until + room
+                            }
+                            _ => false,
+                        });
+                    if !intended && !self.died_without_a_store(id, call.signed_at) {
                         self.violation("S16", format!("{id}: a delete without intent"));
                     }
                     if call.signed_at >= call.send_before + behind {
@@ -94,7 +102,9 @@ impl Judge<'_> {
                         (Asked::Grant | Asked::Mint, Fact::GrantAnswered { .. }) => {
                             *at >= heard_at && !used.contains(&number)
                         }
-                        (Asked::Revoke, Fact::RevokeAnswered { .. }) => *at >= heard_at,
+                        (Asked::Revoke, Fact::RevokeAnswered { .. } | Fact::StoreAway { .. }) => {
+                            *at >= heard_at
+                        }
                         _ => false,
                     },
                 );
@@ -123,6 +133,29 @@ impl Judge<'_> {
         one == other || slot(one).is_some_and(|key| slot(other) == Some(key))
     }
 
+    /// Whether whoever sent this delete did so while the store was away, and died before it was back:
+    /// then its log alone says so.
+    fn died_without_a_store(&self, id: RequestId, signed_at: Timestamp) -> bool {
+        let mishaps = self.world.diary.mishaps.lock().unwrap();
+        let of = |replica, trouble| {
+            let mishaps = mishaps.iter();
+            mishaps.filter(move |it| it.replica == replica && it.trouble == trouble)
+        };
+        let attempts = self.attempts.get(&id).map_or(&[][..], Vec::as_slice);
+        attempts.iter().any(|attempt| {
+            let heard_at = attempt.heard.map_or(Timestamp::MAX, |(at, _)| at);
+            let sent = attempt.began <= signed_at && signed_at <= heard_at;
+            let mut outages = of(attempt.replica, Trouble::Away);
+            let outage = outages.find(|it| it.from <= signed_at && signed_at <= it.until);
+            attempt.asked == Asked::Revoke
+                && sent
+                && outage.is_some_and(|outage| {
+                    let mut deaths = of(attempt.replica, Trouble::Death);
+                    deaths.any(|it| it.from >= signed_at && it.from <= outage.until + SAVED_WITHIN)
+                })
+        })
+    }
+
     /// Whether whoever heard this died, or was failed by the store, before they could save it.
     fn could_not_save(&self, attempt: &Attempt, heard_at: Timestamp) -> bool {
         let slowest = jit_testkit::hostile::SLOWEST_CALL;
@@ -135,7 +168,12 @@ impl Judge<'_> {
         let mishaps = self.world.diary.mishaps.lock().unwrap();
         gave_up
             || mishaps.iter().any(|mishap| {
-                let there = mishap.from >= heard_at && mishap.from <= until;
+                let there = match mishap.trouble {
+                    Trouble::Away => mishap.from <= until && mishap.until >= heard_at,
+                    Trouble::Death | Trouble::Blind | Trouble::Store => {
+                        mishap.from >= heard_at && mishap.from <= until
+                    }
+                };
                 let theirs = match mishap.trouble {
                     Trouble::Death => mishap.replica == attempt.replica,
                     Trouble::Store => {
@@ -144,6 +182,7 @@ impl Judge<'_> {
                                 .request
                                 .is_none_or(|id| self.share_a_slot(id, attempt.request))
                     }
+                    Trouble::Away => mishap.replica == attempt.replica,
                     Trouble::Blind => false,
                 };
                 there && theirs

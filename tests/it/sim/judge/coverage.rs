@@ -57,6 +57,7 @@ impl Judge<'_> {
                     Fact::Stuck { why } => Some(format!("stuck {why:?}")),
                     Fact::Unstuck => Some("unstuck".to_owned()),
                     Fact::Missing => Some("missing".to_owned()),
+                    Fact::StoreAway { .. } => Some("revoked without the store".to_owned()),
                     Fact::FellBack { .. } => Some("fell back".to_owned()),
                     _ => None,
                 };

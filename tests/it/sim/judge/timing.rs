@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use jit_core::Timestamp;
-use jit_core::audit::Fact;
+use jit_core::audit::{AuditEvent, Fact};
+use jit_core::engine::STORE_AWAY_AFTER;
 use jit_core::provider::Kind;
 use jit_core::request::{RequestId, Status};
 use jit_testkit::hostile::{Operation, SLOWEST_CALL};
@@ -27,6 +28,8 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 const TAKE: Duration = Duration::from_secs(5 + 2);
 /// A call that takes longer than this is slow, and another worker may come first.
 const SLOW: Duration = Duration::from_secs(2);
+/// A replica that starts knows all live grants after this long.
+const MIRRORED: Duration = Duration::from_secs(2);
 /// What happened so long before the end may still be in its way.
 const BEFORE: Duration = Duration::from_secs(10);
 
@@ -128,7 +131,15 @@ impl Judge<'_> {
         story: &Story,
         ending: EndingTime,
     ) -> Vec<(&'static str, String)> {
-        let sent = self.first_sent(id, story, ending.entered);
+        // What is sent without the store is sent before the record says that it ends (L4).
+        let told = |(_, event): &(Timestamp, AuditEvent)| {
+            matches!(event.event.what, Fact::StoreAway { .. })
+        };
+        let since = match story.events.iter().any(told) {
+            true => ending.entered.min(ending.due - self.clock_room()),
+            false => ending.entered,
+        };
+        let sent = self.first_sent(id, story, since);
         let until = sent.unwrap_or(Timestamp::MAX);
         let by = ending.due + SENT_WITHIN;
         // An ending that was over, or begun anew, before its time was up.
@@ -246,6 +257,8 @@ impl Judge<'_> {
                 Trouble::Blind => TICK,
                 Trouble::Store if mishap.request.is_none_or(|of| of == id) => TAKE,
                 Trouble::Store => Duration::ZERO,
+                // Not more for each replica: see below.
+                Trouble::Away => Duration::ZERO,
             };
         }
         let attempts = self.attempts.get(&id).map_or(&[][..], Vec::as_slice);
@@ -254,8 +267,32 @@ impl Judge<'_> {
             over.since(attempt.began) > SLOW && attempt.began <= until && over >= from
         });
         let slow = u32::try_from(slow.count()).unwrap_or(u32::MAX);
-        excused + TAKE * slow + all_down(&mishaps, from, until)
+        let away = store_away(&mishaps, from, until);
+        excused + TAKE * slow + all_down(&mishaps, from, until) + away
     }
+}
+
+/// L4: how much later a store that is away may make it. A replica that knows of the grant does not
+/// wait for longer than this; one that died knows nothing before the store is back.
+fn store_away(mishaps: &[Mishap], from: Timestamp, until: Timestamp) -> Duration {
+    let overlaps = |it: &&Mishap| it.from <= until && it.until >= from;
+    let away = mishaps
+        .iter()
+        .filter(|it| it.trouble == Trouble::Away)
+        .filter(overlaps);
+    let away: Vec<&Mishap> = away.collect();
+    let excuse = |outage: &&Mishap| {
+        let everybody = away.iter().filter(|it| it.from == outage.from).count() == 3;
+        let forgot = mishaps.iter().any(|it| {
+            let died = it.trouble == Trouble::Death;
+            died && it.from <= outage.until && it.until + MIRRORED >= outage.from
+        });
+        match everybody && forgot {
+            true => outage.until.since(outage.from) + TAKE,
+            false => STORE_AWAY_AFTER + TICK * 2,
+        }
+    };
+    away.iter().map(excuse).max().unwrap_or_default()
 }
 
 /// For how long no replica was up at all.

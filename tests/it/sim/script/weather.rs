@@ -8,8 +8,10 @@ use jit_core::engine::verify_audit;
 use jit_core::ports::{Clock, Query};
 
 use super::{Replicas, via};
-use crate::sim::people::{Away, Loss, id};
-use crate::sim::{ClockWeather, JUMP_MAX, Replica, World};
+use crate::sim::chaos::{Away, STORE_CALL_LIMIT};
+use crate::sim::diary::{Mishap, Trouble};
+use crate::sim::people::{Away as Nobody, Loss, id};
+use crate::sim::{ClockWeather, JUMP_MAX, Mood, Replica, TICK, World};
 
 fn pick<'a, T>(world: &World, of: &'a [T]) -> &'a T {
     &of[usize::try_from(world.random.below(of.len() as u64)).unwrap()]
@@ -22,7 +24,7 @@ pub(crate) async fn upheaval(world: Arc<World>, replicas: Replicas) {
         match world.random.below(5) {
             0 => {
                 let until = world.truth.now() + Duration::from_secs(world.random.below(30));
-                let how = *pick(&world, &[Away::Down, Away::Hanging]);
+                let how = *pick(&world, &[Nobody::Down, Nobody::Hanging]);
                 *world.people.away.lock().unwrap() = Some((how, until));
             }
             1 => {
@@ -47,6 +49,47 @@ pub(crate) async fn clocks(world: Arc<World>, replicas: Replicas) {
     loop {
         tokio::time::sleep(Duration::from_secs(5 + world.random.below(15))).await;
         jump(&world, pick(&world, &replicas)).await;
+    }
+}
+
+/// The store is away now and then, for one replica or for all of them.
+pub(crate) async fn outages(world: Arc<World>, replicas: Replicas) {
+    if world.plan.mood != Mood::Hostile {
+        return;
+    }
+    loop {
+        tokio::time::sleep(Duration::from_secs(60 + world.random.below(180))).await;
+        let (how, name) = *pick(
+            &world,
+            &[
+                (Away::Fails, "the store fails"),
+                (Away::Hangs, "the store hangs"),
+                (Away::WritesNothing, "the store writes nothing"),
+            ],
+        );
+        let lonely = world.random.below(2) == 0;
+        let one = pick(&world, &replicas).chaos.replica;
+        let whom = replicas
+            .iter()
+            .filter(|it| !lonely || it.chaos.replica == one);
+        let time = Duration::from_secs(3 + world.random.below(50));
+        let from = world.truth.now();
+        let until = from + time;
+        world.diary.counts.add(name);
+        let whose = if lonely { "for one" } else { "for all" };
+        world.diary.counts.add(format!("no store {whose}"));
+        for replica in whom {
+            *replica.chaos.away.lock().unwrap() = Some((how, until));
+            world.diary.mishap(Mishap {
+                replica: replica.chaos.replica,
+                trouble: Trouble::Away,
+                request: None,
+                from,
+                // A call that began before the end is answered after it, and only then another is made.
+                until: until + STORE_CALL_LIMIT + TICK * 2,
+            });
+        }
+        tokio::time::sleep(time).await;
     }
 }
 
