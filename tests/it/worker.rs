@@ -566,3 +566,40 @@ async fn l5_an_end_at_a_provider_that_nobody_serves_any_more_is_stuck_and_paged(
     for_a_while(running, secs(5)).await;
     assert!(!is_there(&provider, &request, &clock));
 }
+
+// ------------------------------------------------------------------------------ what time makes due
+
+/// Nothing is left to the tick: the worker knows the ends, and is there when they come.
+#[tokio::test(start_paused = true)]
+async fn an_end_is_not_left_to_the_tick() {
+    let stage = Stage::new();
+    let clock = Arc::new(TrueClock::new());
+    let provider = memory(&clock);
+    let handle = Arc::new(provider.as_seen_by(clock.clone()));
+    let engine = Around::provider(&stage, clock.clone(), handle).engine(&stage, 3);
+    let settings = WorkerSettings {
+        tick: secs(3_600),
+        ..WorkerSettings::default()
+    };
+    let worker = Worker::new(engine.clone(), Arc::new(SeededRandom::new(11)), settings);
+    let mut requests = vec![];
+    for number in 0..20 {
+        let request = asked(&stage, &engine, "60s", number).await;
+        engine.tend(request.id).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(137)).await;
+        requests.push(request);
+    }
+    for_a_while(worker.run(std::future::pending()), secs(70)).await;
+    let calls = provider.ledger().calls();
+    for request in &requests {
+        let record = stage.store.load(request.id).await.unwrap().unwrap();
+        let expires_at = record.grant().unwrap().approved_at + secs(60);
+        let mut deletes = calls.iter().filter(|it| {
+            it.operation == jit_testkit::hostile::Operation::Revoke && it.request == request.id
+        });
+        let sent = deletes.next().expect("it was sent").signed_at;
+        assert!(sent >= expires_at, "{sent} is before {expires_at}");
+        let late = sent.since(expires_at);
+        assert!(late <= Duration::from_millis(2), "{late:?} late");
+    }
+}

@@ -172,12 +172,14 @@ impl Worker {
                     tracing::error!(error = %error.chain(), "the store cannot be asked");
                 }
             }
-            let next = looks.next();
+            // What time makes due is not left to the tick.
+            let end = self.engine.until_next_end().unwrap_or(self.settings.tick);
+            let next = tokio::time::timeout(end, looks.next());
             tokio::pin!(next);
             loop {
                 tokio::select! {
                     biased;
-                    () = &mut next => break,
+                    _ = &mut next => break,
                     Some(done) = self.running.join_next_with_id() => { self.finish(done); }
                 }
             }

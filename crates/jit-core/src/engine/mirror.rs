@@ -1,7 +1,8 @@
 //! What a process knows of live grants without asking its store: so that their ends wait for no
 //! store (L4), and so that they are counted without being read again and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(super) struct Mirror(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     live: BTreeMap<RequestId, Mirrored>,
+    /// The same by their ends.
+    ends: BTreeSet<(Timestamp, RequestId)>,
     /// Records that were seen to be over since everything began to be read, by version: a page of
     /// it may have been read before they ended.
     over: BTreeMap<RequestId, u64>,
@@ -179,14 +182,14 @@ impl Mirror {
         match noted.live {
             Some(live) => {
                 let seen_in = known.reading;
-                known.live.insert(id, Mirrored { seen_in, ..live });
+                known.insert(id, Mirrored { seen_in, ..live });
                 // Its slot is no longer that one's.
                 if let Some(before) = noted.took_over {
-                    known.live.remove(&before);
+                    known.remove(before);
                 }
             }
             None => {
-                known.live.remove(&id);
+                known.remove(id);
                 if known.is_reading {
                     known.over.insert(id, version);
                 }
@@ -205,7 +208,9 @@ impl Mirror {
     fn end_reading(&self) {
         let mut known = self.lock();
         let reading = known.reading;
-        known.live.retain(|_, it| it.seen_in == reading);
+        let unseen = known.live.iter().filter(|(_, it)| it.seen_in != reading);
+        let unseen: Vec<RequestId> = unseen.map(|(id, _)| *id).collect();
+        unseen.into_iter().for_each(|id| known.remove(id));
         known.is_reading = false;
         known.over.clear();
     }
@@ -228,12 +233,21 @@ impl Mirror {
             let away = known.away.get(id);
             away.is_some_and(|it| it.gone || now < it.next_at)
         };
-        let ends = |it: &Mirrored| it.provider == *provider && it.ends(now);
-        let due = known.live.iter().filter(|(id, it)| ends(it) && !waits(id));
-        let mut due: Vec<(Timestamp, RequestId)> =
-            due.map(|(id, it)| (it.expires_at, *id)).collect();
-        due.sort_unstable();
-        due.into_iter().map(|(_, id)| id).collect()
+        let ends = |id: &RequestId| {
+            let live = known.live.get(id);
+            live.is_some_and(|it| it.provider == *provider && it.ends(now))
+        };
+        let past = known.ends.iter().take_while(|(at, _)| *at <= now);
+        let due = past.map(|(_, id)| *id);
+        due.filter(|id| ends(id) && !waits(id)).collect()
+    }
+
+    /// The next end after this instant.
+    fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let known = self.lock();
+        let after = (now, RequestId::LAST);
+        let mut ends = known.ends.range((Bound::Excluded(after), Bound::Unbounded));
+        ends.next().map(|(at, _)| *at)
     }
 
     /// What to take away, where that is still to be done; and whether only a look is left.
@@ -269,6 +283,18 @@ impl Mirror {
 }
 
 impl Known {
+    fn insert(&mut self, id: RequestId, live: Mirrored) {
+        self.remove(id);
+        self.ends.insert((live.expires_at, id));
+        self.live.insert(id, live);
+    }
+
+    fn remove(&mut self, id: RequestId) {
+        if let Some(before) = self.live.remove(&id) {
+            self.ends.remove(&(before.expires_at, id));
+        }
+    }
+
     fn asked(&mut self, what: Asked) -> &mut Option<Timestamp> {
         match what {
             Asked::Read => &mut self.reads,
@@ -313,6 +339,12 @@ impl Engine {
             live.stuck += usize::from(it.is_stuck);
         }
         live
+    }
+
+    /// For how long from now on no grant that this process knows of ends; none where none does.
+    pub fn until_next_end(&self) -> Option<Duration> {
+        let now = self.now();
+        self.mirror.next_end(now).map(|at| at.since(now))
     }
 
     /// Since when the store has not answered, where that is for longer than [`STORE_AWAY_AFTER`].

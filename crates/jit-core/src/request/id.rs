@@ -19,6 +19,9 @@ const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 pub struct RequestId(Uuid);
 
 impl RequestId {
+    /// In every order it comes after all others.
+    pub(crate) const LAST: Self = Self(uuid::Uuid::max());
+
     /// An id made at this instant from ten random bytes.
     pub fn new(at: Timestamp, random: [u8; 10]) -> Self {
         let millis = at.unix_micros().unsigned_abs() / 1_000;
