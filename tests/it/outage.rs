@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::Timestamp;
 use jit_core::audit::Fact;
-use jit_core::engine::{ClockTrust, Engine, EngineParts, verify_audit};
+use jit_core::engine::{ClockTrust, Engine, EngineError, EngineParts, verify_audit};
+use jit_core::lifecycle::Refusal;
 use jit_core::policy::Policy;
 use jit_core::ports::{Clock, PortError, Provisioner, RequestStore};
 use jit_core::request::{AccessRequest, RequestId, Status};
@@ -331,7 +332,10 @@ async fn a_store_that_is_away_is_paged_once_and_gives_nothing() {
             .engine
             .open(&via("ana"), place.stage.ask("60s"))
             .await;
-        assert!(asked.is_err());
+        assert!(matches!(
+            asked,
+            Err(EngineError::Refused(Refusal::StoreAway))
+        ));
         replica.way.set(None);
         // It is seen to write again, though there is nothing to write.
         tokio::time::sleep(secs(8)).await;

@@ -177,7 +177,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         Refusal::QuotaUsed { .. }
         | Refusal::TooManyOpen { .. }
         | Refusal::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::CannotTell | Refusal::Paused | Refusal::ClockOff { .. } => {
+        Refusal::CannotTell | Refusal::Paused | Refusal::ClockOff { .. } | Refusal::StoreAway => {
             StatusCode::SERVICE_UNAVAILABLE
         }
     }

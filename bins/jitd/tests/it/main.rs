@@ -10,6 +10,7 @@ mod demo;
 mod house;
 mod kill;
 mod okta;
+mod outage;
 mod policy_page;
 mod process;
 mod refusals;

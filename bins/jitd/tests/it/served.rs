@@ -14,7 +14,11 @@ use crate::process::{Process, jitd, read, text, until};
 /// A daemon on a stage; its log is in JSON, whatever the stage says.
 fn daemon(stage: &Stage) -> (Process, String) {
     let file = stage.config().file.display().to_string();
-    let mut command = jitd(&["run", "--config", &file]);
+    serves(jitd(&["run", "--config", &file]))
+}
+
+/// This process, and where it serves.
+pub(crate) fn serves(mut command: std::process::Command) -> (Process, String) {
     command.env("JIT_LOG_FORMAT", "json");
     let mut process = Process::start(command);
     let serving = process.hears("serving");
@@ -23,7 +27,7 @@ fn daemon(stage: &Stage) -> (Process, String) {
     (process, format!("http://{api}"))
 }
 
-async fn jit(stage: &Stage, person: Person, server: &str, command: Command) -> Value {
+pub(crate) async fn jit(stage: &Stage, person: Person, server: &str, command: Command) -> Value {
     let token = Session::token_from(&stage.token_of(person)).unwrap();
     let session = Session::new(server, &token).unwrap();
     let mut out = Vec::new();
@@ -33,7 +37,7 @@ async fn jit(stage: &Stage, person: Person, server: &str, command: Command) -> V
     serde_json::from_str(&text(&out)).unwrap()
 }
 
-async fn active(stage: &Stage, server: &str, ttl: &str) -> String {
+pub(crate) async fn active(stage: &Stage, server: &str, ttl: &str) -> String {
     let ask = Command::Request(RequestArgs {
         entitlement: ENTITLEMENT.to_owned(),
         reason: "the disk is full".to_owned(),

@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 impl Engine {
     /// Makes the credential of an approved minted grant and gives it to its asker, once.
     pub async fn collect(&self, via: &Principal, id: RequestId) -> Result<Collected, EngineError> {
+        self.check_store()?;
         let by = self.caller(via).await?;
         let (leased, epoch) = self.lease_mint(&by, id).await?;
         match self.mint(&leased, epoch).await {

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use super::{Along, Engine, EngineError, TRIES};
 use crate::catalog::ProviderName;
 use crate::change::Counter;
-use crate::lifecycle::{BACKOFF_MAX, Command, SEND_WITHIN, SentAway, decide};
+use crate::lifecycle::{BACKOFF_MAX, Command, Refusal, SEND_WITHIN, SentAway, decide};
 use crate::ports::{
     Commit, CommitError, ErrorKind, InspectCall, PortError, Provisioner, Purpose, Query, RevokeCall,
 };
@@ -357,6 +357,14 @@ impl Engine {
             (reads, writes) => reads.or(writes),
         };
         since.filter(|since| now.since(*since) >= STORE_AWAY_AFTER)
+    }
+
+    /// Whoever wants access from a store that is away need not wait to hear so.
+    pub(super) fn check_store(&self) -> Result<(), Refusal> {
+        match self.store_away_since() {
+            Some(_) => Err(Refusal::StoreAway),
+            None => Ok(()),
+        }
     }
 
     /// The providers that this process reaches.

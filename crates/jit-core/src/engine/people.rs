@@ -136,6 +136,7 @@ impl Engine {
         ask: NewRequest,
         input: Option<&str>,
     ) -> Result<AccessRequest, EngineError> {
+        self.check_store()?;
         let by = self.caller(via).await?;
         let key = ask
             .idempotency_key
@@ -438,6 +439,9 @@ impl Engine {
         verb: Verb,
         input: Option<&str>,
     ) -> Result<AccessRequest, EngineError> {
+        if matches!(verb, Verb::Approve { .. }) {
+            self.check_store()?;
+        }
         let mut stale = 0;
         let mut conflicts = 0;
         while stale < LOOK_UPS && conflicts < TRIES {

@@ -173,6 +173,11 @@ pub enum Refusal {
     Paused,
     #[error("the clock of this service is off by {} s; it grants nothing until that is mended", .off_by.as_secs())]
     ClockOff { off_by: Duration },
+    #[error(
+        "the store of this service does not answer; it grants nothing until it does, and access that \
+         was given still ends on time"
+    )]
+    StoreAway,
 }
 
 fn by_whom(by: &Option<Approver>) -> String {
@@ -263,6 +268,7 @@ impl Refusal {
             Self::CannotTell => "cannot_tell",
             Self::Paused => "paused",
             Self::ClockOff { .. } => "clock_off",
+            Self::StoreAway => "store_away",
         }
     }
 }
