@@ -479,7 +479,8 @@ pub(super) fn revoke(
     )
 }
 
-/// Whether it matters to their right to revoke this who the manager of whoever it is for is.
+/// Whether it matters to their right to revoke this who the manager of whoever it is for is; or, where
+/// they have none now, to whether they are told that they have it at other hours.
 pub(crate) fn revokes_by_manager(
     rules: Rules<'_>,
     request: &AccessRequest,
@@ -487,10 +488,12 @@ pub(crate) fn revokes_by_manager(
     now: Timestamp,
 ) -> bool {
     let answer = |case: &Case<'_>| rules.policy.answer(Right::Revoke, profile, case);
+    let differs = |case: Case<'_>| answer(&case) != answer(&as_manager(case, profile));
     let mut parts = request.parts.iter();
     parts.any(|part| {
         let case = Case::new(&part.entitlement, When::at(now));
-        answer(&case) != answer(&as_manager(case, profile))
+        let ever = Case::new(&part.entitlement, When::Ever);
+        differs(case) || (answer(&case) == Authority::No && differs(ever))
     })
 }
 
