@@ -10,6 +10,7 @@
 
 mod architecture;
 mod nudged;
+mod oracle;
 mod policies;
 mod sim;
 mod worker;
