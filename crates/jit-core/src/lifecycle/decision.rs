@@ -38,6 +38,7 @@ pub fn eligibility(
     people: &BTreeMap<PrincipalId, Profile>,
     request: &AccessRequest,
 ) -> Result<(), Unfit> {
+    let mut unsure = false;
     for part in request.parts.iter() {
         let entitlement = rules
             .catalog
@@ -53,17 +54,18 @@ pub fn eligibility(
             return Err(Mismatch::NoLongerEligible.into());
         };
         for on in part.entitlements() {
-            let judged = check_rights(rules, requester, beneficiary, on, request.opened_at);
-            judged.map_err(|refusal| {
-                if refusal == Refusal::CannotTell {
-                    Unfit::CannotTell
-                } else {
-                    Mismatch::NoLongerEligible.into()
-                }
-            })?;
+            match check_rights(rules, requester, beneficiary, on, request.opened_at) {
+                Ok(()) => {}
+                // Put off, unless something else is certain.
+                Err(Refusal::CannotTell) => unsure = true,
+                Err(_) => return Err(Mismatch::NoLongerEligible.into()),
+            }
         }
     }
-    Ok(())
+    match unsure {
+        true => Err(Unfit::CannotTell),
+        false => Ok(()),
+    }
 }
 
 /// Whether the principal with this canonical id may decide this request: an active person with the
