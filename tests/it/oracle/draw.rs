@@ -334,6 +334,7 @@ impl Dice {
         ])
     }
 
+    /// A group that gives a right and takes it, too, is not one that cannot be asked.
     fn denial(&self) -> (Right, Who) {
         let right = self.weigh(&[
             (40, Right::Approve),
@@ -345,7 +346,7 @@ impl Dice {
             (55, Who::One(self.pick(&HUMANS))),
             (15, Who::One("ana")),
             (10, Who::Manager),
-            (12, Who::Group(self.pick(&[ON_CALL, "leads", "security"]))),
+            (12, Who::Group(self.pick(&[ON_CALL, "security"]))),
             (4, Who::EveryPerson),
             (4, Who::EveryAgent),
         ]);

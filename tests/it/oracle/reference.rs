@@ -12,7 +12,7 @@
 //!   that is not the canonical one any more does not count; who was renamed ends nothing.
 //! - Hours and waiting are judged at the instant of the act, by the rules of today. Whether nobody is
 //!   left to decide is judged over the whole window; rules that keep out at times end in time.
-//! - Where it depends on a group that cannot be asked, it is put off.
+//! - Where it depends on a group that cannot be asked, and on nothing else, it is put off.
 
 use std::collections::BTreeSet;
 

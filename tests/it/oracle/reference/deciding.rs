@@ -23,9 +23,11 @@ impl Reference {
         let mut cannot_tell = false;
         if here(request.requester) && here(request.beneficiary) {
             let by = self.canonical(request.requester).expect("it is here");
-            let why = self.may_not_ask(by, request.beneficiary, request.what, request.opened_at);
-            cannot_tell = why.contains(&Why::CannotTell);
-            if !why.is_empty() && !cannot_tell {
+            let asked = request.opened_at;
+            let mut why = self.may_not_ask(by, request.beneficiary, request.what, asked);
+            // It is put off for that reason alone.
+            cannot_tell = why.remove(&Why::CannotTell);
+            if !why.is_empty() {
                 lost.insert(Lost::NoLongerEligible);
             }
         } else {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Certainty::{self, CannotTell, No};
+use super::Certainty::{self, CannotTell, No, Yes};
 use super::{Fit, GRANTED_WITHIN_SECS, Reference, Request};
 use crate::oracle::case::{
     Account, Answer, Happening, LOOK_SECS, Line, Lost, Pace, SLOW_SECS, State, Step, WORK_SECS,
@@ -33,10 +33,10 @@ impl Reference {
         if self.slip == Some(Slip::NoLookBeforeGrant) {
             return State::Active;
         }
-        let mut lost = match self.fits(request) {
-            Fit::Fits => BTreeSet::new(),
-            Fit::CannotTell => return State::Approved,
-            Fit::Lost(lost) => lost,
+        let (mut lost, fits) = match self.fits(request) {
+            Fit::Fits => (BTreeSet::new(), Yes),
+            Fit::CannotTell => (BTreeSet::new(), CannotTell),
+            Fit::Lost(lost) => (lost, No),
         };
         // What is given is another thing where whoever gets it is called otherwise.
         if self.canonical(request.beneficiary) != Some(request.beneficiary) {
@@ -50,7 +50,7 @@ impl Reference {
         }
         match lost.is_empty() {
             false => State::Cancelled(lost),
-            true if counts.contains(&CannotTell) => State::Approved,
+            true if fits == CannotTell || counts.contains(&CannotTell) => State::Approved,
             true => State::Active,
         }
     }
