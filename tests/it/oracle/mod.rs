@@ -88,10 +88,7 @@ pub(crate) async fn compare(case: &Case, saboteur: Option<Saboteur>) -> Outcome 
             "  {told}\n      reference: {wanted:?} {right:?}\n      engine:    {given:?} {real:?}"
         );
         if !agreed {
-            let seed = case.seed;
-            outcome.disagreement = Some(format!(
-                "JIT_ORACLE_SEED={seed} runs it again.\n{case}\nIt went:\n{log}"
-            ));
+            outcome.disagreement = Some(report(case, &log));
         }
         if outcome.disagreement.is_some() {
             return outcome;
@@ -105,6 +102,12 @@ pub(crate) async fn compare(case: &Case, saboteur: Option<Saboteur>) -> Outcome 
     outcome.count(format!("order {}", order_word(case.order)));
     outcome.count(format!("ended {}", before.word()));
     outcome
+}
+
+/// The whole case, and what either side made of it up to where they part.
+fn report(case: &Case, log: &str) -> String {
+    let seed = case.seed;
+    format!("JIT_ORACLE_SEED={seed} runs it again.\n{case}\nIt went:\n{log}")
 }
 
 fn order_word(order: [Matter; 5]) -> String {
@@ -182,18 +185,14 @@ async fn explanations(
         ] {
             let wanted = reference.explain(who, right, on, of, waited);
             let given = subject.explain(who, right, on, of, waited).await;
-            let _ = (wanted == given)
-                || {
-                    let _ = writeln!(
-                        log,
-                        "  explain {who} {right:?} {on} of {of} after {waited} s\n      reference: {wanted:?}\n      engine:    {given:?}"
-                    );
-                    let seed = case.seed;
-                    outcome.disagreement = Some(format!(
-                        "JIT_ORACLE_SEED={seed} runs it again.\n{case}\nIt went:\n{log}"
-                    ));
-                    false
-                };
+            if wanted != given {
+                let _ = writeln!(
+                    log,
+                    "  explain {who} {right:?} {on} of {of} after {waited} s\n      reference: {wanted:?}"
+                );
+                let _ = writeln!(log, "      engine:    {given:?}");
+                outcome.disagreement = Some(report(case, log));
+            }
             outcome.count(format!("explained {}", given.is_some_and(|it| it.0)));
         }
     }
