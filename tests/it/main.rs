@@ -11,6 +11,7 @@
 mod architecture;
 mod nudged;
 mod outage;
+mod oracle;
 mod policies;
 mod sim;
 mod worker;

@@ -298,10 +298,12 @@ impl Engine {
             beneficiary: beneficiary?,
         };
         let opened_at = self.now();
+        // At the end of the window it has lapsed: the last decision comes before that.
+        let window = tier.decision_window.duration();
         let span = Span {
             opened_at,
             from: opened_at,
-            until: opened_at + tier.decision_window.duration(),
+            until: opened_at + window.saturating_sub(Duration::from_micros(1)),
         };
         let deciders = self.parts.policy.deciders(on, span);
         // Nobody is asked about the others whom the rules name.

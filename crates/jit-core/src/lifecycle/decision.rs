@@ -38,6 +38,7 @@ pub fn eligibility(
     people: &BTreeMap<PrincipalId, Profile>,
     request: &AccessRequest,
 ) -> Result<(), Unfit> {
+    let mut unsure = false;
     for part in request.parts.iter() {
         let entitlement = rules
             .catalog
@@ -53,17 +54,18 @@ pub fn eligibility(
             return Err(Mismatch::NoLongerEligible.into());
         };
         for on in part.entitlements() {
-            let judged = check_rights(rules, requester, beneficiary, on, request.opened_at);
-            judged.map_err(|refusal| {
-                if refusal == Refusal::CannotTell {
-                    Unfit::CannotTell
-                } else {
-                    Mismatch::NoLongerEligible.into()
-                }
-            })?;
+            match check_rights(rules, requester, beneficiary, on, request.opened_at) {
+                Ok(()) => {}
+                // Put off, unless something else is certain.
+                Err(Refusal::CannotTell) => unsure = true,
+                Err(_) => return Err(Mismatch::NoLongerEligible.into()),
+            }
         }
     }
-    Ok(())
+    match unsure {
+        true => Err(Unfit::CannotTell),
+        false => Ok(()),
+    }
 }
 
 /// Whether the principal with this canonical id may decide this request: an active person with the
@@ -479,7 +481,8 @@ pub(super) fn revoke(
     )
 }
 
-/// Whether it matters to their right to revoke this who the manager of whoever it is for is.
+/// Whether it matters to their right to revoke this who the manager of whoever it is for is; or, where
+/// they have none now, to whether they are told that they have it at other hours.
 pub(crate) fn revokes_by_manager(
     rules: Rules<'_>,
     request: &AccessRequest,
@@ -487,10 +490,12 @@ pub(crate) fn revokes_by_manager(
     now: Timestamp,
 ) -> bool {
     let answer = |case: &Case<'_>| rules.policy.answer(Right::Revoke, profile, case);
+    let differs = |case: Case<'_>| answer(&case) != answer(&as_manager(case, profile));
     let mut parts = request.parts.iter();
     parts.any(|part| {
         let case = Case::new(&part.entitlement, When::at(now));
-        answer(&case) != answer(&as_manager(case, profile))
+        let ever = Case::new(&part.entitlement, When::Ever);
+        differs(case) || (answer(&case) == Authority::No && differs(ever))
     })
 }
 

@@ -29,15 +29,17 @@ pub(super) fn still_good(
     request: &AccessRequest,
     facts: &LeaseFacts,
 ) -> Result<(), NotGood> {
-    eligibility(rules, &facts.facts.people, request).map_err(|unfit| match unfit {
-        Unfit::Mismatch(Mismatch::PolicyChanged | Mismatch::Revoked) => {
-            NotGood::Cancel(CancelReason::PolicyChanged)
+    let of_people = match eligibility(rules, &facts.facts.people, request) {
+        Ok(()) => Authority::Yes,
+        // Put off, unless something else is certain.
+        Err(Unfit::CannotTell) => Authority::Unsure,
+        Err(Unfit::Mismatch(Mismatch::PolicyChanged | Mismatch::Revoked)) => {
+            return Err(NotGood::Cancel(CancelReason::PolicyChanged));
         }
-        Unfit::Mismatch(Mismatch::NoLongerEligible) => {
-            NotGood::Cancel(CancelReason::NoLongerEligible)
+        Err(Unfit::Mismatch(Mismatch::NoLongerEligible)) => {
+            return Err(NotGood::Cancel(CancelReason::NoLongerEligible));
         }
-        Unfit::CannotTell => NotGood::CannotTell,
-    })?;
+    };
     let place = request.next_place();
     let as_asked = |now: &Resolved| {
         let longest = place.provider.residual;
@@ -55,7 +57,7 @@ pub(super) fn still_good(
         Approver::Person(id) => authority(rules, people, id, request, approval.at),
     };
     let all = request.approvals.iter();
-    match all.map(counts).fold(Authority::Yes, Authority::and) {
+    match all.map(counts).fold(of_people, Authority::and) {
         Authority::Yes => Ok(()),
         Authority::Unsure => Err(NotGood::CannotTell),
         Authority::No => Err(NotGood::Cancel(CancelReason::PolicyChanged)),

@@ -266,8 +266,15 @@ pub(super) fn check_rights(
     asked_at: Timestamp,
 ) -> Result<(), Refusal> {
     let case = Case::new(entitlement, When::at(asked_at)).of(Some(beneficiary));
-    check_requester(rules, requester, Some(beneficiary), &case)?;
-    check_beneficiary(rules, requester, beneficiary, &case)
+    let may_ask = check_requester(rules, requester, Some(beneficiary), &case);
+    match may_ask {
+        // What is certain of the other one is not put off.
+        Ok(()) | Err(Refusal::CannotTell) => {
+            check_beneficiary(rules, requester, beneficiary, &case)?;
+            may_ask
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// Whether this requester may ask, for a person who may be unknown.

@@ -325,6 +325,27 @@ async fn c6_what_nobody_else_may_decide_is_refused_at_once() {
     assert_eq!(refused_to_open(&stage, "ana").await, nobody(1, 2));
 }
 
+/// The window of the stage is ten minutes, and at its end a request has lapsed.
+#[tokio::test]
+async fn c6_whoever_could_decide_only_when_it_has_lapsed_is_nobody() {
+    let after = |text| Rule {
+        after: Some(ttl(text)),
+        ..rule("group:approvers", &[Right::Approve])
+    };
+    let stage = |text| {
+        Stage::new().under(
+            1,
+            vec![rule("group:askers", &[Right::Request]), after(text)],
+        )
+    };
+    let refusal = refused_to_open(&stage("10m"), "ana").await;
+    assert!(
+        matches!(refusal, Refusal::NobodyEligible { found: 0, .. }),
+        "{refusal:?}"
+    );
+    stage("9m").open("ana", "30m").await;
+}
+
 #[tokio::test]
 async fn c6_a_rota_that_answers_nobody_leaves_nobody() {
     let rules = vec![

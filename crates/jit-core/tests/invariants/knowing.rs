@@ -81,6 +81,31 @@ async fn b9_an_approved_grant_waits_until_its_people_can_be_looked_up() {
     }
 }
 
+/// What cannot be found out of one of them puts off nothing that is certain of another.
+#[tokio::test]
+async fn b9_what_is_certain_of_somebody_else_is_not_put_off() {
+    let stage = Stage::new();
+    let request = stage.open("ana", "30m").await;
+    stage.approve("bob", &request).await;
+    unknown(&stage, "ana");
+    stage.people.leaves("bob");
+    stage.pass(1).await;
+    assert_eq!(stage.status(request.id).await, Status::Cancelled);
+
+    let stage = Stage::new();
+    let mut ask = stage.ask("30m");
+    ask.beneficiary = Some(id("ana"));
+    let request = stage.engine.open(&via("sven"), ask).await.unwrap();
+    unknown(&stage, "sven");
+    let lost = |name: &str| {
+        let mut profiles = stage.people.profiles.lock().unwrap();
+        profiles.get_mut(&id(name)).unwrap().groups.clear();
+    };
+    lost("ana");
+    let decided = stage.approve("bob", &request).await;
+    assert_eq!(decided.status(), Status::Invalidated);
+}
+
 #[tokio::test]
 async fn b9_a_credential_is_not_cancelled_because_its_people_cannot_be_looked_up() {
     let stage = Stage::with(minted(), 1);

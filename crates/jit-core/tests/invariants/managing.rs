@@ -179,6 +179,21 @@ async fn c6_the_manager_of_whoever_it_is_for_revokes_where_a_rule_says_so() {
 }
 
 #[tokio::test]
+async fn c6_a_manager_who_revokes_at_other_hours_is_told_so() {
+    let rules = revoking(Rule {
+        hours: Some("mon-sun 09:00-17:00 UTC".parse().unwrap()),
+        ..rule("manager", &[Right::Revoke])
+    });
+    // The stage begins at midnight.
+    let (stage, _) = stage(&[("ana", "bob")], rules);
+    let request = stage.open("ana", "30m").await;
+    let refused = stage.refused("bob", request.id, revoke()).await;
+    assert!(matches!(refused, Refusal::NotNow { .. }), "{refused:?}");
+    let refused = stage.refused("dora", request.id, revoke()).await;
+    assert!(matches!(refused, Refusal::NotAllowed { .. }), "{refused:?}");
+}
+
+#[tokio::test]
 async fn c6_whoever_revokes_by_another_right_waits_for_nobody_to_be_looked_up() {
     let rules = revoking(rule("manager", &[Right::Revoke]));
     let (stage, watched) = stage(&[("ana", "bob")], rules);
