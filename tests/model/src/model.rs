@@ -1,0 +1,545 @@
+//! The graph: which transitions a state has, and which promises are checked in every state.
+//!
+//! A run has two parts. In the *storm* every process may step, pause or die at any point, calls are
+//! lost, late or answered, and people do what they may. In the *calm* after it nothing fails any more
+//! and whoever has something to do does it before time passes; calls of the storm are still under way.
+//! A state in the calm's last tick that is not clean is a violation, so a clean end is reached from
+//! every state of the storm, whatever still arrives.
+
+use jit_core::request::{End, Phase, Stage, Status};
+use stateright::Property;
+
+use crate::provider::{Call, Effects, Leg, Nature, Provider};
+use crate::record::{Grid, Record};
+use crate::scenario::{Deletes, Looks, Saves, Scenario};
+use crate::setting::{Person, at};
+use crate::shortcut::{Shortcut, declared};
+use crate::store::Committed;
+use crate::verdict::{Ask, Asked, Judge, Move, Pending};
+use crate::world::{Click, Flaw, Flaws, People, Step, Store, Worker, World};
+
+/// One transition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A tick passes.
+    Tick,
+    /// A process takes a step.
+    Worker(usize, Does),
+    /// A process dies, and another starts in its place.
+    Dies(usize),
+    /// A call that was given up arrives all the same.
+    Arrives(Call),
+    /// A call that was taken takes effect.
+    TakesEffect(Call),
+    /// The asker asks for the same again.
+    AsksAgain,
+    /// The asker ends a grant early.
+    Ends(usize),
+    /// Somebody leaves the group that gives them their right.
+    Leaves(Person),
+}
+
+/// What a process does in its step, where there is a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Does {
+    /// Reads a record that is due and decides to take it.
+    Loads(usize),
+    /// Takes a click.
+    TakesClick(Click),
+    /// Goes on.
+    Goes,
+    /// Goes on, and does not hear that its commit was done.
+    HearsNothing,
+    /// Checks the time, signs and sends.
+    Sends(Fate),
+    /// Looks, and is told nothing.
+    LooksInVain,
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// It takes effect and is answered.
+    Applied,
+    /// It is taken and answered, and takes effect later.
+    Accepted,
+    /// It is refused for now.
+    NothingDone,
+    /// Its sender hears nothing. It arrives at once, later, or never.
+    Late,
+}
+
+/// A scenario, with or without a shortcut.
+#[derive(Debug)]
+pub struct Model {
+    scenario: Scenario,
+    shortcut: Option<Shortcut>,
+    judge: Judge,
+}
+
+impl Model {
+    /// The scenario as it is, or broken by a shortcut.
+    pub fn new(scenario: Scenario, shortcut: Option<Shortcut>) -> Self {
+        let judge = Judge::new(scenario.approvals, scenario.grid(), shortcut);
+        Self {
+            scenario,
+            shortcut,
+            judge,
+        }
+    }
+
+    pub(crate) fn shortcut(&self) -> Option<Shortcut> {
+        self.shortcut
+    }
+
+    pub(crate) fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    pub(crate) fn nature(&self) -> &Nature {
+        &self.scenario.nature
+    }
+
+    /// What the provider is like for the calls of this request.
+    pub(crate) fn nature_for(&self, request: usize) -> Nature {
+        let nature = self.scenario.nature;
+        let accepted_within = match request {
+            0 => nature.accepted_within,
+            _ => self.scenario.second_accepted_within,
+        };
+        Nature {
+            accepted_within,
+            ..nature
+        }
+    }
+
+    pub(crate) fn grid(&self) -> Grid {
+        self.scenario.grid()
+    }
+
+    pub(crate) fn late_deletes(&self) -> bool {
+        self.scenario.deletes == Deletes::MayBeLate
+    }
+
+    pub(crate) fn saves_in_one(&self) -> bool {
+        self.scenario.saves == Saves::InOneStep
+    }
+
+    pub(crate) fn calls_at_once(&self) -> usize {
+        self.scenario.calls_at_once
+    }
+
+    fn storms(&self, world: &World) -> bool {
+        world.tick < self.scenario.storm
+    }
+
+    // ------------------------------------------------------------------------------- provider
+
+    pub(crate) fn take_effect(&self, world: &mut World, effects: Effects) {
+        let gives = matches!(effects, Effects::Grant | Effects::Mint);
+        if gives && world.store.live() == 0 {
+            world.flaws.add(Flaw::Resurrection);
+        }
+        match effects {
+            Effects::Grant => world.provider.stands = true,
+            Effects::Mint => {
+                world.provider.stands = true;
+                world.provider.minted += 1;
+                world.provider.dies_at = self.nature().life.map(|life| world.tick + life);
+                if world.provider.minted > 1 {
+                    world.flaws.add(Flaw::Secret);
+                }
+            }
+            Effects::Delete => {
+                world.provider.stands = false;
+                if std::mem::take(&mut world.provider.foreign) {
+                    world.flaws.add(Flaw::TookForeign);
+                }
+            }
+        }
+    }
+
+    fn arrive(&self, world: &mut World, call: Call) -> Option<()> {
+        let calls = &mut world.provider.calls;
+        let which = calls.iter().position(|it| *it == call)?;
+        calls.remove(which);
+        let within = self.nature().applied_within;
+        if call.leg == Leg::Travelling && within > 0 {
+            world.provider.add(Call {
+                leg: Leg::Accepted,
+                until: world.tick + within,
+                ..call
+            });
+        } else {
+            self.take_effect(world, call.effects);
+        }
+        Some(())
+    }
+
+    // --------------------------------------------------------------------------------- people
+
+    fn open(&self, world: &World, request: usize, ttl: u8) -> Option<World> {
+        let mut world = world.clone();
+        let owner = world.store.owner(&self.judge.realm(request));
+        let owner = owner.as_ref().map(|it| &it.record);
+        let lives = owner.is_some_and(|it| it.status().is_live());
+        let running = owner.and_then(|it| it.grant());
+        let running = running.filter(|it| it.phase == Phase::Active);
+        let asked = Asked {
+            ttl,
+            provider: declared(self.shortcut, self.nature_for(request).declared()),
+            seen: (!lives).then(|| world.provider.look(self.nature())),
+            running_until: running.map(|it| it.expires_at),
+        };
+        let opened = self.judge.open(request, &asked, at(world.tick)).ok()?;
+        let mut opened = Pending::clone(&opened);
+        if self.shortcut == Some(Shortcut::HandsOverAtApproval) {
+            self.hand_over(&world, request, &mut opened);
+        }
+        match self.commit(&mut world, None, &opened) {
+            Committed::Done => Some(world),
+            Committed::Conflict => None,
+        }
+    }
+
+    /// What whoever hands over at approval commits along.
+    fn hand_over(&self, world: &World, request: usize, opened: &mut Pending) {
+        let realm = self.judge.realm(request);
+        let active = |it: &crate::verdict::Owner| it.record.status() == Status::Active;
+        let Some(owner) = world.store.owner(&realm).filter(active) else {
+            return;
+        };
+        let Some((_, newcomer)) = opened.changes.first() else {
+            return;
+        };
+        let by = newcomer.id;
+        let mut closed = jit_core::request::AccessRequest::clone(&owner.record);
+        if let Stage::Granted(grant) = &mut closed.stage {
+            grant.phase = Phase::Closed {
+                end: End::Superseded { by },
+            };
+        }
+        let closed = Record::new(closed, self.grid(), at(world.tick));
+        opened.changes.push((owner.request, closed));
+        opened.slot = Some(Move {
+            realm,
+            to: request,
+            from: Some(owner.request),
+        });
+    }
+
+    fn end(&self, world: &World, request: usize) -> Option<World> {
+        let mut world = world.clone();
+        let record = world.store.record(request)?.clone();
+        let now = at(world.tick);
+        let pending = self.judge.decide(request, &record, &Ask::End, now)?;
+        world.people.ends = world.people.ends.checked_sub(1)?;
+        match self.commit(&mut world, None, &pending) {
+            Committed::Done => Some(world),
+            Committed::Conflict => None,
+        }
+    }
+
+    // ----------------------------------------------------------------------------------- time
+
+    fn tick(&self, world: &World) -> Option<World> {
+        let mut world = world.clone();
+        world.tick += 1;
+        let (tick, provider) = (world.tick, &mut world.provider);
+        // What was not taken within V never will be.
+        provider
+            .calls
+            .retain(|call| call.leg == Leg::Accepted || call.until >= tick);
+        if provider.dies_at.is_some_and(|dies_at| dies_at <= tick) {
+            provider.dies_at = None;
+            provider.stands = false;
+        }
+        for record in world.store.records.iter_mut().flatten() {
+            *record = record.aged(self.scenario.grid(), at(tick));
+        }
+        Some(world)
+    }
+
+    // -------------------------------------------------------------------------------- actions
+
+    fn stormy(&self, world: &World, actions: &mut Vec<Action>) {
+        for (number, worker) in world.workers.iter().enumerate() {
+            // Processes that are alike are interchangeable.
+            if number > 0 && world.workers.get(number - 1) == Some(worker) {
+                continue;
+            }
+            let mut does = |does| actions.push(Action::Worker(number, does));
+            match &worker.step {
+                Step::Idle => {
+                    (0..2).for_each(|request| does(Does::Loads(request)));
+                    let mut clicks = world.people.clicks.clone();
+                    clicks.dedup();
+                    clicks.into_iter().for_each(|it| does(Does::TakesClick(it)));
+                    continue;
+                }
+                Step::Sending { .. } => {
+                    does(Does::Sends(Fate::Applied));
+                    does(Does::Sends(Fate::NothingDone));
+                    does(Does::Sends(Fate::Late));
+                    if self.nature().applied_within > 0 {
+                        does(Does::Sends(Fate::Accepted));
+                    }
+                }
+                Step::Deleting { .. } => {
+                    does(Does::Sends(Fate::Applied));
+                    does(Does::Sends(Fate::Late));
+                    if self.nature().applied_within > 0 {
+                        does(Does::Sends(Fate::Accepted));
+                    }
+                }
+                Step::Looking { .. } | Step::ReadingBack { .. } => {
+                    does(Does::Goes);
+                    if self.scenario.looks == Looks::MayFail {
+                        does(Does::LooksInVain);
+                    }
+                }
+                Step::Saving {
+                    outcome: Ask::MintAnswered { in_hand: true, .. },
+                    ..
+                } => {
+                    does(Does::Goes);
+                    does(Does::HearsNothing);
+                }
+                Step::Taking { .. }
+                | Step::LookingUp { .. }
+                | Step::Leasing { .. }
+                | Step::Recording { .. }
+                | Step::Saving { .. }
+                | Step::Clicked { .. }
+                | Step::Judging { .. } => does(Does::Goes),
+            }
+            actions.push(Action::Dies(number));
+        }
+        if world.people.may_open {
+            actions.push(Action::AsksAgain);
+        }
+        if world.people.ends > 0 {
+            actions.extend([0, 1].map(Action::Ends));
+        }
+        let may_leave = world.people.may_leave.iter().copied();
+        actions.extend(may_leave.map(Action::Leaves));
+    }
+
+    /// The one thing that happens next in the calm, if there is any.
+    fn calm(&self, world: &World) -> Option<Action> {
+        let mut busy = world.workers.iter().enumerate();
+        let busy = busy.find(|(_, worker)| worker.step != Step::Idle);
+        if let Some((number, worker)) = busy {
+            let does = match worker.step {
+                Step::Sending { .. } | Step::Deleting { .. } => Does::Sends(Fate::Applied),
+                _ => Does::Goes,
+            };
+            return Some(Action::Worker(number, does));
+        }
+        let mut loads = (0..world.workers.len()).flat_map(|it| [0, 1].map(|request| (it, request)));
+        let (number, request) = loads
+            .find(|(number, request)| self.step(world, *number, Does::Loads(*request)).is_some())?;
+        Some(Action::Worker(number, Does::Loads(request)))
+    }
+}
+
+/// Nobody owes anything, nothing stands, nothing is under way.
+fn is_clean(world: &World) -> bool {
+    let over = world.store.all().all(|it| it.status().is_over());
+    let idle = world.workers.iter().all(|it| it.step == Step::Idle);
+    over && idle && !world.provider.stands && world.provider.calls.is_empty()
+}
+
+impl stateright::Model for Model {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        let scenario = &self.scenario;
+        let worker = |behind: &u8| Worker {
+            step: Step::Idle,
+            behind: *behind,
+            lead: None,
+            remembers: [false; 2],
+        };
+        let empty = World {
+            tick: 0,
+            store: Store {
+                records: [None, None],
+                slots: [].into(),
+            },
+            workers: scenario.behind.iter().map(worker).collect(),
+            provider: Provider::default(),
+            people: People {
+                may_open: scenario.second.is_some(),
+                ends: scenario.ends,
+                clicks: scenario.clicks.clone(),
+                may_leave: scenario.may_leave.clone(),
+                left: vec![],
+            },
+            handed_out: 0,
+            flaws: Flaws::default(),
+        };
+        let opened = self.open(&empty, 0, scenario.first);
+        let given = opened.map(|mut world| {
+            world.provider.foreign = scenario.foreign;
+            world
+        });
+        given.into_iter().collect()
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let calls = &world.provider.calls;
+        let mut distinct = calls.clone();
+        distinct.dedup();
+        actions.extend(distinct.into_iter().map(|call| match call.leg {
+            Leg::Travelling => Action::Arrives(call),
+            Leg::Accepted => Action::TakesEffect(call),
+        }));
+        let mut passes = world.tick < self.scenario.end;
+        if self.storms(world) {
+            self.stormy(world, actions);
+        } else if let Some(action) = self.calm(world) {
+            actions.push(action);
+            passes = false;
+        }
+        // What was taken takes effect within A.
+        let overdue = |call: &Call| call.leg == Leg::Accepted && call.until <= world.tick;
+        if passes && !calls.iter().any(overdue) {
+            actions.push(Action::Tick);
+        }
+    }
+
+    fn next_state(&self, last: &World, action: Action) -> Option<World> {
+        let mut next = match action {
+            Action::Tick => self.tick(last)?,
+            Action::Worker(number, does) => self.step(last, number, does)?,
+            Action::Dies(number) => {
+                let mut world = last.clone();
+                let worker = world.workers.get_mut(number)?;
+                (worker.step, worker.lead, worker.remembers) = (Step::Idle, None, [false; 2]);
+                world
+            }
+            Action::Arrives(call) | Action::TakesEffect(call) => {
+                let mut world = last.clone();
+                self.arrive(&mut world, call)?;
+                world
+            }
+            Action::AsksAgain => {
+                let mut world = self.open(last, 1, self.scenario.second?)?;
+                world.people.may_open = false;
+                world
+            }
+            Action::Ends(request) => self.end(last, request)?,
+            Action::Leaves(person) => {
+                let mut world = last.clone();
+                world.people.may_leave.retain(|it| *it != person);
+                world.people.left.push((person, world.tick));
+                world
+            }
+        };
+        if self.scenario.behind.iter().all(|behind| *behind == 0) {
+            next.workers.sort_unstable();
+        }
+        if !self.storms(&next) {
+            // Nobody clicks, asks or leaves any more.
+            next.people.clicks.clear();
+            next.people.may_leave.clear();
+            (next.people.may_open, next.people.ends) = (false, 0);
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![
+            Property::<Self>::always(S1, |_, it: &World| !it.flaws.has(Flaw::NoIntent)),
+            Property::always(S2, |_, it: &World| !it.flaws.has(Flaw::QuietEnd)),
+            Property::always(S3, |_, it: &World| !it.flaws.has(Flaw::Resurrection)),
+            Property::always(S4, |_, it: &World| {
+                it.store.live() <= 1 && !it.flaws.has(Flaw::TookForeign)
+            }),
+            Property::always(S5, |_, it: &World| !it.flaws.has(Flaw::Decision)),
+            Property::always(S6, |_, it: &World| !it.flaws.has(Flaw::LaterEnd)),
+            Property::always(S11, |_, it: &World| !it.flaws.has(Flaw::StaleAuthority)),
+            Property::always(S15, |_, it: &World| {
+                !it.flaws.has(Flaw::Secret) && it.handed_out <= 1
+            }),
+            Property::always(OWNED, |_, it: &World| {
+                !it.provider.stands || it.store.live() > 0
+            }),
+            Property::always(CLEAN, |model: &Self, it: &World| {
+                it.tick < model.scenario.end || is_clean(it) || model.calm(it).is_some()
+            }),
+        ];
+        let seen = &self.scenario.sees;
+        properties.extend(seen.iter().map(|sight| sight.property()));
+        properties
+    }
+}
+
+/// The names of what is checked in every state.
+pub const S1: &str = "S1 intent first";
+/// No grant ends while its access stands.
+pub const S2: &str = "S2 no quiet end";
+/// No call takes effect where no live grant owns the slot.
+pub const S3: &str = "S3 no resurrection";
+/// At most one live owner, and nothing of others is taken away.
+pub const S4: &str = "S4 one slot";
+/// One decision, by enough people who may.
+pub const S5: &str = "S5 one decision";
+/// An end only moves earlier.
+pub const S6: &str = "S6 expiry is a ratchet";
+/// No grant for approvals whose authors lost their right.
+pub const S11: &str = "S11 no stale authority";
+/// At most one credential, one secret, and only while its record says so.
+pub const S15: &str = "S15 no secret twice";
+/// Access stands only while a live grant owns it.
+pub const OWNED: &str = "no access without an owner";
+/// From every state of the storm a clean end is reached.
+pub const CLEAN: &str = "a clean end";
+
+/// What a scenario has to come across, lest it shows nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// A grant that is Active.
+    Active,
+    /// A grant that was taken over.
+    HandOver,
+    /// A grant that was closed, with a call of it still under way.
+    LateCall,
+    /// A secret that was handed out.
+    Secret,
+    /// A decision by enough people.
+    Approved,
+    /// A clock that was found to be behind.
+    Lead,
+    /// The end: all over, all gone.
+    Clean,
+}
+
+impl Sight {
+    fn property(self) -> Property<Model> {
+        match self {
+            Self::Active => Property::sometimes("sees access", |_, it: &World| {
+                it.store.all().any(|it| it.status() == Status::Active)
+            }),
+            Self::HandOver => {
+                Property::sometimes("sees a hand-over", |_, it: &World| it.store.handed_over())
+            }
+            Self::LateCall => Property::sometimes("sees a call given up", |_, it: &World| {
+                it.store.all().any(|it| it.status() == Status::Settling)
+                    && !it.provider.calls.is_empty()
+            }),
+            Self::Secret => {
+                Property::sometimes("sees a secret given", |_, it: &World| it.handed_out > 0)
+            }
+            Self::Approved => Property::sometimes("sees an approval", |_, it: &World| {
+                it.store.all().any(|it| it.grant().is_some())
+            }),
+            Self::Lead => Property::sometimes("sees a clock behind", |_, it: &World| {
+                it.workers.iter().any(|it| it.lead.is_some())
+            }),
+            Self::Clean => Property::sometimes("sees a clean end", |_, it: &World| is_clean(it)),
+        }
+    }
+}
