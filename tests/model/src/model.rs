@@ -180,18 +180,18 @@ impl Model {
 
     fn open(&self, world: &World, request: usize, ttl: u8) -> Option<World> {
         let mut world = world.clone();
-        let owner = world.store.owner(&self.judge.realm(request));
+        let owner = world.store.owner(self.judge.realm(request));
         let owner = owner.as_ref().map(|it| &it.record);
         let lives = owner.is_some_and(|it| it.status().is_live());
         let running = owner.and_then(|it| it.grant());
         let running = running.filter(|it| it.phase == Phase::Active);
         let asked = Asked {
             ttl,
-            provider: declared(self.shortcut, self.nature_for(request).declared()),
             seen: (!lives).then(|| world.provider.look(self.nature())),
             running_until: running.map(|it| it.expires_at),
         };
-        let opened = self.judge.open(request, &asked, at(world.tick)).ok()?;
+        let declared = declared(self.shortcut, self.nature_for(request).declared());
+        let opened = self.judge.open(request, asked, declared, at(world.tick))?;
         let mut opened = Pending::clone(&opened);
         if self.shortcut == Some(Shortcut::HandsOverAtApproval) {
             self.hand_over(&world, request, &mut opened);
@@ -206,7 +206,7 @@ impl Model {
     fn hand_over(&self, world: &World, request: usize, opened: &mut Pending) {
         let realm = self.judge.realm(request);
         let active = |it: &crate::verdict::Owner| it.record.status() == Status::Active;
-        let Some(owner) = world.store.owner(&realm).filter(active) else {
+        let Some(owner) = world.store.owner(realm).filter(active) else {
             return;
         };
         let Some((_, newcomer)) = opened.changes.first() else {
@@ -255,7 +255,7 @@ impl Model {
             provider.stands = false;
         }
         for record in world.store.records.iter_mut().flatten() {
-            *record = record.aged(self.scenario.grid(), at(tick));
+            *record = self.judge.aged(record, at(tick));
         }
         Some(world)
     }
@@ -271,7 +271,11 @@ impl Model {
             let mut does = |does| actions.push(Action::Worker(number, does));
             match &worker.step {
                 Step::Idle => {
-                    (0..2).for_each(|request| does(Does::Loads(request)));
+                    // Whoever is behind learns what time it is when it looks.
+                    let due =
+                        |it: &usize| worker.behind > 0 || self.due(world, worker, *it).is_some();
+                    let due = (0..2).filter(due).map(Does::Loads);
+                    due.for_each(&mut does);
                     let mut clicks = world.people.clicks.clone();
                     clicks.dedup();
                     clicks.into_iter().for_each(|it| does(Does::TakesClick(it)));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jit_core::Timestamp;
 use jit_core::audit::ChainHead;
+use jit_core::lifecycle::wake;
 use jit_core::request::{AccessRequest, Grant, Phase, Stage};
 
 use crate::setting::{TICK, at};
@@ -27,6 +28,7 @@ pub struct Record(Arc<Inner>);
 
 struct Inner {
     print: u64,
+    due_at: Option<Timestamp>,
     request: AccessRequest,
 }
 
@@ -55,7 +57,12 @@ impl Record {
         let mut hasher = DefaultHasher::new();
         request.to_stored().hash(&mut hasher);
         let print = hasher.finish();
-        Self(Arc::new(Inner { print, request }))
+        let due_at = wake(&request).map(|wake| wake.at);
+        Self(Arc::new(Inner {
+            print,
+            due_at,
+            request,
+        }))
     }
 
     /// The same some time later: what was due then is overdue now.
@@ -68,6 +75,11 @@ impl Record {
             }
             Some(_) | None => self.clone(),
         }
+    }
+
+    /// From when on the store lists it as due.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        self.0.due_at
     }
 
     /// A number that stands for the content.

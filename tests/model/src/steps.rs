@@ -3,7 +3,7 @@
 //! before any of them for as long as it likes, or die.
 
 use jit_core::Timestamp;
-use jit_core::lifecycle::{Duty, SEND_WITHIN, owed, sends_after_lease, wake};
+use jit_core::lifecycle::{Duty, SEND_WITHIN, owed, sends_after_lease};
 use jit_core::provider::Kind;
 use jit_core::request::{Phase, Status};
 
@@ -61,7 +61,7 @@ impl Model {
         let record = world.store.record(request)?;
         let now = worker.now(world.tick);
         // The store lists what is due by this instant alone.
-        if wake(record)?.at > now || self.hides(worker, request, record, now) {
+        if record.due_at()? > now || self.hides(worker, request, record, now) {
             return None;
         }
         let errand = match owed(record, now)? {
@@ -264,7 +264,7 @@ impl Model {
     /// Looks up the slot, the provider and people, and decides on a lease.
     fn look_up(&self, world: &mut World, number: usize, request: usize) -> Option<Step> {
         let record = world.store.record(request)?.clone();
-        let owner = world.store.owner(&self.judge().realm(request));
+        let owner = world.store.owner(self.judge().realm(request));
         let lives = owner
             .as_ref()
             .is_some_and(|it| it.record.status().is_live());
@@ -541,7 +541,7 @@ impl Model {
         let now = world.workers.get(number)?.now(world.tick);
         match &mut outcome {
             Ask::GrantAnswered { owner, .. } if record.status() == Status::Closed => {
-                *owner = world.store.owner(&self.judge().realm(request));
+                *owner = world.store.owner(self.judge().realm(request));
             }
             Ask::GrantAnswered { owner, .. } => *owner = None,
             Ask::Looked { seen_at, .. } | Ask::Verified { seen_at, .. }

@@ -32,17 +32,17 @@ impl Model {
             Some(Shortcut::SlotNotCompared | Shortcut::LastWriteWins)
         );
         if let Some(slot) = &pending.slot {
-            if compares && world.store.slots.get(&slot.realm).copied() != slot.from {
+            if compares && world.store.slots.get(slot.realm).copied() != slot.from {
                 return Committed::Conflict;
             }
-            world.store.slots.insert(slot.realm.clone(), slot.to);
+            world.store.slots.insert(slot.realm, slot.to);
         }
         for (request, record) in &pending.changes {
             let before = world.store.record(*request).cloned();
             if let Some(before) = &before {
                 judge(world, *request, before, record);
             }
-            let aged = record.aged(self.grid(), at(world.tick));
+            let aged = self.judge().aged(record, at(world.tick));
             if let Some(stored) = world.store.records.get_mut(*request) {
                 *stored = Some(aged);
             }

@@ -4,7 +4,7 @@
 //! from memory, because both are pure.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jit_core::Timestamp;
@@ -13,7 +13,7 @@ use jit_core::lifecycle::{
     Readiness, Refusal, Secret, Transition, decide, open,
 };
 use jit_core::principal::{PrincipalId, Profile};
-use jit_core::provider::{Handle, Parameters};
+use jit_core::provider::{Description, Handle, Parameters};
 use jit_core::request::{AccessRequest, Phase, Sent, Slot, Stage};
 
 use crate::provider::{Said, Seen};
@@ -97,7 +97,7 @@ pub enum Ask {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Move {
     /// The realm that the slot is keyed by.
-    pub realm: String,
+    pub realm: &'static str,
     /// The owner that it is to have.
     pub to: usize,
     /// The owner that it must have now.
@@ -132,7 +132,13 @@ impl Pending {
     }
 }
 
-type Memory = HashMap<(u64, Ask, Timestamp), Option<Arc<Pending>>>;
+/// What was said before. All of it is pure: the same question has the same answer.
+#[derive(Debug, Default)]
+struct Memory {
+    decided: HashMap<(u64, Ask, Timestamp), Option<Arc<Pending>>>,
+    opened: HashMap<(usize, Asked, Timestamp), Option<Arc<Pending>>>,
+    aged: HashMap<(u64, Timestamp), Record>,
+}
 
 /// The lifecycle under the rules of one scenario.
 #[derive(Debug)]
@@ -155,20 +161,53 @@ impl Judge {
     }
 
     /// The realm that the slot of this request is keyed by.
-    pub fn realm(&self, request: usize) -> String {
+    pub fn realm(&self, request: usize) -> &'static str {
         match self.shortcut {
-            Some(Shortcut::TwoRecordsForOneSlot) if request == 1 => ALIAS.to_owned(),
-            Some(_) | None => ENTITLEMENT.to_owned(),
+            Some(Shortcut::TwoRecordsForOneSlot) if request == 1 => ALIAS,
+            Some(_) | None => ENTITLEMENT,
         }
     }
 
-    /// Makes a request.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stored record some time later.
+    pub fn aged(&self, record: &Record, now: Timestamp) -> Record {
+        let key = (record.print(), now);
+        if let Some(known) = self.memory().aged.get(&key) {
+            return known.clone();
+        }
+        let aged = record.aged(self.grid, now);
+        self.memory().aged.insert(key, aged.clone());
+        aged
+    }
+
+    /// Makes a request. None where it is refused.
     pub fn open(
         &self,
         request: usize,
-        asked: &Asked,
+        asked: Asked,
+        provider: Description,
         now: Timestamp,
-    ) -> Result<Arc<Pending>, Refusal> {
+    ) -> Option<Arc<Pending>> {
+        let key = (request, asked, now);
+        if let Some(known) = self.memory().opened.get(&key) {
+            return known.clone();
+        }
+        let opened = self.open_anew(request, asked, provider, now).ok();
+        let opened = opened.map(|it| Arc::new(self.pending(&it, None, now)));
+        self.memory().opened.insert(key, opened.clone());
+        opened
+    }
+
+    fn open_anew(
+        &self,
+        request: usize,
+        asked: Asked,
+        provider: Description,
+        now: Timestamp,
+    ) -> Result<Transition, Refusal> {
         let by = Person::Asker.by(Standing::InGroup);
         let beneficiary = Some(by.profile.clone());
         let opening = Opening {
@@ -184,10 +223,10 @@ impl Judge {
         let facts = OpenFacts {
             id: id(request),
             beneficiary,
-            target: Some(target(&self.realm(request))),
+            target: Some(target(self.realm(request))),
             called: None,
             why_not: None,
-            provider: asked.provider,
+            provider,
             fallback: None,
             presence: asked.seen.map(Into::into),
             running_until: asked.running_until,
@@ -196,8 +235,7 @@ impl Judge {
             automatic: Automatic::Try,
             open_now: 0,
         };
-        let opened = open(self.setting.rules(), &opening, &facts, now)?;
-        Ok(Arc::new(self.pending(&opened, None, now)))
+        open(self.setting.rules(), &opening, &facts, now)
     }
 
     /// Judges a question on a record. None where it is refused, or nothing changes.
@@ -209,8 +247,7 @@ impl Judge {
         now: Timestamp,
     ) -> Option<Arc<Pending>> {
         let key = (record.print(), ask.clone(), now);
-        let memory = || self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = memory().get(&key) {
+        if let Some(known) = self.memory().decided.get(&key) {
             return known.clone();
         }
         let command = self.command(request, record, ask);
@@ -219,7 +256,7 @@ impl Judge {
             .ok()
             .filter(|transition| !transition.changes.is_empty());
         let judged = judged.map(|it| Arc::new(self.pending(&it, Some(ask), now)));
-        memory().insert(key, judged.clone());
+        self.memory().decided.insert(key, judged.clone());
         judged
     }
 
@@ -234,8 +271,8 @@ impl Judge {
         });
         let slot = transition.slot.as_ref().map(|it| Move {
             realm: match it.slot.key == slot_key(ENTITLEMENT) {
-                true => ENTITLEMENT.to_owned(),
-                false => ALIAS.to_owned(),
+                true => ENTITLEMENT,
+                false => ALIAS,
             },
             to: which(it.slot.owner),
             from: it.expected.map(which),
@@ -292,7 +329,7 @@ impl Judge {
     ) -> LeaseFacts {
         LeaseFacts {
             facts: self.facts(left, readiness),
-            resolved: Some(target(&self.realm(request)).into()),
+            resolved: Some(target(self.realm(request)).into()),
             owned: owner.map(|owner| self.owned(owner)),
             presence: seen.map(Into::into),
         }
@@ -301,7 +338,7 @@ impl Judge {
     fn owned(&self, owner: &Owner) -> Owned {
         Owned {
             slot: Slot {
-                key: slot_key(&self.realm(owner.request)),
+                key: slot_key(self.realm(owner.request)),
                 owner: id(owner.request),
             },
             owner: Some(AccessRequest::clone(&owner.record)),
@@ -435,12 +472,10 @@ impl Judge {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asked {
     /// For how many ticks.
     pub ttl: u8,
-    /// What the provider declares.
-    pub provider: jit_core::provider::Description,
     /// What the provider shows, where nobody owns the slot.
     pub seen: Option<Seen>,
     /// When the running grant of the slot ends.

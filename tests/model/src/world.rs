@@ -38,8 +38,8 @@ pub struct World {
 pub struct Store {
     /// The records, by request.
     pub records: [Option<Record>; 2],
-    /// The owner of each slot, by its realm.
-    pub slots: BTreeMap<String, usize>,
+    /// The owner of each slot that ever had one.
+    pub slots: BTreeMap<&'static str, usize>,
 }
 
 impl Store {
@@ -54,7 +54,7 @@ impl Store {
     }
 
     /// The slot's owner and its record.
-    pub fn owner(&self, realm: &str) -> Option<Owner> {
+    pub fn owner(&self, realm: &'static str) -> Option<Owner> {
         let request = *self.slots.get(realm)?;
         let record = self.record(request)?.clone();
         Some(Owner { request, record })
