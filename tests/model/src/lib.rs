@@ -5,7 +5,7 @@
 //! `owed`, `wake` and `sends_after_lease` on the domain's own records. What stands around it, which in
 //! the product is the engine, the store and the adapters, is written down here as explicit steps in
 //! the engine's order, and any of these may be replaced by a [`shortcut`]. [`scenario`] holds the small
-//! worlds, [`model`] the transitions and the promises, [`run`] explores.
+//! worlds, [`model`] the transitions, [`promise`] what must hold, [`run`] explores.
 //!
 //! # What is modelled
 //!
@@ -39,7 +39,9 @@
 //! processes, more calls under way than a scenario says, native expiry of standing access, non-retryable
 //! failures of a delete. That a revoke is *early* enough (L1) is for the simulation in `tests/it/sim`.
 
+mod calls;
 pub mod model;
+pub mod promise;
 pub mod provider;
 pub mod record;
 pub mod run;

@@ -2,7 +2,7 @@
 
 use jit_core::provider::Kind;
 
-use crate::model::Sight;
+use crate::promise::Sight;
 use crate::provider::{Nature, Pending};
 use crate::record::Grid;
 use crate::setting::Person;
@@ -151,7 +151,7 @@ fn standing(extent: Extent) -> Scenario {
         may_leave: vec![],
         foreign: false,
         behind: vec![0, 0],
-        storm: extent.of(3, 7),
+        storm: extent.of(3, 5),
         end: 24,
         calls_at_once: 2,
         deletes: Deletes::ComeAtOnce,
@@ -183,7 +183,8 @@ fn hand_over(extent: Extent) -> Scenario {
         },
         second: Some(3),
         ends: extent.of(0, 1),
-        storm: extent.of(3, 5),
+        storm: 3,
+        saves: Saves::InOneStep,
         calls_at_once: extent.of(1, 2),
         sees: vec![
             Sight::Active,
@@ -207,7 +208,7 @@ fn late_answer(extent: Extent) -> Scenario {
         },
         second_accepted_within: 0,
         second: Some(3),
-        storm: extent.of(2, 4),
+        storm: extent.of(2, 3),
         calls_at_once: 1,
         sees: vec![Sight::Active, Sight::HandOver, Sight::Clean],
         ..standing(extent)
@@ -228,7 +229,7 @@ fn windows(extent: Extent) -> Scenario {
         second: Some(4),
         ends: 2,
         behind: extent.of(vec![0], vec![0, 0]),
-        storm: extent.of(2, 3),
+        storm: 2,
         calls_at_once: 1,
         saves: Saves::InOneStep,
         sees: vec![Sight::HandOver, Sight::LateCall, Sight::Clean],
@@ -246,7 +247,7 @@ fn minted(extent: Extent) -> Scenario {
             ..SLOW
         },
         clicks: vec![Click::Collect; 2],
-        storm: extent.of(2, 5),
+        storm: extent.of(2, 4),
         saves: Saves::InTwoSteps,
         deletes: extent.of(Deletes::ComeAtOnce, Deletes::MayBeLate),
         looks: extent.of(Looks::Succeed, Looks::MayFail),
@@ -308,7 +309,7 @@ fn clocks(extent: Extent) -> Scenario {
         },
         ends: 1,
         behind: vec![0, 1],
-        storm: extent.of(2, 5),
+        storm: extent.of(2, 3),
         calls_at_once: 1,
         saves: Saves::InOneStep,
         sees: vec![Sight::Active, Sight::LateCall, Sight::Lead, Sight::Clean],

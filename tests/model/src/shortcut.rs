@@ -5,7 +5,7 @@ use jit_core::Timestamp;
 use jit_core::provider::Description;
 use jit_core::request::{AccessRequest, Cause, End, Phase, Stage};
 
-use crate::model::{CLEAN, OWNED, S1, S2, S3, S4, S5, S6, S15};
+use crate::promise::{CLEAN, OWNED, S1, S2, S3, S4, S5, S6, S15};
 use crate::provider::Said;
 use crate::setting::TICK;
 use crate::verdict::Ask;
