@@ -37,7 +37,9 @@
 //! reconcile, foreign hands while a grant is live, store outages longer than a pause, bundles, three
 //! successive owners of a slot, minted fallbacks, step-up, policies that change, more than two
 //! processes, more calls under way than a scenario says, native expiry of standing access, non-retryable
-//! failures of a delete. That a revoke is *early* enough (L1) is for the simulation in `tests/it/sim`.
+//! failures of a delete. In some scenarios reading a record again,
+//! deciding on an outcome and committing it is one step, as a conflict in between would do the same
+//! again. That a revoke is *early* enough (L1) is for the simulation in `tests/it/sim`.
 
 mod calls;
 pub mod model;

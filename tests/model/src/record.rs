@@ -15,7 +15,7 @@ use jit_core::request::{AccessRequest, Grant, Phase, Stage};
 use crate::setting::{TICK, at};
 
 /// The version that every record of a state has. Whether a commit is in time is not told by the
-/// number but by whether another commit came between; see [`crate::store`].
+/// number but by whether another commit came between; see [`crate::world::Store`].
 pub const VERSION: u64 = 1;
 
 /// Beyond these numbers nothing in the lifecycle tells one from the next.
