@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Which of our crates each of our crates may depend on, outside its tests. A new edge is a
 /// decision: it gets a line in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 29] = [
+const EDGES: [(&str, &[&str]); 30] = [
     ("jit-core", &[]),
     ("jit-testkit", &["jit-core"]),
     ("jit-sqlite", &["jit-core"]),
@@ -54,6 +54,7 @@ const EDGES: [(&str, &[&str]); 29] = [
     ("jit-sweeper", &["jit-core", "jit-runtime"]),
     // The relay of agents is the protocol's own, not a verb over the API.
     ("jit", &["jit-cli", "jit-core", "jit-mcp", "jit-runtime"]),
+    ("jit-model", &["jit-core"]),
     ("jit-tests", &[]),
     ("aws-sim", &[]),
     ("okta-sim", &[]),

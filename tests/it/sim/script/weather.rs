@@ -54,7 +54,8 @@ pub(crate) async fn clocks(world: Arc<World>, replicas: Replicas) {
 
 /// The store is away now and then, for one replica or for all of them.
 pub(crate) async fn outages(world: Arc<World>, replicas: Replicas) {
-    if world.plan.mood != Mood::Hostile {
+    // What a saboteur breaks is met sooner where the store is there.
+    if world.plan.mood != Mood::Hostile || world.plan.saboteur.is_some() {
         return;
     }
     loop {
