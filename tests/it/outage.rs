@@ -231,9 +231,9 @@ async fn l4_a_replica_knows_what_another_one_granted() {
         tokio::time::sleep(secs(5)).await;
         // The other one is told nothing, and reads it with everything else.
         let request = granting.grant(&place.stage, "60s").await;
-        tokio::time::sleep(secs(20)).await;
+        tokio::time::sleep(secs(35)).await;
         other.way.set(Some(Away::Hangs));
-        tokio::time::sleep(secs(60)).await;
+        tokio::time::sleep(secs(45)).await;
         assert!(!place.is_there(&request));
     };
     // Whoever granted it is gone by then.

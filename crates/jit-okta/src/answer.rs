@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use jit_core::Timestamp;
 use reqwest::StatusCode;
-use reqwest::header::{DATE, HeaderMap, LINK};
+use reqwest::header::{HeaderMap, LINK};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use time::PrimitiveDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 use zeroize::Zeroizing;
 
 use crate::trouble::Trouble;
@@ -21,11 +18,6 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The longest error code or id that is kept of an answer.
 const WORD_LIMIT: usize = 40;
-
-/// `Thu, 26 Nov 2026 05:17:52 GMT`.
-const HTTP_DATE: &[BorrowedFormatItem<'static>] = format_description!(
-    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-);
 
 /// An answer that came in full.
 #[derive(Debug)]
@@ -123,8 +115,7 @@ impl Counters {
             let text = headers.get(name)?.to_str().ok()?;
             text.trim().parse::<u64>().ok()
         };
-        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        let here = date.and_then(http_date).unwrap_or(now);
+        let here = jit_wire::date(headers).unwrap_or(now);
         let reset = number("x-rate-limit-reset").map(|seconds| {
             let micros = i64::try_from(seconds.saturating_mul(1_000_000));
             Timestamp::from_unix_micros(micros.unwrap_or(i64::MAX))
@@ -152,11 +143,6 @@ impl Counters {
             false => Left::Enough,
         })
     }
-}
-
-fn http_date(text: &str) -> Option<Timestamp> {
-    let date = PrimitiveDateTime::parse(text, HTTP_DATE).ok()?;
-    Some(Timestamp::from(date.assume_utc()))
 }
 
 /// The target of `rel="next"` in one `Link` line, which may hold several links (RFC 8288).

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 
 use crate::build::{self, Adapters, BuildError, is_recorded, record_configuration};
 use crate::config::{Config, Origin, Store};
+use crate::dates::Dates;
 use crate::discovery::Discovery;
 use crate::drift;
 use crate::lists;
@@ -272,6 +273,9 @@ impl Daemon {
         let reconciled = kept_running("the look for drift", || {
             drift::look_for_ever(Arc::clone(&self.engine), providers(&self.adapters))
         });
+        let compared = kept_running("the look at clocks", || {
+            dates(&self.config, &self.adapters, &self.engine).run()
+        });
         let watched = kept_running("the watch", || {
             let watch = Watch::new(Arc::clone(&self.engine), names(&self.adapters));
             watch_for_ever(watch, self.metrics.clone())
@@ -281,6 +285,7 @@ impl Daemon {
             () = stop => Ok(()),
             () = &mut work => Err(io::Error::other("the worker ended by itself")),
             () = watched => Err(io::Error::other("the watch ended by itself")),
+            () = compared => Err(io::Error::other("the look at clocks ended by itself")),
             () = checked => Err(io::Error::other("the check ended by itself")),
             () = listed => Err(io::Error::other("the discovery ended by itself")),
             () = reconciled => Err(io::Error::other("the look for drift ended by itself")),
@@ -354,6 +359,9 @@ impl Sweeper {
         let reconciled = kept_running("the look for drift", || {
             drift::look_for_ever(Arc::clone(&self.engine), providers(&self.adapters))
         });
+        let compared = kept_running("the look at clocks", || {
+            dates(&self.config, &self.adapters, &self.engine).run()
+        });
         let watched = kept_running("the watch", || {
             Watch::new(Arc::clone(&self.engine), names(&self.adapters)).run()
         });
@@ -362,6 +370,7 @@ impl Sweeper {
             () = stop => {}
             () = &mut work => return,
             () = watched => {}
+            () = compared => {}
             () = reconciled => {}
         }
         tell.send_replace(Stopping::Yes);
@@ -478,6 +487,10 @@ async fn watch_for_ever(watch: Watch, metrics: PrometheusHandle) {
         () = watch.run() => {}
         () = upkeep => {}
     }
+}
+
+fn dates(config: &Config, adapters: &Adapters, engine: &Arc<Engine>) -> Dates {
+    Dates::new(config, Arc::clone(engine), Arc::clone(&adapters.clock))
 }
 
 fn providers(adapters: &Adapters) -> Vec<ProviderName> {

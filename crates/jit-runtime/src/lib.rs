@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod csv;
 pub mod daemon;
+pub mod dates;
 pub mod discovery;
 pub mod drift;
 pub mod events;

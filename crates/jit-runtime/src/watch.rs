@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::engine::{Engine, PAGER};
+use jit_core::engine::{ClockOffset, Engine, PAGER};
 use jit_core::ports::{Alarm, PortError};
 use jit_core::time::Timestamp;
 
@@ -51,7 +51,10 @@ enum Episode {
     /// All is well.
     Well,
     /// Wrong, and nobody was told yet.
-    Untold { since: Timestamp, behind: Duration },
+    Untold {
+        since: Timestamp,
+        offset: ClockOffset,
+    },
     /// Wrong, and somebody was told.
     Told,
 }
@@ -168,38 +171,46 @@ impl Watch {
     }
 
     async fn look_at_clock(&mut self) {
-        let behind = self.engine.clock_behind();
+        let offset = self.engine.clock_offset();
+        let by = offset.by();
         // Taken from 0, so that no offset is 0 and not -0.
-        metrics::gauge!(CLOCK_OFFSET_SECONDS).set(0.0 - behind.as_secs_f64());
-        self.doubt = match (self.doubt, behind > CLOCK_DOUBTFUL) {
+        let shown = match offset {
+            ClockOffset::Behind(by) => 0.0 - by.as_secs_f64(),
+            ClockOffset::None | ClockOffset::Ahead(_) => by.as_secs_f64(),
+        };
+        metrics::gauge!(CLOCK_OFFSET_SECONDS).set(shown);
+        self.doubt = match (self.doubt, by > CLOCK_DOUBTFUL) {
             (_, false) => Doubt::None,
             (Doubt::Warned, true) => Doubt::Warned,
             (Doubt::None, true) => {
                 tracing::warn!(
-                    offset_ms = -i64::try_from(behind.as_millis()).unwrap_or(i64::MAX),
-                    "the clock of this host is behind what other processes wrote; above 5 s it \
-                     grants nothing",
+                    offset_ms = (shown * 1_000.0).round(),
+                    "the clock of this host is off what other processes wrote or providers say; above \
+                     5 s it grants nothing",
                 );
                 Doubt::Warned
             }
         };
-        self.clock = match (self.clock, behind > CLOCK_OFF) {
+        self.clock = match (self.clock, by > CLOCK_OFF) {
             (_, false) => Episode::Well,
             (Episode::Well, true) => Episode::Untold {
                 since: self.engine.now(),
-                behind,
+                offset,
             },
             (going_on, true) => going_on,
         };
         // Told as it was found: what is tried again must be the same alarm, or it would be many.
-        let Episode::Untold { since, behind } = self.clock else {
+        let Episode::Untold { since, offset } = self.clock else {
             return;
         };
+        let way = match offset {
+            ClockOffset::Behind(_) => "behind what other processes wrote or providers say",
+            ClockOffset::None | ClockOffset::Ahead(_) => "ahead of what providers say",
+        };
         let summary = format!(
-            "The clock of this host is {} s behind what other processes wrote: nothing is granted \
-             until it is mended; access still ends on time. If this clock is the right one, start \
-             with --trust-clock",
-            behind.as_secs()
+            "The clock of this host is {} s {way}: nothing is granted until it is mended; access \
+             still ends by it. If this clock is the right one, start with --trust-clock",
+            offset.by().as_secs()
         );
         let alarm = Alarm {
             request: None,

@@ -64,7 +64,7 @@ const ANNOUNCEMENTS: usize = 50;
 
 /// How often every live grant is read again, so that what others wrote is known as well; less often
 /// where that takes long, so that it takes a fiftieth of the time.
-const MIRROR_EVERY: Duration = Duration::from_secs(15);
+const MIRROR_EVERY: Duration = Duration::from_secs(30);
 const MIRROR_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 const MIRROR_SHARE: u32 = 50;
 

@@ -15,11 +15,15 @@ use std::time::Duration;
 
 pub use address::{Address, BadAddress, is_loopback};
 pub use gate::{Gate, Gated, Passage};
-use reqwest::header::HeaderMap;
+use jit_core::Timestamp;
+use reqwest::header::{DATE, HeaderMap};
 use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, redirect, retry};
 use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
+use time::PrimitiveDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 use zeroize::Zeroizing;
 
 /// The longest that a connection takes to be made.
@@ -189,9 +193,40 @@ pub async fn whole(
     })
 }
 
+/// `Thu, 26 Nov 2026 05:17:52 GMT`, the form that everybody has to send (RFC 9110, section 5.6.7).
+const HTTP_DATE: &[BorrowedFormatItem<'static>] = format_description!(
+    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+);
+
+/// The second that the clock of the other side showed, where its answer says so.
+pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    let date = PrimitiveDateTime::parse(text, HTTP_DATE).ok()?;
+    Some(Timestamp::from(date.assume_utc()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_is_read_and_what_is_none_is_left() {
+        let of = |text: &'static str| {
+            let text = reqwest::header::HeaderValue::from_static(text);
+            date(&HeaderMap::from_iter([(DATE, text)]))
+        };
+        let at = Timestamp::from_unix_micros(1_800_000_000_000_000);
+        assert_eq!(of("Fri, 15 Jan 2027 08:00:00 GMT"), Some(at));
+        for text in [
+            "yesterday",
+            "",
+            "Fri, 15 Jan 2027 08:00:00 CET",
+            "15 Jan 2027",
+        ] {
+            assert_eq!(of(text), None, "{text}");
+        }
+        assert_eq!(date(&HeaderMap::new()), None);
+    }
 
     #[test]
     fn what_goes_out_in_the_clear_goes_through_no_proxy() {

@@ -5,6 +5,7 @@ mod announce;
 mod background;
 mod caps;
 mod collect;
+mod dates;
 mod drift;
 mod eligible;
 mod inputs;
@@ -25,6 +26,7 @@ use futures_util::future::join;
 
 pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
 pub use background::{Background, HOLDERS, USES, Use};
+pub use dates::ClockOffset;
 pub use drift::{Drift, Drifted, Outcome, Progress, Reconciliation};
 pub use eligible::{Eligible, Own, Reach, Recent, eligible};
 use mirror::{Asked, Noted};
@@ -227,6 +229,8 @@ pub struct Engine {
     found: inputs::Found,
     /// The live grants, without the store.
     mirror: mirror::Mirror,
+    /// What other clocks said.
+    dates: dates::Dates,
 }
 
 impl fmt::Debug for Engine {
@@ -260,6 +264,7 @@ impl Engine {
             outbox: announce::Outbox::default(),
             found: inputs::Found::default(),
             mirror: mirror::Mirror::default(),
+            dates: dates::Dates::default(),
         })
     }
 
@@ -354,7 +359,7 @@ impl Engine {
     }
 
     async fn readiness(&self) -> Result<Readiness, PortError> {
-        let off_by = self.clock_behind();
+        let off_by = self.clock_offset().by();
         if off_by > CLOCK_OFF {
             return Ok(Readiness::ClockOff { off_by });
         }

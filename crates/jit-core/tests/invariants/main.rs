@@ -10,6 +10,7 @@
 )]
 
 mod asking;
+mod clocks;
 mod deciding;
 mod drifting;
 mod escalating;

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod audit;
+mod dates;
 mod house;
 mod lifecycle;
 mod operator;
