@@ -13,6 +13,7 @@ mod okta;
 mod policy_page;
 mod process;
 mod refusals;
+mod restore;
 mod served;
 mod slack;
 mod telegram;

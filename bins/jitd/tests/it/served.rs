@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::process::{Process, jitd, read, text, until};
 
 /// A daemon on a stage; its log is in JSON, whatever the stage says.
-fn daemon(stage: &Stage) -> (Process, String) {
+pub(crate) fn daemon(stage: &Stage) -> (Process, String) {
     let file = stage.config().file.display().to_string();
     let mut command = jitd(&["run", "--config", &file]);
     command.env("JIT_LOG_FORMAT", "json");
@@ -23,7 +23,7 @@ fn daemon(stage: &Stage) -> (Process, String) {
     (process, format!("http://{api}"))
 }
 
-async fn jit(stage: &Stage, person: Person, server: &str, command: Command) -> Value {
+pub(crate) async fn jit(stage: &Stage, person: Person, server: &str, command: Command) -> Value {
     let token = Session::token_from(&stage.token_of(person)).unwrap();
     let session = Session::new(server, &token).unwrap();
     let mut out = Vec::new();

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod audit;
+mod backup;
 mod house;
 mod lifecycle;
 mod operator;
