@@ -14,7 +14,7 @@ BINARIES = pathlib.Path(sys.argv[1]).absolute()
 PAGES = [pathlib.Path("docs/OPERATIONS.md"), pathlib.Path("docs/SECURITY.md")]
 PROGRAMS = {"jit", "jitd", "jit-sweeper"}
 # Verbs that may be younger than the binaries.
-YOUNG = {"backup", "doctor"}
+YOUNG = {"doctor"}
 
 
 def commands(text):

@@ -20,7 +20,7 @@ use serde_json::json;
 struct Arguments {
     #[command(flatten)]
     options: jit_cli::Options,
-    /// The configuration of jitd, for config, policy, audit and token
+    /// The configuration of jitd, for config, policy, audit, token and backup
     #[arg(
         long,
         global = true,
@@ -48,8 +48,8 @@ enum Verb {
     Mcp,
 }
 
-const EXIT_CODES: &str = "config, policy, audit and token work on the files of jitd, with no jitd \
-                          running; everything else asks the server.\n\nExit codes: 0 done; 1 \
+const EXIT_CODES: &str = "config, policy, audit, token and backup work on the files of jitd, whether \
+                          or not jitd runs; everything else asks the server.\n\nExit codes: 0 done; 1 \
                           refused or failed, or a check found something wrong; 2 wrong arguments, \
                           or it is not as was asked for: denied, lapsed, ended, not confirmed; 141 \
                           nobody reads the answer.";

@@ -62,7 +62,7 @@ fn every_verb_has_a_line_of_help_and_every_answer_a_form_as_json() {
     let help = said(folder.path(), &["--help"]);
     for verb in [
         "request", "list", "show", "approve", "deny", "end", "revoke", "withdraw", "history",
-        "pause", "resume", "config", "policy", "audit", "token",
+        "pause", "resume", "config", "policy", "audit", "token", "backup",
     ] {
         let line = help
             .lines()

@@ -3,6 +3,7 @@
 //! the API, where it is asked who does it.
 
 mod audit;
+mod backup;
 mod dynamodb;
 mod policy;
 mod slack;
@@ -21,6 +22,7 @@ use jit_http::token::TokenError;
 use serde_json::json;
 
 pub use audit::{AuditVerb, Format};
+pub use backup::BackupArgs;
 pub use dynamodb::DynamoDbVerb;
 pub use policy::{Circumstances, Moment, PolicyVerb};
 pub use slack::SlackVerb;
@@ -44,6 +46,13 @@ pub enum Operation {
     /// Make, list and revoke bearer tokens; opens the store itself
     #[command(subcommand)]
     Token(TokenVerb),
+    /// Copy the store into a file, while jitd runs, and check the copy
+    #[command(
+        long_about = "Copy the store into a file, while jitd runs, and check the copy: that the file \
+        is sound and that its audit verifies. The store is only read. Of a store in DynamoDB AWS \
+        keeps backups itself"
+    )]
+    Backup(BackupArgs),
 }
 
 /// About the configuration.
@@ -179,6 +188,17 @@ pub enum OperateError {
     /// There is no table to speak of.
     #[error("[store] names no table; write dynamodb = \"jit\" there")]
     NoTable,
+    /// AWS does that.
+    #[error(
+        "the store is the table {table}, of which AWS keeps every state by point-in-time recovery, \
+         turned on by jitd dynamodb create-table; to restore it into a new table: aws dynamodb \
+         restore-table-to-point-in-time --source-table-name {table} --target-table-name \
+         {table}-restored --use-latest-restorable-time"
+    )]
+    BackupOfTable {
+        /// Which.
+        table: String,
+    },
     /// The Web API cannot be called.
     #[error(transparent)]
     Slack(#[from] jit_slack::BadWeb),
@@ -213,6 +233,7 @@ impl Desk<'_> {
             Operation::Policy(verb) => self.policy(verb).await,
             Operation::Audit(verb) => self.audit(verb).await,
             Operation::Token(verb) => self.token(verb).await,
+            Operation::Backup(args) => self.backup(args).await,
         }
     }
 

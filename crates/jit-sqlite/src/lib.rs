@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+mod backup;
 mod commit;
 mod error;
 mod queue;
@@ -16,7 +17,6 @@ mod rows;
 mod schema;
 mod writer;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,15 @@ impl Default for Options {
             call_limit: Duration::from_secs(8),
         }
     }
+}
+
+/// How far a file is brought up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schema {
+    /// The one that it has; 0 where it is empty.
+    pub found: i64,
+    /// The newest that this release knows.
+    pub known: i64,
 }
 
 /// A store in one file. Cheap to clone; the clones share connections and the writer.
@@ -120,6 +129,7 @@ impl Places {
 struct Shared {
     path: PathBuf,
     options: Options,
+    schema: Schema,
     writer: Writer,
     reader: Reader,
     left_out: Arc<LeftOut>,
@@ -130,12 +140,33 @@ impl SqliteStore {
     /// schema up to date. Blocks for as long as `busy_timeout`: call it at start-up.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let (path, connection) = schema::open(path.as_ref(), options.busy_timeout)?;
+        let schema = Schema {
+            found: schema::KNOWN,
+            known: schema::KNOWN,
+        };
+        Self::of(path, connection, options, schema)
+    }
+
+    /// Opens a file that is there, as it is: no file is made, no schema brought up to date, and this
+    /// store writes nothing. For a backup, and for whoever only looks.
+    pub fn open_as_it_is(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let (path, connection, schema) = schema::open_as_it_is(path.as_ref(), &options)?;
+        Self::of(path, connection, options, schema)
+    }
+
+    fn of(
+        path: PathBuf,
+        connection: Connection,
+        options: Options,
+        schema: Schema,
+    ) -> Result<Self, OpenError> {
         let no_thread = |error| OpenError::of_system(path.clone(), error);
         let writer = Writer::start(connection).map_err(no_thread)?;
         let reader = Reader::start(path.clone(), options.busy_timeout).map_err(no_thread)?;
         let shared = Shared {
             path,
             options,
+            schema,
             writer,
             reader,
             left_out: Arc::default(),
@@ -147,12 +178,29 @@ impl SqliteStore {
         })
     }
 
+    /// The schema that the file had when it was opened.
+    pub fn schema(&self) -> Schema {
+        self.shared.schema
+    }
+
+    /// Tries whether the file can be written, by taking the lock of a writer and giving it back.
+    pub async fn can_be_written(&self) -> Result<(), OpenError> {
+        let shared = Arc::clone(&self.shared);
+        let path = shared.path.clone();
+        let try_it = move || schema::try_to_write(&shared.path, shared.options.busy_timeout);
+        let tried = tokio::task::spawn_blocking(try_it).await;
+        tried.unwrap_or_else(|stopped| {
+            let source = stopped.into();
+            Err(OpenError::Unreachable { path, source })
+        })
+    }
+
     /// Writes a copy of the whole store, as it is at one instant, to a file that must not exist.
     /// The copy appears complete, or not at all. Writers are not held up.
     pub async fn backup_to(&self, path: impl AsRef<Path>) -> Result<(), PortError> {
         let path = path.as_ref().to_owned();
         let shared = Arc::clone(&self.shared);
-        let copy = move || backup(&shared.connect()?, &path);
+        let copy = move || backup::write(&shared.connect()?, &path);
         let copied = tokio::task::spawn_blocking(copy).await;
         copied
             .unwrap_or(Err(Cause::Stopped))
@@ -220,42 +268,6 @@ impl Shared {
             self.options.busy_timeout,
         )?)
     }
-}
-
-/// Copies under another name first, so that the name is given to a whole copy or to nothing.
-fn backup(connection: &Connection, path: &Path) -> Result<(), Cause> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let copied = copy(connection, &partial).and_then(|()| {
-        // Unlike a rename, a link never replaces what is there.
-        std::fs::hard_link(&partial, path)?;
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-        Ok(())
-    });
-    // Whether it worked or not, this name has served; where it was never made there is none.
-    let _absent = std::fs::remove_file(&partial);
-    copied
-}
-
-fn copy(connection: &Connection, partial: &Path) -> Result<(), Cause> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut made = File::options();
-    made.write(true).create(true).truncate(true).mode(0o600);
-    made.open(partial)?;
-    let mut target = Connection::open(partial)?;
-    let backup = rusqlite::backup::Backup::new(connection, &mut target)?;
-    // All pages in one step: one read transaction, one state.
-    backup.step(-1)?;
-    drop(backup);
-    // The copy stands alone, with no log beside it.
-    target.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
-    drop(target);
-    File::open(partial)?.sync_all()?;
-    Ok(())
 }
 
 /// What ends access goes first.

@@ -10,6 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::OpenError;
+use crate::{Options, Schema};
 
 /// Marks the file as ours: `JITA`.
 const APPLICATION_ID: i64 = 0x4a49_5441;
@@ -173,6 +174,37 @@ pub(crate) fn open(path: &Path, busy: Duration) -> Result<(PathBuf, Connection),
         migrate(&path, &connection)?;
     }
     Ok((path, connection))
+}
+
+/// Opens a file that is there, and changes nothing in it. Returns its absolute path, a connection that
+/// cannot write, and which schema it has.
+pub(crate) fn open_as_it_is(
+    path: &Path,
+    options: &Options,
+) -> Result<(PathBuf, Connection, Schema), OpenError> {
+    let of_system = |error| OpenError::of_system(path.to_owned(), error);
+    let path = std::fs::canonicalize(path).map_err(of_system)?;
+    let named = |error| OpenError::of(path.clone(), error);
+    let connection = connect_reader(&path, options.busy_timeout).map_err(named)?;
+    let found = recognise(&path, &connection)?;
+    let schema = Schema {
+        found,
+        known: KNOWN,
+    };
+    Ok((path, connection, schema))
+}
+
+/// Takes the lock of a writer and gives it back.
+pub(crate) fn try_to_write(path: &Path, busy: Duration) -> Result<(), OpenError> {
+    let named = |error| OpenError::of(path.to_owned(), error);
+    let connection = connect(path, busy).map_err(named)?;
+    if connection.is_readonly(rusqlite::MAIN_DB).map_err(named)? {
+        let path = path.to_owned();
+        return Err(OpenError::ReadOnly { path });
+    }
+    connection
+        .execute_batch("BEGIN IMMEDIATE; ROLLBACK")
+        .map_err(named)
 }
 
 /// A connection to a file that exists, for writing.

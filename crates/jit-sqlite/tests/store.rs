@@ -85,6 +85,66 @@ async fn a_backup_is_whole_stands_alone_and_replaces_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_only_looks_changes_nothing_and_brings_nothing_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jit.db");
+    let missing = SqliteStore::open_as_it_is(&path, Options::default()).unwrap_err();
+    assert!(missing.to_string().contains("cannot be opened"));
+    assert!(!path.exists());
+
+    let store = open(&path);
+    store.commit(creation(1)).await.unwrap();
+    let known = store.schema().known;
+    let target = folder.path().join("backup.db");
+    store.backup_to(&target).await.unwrap();
+    let before = std::fs::read(&target).unwrap();
+    let copy = SqliteStore::open_as_it_is(&target, Options::default()).unwrap();
+    assert!(copy.load(sample::id(1)).await.unwrap().is_some());
+    assert!(copy.commit(creation(2)).await.is_err(), "it only looks");
+    copy.can_be_written().await.unwrap();
+    assert_eq!(std::fs::read(&target).unwrap(), before);
+
+    let raw = Connection::open(&target).unwrap();
+    raw.pragma_update(None, "user_version", known - 1).unwrap();
+    let earlier = SqliteStore::open_as_it_is(&target, Options::default()).unwrap();
+    assert_eq!(
+        (earlier.schema().found, earlier.schema().known),
+        (known - 1, known)
+    );
+    earlier
+        .backup_to(folder.path().join("earlier.db"))
+        .await
+        .unwrap();
+    let found: i64 = raw
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(
+        found,
+        known - 1,
+        "it is brought up to date when jitd opens it"
+    );
+}
+
+#[tokio::test]
+async fn a_backup_writes_through_no_link_and_leaves_what_lies_beside_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("jit.db"));
+    let (target, other) = (folder.path().join("b.db"), folder.path().join("other"));
+    std::os::unix::fs::symlink(&other, &target).unwrap();
+    assert!(store.backup_to(&target).await.is_err());
+    assert!(!other.exists());
+    std::fs::remove_file(&target).unwrap();
+    // What an earlier release left behind, open to everybody.
+    let left = folder.path().join("b.db.partial");
+    std::fs::write(&left, "").unwrap();
+    store.backup_to(&target).await.unwrap();
+    let mode = std::fs::metadata(&target).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(std::fs::read(&left).unwrap(), b"");
+}
+
+#[tokio::test]
 async fn an_event_can_be_neither_changed_nor_removed_by_a_statement() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jit.db");

@@ -14,6 +14,7 @@ mod outage;
 mod policy_page;
 mod process;
 mod refusals;
+mod restore;
 mod served;
 mod slack;
 mod telegram;

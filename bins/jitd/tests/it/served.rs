@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::process::{Process, jitd, read, text, until};
 
 /// A daemon on a stage; its log is in JSON, whatever the stage says.
-fn daemon(stage: &Stage) -> (Process, String) {
+pub(crate) fn daemon(stage: &Stage) -> (Process, String) {
     let file = stage.config().file.display().to_string();
     serves(jitd(&["run", "--config", &file]))
 }

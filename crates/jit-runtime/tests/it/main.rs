@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod audit;
+mod backup;
 mod dates;
 mod house;
 mod lifecycle;
