@@ -11,6 +11,8 @@ pub mod daemon;
 pub mod discovery;
 pub mod drift;
 pub mod events;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
 mod lists;
 pub mod log;
 pub mod nudge;
