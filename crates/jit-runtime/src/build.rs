@@ -35,6 +35,8 @@ use crate::clock::{OsRandom, SystemClock};
 use crate::config::{self, Config, IamAccess, LogFormat, Minting, ProviderKind, RotaKind, Store};
 use crate::csv::CsvSink;
 use crate::events::{Backend, EventLines};
+#[cfg(feature = "failpoints")]
+use crate::failpoint;
 use crate::nudge::Nudge;
 use crate::observe::{MeteredProvisioner, MeteredStore};
 use crate::pager::{Pagers, WebhookPager};
@@ -132,6 +134,8 @@ impl Adapters {
             Arc::new(lines) as Arc<dyn Notifier>
         });
         let (store, table) = opened(&config.store).await?;
+        #[cfg(feature = "failpoints")]
+        let store: Arc<dyn RequestStore> = Arc::new(failpoint::FatalStore::new(store));
         let mut adapters = Self {
             store,
             table,
@@ -152,7 +156,22 @@ impl Adapters {
         if let Some(chat) = &config.telegram {
             adapters.join_telegram(chat, config)?;
         }
+        #[cfg(feature = "failpoints")]
+        adapters.become_fatal();
         Ok(adapters)
+    }
+
+    /// Puts a place at which a test may kill this process around whatever others can see.
+    #[cfg(feature = "failpoints")]
+    fn become_fatal(&mut self) {
+        for provisioner in self.provisioners.values_mut() {
+            let inner = Arc::clone(provisioner);
+            *provisioner = Arc::new(failpoint::FatalProvisioner::new(inner));
+        }
+        for notifier in &mut self.notifiers {
+            let inner = Arc::clone(notifier);
+            *notifier = Arc::new(failpoint::FatalNotifier::new(inner));
+        }
     }
 
     /// Puts the workspace beside the other adapters: it tells people, and it knows user groups.

@@ -12,6 +12,8 @@ pub mod dates;
 pub mod discovery;
 pub mod drift;
 pub mod events;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
 mod lists;
 pub mod log;
 pub mod nudge;

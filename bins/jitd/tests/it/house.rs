@@ -105,7 +105,7 @@ impl House {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -171,6 +171,12 @@ impl House {
     /// Ana sends the form for this number; whether it was acknowledged. Sent again it is the same
     /// form.
     pub(crate) async fn ask(&self, number: usize, secs: u64) -> bool {
+        self.ask_because(number, secs, "the front page is broken")
+            .await
+    }
+
+    /// The same for this reason.
+    pub(crate) async fn ask_because(&self, number: usize, secs: u64, reason: &str) -> bool {
         let sent = json!({
             "type": "view_submission", "user": {"id": ANA}, "team": {"id": TEAM},
             "view": {
@@ -179,7 +185,7 @@ impl House {
                 "state": {"values": {
                     "a": {"target": {"selected_option": {"value": entitlement(number)}}},
                     "b": {"duration": {"selected_option": {"value": secs.to_string()}}},
-                    "c": {"reason": {"value": "the front page is broken"}},
+                    "c": {"reason": {"value": reason}},
                 }},
             },
         });
@@ -237,6 +243,13 @@ impl House {
         let clicks = "SELECT count(*) FROM inbox WHERE done = 0 AND key LIKE 'click/%'";
         let clicks: i64 = store.query_row(clicks, [], |row| row.get(0)).unwrap();
         clicks.try_into().unwrap()
+    }
+
+    /// How much of what was acknowledged is not done.
+    pub(crate) fn inputs_left(&self) -> i64 {
+        let store = rusqlite::Connection::open(self.path("jit.db")).unwrap();
+        let left = "SELECT count(*) FROM inbox WHERE done = 0";
+        store.query_row(left, [], |row| row.get(0)).unwrap()
     }
 
     /// Waits until nothing is owed any more; then everything must be as before.

@@ -9,6 +9,7 @@ mod aws;
 mod demo;
 mod house;
 mod kill;
+mod kill_loop;
 mod okta;
 mod outage;
 mod policy_page;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -124,6 +124,18 @@ impl Process {
         while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(200)) {
             self.heard.push(line);
         }
+    }
+
+    /// The lines that it said meanwhile, without waiting for more.
+    pub(crate) fn overheard(&mut self) -> Vec<String> {
+        let lines: Vec<String> = self.lines.try_iter().collect();
+        self.heard.extend_from_slice(&lines);
+        lines
+    }
+
+    /// How it ended, where it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     pub(crate) fn kill(&mut self) {
