@@ -10,8 +10,8 @@
 
 mod architecture;
 mod nudged;
-mod outage;
 mod oracle;
+mod outage;
 mod policies;
 mod sim;
 mod worker;
