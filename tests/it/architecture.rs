@@ -157,6 +157,35 @@ fn a_crate_depends_on_none_of_ours_but_those_in_the_table() {
     }
 }
 
+/// What a program does when it is told to kill itself is for tests alone.
+#[test]
+fn no_program_that_is_shipped_has_places_at_which_it_kills_itself() {
+    const FEATURE: &str = "failpoints";
+    for package in packages() {
+        let name = package["name"].as_str().unwrap();
+        let default = &package["features"]["default"];
+        assert!(!default.to_string().contains(FEATURE), "{name}: {default}");
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let features = dependency["features"].to_string();
+            let is_for_tests = dependency["kind"].as_str() == Some("dev");
+            assert!(
+                is_for_tests || !features.contains(FEATURE),
+                "{name} turns it on in {dependency}"
+            );
+        }
+    }
+    let image = std::fs::read_to_string(root().join("docs/deploy/Dockerfile")).unwrap();
+    let builds: Vec<&str> = image
+        .lines()
+        .filter(|it| it.contains("cargo build"))
+        .collect();
+    assert!(!builds.is_empty());
+    for build in builds {
+        assert!(build.contains("--no-default-features"), "{build}");
+    }
+    assert!(!image.contains(FEATURE));
+}
+
 #[test]
 fn the_domain_uses_nothing_that_does_io() {
     let packages = packages();

@@ -9,6 +9,7 @@ mod store;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jit_core::catalog::Entitlement;
@@ -45,6 +46,9 @@ pub const POINTS: [&str; 17] = [
     "store.inbox_put",
     "store.inbox_done",
 ];
+
+/// Within this time a signal has stopped every thread.
+const STOPPING: Duration = Duration::from_millis(300);
 
 /// On which side of the place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +143,8 @@ fn pass(side: Side, point: &'static str) {
             if !sent.is_ok_and(|it| it.success()) {
                 std::process::abort();
             }
+            // The signal stops this thread when another one has seen it, which is not at once.
+            std::thread::sleep(STOPPING);
         }
         None => {}
     }

@@ -11,8 +11,10 @@
 )]
 
 mod crew;
+mod hostile;
 mod judge;
 mod load;
+mod pause;
 mod small;
 
 use std::path::PathBuf;

@@ -85,7 +85,7 @@ impl Crew {
     /// Kills processes until so many are killed; those that are gone come back within half a second.
     pub(crate) async fn lives_and_dies(&mut self, kills: usize) {
         while self.tally.kills() < kills {
-            let pause = Duration::from_millis(500 + self.dice.below(1_000));
+            let pause = Duration::from_millis(400 + self.dice.below(800));
             self.goes_on(pause).await;
             let seat = usize::try_from(self.dice.below(4)).unwrap();
             // One that is armed has twice the time to come to its place.
@@ -115,7 +115,10 @@ impl Crew {
         if victim.process.ended().is_none() {
             victim.process.kill();
             self.tally.by_signal += 1;
-            self.waiting.extend(victim.armed);
+            // It comes to its place the next time.
+            if let Some(place) = victim.armed {
+                self.waiting.push_front(place);
+            }
         } else {
             self.ended_by_itself(victim);
         }
@@ -179,7 +182,7 @@ impl Crew {
             _ => jitd(&["run"]),
         };
         if let Some(place) = &armed {
-            let times = 1 + self.dice.below(3);
+            let times = 1 + self.dice.below(2);
             command.env(failpoint::VARIABLE, format!("{place}#{times}"));
         }
         let process = Process::start(self.site.command(command));

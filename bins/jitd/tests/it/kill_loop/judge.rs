@@ -74,6 +74,17 @@ pub(crate) fn judge(promises: &[Promise], accesses: &[Access], apply_max: i64) -
     verdict
 }
 
+/// Fed with ends that were half a minute and a second earlier, the judge objects: it would have seen it.
+pub(crate) fn is_awake(promises: &[Promise], accesses: &[Access]) {
+    let mut earlier = promises.to_vec();
+    for promise in &mut earlier {
+        promise.until -= LATE_MAX + 1_000_000;
+    }
+    let verdict = judge(&earlier, accesses, i64::MAX / 2);
+    let late = |it: &String| it.contains("past its end");
+    assert!(verdict.problems.iter().any(late), "the judge sleeps");
+}
+
 /// The periods of what was seen to come and go, in the order in which it did.
 #[derive(Debug, Default)]
 pub(crate) struct Periods(Vec<Access>);
@@ -139,9 +150,9 @@ impl Seen {
         let entitlement = self.shown["entitlements"][0]["entitlement"]
             .as_str()
             .unwrap();
-        let what = match self.shown.get("collect_by") {
-            Some(_) => self.id(),
-            None => entitlement,
+        let what = match entitlement.starts_with("vault/") {
+            true => self.id(),
+            false => entitlement,
         };
         Some(Promise {
             what: what.to_owned(),

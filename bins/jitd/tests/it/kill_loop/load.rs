@@ -150,6 +150,18 @@ impl Load {
         }
     }
 
+    /// Bob approves, at one door.
+    pub(crate) async fn approves(&self, id: &str) -> bool {
+        let Some(door) = self.door(&SeededRandom::new(0)) else {
+            return false;
+        };
+        let approve = Command::Approve(ApproveArgs {
+            id: id.to_owned(),
+            ttl: None,
+        });
+        self.at(&door, BOB, approve).await.is_ok()
+    }
+
     /// Ana gives it back, where a door answers.
     pub(crate) async fn gives_back(&self, id: &str, dice: &SeededRandom) {
         if let Some(door) = self.door(dice) {
@@ -257,21 +269,22 @@ impl Load {
         .await;
     }
 
+    /// The audit of a request.
+    pub(crate) async fn history(&self, id: &str) -> Value {
+        let door = self.door(&SeededRandom::new(2)).unwrap();
+        let history = Command::History(IdArgs { id: id.to_owned() });
+        self.at(&door, CAROL, history).await.unwrap()
+    }
+
     /// Every request with the words of its audit.
     pub(crate) async fn sees(&self) -> Vec<Seen> {
-        let dice = SeededRandom::new(2);
         let mut seen = vec![];
         for shown in self.list().await.unwrap() {
-            let id = shown["id"].as_str().unwrap().to_owned();
-            let history = Command::History(IdArgs { id });
-            let door = self.door(&dice).unwrap();
-            let history = self.at(&door, CAROL, history).await.unwrap();
+            let history = self.history(shown["id"].as_str().unwrap()).await;
             let facts = history["events"].as_array().unwrap().iter();
             let facts = facts.map(|it| it["fact"].as_str().unwrap().to_owned());
-            seen.push(Seen {
-                shown,
-                facts: facts.collect(),
-            });
+            let facts = facts.collect();
+            seen.push(Seen { shown, facts });
         }
         seen
     }
