@@ -72,7 +72,7 @@ pub struct InspectCall<'a> {
     /// Until when the access was given at the provider; a grant that is ended early is judged by
     /// this all the same.
     pub expires_at: Timestamp,
-    /// The latest that any grant call may have been sent.
+    /// The latest that any grant call may have been sent; none where none was.
     pub send_before: Option<Timestamp>,
 }
 
@@ -162,6 +162,9 @@ pub struct Offer {
 /// - `resolve` gives the same target for the same facts; two names for one thing give equal
 ///   targets.
 /// - `grant` and `revoke` are idempotent: granting what is there and revoking what is not succeed.
+///   Where the provider ends access at exactly `expires_at`, granting what is there moves its end to
+///   that of the call; what is over is given again.
+/// - A revoke touches nobody else's access.
 /// - `grant`, `mint` and `revoke` transmit at most once and only while `now < send_before`, checked
 ///   after the call is signed, or, where a call carries no time, after its own connection is made.
 ///   Past it they fail with [`ErrorKind::Unavailable`] and [`Effect::None`](super::Effect::None).
@@ -206,6 +209,12 @@ pub trait Provisioner: Send + Sync {
     async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError>;
 
     /// Reads the provider back.
+    ///
+    /// Standing access that the provider ends by itself is better told apart. For a grant that may
+    /// have been sent it is `Present` where it is of this very request and ends no later than
+    /// `expires_at`: what an earlier request left is no answer to a call that was lost. For one that
+    /// was never sent it is `Present` where anything is there that is not over. For an end it may be
+    /// `Present` also where it is over, so that it is cleared away.
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError>;
 
     /// The resource that an entitlement leads to, as targets name it; none where there is no such

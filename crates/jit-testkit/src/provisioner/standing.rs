@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use jit_core::ports::{Effect, Standing};
-use jit_core::provider::{Answer, Presence};
+use jit_core::provider::{Answer, NativeExpiry, Presence, Target};
 use jit_core::request::RequestId;
 
 use super::{
-    Breakage, LATE, PAGES_LIMIT, Sight, Suite, TICK, in_time, not_possible, nothing_done, says_how,
+    Breakage, LATE, LIFE, PAGES_LIMIT, Sight, Suite, TICK, in_time, not_possible, nothing_done,
+    says_how,
 };
 
 impl Suite<'_> {
@@ -19,6 +20,7 @@ impl Suite<'_> {
         for how in self.breakages() {
             self.a_failure_says_what_was_done(how).await;
         }
+        self.the_provider_ends_standing_access().await;
         self.a_listing_shows_what_stands().await;
     }
 
@@ -142,6 +144,41 @@ impl Suite<'_> {
         self.taken(request).await;
     }
 
+    /// What the provider ends by its own clock ends when the last grant says, and not before.
+    async fn the_provider_ends_standing_access(&mut self) {
+        let mut rest = match self.description.native_expiry {
+            NativeExpiry::Exact => LIFE,
+            NativeExpiry::AtMost(life) => life + self.description.applied_within,
+            NativeExpiry::None | NativeExpiry::AtLeast(_) => return,
+        };
+        let mut request = self.given().await;
+        if self.description.native_expiry == NativeExpiry::Exact {
+            self.fixture.pass(LIFE / 2).await;
+            request = self.given().await;
+            self.fixture.pass(LIFE / 2).await;
+            assert!(
+                self.is_effective(request).await,
+                "granting what is there moves its end at the provider"
+            );
+            rest = LIFE / 2;
+        }
+        self.fixture.pass(rest).await;
+        assert!(
+            !self.is_effective(request).await,
+            "the provider ends standing access by itself"
+        );
+        let request = self.request();
+        let answer = self.grant(request, self.soon()).await.expect("grant works");
+        if answer == Answer::Accepted {
+            self.fixture.pass(self.description.applied_within).await;
+        }
+        assert!(
+            self.is_effective(request).await,
+            "what the provider has ended is given again"
+        );
+        self.taken(request).await;
+    }
+
     async fn a_listing_shows_what_stands(&mut self) {
         let request = self.given().await;
         if self.counterpart.shows(Sight::Paging) {
@@ -172,12 +209,15 @@ impl Suite<'_> {
             pages > 1 || !self.counterpart.shows(Sight::Paging),
             "a fixture crowds several pages or says why not"
         );
+        let others = without(&listed, &self.target);
         self.taken(request).await;
         let (_, listed) = self.listing().await;
         assert!(
             !listed.iter().any(|it| it.target == self.target),
             "what was revoked is not listed"
         );
+        let stays = |it: &Target| listed.iter().any(|other| other.target == *it);
+        assert!(others.iter().all(stays), "a revoke touches nobody else");
     }
 
     async fn listing(&self) -> (usize, Vec<Standing>) {
@@ -197,4 +237,9 @@ impl Suite<'_> {
         assert!(page.is_none(), "a listing ends");
         (PAGES_LIMIT, listed)
     }
+}
+
+fn without(listed: &[Standing], target: &Target) -> Vec<Target> {
+    let others = listed.iter().map(|it| &it.target);
+    others.filter(|it| *it != target).cloned().collect()
 }

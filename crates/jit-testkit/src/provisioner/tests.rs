@@ -1,7 +1,10 @@
 //! The suite is worth what it catches: every clause, broken once, by an adapter that is sound but
 //! for that.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use jit_core::ports::{Credential, Page, Standing};
+use jit_core::provider::NativeExpiry;
 use jit_core::request::RequestId;
 use tokio::task::LocalSet;
 
@@ -40,12 +43,17 @@ enum Broken {
     GoneByIsCalledAbsent,
     LivesTooLong,
     TakesAnyRealm,
+    LaterGrantsAreForgotten,
+    WhatIsOverIsBelieved,
+    RevokeTakesFromOthers,
 }
 
 struct Saboteur {
     inner: HostileHandle,
     broken: Broken,
     calls: std::sync::atomic::AtomicU32,
+    /// Whether it gave something that it has not taken back.
+    gave: std::sync::atomic::AtomicBool,
 }
 
 impl Saboteur {
@@ -110,9 +118,7 @@ fn conflict() -> PortError {
 #[async_trait]
 impl Provisioner for Saboteur {
     fn describe(&self) -> Description {
-        let count = self
-            .calls
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let count = self.calls.fetch_add(1, Relaxed);
         let mut description = self.inner.describe();
         if self.is(Broken::DescribeChanges) {
             description.residual += Duration::from_secs(count.into());
@@ -133,9 +139,7 @@ impl Provisioner for Saboteur {
             .inner
             .resolve(beneficiary, entitlement, parameters)
             .await;
-        let count = self
-            .calls
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let count = self.calls.fetch_add(1, Relaxed);
         let target = |resource: String| {
             Resolved::from(Target {
                 realm: "sim".to_owned(),
@@ -161,8 +165,18 @@ impl Provisioner for Saboteur {
         if self.is(Broken::GrantIsNotIdempotent) && is_there {
             return Err(conflict());
         }
+        let gave = self.gave.load(Relaxed);
+        if self.is(Broken::LaterGrantsAreForgotten) && is_there
+            || self.is(Broken::WhatIsOverIsBelieved) && gave && !is_there
+        {
+            return Ok(Answer::Applied);
+        }
         call.send_before = self.limit(call.send_before);
+        if self.is(Broken::LivesTooLong) {
+            call.expires_at = call.expires_at + MINUTE;
+        }
         let answer = self.judge(self.inner.grant(call).await)?;
+        self.gave.store(true, Relaxed);
         let lies = self.is(Broken::AcceptedIsCalledApplied);
         Ok(if lies { Answer::Applied } else { answer })
     }
@@ -208,7 +222,20 @@ impl Provisioner for Saboteur {
         if self.is(Broken::RevokeDoesNothing) {
             return Ok(Answer::Applied);
         }
-        self.judge(self.inner.revoke(call).await)
+        if self.is(Broken::RevokeTakesFromOthers) {
+            let target = &Target {
+                subject: "bob".parse().unwrap(),
+                ..target.clone()
+            };
+            let of_another = RevokeCall {
+                target,
+                ..call.clone()
+            };
+            self.inner.revoke(of_another).await?;
+        }
+        let answer = self.judge(self.inner.revoke(call).await)?;
+        self.gave.store(false, Relaxed);
+        Ok(answer)
     }
 
     async fn inspect(&self, call: InspectCall<'_>) -> Result<Presence, PortError> {
@@ -293,6 +320,7 @@ async fn catches(nature: Nature, table: &[(Broken, &str)]) {
                 inner,
                 broken,
                 calls: 0.into(),
+                gave: false.into(),
             })
         };
         let objection = objection(nature.clone(), vec![], wrap)
@@ -356,6 +384,10 @@ async fn every_broken_promise_of_standing_access_is_caught() {
             Broken::TakesAnyRealm,
             "a target of another realm is refused",
         ),
+        (
+            Broken::RevokeTakesFromOthers,
+            "a revoke touches nobody else",
+        ),
     ];
     catches(standing(Apply::AtOnce), table).await;
     let table = &[
@@ -369,6 +401,14 @@ async fn every_broken_promise_of_standing_access_is_caught() {
         ),
     ];
     catches(standing(Apply::Later), table).await;
+    let mut expiring = standing(Apply::AtOnce);
+    expiring.description.native_expiry = NativeExpiry::Exact;
+    let table = &[
+        (Broken::LivesTooLong, "ends standing access by itself"),
+        (Broken::LaterGrantsAreForgotten, "moves its end"),
+        (Broken::WhatIsOverIsBelieved, "is given again"),
+    ];
+    catches(expiring, table).await;
 }
 
 #[tokio::test(start_paused = true)]
