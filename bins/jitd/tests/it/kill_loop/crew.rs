@@ -17,6 +17,8 @@ use crate::process::{Process, jitd, program, until};
 const SWEEPER: usize = 3;
 /// The signal by which a process ends that aborts.
 const ABORT: i32 = 6;
+/// With so many kills somebody dies at every place.
+pub(crate) const LONG: usize = 200;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Where daemons serve at the moment, as far as is known.
@@ -53,6 +55,8 @@ pub(crate) struct Crew {
     back_at: [Instant; 4],
     /// The places at which processes shall still end, in this order.
     waiting: VecDeque<String>,
+    /// How many places there are.
+    pub(crate) places: usize,
     pub(crate) tally: Tally,
 }
 
@@ -77,6 +81,7 @@ impl Crew {
             doors: Doors::default(),
             running: [const { None }; 4],
             back_at: [Instant::now(); 4],
+            places: places.len(),
             waiting: places.into(),
             tally: Tally::default(),
         }
@@ -84,7 +89,7 @@ impl Crew {
 
     /// Kills processes until so many are killed; those that are gone come back within half a second.
     pub(crate) async fn lives_and_dies(&mut self, kills: usize) {
-        while self.tally.kills() < kills {
+        while self.tally.kills() < kills || self.is_wanting(kills) {
             let pause = Duration::from_millis(400 + self.dice.below(800));
             self.goes_on(pause).await;
             let seat = usize::try_from(self.dice.below(4)).unwrap();
@@ -96,6 +101,12 @@ impl Crew {
                 self.kill(seat);
             }
         }
+    }
+
+    /// A long run goes on, for as long again, until somebody died at every place.
+    fn is_wanting(&self, kills: usize) -> bool {
+        let is_long = kills >= LONG && self.tally.kills() < 2 * kills;
+        is_long && self.tally.met.len() < self.places
     }
 
     /// Starts whatever is gone, for so long.
@@ -182,7 +193,10 @@ impl Crew {
             _ => jitd(&["run"]),
         };
         if let Some(place) = &armed {
-            let times = 1 + self.dice.below(2);
+            let times = match self.tally.met.contains_key(place) {
+                true => 1 + self.dice.below(3),
+                false => 1,
+            };
             command.env(failpoint::VARIABLE, format!("{place}#{times}"));
         }
         let process = Process::start(self.site.command(command));
