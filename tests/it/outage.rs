@@ -230,14 +230,14 @@ async fn l4_a_replica_knows_what_another_one_granted() {
     let story = async {
         tokio::time::sleep(secs(5)).await;
         // The other one is told nothing, and reads it with everything else.
-        let request = granting.grant(&place.stage, "60s").await;
-        tokio::time::sleep(secs(35)).await;
+        let request = granting.grant(&place.stage, "120s").await;
+        tokio::time::sleep(secs(62)).await;
         other.way.set(Some(Away::Hangs));
-        tokio::time::sleep(secs(45)).await;
+        tokio::time::sleep(secs(70)).await;
         assert!(!place.is_there(&request));
     };
     // Whoever granted it is gone by then.
-    tokio::join!(other.works(secs(90)), story);
+    tokio::join!(other.works(secs(150)), story);
 }
 
 #[tokio::test(start_paused = true)]

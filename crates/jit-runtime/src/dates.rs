@@ -11,6 +11,7 @@ use jit_core::Engine;
 use jit_core::ports::Clock;
 use jit_wire::Wire;
 use reqwest::Url;
+use reqwest::header::{AGE, CACHE_CONTROL};
 
 use crate::config::{Config, ProviderKind};
 
@@ -73,9 +74,14 @@ impl Dates {
     pub async fn compare(&self) {
         join_all(self.sources.iter().map(|(origin, wire)| async {
             let asked_at = self.clock.now();
-            let asked = wire.pooled().head(origin.clone()).timeout(LIMIT).send();
+            let asked = wire.pooled().head(origin.clone()).timeout(LIMIT);
+            let asked = asked.header(CACHE_CONTROL, "no-cache").send();
             let Ok(answer) = asked.await else { return };
             let heard_at = self.clock.now();
+            // Kept by somebody between us: that is the time when it was kept.
+            if answer.headers().contains_key(AGE) {
+                return;
+            }
             if let Some(said) = jit_wire::date(answer.headers()) {
                 let of = origin.as_str();
                 self.engine.hear_date(of, said, asked_at, heard_at);

@@ -154,8 +154,8 @@ impl Watch {
             return;
         }
         let summary = "The store does not answer, or does not write: nothing is granted until it \
-                       does; the access that this process knows of is taken away on time without \
-                       it, and written down when it is back";
+                       does; this process tries to take away what it knows of on time without it, \
+                       and writes that down when it is back: do not restart it";
         let alarm = Alarm {
             request: None,
             summary: summary.to_owned(),
@@ -208,8 +208,9 @@ impl Watch {
             ClockOffset::None | ClockOffset::Ahead(_) => "ahead of what providers say",
         };
         let summary = format!(
-            "The clock of this host is {} s {way}: nothing is granted until it is mended; access \
-             still ends by it. If this clock is the right one, start with --trust-clock",
+            "The clock of this host is {} s {way}: nothing is granted until it is mended and, where \
+             it was ahead, this process is started again; access still ends by it. If this clock is \
+             the right one, start with --trust-clock",
             offset.by().as_secs()
         );
         let alarm = Alarm {

@@ -62,11 +62,13 @@ const TELL_AT_STOP: Duration = Duration::from_secs(13);
 /// How many messages of one notifier are sent at once.
 const ANNOUNCEMENTS: usize = 50;
 
-/// How often every live grant is read again, so that what others wrote is known as well; less often
-/// where that takes long, so that it takes a fiftieth of the time.
-const MIRROR_EVERY: Duration = Duration::from_secs(30);
-const MIRROR_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
-const MIRROR_SHARE: u32 = 50;
+/// How long a look for what is due waits for what is written down of what was done without the
+/// store; the next look goes on with it.
+const REPORT_WITHIN: Duration = Duration::from_secs(1);
+/// The least time between two looks that are made because something ends.
+const LEAST_BETWEEN_ENDS: Duration = Duration::from_millis(2);
+/// How often every live grant is read again, so that what others wrote is known as well (L4).
+const MIRROR_EVERY: Duration = Duration::from_secs(60);
 
 /// Tends records until it is told to stop.
 pub struct Worker {
@@ -160,6 +162,7 @@ impl Worker {
             }
         };
         join(tending, telling).await;
+        report(&self.engine).await;
         checkpoint(&self.engine).await;
     }
 
@@ -174,6 +177,7 @@ impl Worker {
             }
             // What time makes due is not left to the tick.
             let end = self.engine.until_next_end().unwrap_or(self.settings.tick);
+            let end = end.max(LEAST_BETWEEN_ENDS);
             let next = tokio::time::timeout(end, looks.next());
             tokio::pin!(next);
             loop {
@@ -233,10 +237,8 @@ impl Worker {
         let mut started = 0;
         loop {
             let due = self.engine.due(limit).await?;
-            // What was done while the store was away comes before all else.
-            if let Err(error) = self.engine.report_to_store().await {
-                tracing::error!(error = %error, "what was done without the store is not stored yet");
-            }
+            // What was done while the store was away comes before all else, and holds up nothing.
+            report(&self.engine).await;
             let is_full = due.len() == limit;
             let (more, no_room) = self.start_some(due);
             started += more;
@@ -531,13 +533,42 @@ fn time_for(engine: &Engine, taken: &Delivery) -> Duration {
 /// Keeps what is known of live grants up to date; and while the store is away takes away by that
 /// what has to be gone, at each provider in a loop of its own.
 async fn stand_in_for_ever(engine: Arc<Engine>, settings: WorkerSettings) {
-    let at_each = join_all(engine.providers().map(|provider| async {
-        loop {
-            tokio::time::sleep(settings.tick).await;
-            engine.stand_in(provider, settings.tasks_per_provider).await;
-        }
-    }));
+    let at_each = join_all(
+        engine
+            .providers()
+            .map(|it| stand_in_at(&engine, it, settings)),
+    );
     join3(at_each, mirror_for_ever(&engine), probe_for_ever(&engine)).await;
+}
+
+/// At one provider, so many at once; what takes long holds up nothing that ends meanwhile.
+async fn stand_in_at(engine: &Engine, provider: &ProviderName, settings: WorkerSettings) {
+    let mut ids: HashSet<RequestId> = HashSet::new();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(id) = under_way.next(), if !under_way.is_empty() => { ids.remove(&id); }
+            () = tokio::time::sleep(settings.tick) => {}
+        }
+        for id in engine.to_take_away(provider) {
+            if under_way.len() >= settings.tasks_per_provider {
+                break;
+            }
+            if ids.insert(id) {
+                under_way.push(async move {
+                    let taken = engine.take_away(provider, id);
+                    if tokio::time::timeout(settings.record_deadline, taken)
+                        .await
+                        .is_err()
+                    {
+                        tracing::error!(request.id = %id, "taking away took too long");
+                    }
+                    id
+                });
+            }
+        }
+    }
 }
 
 async fn mirror_for_ever(engine: &Engine) {
@@ -546,8 +577,7 @@ async fn mirror_for_ever(engine: &Engine) {
         if let Err(error) = engine.refresh_mirror().await {
             tracing::error!(error = %error.chain(), "live grants cannot be read");
         }
-        let pause = began.elapsed() * MIRROR_SHARE;
-        tokio::time::sleep(pause.clamp(MIRROR_EVERY, MIRROR_AT_LEAST_EVERY)).await;
+        tokio::time::sleep_until(began + MIRROR_EVERY).await;
     }
 }
 
@@ -560,6 +590,15 @@ async fn probe_for_ever(engine: &Engine) {
             && let Err(error) = engine.probe_store().await
         {
             tracing::warn!(error = %error, "the store is away");
+        }
+    }
+}
+
+async fn report(engine: &Engine) {
+    match tokio::time::timeout(REPORT_WITHIN, engine.report_to_store()).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(error)) => {
+            tracing::error!(error = %error, "what was done without the store is not stored yet");
         }
     }
 }

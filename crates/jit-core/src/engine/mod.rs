@@ -15,6 +15,7 @@ mod offers;
 mod people;
 mod proof;
 mod reading;
+mod stand_in;
 mod tend;
 
 use std::collections::BTreeMap;
@@ -29,12 +30,13 @@ pub use background::{Background, HOLDERS, USES, Use};
 pub use dates::ClockOffset;
 pub use drift::{Drift, Drifted, Outcome, Progress, Reconciliation};
 pub use eligible::{Eligible, Own, Reach, Recent, eligible};
+pub use mirror::Live;
 use mirror::{Asked, Noted};
-pub use mirror::{Live, STORE_AWAY_AFTER};
 pub use offers::Found;
 pub use people::{Collected, NewRequest, Reading, Verb};
 pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
 pub use reading::{Extent, Listed};
+pub use stand_in::STORE_AWAY_AFTER;
 pub use tend::LEFT_ALONE;
 
 use crate::audit::{Actor, AuditEvent, ChainHead, Sealed, SystemFact};
@@ -404,10 +406,16 @@ impl Engine {
     /// Records that are due now, the longest due first and revokes before all else.
     pub async fn due(&self, limit: usize) -> Result<Vec<Due>, PortError> {
         let (store, now) = (&self.parts.store, self.now());
-        self.mirror.asks(Asked::Read, now);
+        let asking = self.mirror.asks(Asked::Read, now);
         let (newest, due) = join(store.newest_commit(), store.due(now, limit)).await;
-        let due = due?;
-        self.mirror.answered(Asked::Read);
+        let due = match due {
+            Ok(due) => due,
+            Err(error) => {
+                asking.failed();
+                return Err(error);
+            }
+        };
+        asking.answered();
         let at = match newest {
             Ok(Some(at)) => at,
             Ok(None) => return Ok(due),
@@ -436,7 +444,7 @@ impl Engine {
         let noted: Vec<Noted> = changes.iter().map(|it| Noted::of(&it.record)).collect();
         let written = takes.then(|| changes.clone());
         let at = changes.iter().map(|change| change.record.updated_at).max();
-        self.mirror.asks(Asked::Write, self.now());
+        let asking = self.mirror.asks(Asked::Write, self.now());
         let taken = self.parts.store.commit(Commit {
             changes,
             unchanged: transition.unchanged,
@@ -451,8 +459,11 @@ impl Engine {
             ..Commit::default()
         });
         let taken = taken.await;
-        if !matches!(taken, Err(CommitError::Port(_))) {
-            self.mirror.answered(Asked::Write);
+        match &taken {
+            Err(CommitError::Port(_)) => asking.failed(),
+            // That is found without asking.
+            Err(CommitError::TooLarge { .. }) => drop(asking),
+            Ok(_) | Err(_) => asking.answered(),
         }
         let taken = taken?;
         noted.into_iter().for_each(|noted| self.mirror.note(noted));

@@ -31,6 +31,8 @@ fn answering(head: &'static str) -> Url {
 
 const AT_THE_START: &str = "HTTP/1.1 404 Not Found\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
     Content-Length: 0\r\nConnection: close\r\n\r\n";
+const KEPT: &str = "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 09:00:00 GMT\r\nAge: 32000\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
 const NO_DATE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
@@ -38,7 +40,12 @@ async fn k1_the_date_of_any_answer_is_held_against_our_clock() {
     let stage = Stage::new();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
     let nobody = format!("http://{}/", closed.unwrap()).parse().unwrap();
-    let origins = [answering(AT_THE_START), answering(NO_DATE), nobody];
+    let origins = [
+        answering(AT_THE_START),
+        answering(NO_DATE),
+        answering(KEPT),
+        nobody,
+    ];
     let dates = Dates::of(origins, Arc::clone(&stage.engine), stage.clock.clone());
     stage.clock.set(sample::start());
     dates.compare().await;
