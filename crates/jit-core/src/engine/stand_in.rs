@@ -183,7 +183,10 @@ impl Engine {
             return;
         };
         let sent = match progress {
-            Progress::Owed => Some(self.send_away(provisioner.as_ref(), id, &access).await),
+            Progress::Owed => {
+                let answer = self.send_away(provisioner.as_ref(), id, &access).await;
+                Some((at, answer))
+            }
             Progress::Accepted | Progress::Watched { .. } | Progress::Gone => None,
         };
         let look = InspectCall {
@@ -226,24 +229,25 @@ impl Engine {
     fn remember(
         &self,
         id: RequestId,
-        sent: Option<Result<Answer, PortError>>,
+        sent: Option<(Timestamp, Result<Answer, PortError>)>,
         read_back: Result<Presence, PortError>,
         late: LateEffect,
     ) {
         let now = self.now();
         tracing::warn!(
             request.id = %id,
-            answer = ?sent.as_ref().map(|it| it.as_ref().map_err(PortError::chain)),
+            answer = ?sent.as_ref().map(|(_, it)| it.as_ref().map_err(PortError::chain)),
             read_back = ?read_back.as_ref().map_err(PortError::chain),
             "what came of it, without the store",
         );
-        let answer = sent.map(|it| it.map_err(|error| self.failure(&error)));
+        let sent_at = sent.as_ref().map_or(now, |(at, _)| *at);
+        let answer = sent.map(|(_, it)| it.map_err(|error| self.failure(&error)));
         let read_back = read_back.map_err(|error| self.failure(&error));
         let mut known = self.mirror.lock();
         // Where it was written down meanwhile, what came of it is written down once more.
         let away = known.away.entry(id).or_insert_with(|| Away {
             sent: answer.map(|answer| SentAway {
-                from: now,
+                from: sent_at,
                 until: now,
                 deletes: 0,
                 answer,
