@@ -2,6 +2,7 @@
 //! was done without it is written down when it is back, before all else.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use jit_core::ports::{Clock, PortError, Provisioner, RequestStore};
 use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_runtime::watch::Watch;
 use jit_runtime::worker::{Worker, WorkerSettings};
-use jit_testkit::hostile::{HostileProvider, Operation, memory_standing};
-use jit_testkit::stage::{Stage, catalog, rules, secs, tier, via};
+use jit_testkit::hostile::{HostileProvider, Nature, Operation};
+use jit_testkit::stage::{Stage, catalog, rules, secs, standing, tier, via};
 use jit_testkit::time::SeededRandom;
 
 use crate::sim::chaos::{Away, TrueClock};
@@ -24,18 +25,27 @@ use crate::sim::tap::{StoreCall, Tap, Tapped};
 
 /// One replica's way to the store.
 #[derive(Clone, Default)]
-struct Way(Arc<Mutex<Option<Away>>>);
+struct Way {
+    away: Arc<Mutex<Option<Away>>>,
+    asked: Arc<AtomicU32>,
+}
 
 impl Way {
     fn set(&self, away: Option<Away>) {
-        *self.0.lock().unwrap() = away;
+        *self.away.lock().unwrap() = away;
+    }
+
+    /// How many calls there were.
+    fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
     }
 }
 
 #[async_trait]
 impl Tap for Way {
     async fn before(&self, call: StoreCall) -> Result<(), PortError> {
-        let away = *self.0.lock().unwrap();
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let away = *self.away.lock().unwrap();
         match away {
             None => Ok(()),
             Some(away) => away.meets(call.operation).await,
@@ -57,9 +67,13 @@ struct Replica {
 
 impl Place {
     fn new() -> Self {
+        Self::with(standing(0, 0))
+    }
+
+    fn with(nature: Nature) -> Self {
         let clock = Arc::new(TrueClock::new());
         let random = Arc::new(SeededRandom::new(5));
-        let provider = memory_standing(clock.clone() as Arc<dyn Clock>, random);
+        let provider = HostileProvider::new(nature, clock.clone() as Arc<dyn Clock>, random);
         Self {
             stage: Stage::new(),
             clock,
@@ -344,4 +358,51 @@ async fn a_store_that_is_away_is_paged_once_and_gives_nothing() {
         assert_eq!(pages(), 1);
     };
     tokio::join!(replica.works(secs(40)), story);
+}
+
+/// A store that writes nothing, and then reads nothing either, fails at once: it is asked at a pace,
+/// and what it cannot say is not guessed before it was silent for five seconds.
+#[tokio::test(start_paused = true)]
+async fn l4_a_store_that_fails_at_once_is_not_asked_without_end() {
+    let place = Place::new();
+    let replica = place.replica(1);
+    let request = replica.grant(&place.stage, "60s").await;
+    let story = async {
+        tokio::time::sleep(secs(58)).await;
+        replica.way.set(Some(Away::WritesNothing));
+        // Away by the time that reads fail as well, and not gone yet.
+        place.provider.outage_until(place.clock.now() + secs(9));
+        tokio::time::sleep(Duration::from_millis(7_500)).await;
+        replica.way.set(Some(Away::Fails));
+        let before = replica.way.asked();
+        tokio::time::sleep(secs(4)).await;
+        let asked = replica.way.asked() - before;
+        assert!(asked < 200, "{asked} calls in four seconds");
+        tokio::time::sleep(secs(20)).await;
+        assert!(!place.is_there(&request));
+    };
+    tokio::join!(replica.works(secs(95)), story);
+}
+
+/// A call of ours that takes effect after the access was seen to be gone is taken away as well.
+#[tokio::test(start_paused = true)]
+async fn l4_what_takes_effect_late_is_taken_away_too() {
+    let place = Place::with(standing(60, 0));
+    let replica = place.replica(1);
+    let request = replica.grant(&place.stage, "60s").await;
+    let story = async {
+        tokio::time::sleep(secs(58)).await;
+        replica.way.set(Some(Away::Fails));
+        tokio::time::sleep(secs(12)).await;
+        assert!(!place.is_there(&request));
+        assert_eq!(place.deletes().len(), 1);
+        // 70 s after the approval; a call may have been sent until 30 s after it, and is accepted for
+        // 60 s more.
+        let part = request.parts.first();
+        place.provider.foreign_grant(&part.target, &part.parameters);
+        assert!(place.is_there(&request));
+        tokio::time::sleep(secs(20)).await;
+        assert!(!place.is_there(&request), "nobody looked again");
+    };
+    tokio::join!(replica.works(secs(100)), story);
 }

@@ -23,6 +23,7 @@ pub mod pager;
 pub mod people;
 pub mod reach;
 pub mod rota;
+mod stand_in;
 pub mod throttle;
 pub mod watch;
 pub mod worker;

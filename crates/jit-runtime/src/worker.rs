@@ -7,13 +7,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all, join3};
+use futures_util::future::{join, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jit_core::catalog::ProviderName;
-use jit_core::engine::{
-    CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay, STORE_AWAY_AFTER, Taken,
-};
+use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay, Taken};
 use jit_core::ports::{Delivery, Due, PortError, Random, Urgency};
 use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
@@ -22,6 +20,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::nudge::{Looks, Nudge};
 use crate::observe::{SWEEP_LAST_SUCCESS, UNSERVED_DUE};
+use crate::stand_in::{report, stand_in_for_ever};
 
 /// How hard a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -62,13 +61,8 @@ const TELL_AT_STOP: Duration = Duration::from_secs(13);
 /// How many messages of one notifier are sent at once.
 const ANNOUNCEMENTS: usize = 50;
 
-/// How long a look for what is due waits for what is written down of what was done without the
-/// store; the next look goes on with it.
-const REPORT_WITHIN: Duration = Duration::from_secs(1);
 /// The least time between two looks that are made because something ends.
 const LEAST_BETWEEN_ENDS: Duration = Duration::from_millis(2);
-/// How often every live grant is read again, so that what others wrote is known as well (L4).
-const MIRROR_EVERY: Duration = Duration::from_secs(60);
 
 /// Tends records until it is told to stop.
 pub struct Worker {
@@ -528,79 +522,6 @@ async fn send(engine: &Engine, taken: Taken) -> MoreToSay {
 fn time_for(engine: &Engine, taken: &Delivery) -> Duration {
     let until = taken.taken_until.unwrap_or_default();
     until.since(engine.now()).saturating_sub(TO_MARK)
-}
-
-/// Keeps what is known of live grants up to date; and while the store is away takes away by that
-/// what has to be gone, at each provider in a loop of its own.
-async fn stand_in_for_ever(engine: Arc<Engine>, settings: WorkerSettings) {
-    let at_each = join_all(
-        engine
-            .providers()
-            .map(|it| stand_in_at(&engine, it, settings)),
-    );
-    join3(at_each, mirror_for_ever(&engine), probe_for_ever(&engine)).await;
-}
-
-/// At one provider, so many at once; what takes long holds up nothing that ends meanwhile.
-async fn stand_in_at(engine: &Engine, provider: &ProviderName, settings: WorkerSettings) {
-    let mut ids: HashSet<RequestId> = HashSet::new();
-    let mut under_way = FuturesUnordered::new();
-    loop {
-        tokio::select! {
-            biased;
-            Some(id) = under_way.next(), if !under_way.is_empty() => { ids.remove(&id); }
-            () = tokio::time::sleep(settings.tick) => {}
-        }
-        for id in engine.to_take_away(provider) {
-            if under_way.len() >= settings.tasks_per_provider {
-                break;
-            }
-            if ids.insert(id) {
-                under_way.push(async move {
-                    let taken = engine.take_away(provider, id);
-                    if tokio::time::timeout(settings.record_deadline, taken)
-                        .await
-                        .is_err()
-                    {
-                        tracing::error!(request.id = %id, "taking away took too long");
-                    }
-                    id
-                });
-            }
-        }
-    }
-}
-
-async fn mirror_for_ever(engine: &Engine) {
-    loop {
-        let began = tokio::time::Instant::now();
-        if let Err(error) = engine.refresh_mirror().await {
-            tracing::error!(error = %error.chain(), "live grants cannot be read");
-        }
-        tokio::time::sleep_until(began + MIRROR_EVERY).await;
-    }
-}
-
-/// A store that failed to write is asked again, so that it is known when it is back also where
-/// there is nothing to write.
-async fn probe_for_ever(engine: &Engine) {
-    loop {
-        tokio::time::sleep(STORE_AWAY_AFTER).await;
-        if engine.store_away_since().is_some()
-            && let Err(error) = engine.probe_store().await
-        {
-            tracing::warn!(error = %error, "the store is away");
-        }
-    }
-}
-
-async fn report(engine: &Engine) {
-    match tokio::time::timeout(REPORT_WITHIN, engine.report_to_store()).await {
-        Ok(Ok(())) | Err(_) => {}
-        Ok(Err(error)) => {
-            tracing::error!(error = %error, "what was done without the store is not stored yet");
-        }
-    }
 }
 
 async fn checkpoint(engine: &Engine) {

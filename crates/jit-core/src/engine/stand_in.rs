@@ -23,6 +23,8 @@ use crate::time::Timestamp;
 pub const STORE_AWAY_AFTER: Duration = Duration::from_secs(5);
 /// How soon what is being applied is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// How soon a record that could not be read is read again.
+const UNREAD_AGAIN: Duration = Duration::from_secs(1);
 /// How many reports are written at once.
 const REPORTS: usize = 16;
 
@@ -90,11 +92,21 @@ impl Known {
         })
     }
 
+    /// Nothing can be done for this grant now.
+    fn put_off(&mut self, id: RequestId, now: Timestamp) {
+        if let Some(live) = self.live.get(&id) {
+            let status = live.status;
+            let away = self.away.entry(id).or_insert_with(|| Away::of(status, now));
+            away.next_at = now + UNREAD_AGAIN;
+        }
+    }
+
     /// What is to be done for this grant now; a delete is written down before it is sent.
     fn task(&mut self, id: RequestId, now: Timestamp) -> Option<Task> {
         let live = self.live.get(&id).filter(|it| it.expires_at <= now)?;
         let (access, status) = (live.access.clone(), live.status);
         if self.is_taken_over(id, now) {
+            self.put_off(id, now);
             return None;
         }
         let away = self.away.entry(id).or_insert_with(|| Away::of(status, now));
@@ -175,6 +187,8 @@ impl Engine {
             && let Err(error) = self.load(id).await
         {
             tracing::warn!(request.id = %id, error = %error.chain(), "a record cannot be read");
+            let now = self.now();
+            self.mirror.lock().put_off(id, now);
             return;
         }
         let at = self.now();
