@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use jit_core::Timestamp;
 use jit_core::audit::{AuditEvent, Fact};
-use jit_core::engine::STORE_AWAY_AFTER;
 use jit_core::provider::Kind;
 use jit_core::request::{RequestId, Status};
 use jit_testkit::hostile::{Operation, SLOWEST_CALL};
@@ -28,6 +27,10 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 const TAKE: Duration = Duration::from_secs(5 + 2);
 /// A call that takes longer than this is slow, and another worker may come first.
 const SLOW: Duration = Duration::from_secs(2);
+/// Everything is read once a minute; the store may fail one of these readings.
+const KNOWN_TO_ALL: Duration = Duration::from_secs(125);
+/// L4: so long the store is waited for.
+const STORE_AWAITED: Duration = Duration::from_secs(5);
 /// A replica that starts knows all live grants after this long.
 const MIRRORED: Duration = Duration::from_secs(2);
 /// What happened so long before the end may still be in its way.
@@ -243,6 +246,12 @@ impl Judge<'_> {
         found
     }
 
+    fn leased_at(&self, id: RequestId) -> Option<Timestamp> {
+        let mut events = self.stories.get(&id)?.events.iter();
+        let leased = events.find(|(_, it)| matches!(it.event.what, Fact::GrantIntended { .. }));
+        leased.map(|(at, _)| *at)
+    }
+
     /// How much later than promised, because of the replicas themselves.
     fn excused(&self, id: RequestId, from: Timestamp, until: Timestamp) -> Duration {
         let mishaps = self.world.diary.mishaps.lock().unwrap();
@@ -267,14 +276,21 @@ impl Judge<'_> {
             over.since(attempt.began) > SLOW && attempt.began <= until && over >= from
         });
         let slow = u32::try_from(slow.count()).unwrap_or(u32::MAX);
-        let away = store_away(&mishaps, from, until);
+        let leased_at = self.leased_at(id).unwrap_or(from);
+        let away = store_away(&mishaps, leased_at, from, until);
         excused + TAKE * slow + all_down(&mishaps, from, until) + away
     }
 }
 
-/// L4: how much later a store that is away may make it. A replica that knows of the grant does not
-/// wait for longer than this; one that died knows nothing before the store is back.
-fn store_away(mishaps: &[Mishap], from: Timestamp, until: Timestamp) -> Duration {
+/// L4: how much later a store that is away may make the end of a grant that was leased then. A replica
+/// that knows of it does not wait for longer than this. One that died knows nothing before the store
+/// is back; and of what was leased lately perhaps only one knew.
+fn store_away(
+    mishaps: &[Mishap],
+    leased_at: Timestamp,
+    from: Timestamp,
+    until: Timestamp,
+) -> Duration {
     let overlaps = |it: &&Mishap| it.from <= until && it.until >= from;
     let away = mishaps
         .iter()
@@ -283,13 +299,18 @@ fn store_away(mishaps: &[Mishap], from: Timestamp, until: Timestamp) -> Duration
     let away: Vec<&Mishap> = away.collect();
     let excuse = |outage: &&Mishap| {
         let everybody = away.iter().filter(|it| it.from == outage.from).count() == 3;
-        let forgot = mishaps.iter().any(|it| {
-            let died = it.trouble == Trouble::Death;
-            died && it.from <= outage.until && it.until + MIRRORED >= outage.from
-        });
+        let died = |replica: u64| {
+            mishaps.iter().any(|it| {
+                let died = it.trouble == Trouble::Death && it.replica == replica;
+                died && it.from <= outage.until && it.until + MIRRORED >= outage.from
+            })
+        };
+        let dead = (0..3).filter(|replica| died(*replica)).count();
+        let is_known = leased_at + KNOWN_TO_ALL <= outage.from;
+        let forgot = if is_known { dead == 3 } else { dead > 0 };
         match everybody && forgot {
             true => outage.until.since(outage.from) + TAKE,
-            false => STORE_AWAY_AFTER + TICK * 2,
+            false => STORE_AWAITED + TICK * 2,
         }
     };
     away.iter().map(excuse).max().unwrap_or_default()
