@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jit_core::Engine;
 use jit_core::ports::Clock;
+use jit_core::{Engine, Timestamp};
 use jit_wire::Wire;
 use reqwest::Url;
 use reqwest::header::{AGE, CACHE_CONTROL};
@@ -74,25 +74,31 @@ impl Dates {
     pub async fn compare(&self) {
         join_all(self.sources.iter().map(|(origin, wire)| async {
             let asked_at = self.clock.now();
-            let asked = wire.pooled().head(origin.clone()).timeout(LIMIT);
-            let asked = asked.header(CACHE_CONTROL, "no-cache").send();
-            let Ok(answer) = asked.await else { return };
-            let heard_at = self.clock.now();
-            // Kept by somebody between us: that is the time when it was kept.
-            if answer.headers().contains_key(AGE) {
+            let Ok(Some(said)) = ask(origin, wire).await else {
                 return;
-            }
-            if let Some(said) = jit_wire::date(answer.headers()) {
-                let of = origin.as_str();
-                self.engine.hear_date(of, said, asked_at, heard_at);
-            }
+            };
+            let of = origin.as_str();
+            self.engine.hear_date(of, said, asked_at, self.clock.now());
         }))
         .await;
     }
 }
 
+/// Asks a system for nothing, without credentials; what time it is there, where it says so.
+///
+/// # Errors
+/// Where it does not answer.
+pub(crate) async fn ask(origin: &Url, wire: &Wire) -> Result<Option<Timestamp>, reqwest::Error> {
+    let asked = wire.pooled().head(origin.clone()).timeout(LIMIT);
+    let answer = asked.header(CACHE_CONTROL, "no-cache").send().await?;
+    // Kept by somebody between us: that is the time when it was kept.
+    let is_kept = answer.headers().contains_key(AGE);
+    let said = jit_wire::date(answer.headers());
+    Ok(said.filter(|_| !is_kept))
+}
+
 /// Where a provider answers; none of one that is on this machine.
-fn origin(kind: &ProviderKind) -> Option<Url> {
+pub(crate) fn origin(kind: &ProviderKind) -> Option<Url> {
     let aws = |region: &str, endpoint: &Option<String>| {
         let domain = match region.starts_with("cn-") {
             true => "amazonaws.com.cn",

@@ -23,6 +23,18 @@ pub enum ClockOffset {
 }
 
 impl ClockOffset {
+    /// Where another system's clock showed this second at some instant between these two of ours. As
+    /// much as that leaves open is not counted.
+    pub fn heard(said: Timestamp, asked_at: Timestamp, heard_at: Timestamp) -> Self {
+        let ahead = asked_at.since(said + WHOLE_SECOND);
+        let behind = said.since(heard_at);
+        match (ahead.is_zero(), behind.is_zero()) {
+            (true, true) => Self::None,
+            (false, _) => Self::Ahead(ahead),
+            (true, false) => Self::Behind(behind),
+        }
+    }
+
     /// By how much.
     pub fn by(self) -> Duration {
         match self {
@@ -76,16 +88,9 @@ impl Dates {
 }
 
 impl Engine {
-    /// Another system's clock showed this second at some instant between these two of ours. As much
-    /// as that leaves open is not counted.
+    /// Another system's clock showed this second at some instant between these two of ours.
     pub fn hear_date(&self, of: &str, said: Timestamp, asked_at: Timestamp, heard_at: Timestamp) {
-        let ahead = asked_at.since(said + WHOLE_SECOND);
-        let behind = said.since(heard_at);
-        let offset = match (ahead.is_zero(), behind.is_zero()) {
-            (true, true) => ClockOffset::None,
-            (false, _) => ClockOffset::Ahead(ahead),
-            (true, false) => ClockOffset::Behind(behind),
-        };
+        let offset = ClockOffset::heard(said, asked_at, heard_at);
         let at = heard_at;
         let mut heard = self.dates.0.lock().unwrap_or_else(PoisonError::into_inner);
         heard.insert(of.to_owned(), Heard { offset, at });

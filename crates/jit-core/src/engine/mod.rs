@@ -34,7 +34,7 @@ pub use mirror::Live;
 use mirror::{Asked, Noted};
 pub use offers::Found;
 pub use people::{Collected, NewRequest, Reading, Verb};
-pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, verify_audit};
+pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, last_checkpoint, verify_audit};
 pub use reading::{Extent, Listed};
 pub use stand_in::STORE_AWAY_AFTER;
 pub use tend::LEFT_ALONE;
@@ -64,7 +64,7 @@ const TRIES: u32 = 5;
 /// How often a fact of no request is sealed again behind another writer's.
 const APPENDS: u32 = 50;
 /// Offsets of our clock above this stop everything that gives access.
-const CLOCK_OFF: Duration = CLOCKS_DIFFER;
+pub const CLOCK_OFF: Duration = CLOCKS_DIFFER;
 /// For how long an offset counts after it was seen.
 const CLOCK_MEMORY: Duration = Duration::from_secs(600);
 /// An offset above this means that nobody knows the time.

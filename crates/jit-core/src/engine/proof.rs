@@ -81,6 +81,12 @@ impl Engine {
     }
 }
 
+/// When the chains were last checkpointed; none where they never were.
+pub async fn last_checkpoint(store: &dyn RequestStore) -> Result<Option<Timestamp>, PortError> {
+    let row = store.row(CHECKPOINTS, LAST).await?;
+    Ok(row.and_then(|row| row.value.parse().ok()))
+}
+
 /// Something that the verifier found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
