@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use jit_cli::CliError;
 use jit_runtime::clock::{OsRandom, SystemClock};
 use jit_runtime::config::Environment;
+use jit_runtime::daemon::block_on;
 use jit_runtime::operate::{Desk, Form, Operation};
 use secrecy::SecretString;
 use serde_json::json;
@@ -20,7 +21,7 @@ use serde_json::json;
 struct Arguments {
     #[command(flatten)]
     options: jit_cli::Options,
-    /// The configuration of jitd, for config, policy, audit, token and backup
+    /// The configuration of jitd, for config, policy, audit, token, backup and doctor
     #[arg(
         long,
         global = true,
@@ -48,17 +49,18 @@ enum Verb {
     Mcp,
 }
 
-const EXIT_CODES: &str = "config, policy, audit, token and backup work on the files of jitd, whether \
-                          or not jitd runs; everything else asks the server.\n\nExit codes: 0 done; 1 \
+const EXIT_CODES: &str = "config, policy, audit, token, backup and doctor work on the files of jitd, \
+                          whether or not jitd runs; everything else asks the server.\n\nExit codes: 0 done; 1 \
                           refused or failed, or a check found something wrong; 2 wrong arguments, \
                           or it is not as was asked for: denied, lapsed, ended, not confirmed; 141 \
                           nobody reads the answer.";
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let json = arguments.options.json;
-    match run(arguments).await {
+    // A disk that hangs keeps no verb from ending.
+    let ran = block_on(run(arguments)).unwrap_or_else(|error| Err(error.into()));
+    match ran {
         Ok(code) => code,
         Err(error) => {
             match (json, error.downcast_ref::<CliError>()) {

@@ -3,6 +3,8 @@
 
 #![cfg(test)]
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -62,7 +64,7 @@ fn every_verb_has_a_line_of_help_and_every_answer_a_form_as_json() {
     let help = said(folder.path(), &["--help"]);
     for verb in [
         "request", "list", "show", "approve", "deny", "end", "revoke", "withdraw", "history",
-        "pause", "resume", "config", "policy", "audit", "token", "backup",
+        "pause", "resume", "config", "policy", "audit", "token", "backup", "doctor",
     ] {
         let line = help
             .lines()
@@ -143,6 +145,116 @@ fn the_verbs_of_an_operator_need_the_configuration_alone() {
     let output = jit(folder.path(), &["config", "check"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("there is no tier lowest"));
+}
+
+#[test]
+fn doctor_says_a_line_for_each_thing_and_exits_with_1_where_something_failed() {
+    let folder = house();
+    let well = said(folder.path(), &["doctor"]);
+    assert!(
+        well.starts_with("ok    config     jit.toml is sound: "),
+        "{well}"
+    );
+    assert!(well.contains("\nwarn  store  "), "{well}");
+    assert!(
+        well.contains("\nok    groupfile  2 entitlements looked at"),
+        "{well}"
+    );
+    assert!(!folder.path().join("jit.db").exists());
+    let json = said(folder.path(), &["doctor", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["well"], true);
+    assert_eq!(json["checks"][0]["verdict"], "ok");
+    std::fs::remove_file(folder.path().join("groups")).unwrap();
+    let output = jit(folder.path(), &["doctor"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    assert!(told.contains("\nfail  groupfile  "), "{told}");
+    assert!(text(&output.stderr).is_empty());
+    let help = said(folder.path(), &["doctor", "--help"]);
+    assert!(help.contains("Nothing is changed"), "{help}");
+}
+
+/// The system lets root write everywhere, so this runs as `nobody` where the tests run as root.
+#[test]
+fn doctor_says_which_files_another_user_cannot_write() {
+    let folder = house();
+    let here = folder.path();
+    said(here, &["token", "new", "--principal", "ana"]);
+    let binary = here.join("jit");
+    let built = Path::new(env!("CARGO_BIN_EXE_jit"));
+    // The folder of the binary may be closed to nobody.
+    if std::fs::hard_link(built, &binary).is_err() {
+        std::fs::copy(built, &binary).unwrap();
+    }
+    let mode = |file: &Path, mode| {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for file in ["jit.toml", "jit.db", "groups"] {
+        mode(&here.join(file), 0o444);
+    }
+    mode(here, 0o555);
+    let are_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let doctor = || {
+        let mut command = Command::new(&binary);
+        command.env_clear().stdin(Stdio::null());
+        command.current_dir(here).arg("doctor");
+        if are_root {
+            command.uid(65_534).gid(65_534);
+        }
+        let output = command.output().unwrap();
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        told
+    };
+    let told = doctor();
+    mode(here, 0o777);
+    for (area, words, fix) in [
+        ("store", "jit.db cannot be ", "the user that runs this"),
+        (
+            "store",
+            "no file can be made in ",
+            "the user that runs jitd",
+        ),
+        (
+            "groupfile",
+            "no file can be made in ",
+            "the user that runs jitd",
+        ),
+    ] {
+        let is_it = |line: &&str| line.contains(area) && line.contains(words);
+        let line = told.lines().find(is_it);
+        let line = line.unwrap_or_else(|| panic!("{words}: {told}"));
+        assert!(line.starts_with("fail  ") && line.contains(fix), "{line}");
+    }
+    let lock = here.join("groups.lock");
+    std::fs::write(&lock, "").unwrap();
+    mode(&lock, 0o000);
+    let told = doctor();
+    assert!(
+        told.contains("groups.lock cannot be opened; give it to"),
+        "{told}"
+    );
+    if are_root {
+        mode(&lock, 0o444);
+        let told = doctor();
+        let owner = "groups belongs to another user, and its owner is kept; give it to";
+        assert!(told.contains(owner), "{told}");
+    }
+    // It can be read without the files that are beside it, and is not writable for all that.
+    let store = Connection::open(here.join("jit.db")).unwrap();
+    let whole = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let busy = store.query_row(whole, [], |row| row.get::<_, i64>(0));
+    assert_eq!(busy, Ok(0));
+    drop(store);
+    let told = doctor();
+    let line = told
+        .lines()
+        .find(|line| line.contains("jit.db cannot be written"));
+    assert!(
+        line.is_some_and(|line| line.starts_with("fail  store")),
+        "{told}"
+    );
 }
 
 #[test]

@@ -73,6 +73,6 @@ pub fn init(file: &Path) -> anyhow::Result<()> {
     let refused = || format!("{shown} cannot be written; init overwrites nothing");
     let mut made = File::create_new(file).with_context(refused)?;
     made.write_all(TEMPLATE.as_bytes()).with_context(refused)?;
-    eprintln!("{shown} is written; change it, then: jit --config {shown} config check");
+    eprintln!("{shown} is written; change it, then: jit --config {shown} doctor");
     Ok(())
 }

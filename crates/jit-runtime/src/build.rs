@@ -303,7 +303,7 @@ async fn opened(store: &Store) -> Result<(Arc<dyn RequestStore>, Option<DynamoSt
     }
 }
 
-async fn provisioners(
+pub(crate) async fn provisioners(
     config: &Config,
     clock: &Arc<dyn Clock>,
     okta: Option<&Arc<Okta>>,
@@ -414,7 +414,10 @@ pub(crate) fn okta(
 
 /// The one client of the Vault, where there is one: whatever uses it shares its login. Nothing is sent
 /// yet.
-fn vault(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Vault>>, PortError> {
+pub(crate) fn vault(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<Vault>>, PortError> {
     let settings = config.providers.iter().find_map(|it| match &it.kind {
         ProviderKind::Vault(server) => Some(server.0.as_ref().clone()),
         ProviderKind::GroupFile { .. }
@@ -495,6 +498,15 @@ pub(crate) fn directory(
     if config.rotas.is_empty() {
         return Ok(people);
     }
+    let rotas = rotas(config)?;
+    Ok(Arc::new(WithRotas::new(people, rotas, Arc::clone(clock))))
+}
+
+/// Who knows who is on call, by the group that rules name.
+///
+/// # Errors
+/// Where an adapter cannot be made.
+pub(crate) fn rotas(config: &Config) -> Result<BTreeMap<GroupName, Arc<dyn Rota>>, PortError> {
     let mut rotas: BTreeMap<GroupName, Arc<dyn Rota>> = BTreeMap::new();
     for rota in &config.rotas {
         let asked: Arc<dyn Rota> = match (&rota.kind, &config.pagerduty) {
@@ -515,7 +527,7 @@ pub(crate) fn directory(
         };
         rotas.insert(rota.group.clone(), asked);
     }
-    Ok(Arc::new(WithRotas::new(people, rotas, Arc::clone(clock))))
+    Ok(rotas)
 }
 
 /// The groups that the rules of a policy name.

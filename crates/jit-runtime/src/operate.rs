@@ -4,6 +4,7 @@
 
 mod audit;
 mod backup;
+mod doctor;
 mod dynamodb;
 mod policy;
 mod slack;
@@ -53,6 +54,15 @@ pub enum Operation {
         keeps backups itself"
     )]
     Backup(BackupArgs),
+    /// Check everything that jitd needs, a line for each thing with what to do; changes nothing
+    #[command(
+        long_about = "Check everything that jitd needs: the configuration, the store, the clock, each \
+        provider with its credentials, the chats, and that somebody decides on each thing. A line for \
+        each begins with ok, warn or fail and ends with what to do. All are looked at side by side, \
+        and what does not answer within 10 s fails. Nothing is changed: nothing is written into the \
+        store, nothing is granted, nobody is paged or written to. Exits with 1 where something failed"
+    )]
+    Doctor,
 }
 
 /// About the configuration.
@@ -234,6 +244,7 @@ impl Desk<'_> {
             Operation::Audit(verb) => self.audit(verb).await,
             Operation::Token(verb) => self.token(verb).await,
             Operation::Backup(args) => self.backup(args).await,
+            Operation::Doctor => self.doctor().await,
         }
     }
 
@@ -277,24 +288,7 @@ impl Desk<'_> {
                 Ok(Outcome::Well)
             }
             (Ok(config), Form::Text) => {
-                let families = match config.catalog.families().len() {
-                    0 => String::new(),
-                    1 => " and 1 family of them".to_owned(),
-                    count => format!(" and {count} families of them"),
-                };
-                writeln!(
-                    self.out,
-                    "{} is sound: {}, {}{families}, {}, {}, {}",
-                    match &config.origin {
-                        Origin::File => self.config.display().to_string(),
-                        Origin::Variables { .. } => "the environment".to_owned(),
-                    },
-                    counted(config.providers.len(), "provider"),
-                    counted(config.catalog.iter().count(), "entitlement"),
-                    counted(config.policy.tiers().count(), "tier"),
-                    counted(config.policy.rules().len(), "rule"),
-                    counted(config.people.iter().count(), "principal"),
-                )?;
+                writeln!(self.out, "{}", self.sound(&config))?;
                 Ok(Outcome::Well)
             }
             (Err(BadConfig::Wrong { problems, .. }), Form::Json) => {
@@ -307,6 +301,27 @@ impl Desk<'_> {
             }
             (Err(unreadable @ BadConfig::Unreadable { .. }), _) => Err(unreadable.into()),
         }
+    }
+
+    /// That a configuration can be used, and how much is in it.
+    fn sound(&self, config: &Config) -> String {
+        let families = match config.catalog.families().len() {
+            0 => String::new(),
+            1 => " and 1 family of them".to_owned(),
+            count => format!(" and {count} families of them"),
+        };
+        format!(
+            "{} is sound: {}, {}{families}, {}, {}, {}",
+            match &config.origin {
+                Origin::File => self.config.display().to_string(),
+                Origin::Variables { .. } => "the environment".to_owned(),
+            },
+            counted(config.providers.len(), "provider"),
+            counted(config.catalog.iter().count(), "entitlement"),
+            counted(config.policy.tiers().count(), "tier"),
+            counted(config.policy.rules().len(), "rule"),
+            counted(config.people.iter().count(), "principal"),
+        )
     }
 }
 

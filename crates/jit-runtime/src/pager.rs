@@ -205,6 +205,22 @@ impl WebhookPager {
     }
 }
 
+impl WebhookPager {
+    /// Whether somebody answers at the webhook's host. Neither its path nor the token is sent, and
+    /// nobody is woken up.
+    pub(crate) async fn is_there(&self) -> Result<(), PortError> {
+        let mut host = self.url.0.clone();
+        host.set_path("/");
+        host.set_query(None);
+        host.set_fragment(None);
+        let answer = self.client.head(host).send().await;
+        answer.map(drop).map_err(|error| {
+            let error = WebhookError::from(error);
+            PortError::nothing_done("webhook", "be reached", ErrorKind::Unavailable).because(error)
+        })
+    }
+}
+
 impl fmt::Debug for WebhookPager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookPager").finish_non_exhaustive()

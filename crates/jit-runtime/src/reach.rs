@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use jit_core::catalog::{Catalog, EntitlementId, Pattern};
 use jit_core::policy::{Effect, ON_CALL, Policy, Right, Tier, Who};
-use jit_core::ports::Directory;
+use jit_core::ports::{Directory, ErrorKind};
 use jit_core::principal::{GroupName, PrincipalId, PrincipalKind, Profile};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,8 @@ pub struct Everybody {
     empty: BTreeSet<GroupName>,
     /// Groups of which nobody here can say who is in them.
     unknown: BTreeSet<GroupName>,
+    /// Why the directory did not answer, each reason once.
+    unanswered: BTreeMap<String, ErrorKind>,
     /// Where an entitlement is membership in a group that rules name.
     leads_to: BTreeMap<EntitlementId, GroupName>,
 }
@@ -63,6 +65,7 @@ impl Everybody {
                 Ok(None) => drop(everybody.unknown.insert(group)),
                 Err(error) => {
                     tracing::warn!(%group, error = %error.chain(), "who is in a group is not known");
+                    everybody.unanswered.insert(error.chain(), error.kind);
                     everybody.unknown.insert(group);
                 }
             }
@@ -90,6 +93,7 @@ impl Everybody {
                 Ok(profile) => profile,
                 Err(error) => {
                     tracing::warn!(error = %error.chain(), "somebody could not be looked up");
+                    self.unanswered.insert(error.chain(), error.kind);
                     match configured.find(&id) {
                         Some(known) => Some(known.profile.clone()),
                         // They are known to the directory alone.
@@ -128,6 +132,11 @@ impl Everybody {
     /// Groups of which nobody here can say who is in them.
     pub fn unknown(&self) -> &BTreeSet<GroupName> {
         &self.unknown
+    }
+
+    /// Why the directory did not answer, as the log has it.
+    pub(crate) fn unanswered(&self) -> &BTreeMap<String, ErrorKind> {
+        &self.unanswered
     }
 }
 

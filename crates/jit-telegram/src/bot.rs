@@ -108,6 +108,11 @@ impl Bot {
         judged(said, status)
     }
 
+    /// Asks who we are, which shows that the token is good.
+    pub(crate) async fn who_we_are(&self) -> Result<(), Trouble> {
+        self.call("getMe", &json!({})).await.map(drop)
+    }
+
     /// Posts a message; its id.
     pub(crate) async fn send(&self, chat: ChatId, message: &Message) -> Result<i64, Trouble> {
         let arguments = arguments(chat, message);

@@ -91,6 +91,17 @@ impl fmt::Debug for TelegramParts {
     }
 }
 
+/// Asks Telegram whether this is the token of a bot. Nothing is posted.
+///
+/// # Errors
+/// Where it is not, or Telegram does not answer.
+pub async fn ask_who_we_are(api: &Address, bot_token: &SecretString) -> Result<(), PortError> {
+    const OPERATION: &str = "say who we are";
+    let bot = Bot::new(api, bot_token, DEADLINE).map_err(|trouble| trouble.during(OPERATION))?;
+    let asked = bot.who_we_are().await;
+    asked.map_err(|trouble| trouble.during(OPERATION))
+}
+
 /// One bot in one chat.
 pub struct Telegram {
     chat: ChatId,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use secrecy::SecretString;
@@ -182,6 +182,13 @@ impl Environment {
     /// Whether a secret is set, well or not, itself or as the name of a file.
     pub(super) fn has_secret(&self, name: &str) -> bool {
         self.0.contains_key(name) || self.0.contains_key(&format!("{name}_FILE"))
+    }
+
+    /// The files that hold a secret each, as far as the process itself names them.
+    pub(crate) fn secret_files(&self, folder: &Path) -> impl Iterator<Item = PathBuf> {
+        let named = SECRETS.iter().map(|name| format!("{name}_FILE"));
+        let named = named.chain([API_KEYS_FILE.to_owned()]);
+        named.filter_map(move |name| Some(folder.join(self.0.get(&name)?)))
     }
 
     /// A variable as it is.

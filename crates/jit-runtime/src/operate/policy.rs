@@ -23,7 +23,8 @@ use serde_json::json;
 
 pub use moment::Moment;
 
-use self::scene::{Judged, Scene};
+use self::scene::Judged;
+pub(super) use self::scene::Scene;
 use super::{Desk, Form, OperateError, Outcome};
 use crate::config::Config;
 use crate::reach::{self, Difference, Everybody, Gravity, Report, Turn};

@@ -88,7 +88,7 @@ fn manifest(
     Ok(Outcome::Well)
 }
 
-async fn check(config: &Config) -> Result<Vec<Finding>, OperateError> {
+pub(super) async fn check(config: &Config) -> Result<Vec<Finding>, OperateError> {
     let workspace = config.slack.as_ref().ok_or(OperateError::NoSlack)?;
     // Whoever is no longer active may be deactivated in Slack as well.
     let is_active = |id| config.people.find(id).is_some_and(|it| it.profile.active);

@@ -5,6 +5,7 @@
 mod audit;
 mod backup;
 mod dates;
+mod doctor;
 mod house;
 mod lifecycle;
 mod operator;

@@ -12,13 +12,13 @@ const TOKEN: &str = "a-simulated-pagerduty-token";
 const ROUTING_KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// An installation in which whoever is on call decides: Bob, at first.
-struct OnCallHouse {
-    house: House,
+pub(crate) struct OnCallHouse {
+    pub(crate) house: House,
     sim: Sim,
 }
 
 impl OnCallHouse {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let sim = Sim::start(Setup::default()).unwrap();
         let address = format!("{}/pagerduty", sim.url());
         Self::calling(&address, sim)

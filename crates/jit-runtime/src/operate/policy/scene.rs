@@ -22,7 +22,7 @@ use crate::operate::OperateError;
 use crate::reach::{self, Everybody, Whole};
 
 /// A configuration with the directory that it names, at one instant.
-pub(super) struct Scene {
+pub(in crate::operate) struct Scene {
     pub(super) config: Config,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) at: Timestamp,
@@ -30,7 +30,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    pub(super) fn new(
+    pub(in crate::operate) fn new(
         config: Config,
         at: Timestamp,
         waited: Duration,
@@ -123,7 +123,7 @@ impl Scene {
         (found.people.into_iter().collect(), found.reach)
     }
 
-    pub(super) async fn everybody(&self) -> Everybody {
+    pub(in crate::operate) async fn everybody(&self) -> Everybody {
         let (policy, people) = (&self.config.policy, &self.config.people);
         let leads_to = self.config.leads_to();
         Everybody::of(policy, people, self.directory.as_ref(), leads_to).await
