@@ -15,12 +15,13 @@ use crate::process::{Process, fetch_as, jitd, program, ran, text, until};
 const PRESET: &str = include_str!("../../../../docs/examples/agents.toml");
 const ANA: &str = "U012AB3CD";
 const BOB: &str = "U012AB3CE";
+const CAROL: &str = "U012AB3CF";
 const CHANNEL: &str = "C012AB3CD";
 const ACCOUNT: &str = "111122223333";
 const BOT: &str = "agent:bot";
 
 /// The preset, at work on servers of this machine.
-struct House {
+pub(crate) struct House {
     folder: TempDir,
     aws: Sim,
     slack: SlackSim,
@@ -28,7 +29,7 @@ struct House {
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with("").await
     }
 
@@ -45,10 +46,11 @@ impl House {
         let workspace = Workspace::new("T0AGENTS")
             .user(User::member(ANA, "Ana", "ana@example.com"))
             .user(User::member(BOB, "Bob", "bob@example.com"))
+            .user(User::member(CAROL, "Carol", "carol@example.com"))
             .channel(
                 Channel::public(CHANNEL, "agents")
                     .with_bot()
-                    .members(&[ANA, BOB]),
+                    .members(&[ANA, BOB, CAROL]),
             );
         let slack = SlackSim::start(workspace).await;
         let folder = tempfile::tempdir().unwrap();
@@ -79,7 +81,7 @@ impl House {
     }
 
     /// A command with this configuration and the credentials of its machine.
-    fn command(&self, mut command: Command) -> Command {
+    pub(crate) fn command(&self, mut command: Command) -> Command {
         let key = AccessKey::default();
         command
             .current_dir(self.folder.path())

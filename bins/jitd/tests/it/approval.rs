@@ -5,7 +5,7 @@ mod canaries;
 mod chat;
 mod ends;
 mod faults;
-mod house;
+pub(crate) mod house;
 mod variables;
 
 use std::os::unix::fs::PermissionsExt;

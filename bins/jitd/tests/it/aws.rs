@@ -22,7 +22,7 @@ const ELSEWHERE: &str = "C012AB3CE";
 const SHOP: &str = "222222222222";
 
 /// The preset, at work on servers of this machine.
-struct House {
+pub(crate) struct House {
     folder: TempDir,
     aws: Sim,
     _dynamodb: Server,
@@ -33,7 +33,7 @@ struct House {
 
 impl House {
     /// Where access lasts as long as the preset says, or this long.
-    async fn new(ttl: Option<&str>) -> Self {
+    pub(crate) async fn new(ttl: Option<&str>) -> Self {
         let aws = Sim::start(Setup {
             seat: Seat::Delegated,
             apply_min: Duration::from_secs(1),
@@ -104,12 +104,12 @@ impl House {
         house
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("aws.toml")
     }
 
     /// A command with this configuration and the credentials of its machine.
-    fn command(&self, mut command: Command) -> Command {
+    pub(crate) fn command(&self, mut command: Command) -> Command {
         let key = AccessKey::default();
         command
             .env("JIT_CONFIG", self.config())

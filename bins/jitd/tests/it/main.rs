@@ -7,6 +7,7 @@ mod agents;
 mod approval;
 mod aws;
 mod demo;
+mod doctor;
 mod house;
 mod kill;
 mod kill_loop;

@@ -27,7 +27,7 @@ const MODULUS: &str = concat!(
 const APP: &str = "0oa1b2c3d4e5f6g7h8i9";
 
 /// The preset, at work on servers of this machine.
-struct House {
+pub(crate) struct House {
     folder: TempDir,
     okta: Sim,
     slack: SlackSim,
@@ -39,7 +39,7 @@ struct House {
 }
 
 impl House {
-    async fn new(more: &[(&str, &str)]) -> Self {
+    pub(crate) async fn new(more: &[(&str, &str)]) -> Self {
         let key = json!({"kty": "RSA", "kid": "2026-11", "alg": "RS256", "use": "sig", "n": MODULUS, "e": "AQAB"});
         let setup = Setup {
             apps: vec![ServiceApp::new(APP, key)],
@@ -111,7 +111,7 @@ impl House {
         }
     }
 
-    fn command(&self, mut command: Command) -> Command {
+    pub(crate) fn command(&self, mut command: Command) -> Command {
         let config = read(&self.folder.path().join("okta.toml"));
         match config.contains("\nclient_id = ") {
             true => command.env(

@@ -20,20 +20,20 @@ const PEOPLE: [(i64, &str); 3] = [(ANA, "Ana"), (BOB, "Bob"), (SID, "Sid")];
 
 /// How clicks get to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+pub(crate) enum By {
     Webhook,
     Poll,
 }
 
 /// The commented configuration, with a chat and a file of groups.
-struct House {
+pub(crate) struct House {
     folder: TempDir,
     sim: Sim,
     by: By,
 }
 
 impl House {
-    fn new(by: By, window: &str) -> Self {
+    pub(crate) fn new(by: By, window: &str) -> Self {
         let sim = Sim::start().unwrap();
         for (person, name) in PEOPLE {
             sim.world().add_person(person, name);
@@ -62,11 +62,15 @@ impl House {
         );
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("jit.toml"), config).unwrap();
-        std::fs::write(folder.path().join("groups"), "admins: root-oncall\n").unwrap();
+        std::fs::write(
+            folder.path().join("groups"),
+            "admins: root-oncall\nreaders:\n",
+        )
+        .unwrap();
         Self { folder, sim, by }
     }
 
-    fn command(&self, mut command: Command) -> Command {
+    pub(crate) fn command(&self, mut command: Command) -> Command {
         command
             .env("JIT_CONFIG", self.folder.path().join("jit.toml"))
             .env("JIT_LOG_FORMAT", "json")

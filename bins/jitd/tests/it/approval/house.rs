@@ -22,6 +22,7 @@ pub(crate) const INFLUXDB_ADMIN: &str = "influx-admin-canary-05";
 pub(crate) const REFRESH_TOKEN: &str = "refresh-canary-06";
 /// What each secret in Vault that is only read by others begins with.
 pub(crate) const KEPT: &str = "kept-canary-07-";
+const PRESET: &str = include_str!("../../../../../docs/examples/approval-service.toml");
 const ORGANIZATION: &str = "0123456789abcdef";
 
 /// What stands in Vault, each read by a policy of its own.
@@ -161,6 +162,38 @@ impl House {
             .replace("GRAFANA", house.grafana.url())
             .replace("INFLUXDB", house.influxdb.url());
         std::fs::write(house.folder.path().join("jit.toml"), config).unwrap();
+        house
+    }
+
+    /// The preset, which has a chat, with the addresses of this machine.
+    pub(crate) async fn with_preset(chat: &telegram_sim::Sim) -> Self {
+        let mut house = Self::new().await;
+        for name in ["LISTEN_ADDR", "GRAFANA_URL", "INFLUXDB_URL", "HA_URL"] {
+            house.unset(name);
+        }
+        let mut config = PRESET
+            .replace("127.0.0.1:8080", "127.0.0.1:0")
+            .replace("127.0.0.1:9090", "127.0.0.1:0")
+            .replace(
+                "[telegram]\n",
+                &format!("[telegram]\napi = \"{}\"\n", chat.url()),
+            );
+        for (preset, here) in [
+            ("vault.example.com:8200", house.vault.url().as_str()),
+            ("grafana.example.com", house.grafana.url()),
+            ("homeassistant.example.com", house.home_assistant.url()),
+            ("influxdb.example.com", house.influxdb.url()),
+        ] {
+            let preset = format!("address = \"https://{preset}\"");
+            assert!(config.contains(&preset), "{preset}");
+            let here = format!("address = \"{here}\"\nplain_http = true");
+            config = config.replace(&preset, &here);
+        }
+        std::fs::write(house.folder.path().join("approval-service.toml"), config).unwrap();
+        std::fs::create_dir(house.folder.path().join("data")).unwrap();
+        house.set("JIT_CONFIG", "approval-service.toml");
+        house.set("TELEGRAM_BOT_TOKEN", telegram_sim::TOKEN);
+        house.set("TELEGRAM_WEBHOOK_SECRET", "a_secret-of-this-test");
         house
     }
 
