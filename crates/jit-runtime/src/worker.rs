@@ -2,7 +2,7 @@
 //! provider, revokes first, and a pause of its own for each record that fails, so that one poison
 //! record delays none. The daemon, the sweeper and the simulation run this very loop.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use crate::nudge::{Looks, Nudge};
 use crate::observe::{SWEEP_LAST_SUCCESS, UNSERVED_DUE};
@@ -73,6 +74,9 @@ pub struct Worker {
     running: JoinSet<bool>,
     busy: HashMap<tokio::task::Id, Due>,
     put_off: HashMap<RequestId, PutOff>,
+    /// What the last look found due and had no room for, most urgent first: it follows as soon as
+    /// something at its provider is done.
+    waiting: BTreeMap<ProviderName, VecDeque<Due>>,
     /// Providers that this process does not serve, of which something was due.
     unserved: BTreeSet<ProviderName>,
     /// How many records of theirs the last look listed.
@@ -110,6 +114,7 @@ impl Worker {
             running: JoinSet::new(),
             busy: HashMap::new(),
             put_off: HashMap::new(),
+            waiting: BTreeMap::new(),
             unserved: BTreeSet::new(),
             left_alone: 0,
         }
@@ -203,10 +208,17 @@ impl Worker {
             if started == 0 && self.running.is_empty() {
                 break;
             }
+            let mut looked = Instant::now();
             while let Some(done) = self.running.join_next_with_id().await {
                 swept.tended += 1;
+                let under_way = self.running.len();
                 swept.failed += usize::from(!self.finish(done));
-                self.start_due().await?;
+                // What waited and follows is known already; what became due meanwhile is not.
+                let follows = self.running.len() > under_way;
+                if !follows || looked.elapsed() >= self.settings.tick {
+                    self.start_due().await?;
+                    looked = Instant::now();
+                }
             }
         }
         // A notifier that hangs must not make a pass endless.
@@ -223,9 +235,8 @@ impl Worker {
         Ok(swept)
     }
 
-    /// Starts what is due and not held back; returns how many were started. Where the providers of
-    /// what was listed have enough to do, it looks further, so that a backlog at one provider hides
-    /// nobody else's revokes.
+    /// Starts what is due and not held back; returns how many were started. It looks as far as there
+    /// is anything, so that a backlog at one provider hides nobody else's revokes.
     async fn start_due(&mut self) -> Result<usize, PortError> {
         let mut limit = BATCH + self.busy.len() + self.put_off.len() + self.left_alone;
         let mut started = 0;
@@ -234,17 +245,16 @@ impl Worker {
             // What was done while the store was away comes before all else, and holds up nothing.
             report(&self.engine).await;
             let is_full = due.len() == limit;
-            let (more, no_room) = self.start_some(due);
-            started += more;
-            if !is_full || no_room == 0 || limit >= LONGEST_LOOK {
+            started += self.start_some(due);
+            if !is_full || limit >= LONGEST_LOOK {
                 return Ok(started);
             }
             limit *= 4;
         }
     }
 
-    /// Starts those of these that may be; returns how many, and for how many there was no room.
-    fn start_some(&mut self, due: Vec<Due>) -> (usize, usize) {
+    /// Starts those of these that may be; returns how many. The others wait for room.
+    fn start_some(&mut self, due: Vec<Due>) -> usize {
         let now = self.engine.now();
         let due = self.served(due);
         let listed: HashSet<RequestId> = due.iter().map(|due| due.id).collect();
@@ -257,8 +267,8 @@ impl Worker {
             .map(|due| (due.id, due.urgency))
             .collect();
         let mut load = self.load_by_provider();
-        // Those that were left alone may hide others as well as those without room.
-        let (mut started, mut no_room) = (0, self.left_alone);
+        let mut started = 0;
+        self.waiting.clear();
         for due in due {
             // A revoke waits for nothing else that its record owes: whoever looks at the access
             // slowly, or failed to, finds that the revoke came first.
@@ -273,10 +283,28 @@ impl Worker {
                 self.start(due);
                 started += 1;
             } else {
-                no_room += 1;
+                let queue = self.waiting.entry(due.provider.clone()).or_default();
+                queue.push_back(due);
             }
         }
-        (started, no_room)
+        started
+    }
+
+    /// Starts what waited for something at this provider to be done.
+    fn start_waiting(&mut self, provider: &ProviderName) {
+        let mut load = self.load_by_provider();
+        let mut queue = self.waiting.remove(provider).unwrap_or_default();
+        // Revokes come before everything else, so nobody behind the first one has room either.
+        while let Some(due) = queue.pop_front() {
+            if !self.has_room(&due, &mut load) {
+                queue.push_front(due);
+                break;
+            }
+            self.start(due);
+        }
+        if !queue.is_empty() {
+            self.waiting.insert(provider.clone(), queue);
+        }
     }
 
     /// Leaves out what is due at providers that this process does not serve: another one has it. Says
@@ -370,6 +398,7 @@ impl Worker {
         let Some(due) = self.busy.remove(&task) else {
             return tended;
         };
+        self.start_waiting(&due.provider);
         let Due { id, urgency, .. } = due;
         if tended && !self.engine.serves(&due.provider) {
             // It stays due, and there is nothing more to do for it here.
