@@ -54,8 +54,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How clicks get here.
 #[derive(Debug, Clone)]
 pub enum Transport {
-    /// Telegram calls a public address, with this secret in a header.
-    Webhook(WebhookSecret),
+    /// Telegram calls a public address, with one of these secrets in a header: two while it is being
+    /// changed. Where there is none, nothing is taken.
+    Webhook(Vec<WebhookSecret>),
     /// This service asks for them. One process at a time can.
     Poll,
 }
@@ -202,8 +203,8 @@ impl TelegramDoor {
     pub fn router(&self) -> Option<Router> {
         match &self.transport {
             Transport::Poll => None,
-            Transport::Webhook(secret) => {
-                let webhook = Webhook::new(Arc::clone(&self.desk), secret.clone());
+            Transport::Webhook(secrets) => {
+                let webhook = Webhook::new(Arc::clone(&self.desk), secrets.clone());
                 Some(webhook.router())
             }
         }

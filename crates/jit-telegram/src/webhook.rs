@@ -14,7 +14,7 @@ use axum::routing::post;
 use jit_core::digest::Digest;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::desk::{Ack, Desk};
 
@@ -48,24 +48,17 @@ impl FromStr for WebhookSecret {
 }
 
 impl WebhookSecret {
-    /// Whether this header is ours. Digests are compared, so that nothing depends on the length.
-    fn fits(&self, headers: &HeaderMap) -> bool {
-        let mut sent = headers.get_all(HEADER).iter();
-        let (Some(one), None) = (sent.next(), sent.next()) else {
-            return false;
-        };
-        let (sent, ours) = (
-            Digest::of(one.as_bytes()),
-            Digest::of(self.0.expose_secret().as_bytes()),
-        );
-        sent.as_bytes().ct_eq(ours.as_bytes()).into()
+    /// Whether this is what was sent. Digests are compared, so that nothing depends on the length.
+    fn is(&self, sent: &Digest) -> Choice {
+        let ours = Digest::of(self.0.expose_secret().as_bytes());
+        sent.as_bytes().ct_eq(ours.as_bytes())
     }
 }
 
 /// What the door needs.
 pub(crate) struct Webhook {
     desk: Arc<Desk>,
-    secret: WebhookSecret,
+    secrets: Vec<WebhookSecret>,
 }
 
 impl fmt::Debug for Webhook {
@@ -75,8 +68,20 @@ impl fmt::Debug for Webhook {
 }
 
 impl Webhook {
-    pub(crate) fn new(desk: Arc<Desk>, secret: WebhookSecret) -> Self {
-        Self { desk, secret }
+    pub(crate) fn new(desk: Arc<Desk>, secrets: Vec<WebhookSecret>) -> Self {
+        Self { desk, secrets }
+    }
+
+    /// Whether the one header is one of ours. All are compared, whichever it is.
+    fn is_telegram(&self, headers: &HeaderMap) -> bool {
+        let mut sent = headers.get_all(HEADER).iter();
+        let (Some(one), None) = (sent.next(), sent.next()) else {
+            return false;
+        };
+        let sent = Digest::of(one.as_bytes());
+        let secrets = self.secrets.iter();
+        let found = secrets.fold(Choice::from(0), |found, ours| found | ours.is(&sent));
+        found.into()
     }
 
     pub(crate) fn router(self) -> Router {
@@ -87,7 +92,7 @@ impl Webhook {
 }
 
 async fn take(State(door): State<Arc<Webhook>>, request: Request) -> StatusCode {
-    if !door.secret.fits(request.headers()) {
+    if !door.is_telegram(request.headers()) {
         tracing::warn!("a call to the door of Telegram's is not Telegram's");
         metrics::counter!("jit_telegram_refused_total").increment(1);
         return StatusCode::UNAUTHORIZED;

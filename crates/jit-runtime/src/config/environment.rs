@@ -16,14 +16,14 @@ use super::credentials::{VAULT_ROLE_ID, VAULT_SECRET_ID, VAULT_WRAPPED_SECRET_ID
 use super::okta::{OKTA_PRIVATE_KEY, OKTA_TOKEN};
 use super::problems::{At, Place, Problems, Spot, nearest};
 use super::slack::{APP_TOKEN, BOT_TOKEN, OLD_SIGNING_SECRET, SIGNING_SECRET};
-use super::telegram::{TELEGRAM_SECRET, TELEGRAM_TOKEN};
+use super::telegram::{OLD_TELEGRAM_SECRET, TELEGRAM_SECRET, TELEGRAM_TOKEN};
 use super::variables::{OF_SERVICE, OLD_NAMES, STATE_DIR, VAULT_ADDR};
 
 /// Every variable that this program reads, and what it stands for.
 ///
 /// The scalars win over the same key of the file. The variables that may hold a secret are also
 /// read from a file, which the same name with `_FILE` behind it names.
-pub const VARIABLES: [(&str, &str); 24] = [
+pub const VARIABLES: [(&str, &str); 25] = [
     ("JIT_LISTEN", "[http] listen"),
     ("JIT_OBSERVE", "[http] observe"),
     ("JIT_TRUSTED_PROXY", "[http] trusted_proxy"),
@@ -67,6 +67,10 @@ pub const VARIABLES: [(&str, &str); 24] = [
         TELEGRAM_SECRET,
         "what Telegram sends along to the webhook; or JIT_TELEGRAM_WEBHOOK_SECRET_FILE",
     ),
+    (
+        OLD_TELEGRAM_SECRET,
+        "the one before, while it is being changed; or JIT_TELEGRAM_WEBHOOK_SECRET_OLD_FILE",
+    ),
     (OKTA_TOKEN, "an API token of Okta; or JIT_OKTA_TOKEN_FILE"),
     (
         OKTA_PRIVATE_KEY,
@@ -96,7 +100,7 @@ pub const VARIABLES: [(&str, &str); 24] = [
 ];
 
 /// Those that may hold a secret.
-const SECRETS: [&str; 16] = [
+const SECRETS: [&str; 17] = [
     PAGER_WEBHOOK,
     PAGER_TOKEN,
     PAGERDUTY_TOKEN,
@@ -107,6 +111,7 @@ const SECRETS: [&str; 16] = [
     OLD_SIGNING_SECRET,
     TELEGRAM_TOKEN,
     TELEGRAM_SECRET,
+    OLD_TELEGRAM_SECRET,
     OKTA_TOKEN,
     OKTA_PRIVATE_KEY,
     VAULT_ROLE_ID,

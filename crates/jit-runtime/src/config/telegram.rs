@@ -1,6 +1,6 @@
 //! `[telegram]`: the chat in which requests are decided, and the secrets that the environment holds.
 
-use jit_telegram::{Address, ChatId, Transport};
+use jit_telegram::{Address, ChatId, Transport, WebhookSecret};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -12,6 +12,7 @@ use super::written::Written;
 
 pub(super) const TELEGRAM_TOKEN: &str = "JIT_TELEGRAM_BOT_TOKEN";
 pub(super) const TELEGRAM_SECRET: &str = "JIT_TELEGRAM_WEBHOOK_SECRET";
+pub(super) const OLD_TELEGRAM_SECRET: &str = "JIT_TELEGRAM_WEBHOOK_SECRET_OLD";
 
 /// How clicks get here, in the file's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -44,13 +45,14 @@ impl Check<'_, '_> {
     /// The chat, where the file has one.
     pub(super) fn telegram(&mut self, written: &Written) -> Option<Telegram> {
         let mut secret = |name| self.environment.secret(name, self.folder, self.problems);
-        let (token, secret) = (secret(TELEGRAM_TOKEN), secret(TELEGRAM_SECRET));
+        let token = secret(TELEGRAM_TOKEN);
+        let secrets = [TELEGRAM_SECRET, OLD_TELEGRAM_SECRET].map(|name| (name, secret(name)));
         let table = written.telegram.as_ref()?;
         if token.is_none() {
             let what = "what @BotFather gave out for the bot";
             self.telegram_needs(table, TELEGRAM_TOKEN, what);
         }
-        let transport = self.telegram_transport(table, secret);
+        let transport = self.telegram_transport(table, secrets);
         self.somebody_is_in_telegram(written, table);
         Some(Telegram {
             chat: table.chat.as_ref()?.value,
@@ -72,27 +74,37 @@ impl Check<'_, '_> {
     fn telegram_transport(
         &mut self,
         table: &TelegramTable,
-        secret: Option<SecretString>,
+        secrets: [(&'static str, Option<SecretString>); 2],
     ) -> Option<Transport> {
         match table.transport.as_ref().map(|word| word.value) {
             Some(TransportWord::Poll) | None => return Some(Transport::Poll),
             Some(TransportWord::Webhook) => {}
         }
-        let Some(secret) = secret else {
+        if let [(name, None), _] = secrets {
             let what = "a secret of your own, such as `openssl rand -hex 32` makes";
-            self.telegram_needs(table, TELEGRAM_SECRET, what);
+            self.telegram_needs(table, name, what);
             return None;
-        };
-        match secret.expose_secret().parse() {
-            Ok(secret) => Some(Transport::Webhook(secret)),
-            Err(error) => {
-                let at = Spot::Variable(TELEGRAM_SECRET);
-                let what = format!("it is refused: {error}");
-                let instead = "make one with `openssl rand -hex 32`, and tell Telegram";
-                self.problems.add(at, what, instead);
-                None
-            }
         }
+        let given = secrets
+            .into_iter()
+            .filter_map(|(name, secret)| Some((name, secret?)));
+        let taken = given.map(|(name, secret)| self.telegram_secret(name, &secret));
+        taken.collect::<Option<_>>().map(Transport::Webhook)
+    }
+
+    fn telegram_secret(
+        &mut self,
+        name: &'static str,
+        secret: &SecretString,
+    ) -> Option<WebhookSecret> {
+        let refused = match secret.expose_secret().parse() {
+            Ok(secret) => return Some(secret),
+            Err(refused) => refused,
+        };
+        let what = format!("it is refused: {refused}");
+        let instead = "make one with `openssl rand -hex 32`, and tell Telegram";
+        self.problems.add(Spot::Variable(name), what, instead);
+        None
     }
 
     /// Where nobody has an id there, every button is a dead one.

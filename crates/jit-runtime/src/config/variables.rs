@@ -49,11 +49,15 @@ pub(super) const OF_SERVICE: [&str; 16] = [
 ];
 
 /// Programs that ask by another name for what this program calls so.
-pub(super) const OLD_NAMES: [(&str, &str); 4] = [
+pub(super) const OLD_NAMES: [(&str, &str); 5] = [
     ("VAULT_ROLE_ID", super::credentials::VAULT_ROLE_ID),
     ("VAULT_SECRET_ID", super::credentials::VAULT_SECRET_ID),
     ("TELEGRAM_BOT_TOKEN", super::telegram::TELEGRAM_TOKEN),
     ("TELEGRAM_WEBHOOK_SECRET", super::telegram::TELEGRAM_SECRET),
+    (
+        "TELEGRAM_WEBHOOK_SECRET_OLD",
+        super::telegram::OLD_TELEGRAM_SECRET,
+    ),
 ];
 
 /// How long a request waits where nobody says it, in seconds, and at most: a day.

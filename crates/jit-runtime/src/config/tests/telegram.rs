@@ -54,6 +54,15 @@ fn a_webhook_needs_a_secret_that_telegram_takes() {
         &[TOKEN],
         &["29: ", "JIT_TELEGRAM_WEBHOOK_SECRET", "_FILE"],
     );
+    let old = ("JIT_TELEGRAM_WEBHOOK_SECRET_OLD", "the-one-before_0123");
+    let both = Folder::with(&text).read(&[TOKEN, SECRET, old]).unwrap();
+    let both = both.telegram.unwrap().transport;
+    assert!(matches!(&both, Transport::Webhook(both) if both.len() == 2));
+    // The one before by itself is none.
+    let alone = ["29: ", "JIT_TELEGRAM_WEBHOOK_SECRET,"];
+    refused_with(&text, &[TOKEN, old], &alone);
+    let told = ["JIT_TELEGRAM_WEBHOOK_SECRET_OLD: ", "16 to 256"];
+    refused_with(&text, &[TOKEN, SECRET, (old.0, "short")], &told);
     for bad in ["short", "with.a.dot.and.more", &"x".repeat(257)] {
         let variables = [TOKEN, (SECRET.0, bad)];
         let told = ["JIT_TELEGRAM_WEBHOOK_SECRET: ", "16 to 256"];
