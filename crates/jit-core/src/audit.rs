@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::ProviderName;
@@ -487,59 +488,69 @@ pub enum Broken {
 
 /// Checks that these events, in order, are the whole of a chain; returns its head.
 pub fn verify_chain(chain: &str, events: &[Sealed]) -> Result<ChainHead, Broken> {
+    let (head, _) = verified_links::<IgnoredAny>(chain, events)?;
+    Ok(head)
+}
+
+/// The same, with the events as they were read.
+fn verified_links<E: DeserializeOwned>(
+    chain: &str,
+    events: &[Sealed],
+) -> Result<(ChainHead, Vec<Link<E>>), Broken> {
     let mut head = ChainHead::start(chain);
+    let mut links = Vec::with_capacity(events.len());
     for sealed in events {
-        let (name, seq) = (chain.to_owned(), sealed.seq);
-        if sealed.seq != head.seq + 1 {
-            let (expected, found) = (head.seq + 1, sealed.seq);
+        let seq = sealed.seq;
+        if seq != head.seq + 1 {
             return Err(Broken::Order {
-                chain: name,
-                expected,
-                found,
+                chain: chain.to_owned(),
+                expected: head.seq + 1,
+                found: seq,
             });
         }
-        let link: Link<serde_json::Value> =
-            serde_json::from_str(&sealed.body).map_err(|_| Broken::Unreadable {
-                chain: name.clone(),
-                seq,
-            })?;
+        let Ok(link) = serde_json::from_str::<Link<E>>(&sealed.body) else {
+            let chain = chain.to_owned();
+            return Err(Broken::Unreadable { chain, seq });
+        };
         let true_to_text = Digest::of(sealed.body.as_bytes()) == sealed.hash
             && (link.seq, link.at, link.chain.as_str()) == (seq, sealed.at, chain);
         if !true_to_text {
-            return Err(Broken::Edited { chain: name, seq });
+            let chain = chain.to_owned();
+            return Err(Broken::Edited { chain, seq });
         }
         if link.prev != head.hash {
-            return Err(Broken::Unlinked { chain: name, seq });
+            let chain = chain.to_owned();
+            return Err(Broken::Unlinked { chain, seq });
         }
         head = ChainHead {
             seq,
             hash: sealed.hash,
         };
+        links.push(link);
     }
-    Ok(head)
+    Ok((head, links))
 }
 
-/// Whose approvals count at the end of these events, in the order that they were given; none where
-/// an event cannot be read.
-fn approvers(events: &[Sealed]) -> Option<Vec<Approver>> {
+/// Whose approvals count at the end of these events, in the order that they were given.
+fn approvers(events: &[AuditEvent]) -> Vec<&Approver> {
     let mut approvers = vec![];
-    for sealed in events {
-        match sealed.event().ok()?.event.what {
+    for event in events {
+        match &event.event.what {
             Fact::Approved { by, .. } => approvers.push(by),
             Fact::ApprovalDropped { by } | Fact::ApprovalRetracted { by } => {
-                approvers.retain(|approver| *approver != Approver::Person(by.clone()));
+                approvers.retain(|it| !matches!(it, Approver::Person(person) if person == by));
             }
             _ => {}
         }
     }
-    Some(approvers)
+    approvers
 }
 
 /// Checks that these events are the whole story of this record: the chain is whole, ends where the
 /// record says, and agrees with it about what was asked, its status and its end.
 pub fn verify_request(request: &AccessRequest, events: &[Sealed]) -> Result<ChainHead, Broken> {
     let chain = request.id.to_string();
-    let head = verify_chain(&chain, events)?;
+    let (head, events) = verified_links::<RequestEvent>(&chain, events)?;
     if head.seq < request.chain.seq {
         let (recorded, found) = (request.chain.seq, head.seq);
         return Err(Broken::Truncated {
@@ -557,29 +568,26 @@ pub fn verify_request(request: &AccessRequest, events: &[Sealed]) -> Result<Chai
     if head != request.chain {
         return disagrees("the newest event");
     }
-    let read = |sealed: Option<&Sealed>| sealed.and_then(|sealed| sealed.event().ok());
-    let (Some(first), Some(last)) = (read(events.first()), read(events.last())) else {
-        return Err(Broken::Unreadable {
-            chain,
-            seq: head.seq,
-        });
+    let (Some(first), Some(last)) = (events.first(), events.last()) else {
+        return disagrees("how it began");
     };
-    match first.event.what {
+    match &first.event.what {
         Fact::Requested {
             digest,
             approvals_needed,
             ..
         } => {
-            if digest != request.digest() {
+            if *digest != request.digest() {
                 return disagrees("what was asked");
             }
-            if approvals_needed != request.terms.approvals {
+            if *approvals_needed != request.terms.approvals {
                 return disagrees("how many approvals it needs");
             }
         }
         _ => return disagrees("how it began"),
     }
-    if approvers(events) != Some(request.approvals.iter().map(|it| it.by.clone()).collect()) {
+    let approved: Vec<&Approver> = request.approvals.iter().map(|it| &it.by).collect();
+    if approvers(&events) != approved {
         return disagrees("who approved");
     }
     if last.event.status != request.status() {

@@ -2,14 +2,17 @@
 //! verifier that reads all of it back.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
 
 use super::Engine;
 use crate::audit::{
     Actor, Broken, ChainHead, SYSTEM_CHAIN, Sealed, SystemFact, verify_chain, verify_request,
 };
 use crate::ports::{CommitError, PortError, Query, RECORDS_KEPT, RequestStore, Row, RowChange};
-use crate::request::RequestId;
+use crate::request::{AccessRequest, RequestId};
 use crate::time::Timestamp;
 
 /// The small row that remembers how far the checkpoints have come.
@@ -21,6 +24,9 @@ pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
 const OVERLAP: Duration = Duration::from_secs(60);
 /// At most so many chains in one event.
 const HEADS: usize = 500;
+/// The verifier reads so many records, or names of chains, at once, and so many chains.
+const PAGE: usize = 500;
+const AT_ONCE: usize = 16;
 
 impl Engine {
     /// Writes the heads of all chains that moved since the last checkpoint into the system chain,
@@ -123,21 +129,8 @@ pub async fn verify_audit(store: &dyn RequestStore) -> Result<AuditReport, PortE
     let mut report = AuditReport::default();
     let system = verify_system(store, &mut report).await?;
     let mut verified = BTreeSet::new();
-    let mut after = None;
-    loop {
-        let ids = store.chains(after, 500).await?;
-        let Some(last) = ids.last().copied() else {
-            break;
-        };
-        for id in ids {
-            verify_one(store, id, &mut report).await?;
-            verified.insert(id);
-        }
-        after = Some(last);
-    }
-    // A record whose events were all cut, or that never had any, has no chain to be found by.
     let mut query = Query {
-        limit: 1_000,
+        limit: PAGE,
         ..Query::default()
     };
     loop {
@@ -145,10 +138,22 @@ pub async fn verify_audit(store: &dyn RequestStore) -> Result<AuditReport, PortE
         let Some(last) = page.last().map(|request| request.id) else {
             break;
         };
-        for request in page.iter().filter(|it| !verified.contains(&it.id)) {
-            verify_one(store, request.id, &mut report).await?;
-        }
+        verified.extend(page.iter().map(|request| request.id));
+        let checks = page.into_iter().map(|record| verify_record(store, record));
+        report.count(checks).await?;
         query.after = Some(last);
+    }
+    // What has a chain and no record.
+    let mut after = None;
+    loop {
+        let ids = store.chains(after, PAGE).await?;
+        let Some(last) = ids.last().copied() else {
+            break;
+        };
+        let others = ids.into_iter().filter(|id| !verified.contains(id));
+        let checks = others.map(|id| verify_one(store, id));
+        report.count(checks).await?;
+        after = Some(last);
     }
     verify_checkpoints(store, &system, &mut report).await?;
     Ok(report)
@@ -201,41 +206,58 @@ async fn verify_system(
     Ok(all)
 }
 
+/// How many events a chain has, and what is wrong with it.
+type Checked = (u64, Option<Problem>);
+
+impl AuditReport {
+    /// Adds what these find, some of them at once.
+    async fn count<C>(&mut self, checks: impl Iterator<Item = C>) -> Result<(), PortError>
+    where
+        C: Future<Output = Result<Checked, PortError>>,
+    {
+        let mut checks = std::pin::pin!(stream::iter(checks).buffered(AT_ONCE));
+        while let Some((events, problem)) = checks.next().await.transpose()? {
+            self.requests += 1;
+            self.events += events;
+            self.problems.extend(problem);
+        }
+        Ok(())
+    }
+}
+
+/// This record against its chain. Where a commit came between the two reads, both are read again.
+async fn verify_record(
+    store: &dyn RequestStore,
+    record: AccessRequest,
+) -> Result<Checked, PortError> {
+    let events = store.events(record.id).await?;
+    match verify_request(&record, &events) {
+        Ok(_) => Ok((events.len() as u64, None)),
+        Err(_) => verify_one(store, record.id).await,
+    }
+}
+
 /// One chain against its record. A commit may come between the two reads, so a mismatch is looked
 /// at again.
-async fn verify_one(
-    store: &dyn RequestStore,
-    id: RequestId,
-    report: &mut AuditReport,
-) -> Result<(), PortError> {
-    report.requests += 1;
-    let mut found = None;
+async fn verify_one(store: &dyn RequestStore, id: RequestId) -> Result<Checked, PortError> {
+    let mut checked = (0, None);
     for _ in 0..3 {
         let record = store.load(id).await?;
         let events = store.events(id).await?;
-        let checked = match &record {
+        let problem = match &record {
             None => match may_be_forgotten(store, id, &events).await? {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(Problem::NoRecord(id)),
-                Err(broken) => Err(broken.into()),
+                Ok(true) => None,
+                Ok(false) => Some(Problem::NoRecord(id)),
+                Err(broken) => Some(broken.into()),
             },
-            Some(record) => verify_request(record, &events)
-                .map(drop)
-                .map_err(Problem::from),
+            Some(record) => verify_request(record, &events).err().map(Problem::from),
         };
-        match checked {
-            Ok(()) => {
-                report.events += events.len() as u64;
-                return Ok(());
-            }
-            Err(problem) => found = Some((problem, events.len() as u64)),
+        checked = (events.len() as u64, problem);
+        if checked.1.is_none() {
+            break;
         }
     }
-    if let Some((problem, events)) = found {
-        report.events += events;
-        report.problems.push(problem);
-    }
-    Ok(())
+    Ok(checked)
 }
 
 /// Whether the story that a chain tells was over so long ago that its record may be gone.
