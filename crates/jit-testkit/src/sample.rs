@@ -32,6 +32,16 @@ pub fn id(number: u16) -> RequestId {
     )
 }
 
+/// The id with this number, for those who need more than [`id`] has. Later numbers sort behind
+/// earlier ones.
+pub fn numbered(number: u64) -> RequestId {
+    let mut random = [0x5a; 10];
+    for (place, byte) in random.iter_mut().zip(number.to_be_bytes()) {
+        *place = byte;
+    }
+    RequestId::new(at(number / 1_000), random)
+}
+
 /// What the samples say of their provider: standing access, nothing ends it by itself.
 pub fn standing() -> Description {
     Description {
@@ -273,6 +283,26 @@ pub fn creation(mut request: AccessRequest) -> Change {
         expected: None,
         events: vec![event],
         wake: None,
+    }
+}
+
+/// The change that stores a grant of this part for the first time: Active, and due at its end.
+pub fn active_until(id: RequestId, part: Part, end: Timestamp) -> Change {
+    let mut request = request_in(0, Status::Active);
+    request.id = id;
+    request.chain = ChainHead::start(&id.to_string());
+    request.parts = Parts::try_from(vec![part]).expect("one part is not too many");
+    if let Stage::Granted(grant) = &mut request.stage {
+        grant.expires_at = end;
+        grant.next_at = end;
+    }
+    let due = Wake {
+        revoke_at: Some(end),
+        ..wake(end)
+    };
+    Change {
+        wake: Some(due),
+        ..creation(request)
     }
 }
 

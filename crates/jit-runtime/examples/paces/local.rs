@@ -20,7 +20,6 @@ use jit_runtime::clock::{OsRandom, SystemClock};
 use jit_runtime::nudge::Nudge;
 use jit_runtime::observe::MeteredStore;
 use jit_runtime::worker::{Worker, WorkerSettings};
-use jit_testkit::sample;
 use jit_testkit::stage::{Stage, catalog, rules, tier};
 
 use crate::Failed;
@@ -116,17 +115,8 @@ pub(crate) fn service(
 }
 
 /// Parameters that make a slot of its own.
-pub(crate) fn numbered(number: u64) -> Parameters {
+pub(crate) fn slot_of_its_own(number: u64) -> Parameters {
     let mut parameters = Parameters::new();
     parameters.insert("number".to_owned(), number.into());
     parameters
-}
-
-/// An id of its own, which no other record has.
-pub(crate) fn id(number: u64) -> RequestId {
-    let mut random = [0x5a; 10];
-    for (place, byte) in random.iter_mut().zip(number.to_be_bytes()) {
-        *place = byte;
-    }
-    RequestId::new(sample::at(number / 1_000), random)
 }

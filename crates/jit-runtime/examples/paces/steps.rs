@@ -5,8 +5,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jit_core::Timestamp;
+use jit_core::audit::{ChainHead, Fact};
 use jit_core::engine::{Engine, verify_audit};
-use jit_core::ports::{Clock, RequestStore};
+use jit_core::ports::{Change, Clock, RequestStore};
 use jit_core::request::{RequestId, Status};
 use jit_runtime::clock::SystemClock;
 use jit_sqlite::SqliteStore;
@@ -14,14 +15,29 @@ use jit_testkit::sample;
 use jit_testkit::stage::{Stage, via};
 use tokio::task::JoinSet;
 
-use crate::local::{Local, id, numbered, service};
-use crate::stores::{active, patient};
+use crate::local::{Local, service, slot_of_its_own};
+use crate::stores::{active, patient, write};
 use crate::{Aim, Failed, Measured, row};
 
+/// How many requests there are whose events are verified.
+const REQUESTS: u64 = 100_000;
 const MILLI: Duration = Duration::from_millis(1);
 
 fn per_second(count: u64, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()
+}
+
+/// A request with so many events.
+fn told(number: u64, events: u64) -> Change {
+    let mut request = sample::request(0);
+    request.id = sample::numbered(number);
+    request.chain = ChainHead::start(&request.id.to_string());
+    let mut change = sample::creation(request);
+    for _ in 1..events {
+        let sealed = sample::seal(&mut change.record, sample::at(1), Fact::Reappeared);
+        change.events.push(sealed);
+    }
+    change
 }
 
 /// Audit events appended, one and sixty-four to a commit.
@@ -32,15 +48,7 @@ pub(crate) async fn appended(folder: &Path) -> Result<(), Failed> {
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         for number in 0..commits {
-            let mut request = sample::request(0);
-            request.id = id(number);
-            request.chain = jit_core::audit::ChainHead::start(&request.id.to_string());
-            let mut change = sample::creation(request);
-            for _ in 1..per_commit {
-                let (record, at) = (&mut change.record, sample::at(1));
-                let fact = jit_core::audit::Fact::Reappeared;
-                change.events.push(sample::seal(record, at, fact));
-            }
+            let change = told(number, per_commit);
             let store = store.clone();
             tasks.spawn(async move { store.commit(sample::commit([change])).await });
             if tasks.len() >= 64 {
@@ -65,7 +73,7 @@ async fn lived(engine: &Engine, stage: &Stage, number: u64) -> Result<Duration, 
     let began = Instant::now();
     let mut ask = stage.ask("1h");
     for (_, parameters) in &mut ask.parts {
-        *parameters = numbered(number);
+        *parameters = slot_of_its_own(number);
     }
     let request = engine.open(&via("ana"), ask).await?;
     engine
@@ -171,7 +179,10 @@ pub(crate) async fn at_one_instant(folder: &Path) -> Result<(), Failed> {
     let mut written = Duration::ZERO;
     for number in 0..1_000 {
         let record = loop {
-            let record = store.load(id(number)).await?.ok_or("it was written")?;
+            let record = store
+                .load(sample::numbered(number))
+                .await?
+                .ok_or("it was written")?;
             if matches!(record.status(), Status::Settling | Status::Closed) {
                 break record;
             }
@@ -260,7 +271,7 @@ pub(crate) async fn lateness(store: &Arc<SqliteStore>, records: u64) -> Result<(
     let provider = Arc::new(Local::default());
     let sent = until_gone(store, &provider, 1_000).await?;
     let ends: std::collections::BTreeMap<RequestId, Timestamp> = (0..1_000)
-        .map(|number| (id(base + number), end(number)))
+        .map(|number| (sample::numbered(base + number), end(number)))
         .collect();
     let early = sent
         .iter()
@@ -278,17 +289,19 @@ pub(crate) async fn lateness(store: &Arc<SqliteStore>, records: u64) -> Result<(
     Ok(())
 }
 
-/// The whole audit, read and verified.
-pub(crate) async fn verified(store: &Arc<SqliteStore>) -> Result<(), Failed> {
+/// The whole audit, read and verified: as many requests, of twelve events each.
+pub(crate) async fn verified(folder: &Path) -> Result<(), Failed> {
+    let store = Arc::new(SqliteStore::open(folder.join("audit.db"), patient())?);
+    write(&store, (0..REQUESTS).map(|number| told(number, 12))).await?;
     let began = Instant::now();
     let report = verify_audit(store.as_ref()).await?;
-    if !report.problems.is_empty() {
-        return Err(format!("{} problems", report.problems.len()).into());
+    let took = began.elapsed();
+    if let Some(problem) = report.problems.first() {
+        return Err(problem.to_string().into());
     }
-    let rate = per_second(report.events, began.elapsed());
     row(
         "audit events verified from the store, a second",
-        rate,
+        per_second(report.events, took),
         Aim::AtLeast(800_000.0),
     );
     Ok(())

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::Timestamp;
-use jit_core::ports::{Change, RequestStore, Wake};
-use jit_core::request::{Parts, Stage, Status};
+use jit_core::ports::{Change, RequestStore};
+use jit_core::provider::Description;
+use jit_core::request::Status;
 use jit_sqlite::{Options, SqliteStore};
 use jit_testkit::sample;
 use tokio::task::JoinSet;
 
 use crate::Failed;
-use crate::local::{id, numbered};
+use crate::local::slot_of_its_own;
 
 /// How many records a commit may bring.
 const AT_ONCE: usize = 8;
@@ -22,7 +23,7 @@ pub(crate) async fn filled(file: &Path, records: u64) -> Result<Arc<SqliteStore>
     let store = Arc::new(SqliteStore::open(file, patient())?);
     let over = (0..records).map(|number| {
         let mut request = sample::request_in(0, Status::Closed);
-        request.id = id(number);
+        request.id = sample::numbered(number);
         request.chain = jit_core::audit::ChainHead::start(&request.id.to_string());
         sample::creation(request)
     });
@@ -43,34 +44,17 @@ pub(crate) async fn active(
     store: &Arc<SqliteStore>,
     ends: impl Iterator<Item = (u64, Timestamp)>,
 ) -> Result<(), Failed> {
-    let changes = ends
-        .map(|(number, at)| ending(number, at))
-        .collect::<Result<Vec<_>, _>>()?;
-    write(store, changes.into_iter()).await
+    let changes = ends.map(|(number, end)| {
+        let mut part = sample::part("groupfile/admins");
+        part.parameters = slot_of_its_own(number);
+        part.provider = Description::immediate();
+        sample::active_until(sample::numbered(number), part, end)
+    });
+    write(store, changes).await
 }
 
-fn ending(number: u64, at: Timestamp) -> Result<Change, Failed> {
-    let mut request = sample::request_in(0, Status::Active);
-    request.id = id(number);
-    request.chain = jit_core::audit::ChainHead::start(&request.id.to_string());
-    let mut part = sample::part("groupfile/admins");
-    part.parameters = numbered(number);
-    part.provider = jit_core::provider::Description::immediate();
-    request.parts = Parts::try_from(vec![part])?;
-    if let Stage::Granted(grant) = &mut request.stage {
-        grant.expires_at = at;
-        grant.next_at = at;
-    }
-    let wake = Wake {
-        revoke_at: Some(at),
-        ..sample::wake(at)
-    };
-    let mut change = sample::creation(request);
-    change.wake = Some(wake);
-    Ok(change)
-}
-
-async fn write(
+/// Writes these, many at once.
+pub(crate) async fn write(
     store: &Arc<SqliteStore>,
     changes: impl Iterator<Item = Change>,
 ) -> Result<(), Failed> {
