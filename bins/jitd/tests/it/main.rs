@@ -17,6 +17,7 @@ mod policy_page;
 mod process;
 mod refusals;
 mod restore;
+mod secrets;
 mod served;
 mod slack;
 mod telegram;

@@ -7,9 +7,15 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use crate::secrets::{Secrets, called_with};
+
 /// Far beyond what anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
+/// The headers in which somebody says who they are.
+const HOLDS_SECRET: [&str; 3] = ["Authorization", "X-JIT-API-Key", "X-Vault-Token"];
+/// How long a process that is about to be dropped may take for an answer.
+const GLIMPSE: Duration = Duration::from_secs(1);
 
 /// The command, with nothing of the environment of whoever runs the tests.
 pub(crate) fn jitd(arguments: &[&str]) -> Command {
@@ -46,11 +52,13 @@ pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
     pub(crate) heard: Vec<String>,
+    secrets: Secrets,
 }
 
 impl Process {
     /// Starts it and listens to its standard output and standard error.
     pub(crate) fn start(mut command: Command) -> Self {
+        let secrets = Secrets::of(&command);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (tell, lines) = channel();
@@ -71,7 +79,22 @@ impl Process {
             child,
             lines,
             heard,
+            secrets,
         }
+    }
+
+    /// What whoever watches is shown, where somebody can watch.
+    fn shows(&mut self) -> Vec<String> {
+        let running = matches!(self.child.try_wait(), Ok(None));
+        let serving = self.heard.iter().rev();
+        let mut serving = serving.filter_map(|line| line.split_once("\"observe\":\""));
+        let address = serving.find_map(|(_, rest)| rest.split('"').next());
+        let paths = ["metrics", "health", "ready"].into_iter();
+        let shown = |address: &str| {
+            let shown = paths.filter_map(|path| glimpsed(address, path).ok());
+            shown.collect()
+        };
+        address.filter(|_| running).map(shown).unwrap_or_default()
     }
 
     /// The next line that holds this.
@@ -146,10 +169,27 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let shown = self.shows();
         // It may have ended, which is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            return;
+        }
+        self.listens();
+        let said = [self.heard.as_slice(), &shown].concat();
+        assert_eq!(self.secrets.found(&said), None, "S15: a secret got out");
     }
+}
+
+/// What is at this path, unless the process is stopped or busy.
+fn glimpsed(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(GLIMPSE))?;
+    write!(stream, "GET /{path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Waits until this holds.
@@ -185,6 +225,10 @@ pub(crate) fn fetch_as(
         .unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let held = headers
+        .iter()
+        .filter(|(name, _)| HOLDS_SECRET.contains(name));
+    held.for_each(|(_, secret)| called_with(secret));
     let headers: String = headers
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"))
