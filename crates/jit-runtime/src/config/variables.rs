@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::credentials::AnyAddress;
 use super::environment::Environment;
 use super::problems::{Problems, Spot};
+use super::telegram::{OLD_TELEGRAM_SECRET, TELEGRAM_SECRET, TELEGRAM_TOKEN};
 
 /// Whoever has this one set and no file wants the approval service.
 pub(super) const VAULT_ADDR: &str = "VAULT_ADDR";
@@ -52,12 +53,9 @@ pub(super) const OF_SERVICE: [&str; 16] = [
 pub(super) const OLD_NAMES: [(&str, &str); 5] = [
     ("VAULT_ROLE_ID", super::credentials::VAULT_ROLE_ID),
     ("VAULT_SECRET_ID", super::credentials::VAULT_SECRET_ID),
-    ("TELEGRAM_BOT_TOKEN", super::telegram::TELEGRAM_TOKEN),
-    ("TELEGRAM_WEBHOOK_SECRET", super::telegram::TELEGRAM_SECRET),
-    (
-        "TELEGRAM_WEBHOOK_SECRET_OLD",
-        super::telegram::OLD_TELEGRAM_SECRET,
-    ),
+    ("TELEGRAM_BOT_TOKEN", TELEGRAM_TOKEN),
+    ("TELEGRAM_WEBHOOK_SECRET", TELEGRAM_SECRET),
+    ("TELEGRAM_WEBHOOK_SECRET_OLD", OLD_TELEGRAM_SECRET),
 ];
 
 /// How long a request waits where nobody says it, in seconds, and at most: a day.
@@ -304,10 +302,9 @@ impl Reading<'_, '_> {
         }
         approvers.sort_unstable();
         approvers.dedup();
-        for (name, own) in OLD_NAMES
-            .iter()
-            .filter(|(name, _)| name.starts_with("TELEGRAM"))
-        {
+        // Only while a secret is being changed is there one before it.
+        let needed = |own| [TELEGRAM_TOKEN, TELEGRAM_SECRET].contains(&own);
+        for (name, own) in OLD_NAMES.iter().filter(|(_, own)| needed(*own)) {
             if !self.environment.has_secret(own) {
                 let what = format!("it is not set, and {CHAT_ID} is");
                 let instead = format!("set it, or {name}_FILE to the file that holds it");

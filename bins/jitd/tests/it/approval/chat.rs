@@ -11,6 +11,8 @@ const BOB: i64 = 222_333_444;
 const SID: i64 = 555_666_777;
 const GROUP: i64 = -1_001_234_567_890;
 const SECRET: &str = "the-secret-of-the-webhook";
+/// The one before, while it is being changed.
+const OLD_SECRET: &str = "the-one-before-that-one";
 
 /// A bot, and a service that knows it.
 async fn with_chat(chat: i64, approvers: &str) -> (House, Sim) {
@@ -21,15 +23,16 @@ async fn with_chat(chat: i64, approvers: &str) -> (House, Sim) {
     let mut house = House::new().await;
     house.set("TELEGRAM_BOT_TOKEN", TOKEN);
     house.set("TELEGRAM_WEBHOOK_SECRET", SECRET);
+    house.set("TELEGRAM_WEBHOOK_SECRET_OLD", OLD_SECRET);
     house.set("TELEGRAM_CHAT_ID", chat.to_string());
     house.set("TELEGRAM_APPROVER_IDS", approvers);
     house.set("TELEGRAM_API_URL", telegram.url());
     (house, telegram)
 }
 
-fn called(daemon: &Daemon, telegram: &Sim) {
+fn called(daemon: &Daemon, telegram: &Sim, secret: &str) {
     let url = format!("{}/telegram/webhook", daemon.api);
-    telegram.world().set_webhook(&url, Some(SECRET));
+    telegram.world().set_webhook(&url, Some(secret));
 }
 
 /// Presses this once there is a card that says so.
@@ -63,7 +66,7 @@ async fn polled(daemon: &Daemon, id: &str, status: &str) -> Value {
 async fn e4_e5_a_person_decides_in_their_own_chat() {
     let (house, telegram) = with_chat(BOB, "").await;
     let mut daemon = house.daemon();
-    called(&daemon, &telegram);
+    called(&daemon, &telegram, SECRET);
     let id = daemon.file("homeassistant", 2);
     assert_eq!(
         daemon.poll(&id),
@@ -100,7 +103,7 @@ async fn e4_e5_a_person_decides_in_their_own_chat() {
 async fn e4_in_a_group_only_those_who_are_named_decide() {
     let (house, telegram) = with_chat(GROUP, &BOB.to_string()).await;
     let daemon = house.daemon();
-    called(&daemon, &telegram);
+    called(&daemon, &telegram, OLD_SECRET);
     let id = daemon.file("gitlab", 2);
     pressed(&telegram, GROUP, SID, "vault/gitlab", "Approve").await;
     assert_eq!(daemon.poll(&id)["status"], "pending");

@@ -59,7 +59,7 @@ fn a_webhook_needs_a_secret_that_telegram_takes() {
     let both = both.telegram.unwrap().transport;
     assert!(matches!(&both, Transport::Webhook(both) if both.len() == 2));
     // The one before by itself is none.
-    let alone = ["29: ", "JIT_TELEGRAM_WEBHOOK_SECRET,"];
+    let alone = ["29: ", "JIT_TELEGRAM_WEBHOOK_SECRET;"];
     refused_with(&text, &[TOKEN, old], &alone);
     let told = ["JIT_TELEGRAM_WEBHOOK_SECRET_OLD: ", "16 to 256"];
     refused_with(&text, &[TOKEN, SECRET, (old.0, "short")], &told);
