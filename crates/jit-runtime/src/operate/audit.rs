@@ -138,12 +138,14 @@ impl Desk<'_> {
             }
             after = Some(last);
         }
-        let mut seen = 0;
-        loop {
+        let (mut seen, mut leads_on) = (0, true);
+        while leads_on {
             let events = store.system_events(seen, PAGE).await?;
             let Some(last) = events.last() else {
                 break;
             };
+            // An event with a number that none has does not lead on.
+            leads_on = last.seq > seen;
             seen = last.seq;
             let wanted = events.into_iter().filter(|sealed| span.holds(sealed.at));
             if format == Format::Jsonl {

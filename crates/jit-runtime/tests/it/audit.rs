@@ -105,6 +105,18 @@ async fn every_way_to_tamper_with_the_audit_is_found() {
             "system",
         ),
         (
+            "an event is put in under a number that none has",
+            "INSERT INTO event SELECT chain, -7, at, body, hash FROM event
+             WHERE chain = '{id}' AND seq = 2",
+            "event 1 is missing, 0 stands in its place",
+        ),
+        (
+            "the same in the system chain",
+            "INSERT INTO event SELECT chain, 0, at, body, hash FROM event
+             WHERE chain = 'system' AND seq = 2",
+            "chain system: event 1 is missing, 0 stands in its place",
+        ),
+        (
             "an event moves to another chain",
             "UPDATE event SET chain = 'system', seq = 99 WHERE chain = '{id}' AND seq = 2",
             "chain system",
