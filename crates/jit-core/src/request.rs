@@ -388,6 +388,23 @@ pub enum ShapeError {
     Damaged(#[source] serde_json::Error),
 }
 
+/// The longest explanation of a damaged record, in characters.
+const EXPLANATION_LIMIT: usize = 200;
+
+impl ShapeError {
+    /// The explanation quotes what stands in the record, which goes to a log: not all of it, and
+    /// nothing that moves a cursor.
+    fn damaged(error: serde_json::Error) -> Self {
+        let text = error.to_string();
+        if text.chars().count() <= EXPLANATION_LIMIT && !text.contains(char::is_control) {
+            return Self::Damaged(error);
+        }
+        let letters = text.chars().filter(|letter| !letter.is_control());
+        let text: String = letters.take(EXPLANATION_LIMIT).collect();
+        Self::Damaged(serde::de::Error::custom(text))
+    }
+}
+
 impl AccessRequest {
     /// The one status word.
     pub fn status(&self) -> Status {
@@ -479,11 +496,11 @@ impl AccessRequest {
         struct Shape {
             shape: u32,
         }
-        let Shape { shape: found } = serde_json::from_str(text).map_err(ShapeError::Damaged)?;
+        let Shape { shape: found } = serde_json::from_str(text).map_err(ShapeError::damaged)?;
         if found > REQUEST_SHAPE {
             return Err(ShapeError::Newer { found });
         }
-        serde_json::from_str(text).map_err(ShapeError::Damaged)
+        serde_json::from_str(text).map_err(ShapeError::damaged)
     }
 }
 

@@ -185,7 +185,28 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_is_said_of_a_damaged_record_is_short_and_on_one_line() {
+        let value = format!("\n\u{1b}[31m{}", "x".repeat(5_000));
+        let text = serde_json::json!({"shape": 1, "id": value}).to_string();
+        let damaged = crate::request::AccessRequest::from_stored(&text).unwrap_err();
+        let why = std::error::Error::source(&damaged).unwrap().to_string();
+        assert!(
+            why.len() < 300 && !why.contains(char::is_control),
+            "{why:?}"
+        );
+        let text = serde_json::json!({"shape": value}).to_string();
+        let damaged = crate::request::AccessRequest::from_stored(&text).unwrap_err();
+        let why = std::error::Error::source(&damaged).unwrap().to_string();
+        assert!(
+            why.len() < 300 && !why.contains(char::is_control),
+            "{why:?}"
+        );
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
         #[test]
         fn ids_survive_a_round_trip_and_sort_by_time(
             early in 0_i64..1 << 50, later in 0_i64..1 << 50, random: [u8; 10],
