@@ -203,8 +203,13 @@ fn unreadable(error: &serde_json::Error) -> ApiError {
     }
 }
 
+/// An explanation as it may be shown: it quotes what somebody sent, which may be long or move a cursor.
 fn cut(text: &str) -> String {
-    text.chars().take(EXPLANATION_LIMIT).collect()
+    let shown = |letter: char| match letter.is_control() {
+        true => char::REPLACEMENT_CHARACTER,
+        false => letter,
+    };
+    text.chars().take(EXPLANATION_LIMIT).map(shown).collect()
 }
 
 /// The `Idempotency-Key` of a call, if it has one.
