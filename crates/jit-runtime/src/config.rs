@@ -410,16 +410,23 @@ pub enum BadConfig {
 }
 
 impl BadConfig {
-    /// The same where nobody wrote the lines that its problems are on.
-    fn of_no_file(self) -> Self {
+    /// The same where nobody wrote the lines that its problems are on: the variable that stands on
+    /// one is named in its place.
+    fn of_no_file(self, text: &str, environment: &Environment) -> Self {
         let Self::Wrong { file, mut problems } = self else {
             return self;
         };
         for problem in &mut problems {
-            if matches!(problem.place, Place::Line { .. }) {
-                let file = file.clone();
-                problem.place = Place::File { file, line: None };
-            }
+            let Place::Line { line, .. } = problem.place else {
+                continue;
+            };
+            let line = text.lines().nth(line.saturating_sub(1));
+            let behind = line.and_then(|line| variables::behind(line, environment));
+            let file = file.clone();
+            problem.place = match behind.map(str::to_owned) {
+                Some(name) => Place::Variable { name },
+                None => Place::File { file, line: None },
+            };
         }
         Self::Wrong { file, problems }
     }
@@ -506,7 +513,8 @@ impl Config {
                 return Self::of_variables(folder, environment, tokens)
                     .unwrap_or_else(|| Err(unreadable(error)));
             }
-            text => text.map_err(unreadable)?,
+            Err(error) => return Err(not_text(file, &error).unwrap_or_else(|| unreadable(error))),
+            Ok(text) => text,
         };
         Self::of_text(&absolute, &text, environment, tokens, file)
     }
@@ -542,14 +550,14 @@ impl Config {
             return Some(Err(BadConfig::Wrong { file, problems }));
         };
         let read = Self::of_text(&folder.join(USUAL_FILE), &text, &environment, tokens, &file);
+        let read = read.map_err(|bad| bad.of_no_file(&text, &environment));
         let origin = Origin::Variables { text, notices };
-        let read = read.map(|mut config| {
+        Some(read.map(|mut config| {
             if let Some(approval) = &mut config.approval {
                 approval.nobody_decides = nobody_decides;
             }
             Self { origin, ..config }
-        });
-        Some(read.map_err(BadConfig::of_no_file))
+        }))
     }
 
     fn of_text(
@@ -585,6 +593,19 @@ impl Config {
             }),
         }
     }
+}
+
+/// Where a file is there and is no text: where it stops to be one.
+fn not_text(file: &Path, error: &std::io::Error) -> Option<BadConfig> {
+    let inner = error.get_ref()?;
+    let environment::NotText { before } = inner.downcast_ref()?;
+    let mut problems = problems::Problems::of(before);
+    let at = problems::Spot::Byte(before.len());
+    problems.add(at, "this is not UTF-8 text", "save the file as UTF-8");
+    Some(BadConfig::Wrong {
+        file: file.to_owned(),
+        problems: problems.into_found(),
+    })
 }
 
 /// Where the usual file is not there, and one variable is missing of those that would do without it.

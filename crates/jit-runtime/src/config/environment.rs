@@ -272,9 +272,9 @@ impl Environment {
             .map(|(name, _)| *name)
             .chain(files.iter().map(String::as_str))
             .collect();
-        let of_service = |name: &&String| !OF_SERVICE.contains(&name.as_str());
-        for name in self.0.keys().filter(of_service) {
-            let Some(meant) = nearest(name, &known).filter(|meant| meant != name) else {
+        let is_known = |name: &str| OF_SERVICE.contains(&name) || known.contains(&name);
+        for name in self.0.keys().filter(|name| !is_known(name)) {
+            let Some(meant) = nearest(name, &known) else {
                 continue;
             };
             let place = Place::Variable { name: name.clone() };
@@ -405,12 +405,25 @@ impl fmt::Debug for Environment {
 
 /// Reads a text file that may not be longer than `limit` bytes.
 pub(super) fn read_limited(file: &Path, limit: u64) -> std::io::Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let mut limited = std::fs::File::open(file)?.take(limit + 1);
-    limited.read_to_string(&mut text)?;
+    limited.read_to_end(&mut bytes)?;
     if limited.limit() == 0 {
         let message = format!("it is longer than {limit} bytes");
         return Err(std::io::Error::other(message));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| {
+        let until = error.utf8_error().valid_up_to();
+        let before = error.into_bytes().into_iter().take(until).collect();
+        let before = String::from_utf8(before).unwrap_or_default();
+        std::io::Error::new(std::io::ErrorKind::InvalidData, NotText { before })
+    })
+}
+
+/// A file that is not UTF-8 from some byte on.
+#[derive(Debug, thiserror::Error)]
+#[error("it is not UTF-8 text")]
+pub(super) struct NotText {
+    /// What stands before that byte.
+    pub(super) before: String,
 }

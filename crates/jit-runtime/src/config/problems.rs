@@ -95,8 +95,8 @@ impl<'t> Problems<'t> {
     ) {
         self.found.push(Problem {
             place,
-            what: what.into(),
-            instead: instead.into(),
+            what: on_one_line(what.into()),
+            instead: on_one_line(instead.into()),
         });
     }
 
@@ -139,6 +139,14 @@ impl<'t> Problems<'t> {
     }
 }
 
+/// A sentence that quotes what stands in a file, for a terminal: nothing in it moves the cursor.
+fn on_one_line(text: String) -> String {
+    match text.contains(char::is_control) {
+        true => text.replace(char::is_control, "\u{fffd}"),
+        false => text,
+    }
+}
+
 /// A text that was typed, cut so that a message stays readable.
 pub(super) fn cut(text: &str) -> String {
     text.chars().take(60).collect()
@@ -146,10 +154,14 @@ pub(super) fn cut(text: &str) -> String {
 
 /// The word that was probably meant, if one is near.
 pub(super) fn nearest<'w>(typed: &str, words: &[&'w str]) -> Option<&'w str> {
-    let allowed = if typed.chars().count() < 5 { 1 } else { 2 };
     let typed = cut(typed);
+    let length = typed.chars().count();
+    let allowed = if length < 5 { 1 } else { 2 };
+    // An edit makes a word longer or shorter by one letter at most.
+    let may_be_near = |word: &&&str| word.chars().count().abs_diff(length) <= allowed;
     words
         .iter()
+        .filter(may_be_near)
         .map(|word| (edits(&typed, word), *word))
         .filter(|(edits, _)| *edits <= allowed)
         .min()

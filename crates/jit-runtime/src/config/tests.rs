@@ -927,6 +927,17 @@ fn the_digest_changes_with_what_may_be_had_and_with_nothing_else() {
 }
 
 #[test]
+fn a_file_that_is_no_text_is_told_with_the_place_where_it_stops_to_be_one() {
+    let folder = Folder::with("");
+    std::fs::write(folder.path("jit.toml"), b"[store]\nsqlite = \"\xfft\"").unwrap();
+    let told = folder.read(&[]).unwrap_err().to_string();
+    assert!(
+        told.ends_with("jit.toml:2:11: this is not UTF-8 text; save the file as UTF-8"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_file_that_is_missing_or_too_large_is_unreadable() {
     let folder = Folder::with(&"#".repeat(1_100_000));
     let error = folder.read(&[]).unwrap_err();

@@ -127,6 +127,18 @@ pub(super) struct Written {
     pub(super) nobody_decides: Option<String>,
 }
 
+/// The variable whose value stands on this line of what they mean.
+pub(super) fn behind(line: &str, environment: &Environment) -> Option<&'static str> {
+    if line.starts_with("sqlite = ") {
+        return Some(STATE_DIR);
+    }
+    let stands_there = |name: &&'static str| {
+        let value = environment.text(name);
+        value.is_some_and(|value| line.ends_with(&format!(" = {}", quoted(value.trim()))))
+    };
+    OF_SERVICE.into_iter().find(stands_there)
+}
+
 /// The configuration that the variables mean, and what whoever starts it is told. Nothing where they
 /// are wrong: then their problems are told.
 pub(super) fn written_out(
@@ -140,6 +152,7 @@ pub(super) fn written_out(
         nobody_decides: None,
         is_wrong: false,
     };
+    reading.refuse_control_characters();
     let mut text = String::from("# Written by the variables of the environment.\n");
     reading.service(&mut text);
     reading.people(&mut text);
@@ -177,6 +190,19 @@ impl Reading<'_, '_> {
         let value = self.environment.text(name)?;
         let value = value.trim();
         (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    /// What is written down stands on one line there, where nobody would know its variable again.
+    fn refuse_control_characters(&mut self) {
+        for name in OF_SERVICE.into_iter().chain([STATE_DIR]) {
+            if self
+                .value(name)
+                .is_some_and(|value| value.contains(char::is_control))
+            {
+                let what = "it holds a line break or another control character";
+                self.refuse(name, what, "write it on one line");
+            }
+        }
     }
 
     fn refuse(&mut self, name: &'static str, what: impl Into<String>, instead: impl Into<String>) {
@@ -278,9 +304,20 @@ impl Reading<'_, '_> {
 
     /// Whoever approves in Telegram, by their numbers there, and the chat.
     fn approvers(&mut self) -> Option<(i64, Vec<u64>)> {
-        let chat: Option<i64> = self.parsed(CHAT_ID, "write the number of a chat");
+        let a_chat = "write the number of a chat";
+        let chat: Option<i64> = self.parsed(CHAT_ID, a_chat);
+        if chat.is_some_and(|chat| jit_telegram::ChatId::try_from(chat).is_err()) {
+            self.refuse(CHAT_ID, "no chat in Telegram has such a number", a_chat);
+        }
         let number = "write the numbers of people in Telegram, with commas between them";
         let mut approvers: Vec<u64> = self.listed(APPROVER_IDS, number);
+        let is_person = |id: &u64| {
+            let id = i64::try_from(*id).ok();
+            id.is_some_and(|id| jit_telegram::UserId::try_from(id).is_ok())
+        };
+        if !approvers.iter().all(is_person) {
+            self.refuse(APPROVER_IDS, "nobody in Telegram has such a number", number);
+        }
         let Some(chat) = chat else {
             if self.value(CHAT_ID).is_none() {
                 self.nobody_decides(format!(
@@ -349,8 +386,10 @@ impl Reading<'_, '_> {
             text,
             format!("[telegram]\nchat_id = {chat}\ntransport = \"webhook\""),
         );
-        if let Some(api) = self.address(TELEGRAM_API) {
-            line(text, format!("api = {}", quoted(&api)));
+        let instead = "the Bot API is https:// and a host, or http:// on a loopback address";
+        let api: Option<jit_telegram::Address> = self.parsed(TELEGRAM_API, instead);
+        if let Some(api) = api {
+            line(text, format!("api = {}", quoted(&api.to_string())));
         }
         for approver in &approvers {
             line(
