@@ -9,8 +9,9 @@ use jit_core::ports::Query;
 use jit_core::principal::Principal;
 use jit_core::request::{AccessRequest, RequestId, Status};
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, Implementation, JsonObject, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode,
+    Implementation, JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
+    ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -29,6 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const TOLD: usize = 50;
 /// The longest that is written about the parameters of one of them, in bytes.
 const SCHEMA_TOLD: usize = 2_000;
+/// How much of the name of a method that is not there is told back, in characters.
+const METHOD_TOLD: usize = 60;
 /// How many requests a list has.
 const LISTED: usize = 100;
 /// Requests that are granted in one way or another.
@@ -268,6 +271,22 @@ impl ServerHandler for Tools {
         count(tool, &done);
         Ok(answer::of(done, reference(&context)).into())
     }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        Err(unknown_method(&request))
+    }
+}
+
+/// What a client is told that calls a method of its own. The library would answer with the name alone,
+/// however long it is and also where it is empty.
+pub(crate) fn unknown_method(request: &CustomRequest) -> ErrorData {
+    let name: String = request.method.chars().take(METHOD_TOLD).collect();
+    let told = format!("there is no method {name:?} here; the tools are in tools/list");
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, told, None)
 }
 
 /// Counts what came to nothing, as every door does. What was done is a commit, and is counted there.

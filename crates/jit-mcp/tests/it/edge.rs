@@ -109,6 +109,19 @@ async fn what_is_no_message_is_answered_in_the_words_of_the_protocol() {
 }
 
 #[tokio::test]
+async fn a_method_that_is_not_there_is_told_in_a_sentence() {
+    let world = World::new().await;
+    let long = "x".repeat(1_000);
+    for (method, shown) in [("", ""), ("sudo", "sudo"), (&long, &long[..60])] {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method}).to_string();
+        let (_, answer) = world.send(Some("ana"), &[], body).await;
+        assert_eq!(answer["error"]["code"], -32_601, "{answer}");
+        let told = format!("there is no method {shown:?} here; the tools are in tools/list");
+        assert_eq!(answer["error"]["message"], told);
+    }
+}
+
+#[tokio::test]
 async fn a_page_of_a_browser_and_a_name_that_is_not_ours_are_refused() {
     let world = World::new().await;
     for headers in [
