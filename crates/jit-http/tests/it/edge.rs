@@ -575,6 +575,54 @@ async fn a_connection_that_never_says_what_it_wants_is_closed() {
 
 // ------------------------------------------------------------------------------------- hostile input
 
+/// These are answered before there is a call, so that no operation of the description has them.
+#[tokio::test]
+async fn a_head_that_cannot_be_read_is_answered_as_the_description_says() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, world.router(), std::future::pending()));
+    let described = get(&world, "", "/openapi.json").await.json();
+    let described = described["info"]["description"].as_str().unwrap();
+    let path = "a".repeat(70_000);
+    let headers = "X-A: b\r\n".repeat(150);
+    for (head, status) in [
+        ("nonsense\r\n\r\n".to_owned(), "400"),
+        (format!("GET /{path} HTTP/1.1\r\n\r\n"), "414"),
+        (format!("GET /v1/me HTTP/1.1\r\n{headers}\r\n"), "431"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut said = vec![];
+        stream.read_to_end(&mut said).await.unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{said}");
+        assert!(said.ends_with("\r\n\r\n"), "{said}");
+        assert!(described.contains(status), "{described}");
+    }
+}
+
+#[tokio::test]
+async fn what_quotes_a_call_moves_no_cursor() {
+    let world = World::new();
+    let ana = world.token(ANA).await;
+    let reply = post(&world, &ana, "/v1/requests", json!({"\u{1b}[31m\n": 1})).await;
+    assert_eq!(reply.refusal(), (422, "bad_value".to_owned()));
+    assert!(
+        !reply.message().contains(char::is_control),
+        "{}",
+        reply.text
+    );
+    let reply = get(&world, &ana, "/v1/requests?%1B%5B31m%0A=1").await;
+    assert_eq!(reply.refusal(), (422, "bad_value".to_owned()));
+    assert!(
+        !reply.message().contains(char::is_control),
+        "{}",
+        reply.text
+    );
+}
+
 const VERBS: [&str; 6] = ["decide", "retract", "withdraw", "end", "revoke", "collect"];
 
 /// JSON that is nearly right: the fields of our bodies with values of any kind.

@@ -344,6 +344,15 @@ fn a_message_names_file_line_column_and_what_to_write() {
 }
 
 #[test]
+fn a_message_that_quotes_the_file_moves_no_cursor() {
+    let key = "\"\\u001b[31m\\n\" = 1";
+    let told = told(Folder::with(&format!("{GOOD}[log]\n{key}\n")).read(&[]));
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("[31m"), "{told:?}");
+    assert!(!told[0].contains(char::is_control), "{told:?}");
+}
+
+#[test]
 fn unknown_keys_are_refused_everywhere() {
     for (table, key) in [
         ("[store]", "mongodb = \"x\""),

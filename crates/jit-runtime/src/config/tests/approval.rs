@@ -162,10 +162,26 @@ fn what_a_variable_cannot_mean_is_told_by_its_name() {
         ("VAULT_ADDR", "https://vault.example.com/v1?x=1"),
         ("TELEGRAM_CHAT_ID", "ops"),
         ("TELEGRAM_APPROVER_IDS", "1,two"),
+        ("ALLOWED_REQUESTERS", "prometheus,\ngrafana"),
+        ("JIT_STATE_DIR", "/da\u{7f}ta"),
         ("ALLOWED_REQUESTERS", "group:ops"),
         ("INFLUXDB_URL", "influxdb"),
     ] {
         let told = told(alone(&[(name, value)]));
+        assert_eq!(told.len(), 1, "{name}={value}: {told:#?}");
+        assert!(told[0].starts_with(&format!("{name}: ")), "{told:?}");
+    }
+}
+
+#[test]
+fn what_a_variable_of_the_chat_cannot_mean_is_told_by_its_name() {
+    for (name, value) in [
+        ("TELEGRAM_CHAT_ID", "0"),
+        ("TELEGRAM_APPROVER_IDS", "1,18446744073709551615"),
+        ("TELEGRAM_API_URL", "http://api.telegram.org"),
+    ] {
+        let chat = ("TELEGRAM_CHAT_ID", "123456789");
+        let told = told(alone(&[BOT[0], BOT[1], chat, (name, value)]));
         assert_eq!(told.len(), 1, "{name}={value}: {told:#?}");
         assert!(told[0].starts_with(&format!("{name}: ")), "{told:?}");
     }
