@@ -166,13 +166,17 @@ async fn entitlements(
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExplainQuery {
     /// Whom it is about; the caller where unset.
-    #[param(value_type = Option<String>, example = "ana@example.com")]
+    #[param(value_type = Option<String>, pattern = "^[0-9A-Za-z@.:_+-]{1,200}$", example = "ana@example.com")]
     principal: Option<PrincipalId>,
     /// Which right: request, on_behalf_of, approve, revoke, audit or operate.
-    #[param(value_type = String, example = "request")]
+    #[param(
+        value_type = String,
+        pattern = "^(request|on_behalf_of|approve|revoke|audit|operate)$",
+        example = "request",
+    )]
     right: Right,
     /// Over which entitlement.
-    #[param(value_type = String, example = "groupfile/admins")]
+    #[param(value_type = String, pattern = "^[0-9A-Za-z_-]{1,60}/[0-9A-Za-z_./:@+-]{1,199}$", example = "groupfile/admins")]
     entitlement: EntitlementId,
 }
 

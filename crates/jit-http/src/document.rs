@@ -77,7 +77,10 @@ pub(crate) enum Failures {
 #[openapi(
     info(
         title = "JIT Access",
-        description = "Access that is asked for, approved by somebody else, and taken away by the clock.",
+        description = "Access that is asked for, approved by somebody else, and taken away by the clock.\n\n\
+            A path that is not here is answered 404, and a method that a path does not take 405, in the \
+            one shape of errors. What is no HTTP, and a head that is too long, is answered 400, 414 or \
+            431 without a body.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(

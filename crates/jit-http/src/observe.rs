@@ -21,7 +21,8 @@ const READY_WITHIN: Duration = Duration::from_secs(2);
 /// That the service is there.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// Always `ok`; whoever is not there says nothing.
+    /// `ok`; whoever is not there says nothing. Where there is an approval service its health stands
+    /// here, which may be `degraded`.
     pub(crate) status: &'static str,
 }
 

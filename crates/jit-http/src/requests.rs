@@ -38,16 +38,17 @@ const DIGEST_DIGITS_MIN: usize = 16;
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateBody {
     /// One entitlement.
+    #[schema(min_items = 1, max_items = 1)]
     entitlements: Vec<PartBody>,
     /// For how long, as in `30m`; the tier's default where unset.
-    #[schema(value_type = Option<String>, example = "30m")]
+    #[schema(value_type = Option<String>, pattern = "^[0-9]+[smhd]$", example = "30m")]
     ttl: Option<Ttl>,
     /// Why: 1 to 1000 characters.
-    #[schema(value_type = String, example = "the disk is full")]
+    #[schema(value_type = String, min_length = 1, max_length = 1000, example = "the disk is full")]
     reason: Reason,
     /// For whom; the caller, or an agent's person, where unset.
     #[serde(rename = "for")]
-    #[schema(value_type = Option<String>, example = "ana@example.com")]
+    #[schema(value_type = Option<String>, pattern = "^[0-9A-Za-z@.:_+-]{1,200}$", example = "ana@example.com")]
     beneficiary: Option<PrincipalId>,
 }
 
@@ -56,7 +57,7 @@ pub(crate) struct CreateBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PartBody {
     /// What.
-    #[schema(value_type = String, example = "groupfile/admins")]
+    #[schema(value_type = String, pattern = "^[0-9A-Za-z_-]{1,60}/[0-9A-Za-z_./:@+-]{1,199}$", example = "groupfile/admins")]
     entitlement: EntitlementId,
     /// With which parameters, where it takes any.
     #[serde(default)]
@@ -66,7 +67,8 @@ pub(crate) struct PartBody {
 
 /// Ask for access. With an `Idempotency-Key`, the same ask again gives the same request for a day.
 #[utoipa::path(post, path = "/v1/requests", tag = "requests", request_body = CreateBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 200 characters.")),
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,200}$",
+        description = "1 to 200 letters, digits and signs without spaces.")),
     responses((status = 201, description = "The request.", body = RequestView), Failures))]
 pub(crate) async fn create(
     State(state): State<ApiState>,
@@ -110,25 +112,25 @@ pub(crate) fn not_done<T>(answer: &Result<T, EngineError>) -> Option<&'static st
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
     /// Requester or beneficiary.
-    #[param(value_type = Option<String>, example = "ana@example.com")]
+    #[param(value_type = Option<String>, pattern = "^[0-9A-Za-z@.:_+-]{1,200}$", example = "ana@example.com")]
     principal: Option<PrincipalId>,
     /// What was asked for.
-    #[param(value_type = Option<String>, example = "groupfile/admins")]
+    #[param(value_type = Option<String>, pattern = "^[0-9A-Za-z_-]{1,60}/[0-9A-Za-z_./:@+-]{1,199}$", example = "groupfile/admins")]
     entitlement: Option<EntitlementId>,
     /// Any of these, with commas between them.
     #[param(example = "pending,active")]
     status: Option<String>,
     /// Whose story was not over before this instant (RFC 3339).
-    #[param(value_type = Option<String>, example = "2026-01-06T00:00:00Z")]
+    #[param(value_type = Option<String>, format = DateTime, example = "2026-01-06T00:00:00Z")]
     from: Option<Timestamp>,
     /// That were opened before this instant (RFC 3339).
-    #[param(value_type = Option<String>, example = "2026-01-07T00:00:00Z")]
+    #[param(value_type = Option<String>, format = DateTime, example = "2026-01-07T00:00:00Z")]
     until: Option<Timestamp>,
     /// At most so many, from 1 to 1000; 100 where unset.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Begin behind this request: the `next` of the page before.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^req-[0-9A-Za-z]{26}$")]
     after: Option<RequestId>,
 }
 
@@ -197,15 +199,17 @@ fn statuses(words: &str) -> Result<Vec<Status>, ApiError> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ShowQuery {
     /// Wait so long for a change, at most `60s`.
-    #[param(value_type = Option<String>, example = "30s")]
+    #[param(value_type = Option<String>, pattern = "^[0-9]+[smhd]$", example = "30s")]
     wait: Option<Ttl>,
     /// The version that the caller knows; the present one where unset.
+    #[param(format = "uint64")]
     seen: Option<u64>,
 }
 
 /// One request. `{id}` is its id, or any five or more characters that only its id ends in.
 #[utoipa::path(get, path = "/v1/requests/{id}", tag = "requests", params(
-    ("id" = String, Path, description = "An id, or a unique end of one."), ShowQuery,
+    ("id" = String, Path, pattern = "^[0-9A-Za-z-]{5,30}$", description = "An id, or a unique end of one."),
+    ShowQuery,
 ), responses((status = 200, description = "The request.", body = RequestView), Failures))]
 pub(crate) async fn show(
     State(state): State<ApiState>,
@@ -251,7 +255,7 @@ async fn wait_for_change(
 
 /// The audit of a request, in order.
 #[utoipa::path(get, path = "/v1/requests/{id}/events", tag = "requests", params(
-    ("id" = String, Path, description = "An id, or a unique end of one."),
+    ("id" = String, Path, pattern = "^[0-9A-Za-z-]{5,30}$", description = "An id, or a unique end of one."),
 ), responses((status = 200, description = "The events.", body = EventList), Failures))]
 pub(crate) async fn events(
     State(state): State<ApiState>,
@@ -268,7 +272,7 @@ pub(crate) async fn events(
 /// What whoever decides or audits a request may want to know beside it: earlier uses, who has the
 /// access now.
 #[utoipa::path(get, path = "/v1/requests/{id}/background", tag = "requests", params(
-    ("id" = String, Path, description = "An id, or a unique end of one."),
+    ("id" = String, Path, pattern = "^[0-9A-Za-z-]{5,30}$", description = "An id, or a unique end of one."),
 ), responses((status = 200, description = "What is known.", body = BackgroundView), Failures))]
 pub(crate) async fn background(
     State(state): State<ApiState>,
@@ -299,13 +303,13 @@ pub(crate) struct DecideBody {
     /// Yes or no.
     decision: Decision,
     /// At least the first 16 digits of the digest of what was shown.
-    #[schema(example = "0123456789abcdef")]
+    #[schema(pattern = "^[0-9A-Fa-f]{16,64}$", example = "0123456789abcdef")]
     digest: String,
     /// With an approval: a shorter time than asked for.
-    #[schema(value_type = Option<String>, example = "10m")]
+    #[schema(value_type = Option<String>, pattern = "^[0-9]+[smhd]$", example = "10m")]
     ttl: Option<Ttl>,
     /// With a denial, which must say why: 1 to 1000 characters.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 1000)]
     reason: Option<Reason>,
 }
 
@@ -335,7 +339,7 @@ impl DecideBody {
 
 /// Approve or deny what has this digest.
 #[utoipa::path(post, path = "/v1/requests/{id}/decide", tag = "requests", params(
-    ("id" = String, Path, description = "An id, or a unique end of one."),
+    ("id" = String, Path, pattern = "^[0-9A-Za-z-]{5,30}$", description = "An id, or a unique end of one."),
 ), request_body = DecideBody, responses(
     (status = 200, description = "The request as it is now.", body = RequestView), Failures,
 ))]
@@ -362,7 +366,7 @@ async fn handle(state: &ApiState, caller: &Caller, id: &str, verb: Verb) -> Answ
 
 /// Take one's own approval back while the request is pending.
 #[utoipa::path(post, path = "/v1/requests/{id}/retract", tag = "requests", params(
-    ("id" = String, Path, description = "An id, or a unique end of one."),
+    ("id" = String, Path, pattern = "^[0-9A-Za-z-]{5,30}$", description = "An id, or a unique end of one."),
 ), responses(
     (status = 200, description = "The request as it is now.", body = RequestView), Failures,
 ))]
@@ -376,7 +380,7 @@ pub(crate) async fn retract(
 
 /// Take a pending request back.
 #[utoipa::path(post, path = "/v1/requests/{id}/withdraw", tag = "requests", params(
-    ("id" = String, Path, description = "An id, or a unique end of one."),
+    ("id" = String, Path, pattern = "^[0-9A-Za-z-]{5,30}$", description = "An id, or a unique end of one."),
 ), responses(
     (status = 200, description = "The request as it is now.", body = RequestView), Failures,
 ))]
@@ -390,7 +394,7 @@ pub(crate) async fn withdraw(
 
 /// Return access early.
 #[utoipa::path(post, path = "/v1/requests/{id}/end", tag = "requests", params(
-    ("id" = String, Path, description = "An id, or a unique end of one."),
+    ("id" = String, Path, pattern = "^[0-9A-Za-z-]{5,30}$", description = "An id, or a unique end of one."),
 ), responses(
     (status = 200, description = "The request as it is now.", body = RequestView), Failures,
 ))]
@@ -407,13 +411,13 @@ pub(crate) async fn end(
 #[serde(deny_unknown_fields)]
 pub(crate) struct RevokeBody {
     /// In the caller's words.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 1000)]
     reason: Option<Reason>,
 }
 
 /// Take access away, or void a request.
 #[utoipa::path(post, path = "/v1/requests/{id}/revoke", tag = "requests", params(
-    ("id" = String, Path, description = "An id, or a unique end of one."),
+    ("id" = String, Path, pattern = "^[0-9A-Za-z-]{5,30}$", description = "An id, or a unique end of one."),
 ), request_body = Option<RevokeBody>, responses(
     (status = 200, description = "The request as it is now.", body = RequestView), Failures,
 ))]
@@ -445,7 +449,7 @@ pub(crate) struct CredentialView {
 
 /// Make the credential of an approved request and give it to its requester, once.
 #[utoipa::path(post, path = "/v1/requests/{id}/collect", tag = "requests", params(
-    ("id" = String, Path, description = "An id, or a unique end of one."),
+    ("id" = String, Path, pattern = "^[0-9A-Za-z-]{5,30}$", description = "An id, or a unique end of one."),
 ), responses(
     (status = 200, description = "The credential.", body = CredentialView), Failures,
 ))]
