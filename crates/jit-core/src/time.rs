@@ -236,6 +236,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
         #[test]
         fn durations_survive_a_round_trip(secs in 1..=TTL_LIMIT_SECS) {
             let ttl = Ttl::from_secs(u64::from(secs)).unwrap();

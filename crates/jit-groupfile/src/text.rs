@@ -241,6 +241,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
         #[test]
         fn any_text_keeps_its_bytes_and_its_other_members(text in some_text()) {
             let all = |text: &str| -> Vec<(&'static str, Option<Vec<String>>)> {
