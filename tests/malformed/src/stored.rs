@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::error::Error;
+use std::time::Duration;
 
 use jit_core::engine::EngineError;
 use jit_core::ports::{Query, RequestStore};
@@ -24,14 +25,9 @@ thread_local! {
     static SQLITE: RefCell<Option<File>> = const { RefCell::new(None) };
 }
 
-/// A record of each kind as it is stored, the first two with an id that an engine knows.
+/// A record of each kind as it is stored, the first one with an id that an engine knows.
 pub fn samples() -> Vec<String> {
-    let service = Service::new();
-    let mut texts: Vec<String> = service
-        .stored
-        .iter()
-        .map(|(_, text)| text.clone())
-        .collect();
+    let mut texts = vec![Service::new().damaged.1];
     let all = jit_core::request::Status::ALL.into_iter().enumerate();
     texts.extend(all.map(|(at, status)| {
         let number = u16::try_from(at).unwrap();
@@ -74,28 +70,36 @@ pub fn in_sqlite(text: &str) {
 struct Service {
     runtime: Runtime,
     stage: Stage,
-    stored: Vec<(RequestId, String)>,
+    /// What was given, opened between the others.
+    damaged: (RequestId, String),
+    others: [RequestId; 2],
 }
 
 impl Service {
     fn new() -> Self {
         let runtime = runtime();
-        let stage = runtime.block_on(async {
+        let (stage, others) = runtime.block_on(async {
             let stage = Stage::new();
+            let before = stage.open("cleo", "10m").await.id;
+            stage.clock.advance(Duration::from_secs(1));
             stage.active("30m").await;
-            stage.open("cleo", "10m").await;
-            stage
+            stage.clock.advance(Duration::from_secs(1));
+            let behind = stage.open("bob", "10m").await.id;
+            (stage, [before, behind])
         });
         let stored = stage.store.stored();
+        let [(before, _), damaged, (behind, _)] = stored.try_into().unwrap();
+        assert_eq!([before, behind], others, "ids follow the clock");
         Self {
             runtime,
             stage,
-            stored,
+            damaged,
+            others,
         }
     }
 
     fn with(&self, text: &str) -> After {
-        let (damaged, others) = self.stored.split_first().unwrap();
+        let (damaged, others) = (&self.damaged, &self.others);
         let (store, engine) = (&self.stage.store, &self.stage.engine);
         store.put_stored(damaged.0, text);
         self.runtime.block_on(async {
@@ -105,7 +109,7 @@ impl Service {
                 ..Query::default()
             };
             let listed = engine.list(&auditor, query).await.unwrap().requests;
-            for (id, _) in others {
+            for id in others {
                 assert!(listed.iter().any(|it| it.id == *id), "{id} is not listed");
                 engine.read(&auditor, *id).await.unwrap();
             }
@@ -119,7 +123,7 @@ impl Service {
                 }
             }
             engine.due(100).await.unwrap();
-            for (id, _) in others {
+            for id in others {
                 engine.tend(*id).await.unwrap();
             }
         });
@@ -143,8 +147,10 @@ struct File {
     runtime: Runtime,
     store: SqliteStore,
     file: Connection,
-    ids: Vec<RequestId>,
-    first: String,
+    damaged: RequestId,
+    /// Some of them before it, some behind it.
+    others: Vec<RequestId>,
+    whole: String,
     _folder: TempDir,
 }
 
@@ -155,18 +161,20 @@ impl File {
         let folder = folder();
         let path = folder.path().join("jit.db");
         let store = SqliteStore::open(&path, Options::default()).unwrap();
-        let ids: Vec<RequestId> = (0..4).map(sample::id).collect();
+        let mut ids: Vec<RequestId> = (0..4).map(sample::id).collect();
         let changes = (0..4).map(|number| sample::creation(sample::request(number)));
         runtime
             .block_on(store.commit(sample::commit(changes)))
             .unwrap();
-        let first = runtime.block_on(store.load(ids[0])).unwrap().unwrap();
+        let damaged = ids.remove(2);
+        let whole = runtime.block_on(store.load(damaged)).unwrap().unwrap();
         Self {
             runtime,
             store,
             file: Connection::open(&path).unwrap(),
-            ids,
-            first: first.to_stored(),
+            damaged,
+            others: ids,
+            whole: whole.to_stored(),
             _folder: folder,
         }
     }
@@ -175,7 +183,7 @@ impl File {
         let mut put = self
             .file
             .prepare_cached("UPDATE request SET body = ?1 WHERE id = ?2");
-        let values = params![text, self.ids[0].to_string()];
+        let values = params![text, self.damaged.to_string()];
         assert_eq!(put.as_mut().unwrap().execute(values).unwrap(), 1);
     }
 
@@ -187,10 +195,10 @@ impl File {
                 ..Query::default()
             };
             let listed = self.store.query(&query).await.unwrap();
-            for id in &self.ids[1..] {
+            for id in &self.others {
                 assert!(listed.iter().any(|it| it.id == *id), "{id} is not listed");
             }
-            match self.store.load(self.ids[0]).await {
+            match self.store.load(self.damaged).await {
                 Ok(found) => {
                     assert!(AccessRequest::from_stored(text).is_ok(), "{text}");
                     assert!(found.is_some());
@@ -198,6 +206,6 @@ impl File {
                 Err(error) => assert_sentence(&error.chain().to_string()),
             }
         });
-        self.put(&self.first);
+        self.put(&self.whole);
     }
 }

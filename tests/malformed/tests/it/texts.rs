@@ -9,18 +9,26 @@ use crate::{CASES, cases};
 
 /// Durations around every limit, and texts that are almost one.
 fn duration() -> impl Strategy<Value = String> {
-    let unit = prop_oneof![
-        Just(("s", 1)),
-        Just(("m", 60)),
-        Just(("h", 3_600)),
-        Just(("d", 86_400_u64))
-    ];
-    let near = (unit, -2_i64..=2).prop_map(|((unit, secs), off)| {
+    let unit = || {
+        prop_oneof![
+            Just(("s", 1)),
+            Just(("m", 60)),
+            Just(("h", 3_600)),
+            Just(("d", 86_400_u64))
+        ]
+    };
+    let near = (unit(), -2_i64..=2).prop_map(|((unit, secs), off)| {
         let limit = i64::try_from(u64::from(TTL_LIMIT_SECS) / secs).unwrap();
         format!("{}{unit}", limit + off)
     });
+    // So many that a product of 64 bits begins again at nothing.
+    let around = (unit(), 0_u128..3).prop_map(|((unit, secs), off)| {
+        let number = (1_u128 << 64) / u128::from(secs) + off;
+        format!("{number}{unit}")
+    });
     prop_oneof![
         near,
+        around,
         "[0-9]{1,22}[smhd]",
         "[-+ ]?[0-9]{0,22}[.eE_]?[0-9]{0,3} ?[a-zA-Zµ]{0,2}",
         "[0٠１]{0,3}[0-9]{0,3}[smhd]",
