@@ -174,12 +174,21 @@ impl World {
                 assert!(!problems.is_empty());
                 for problem in &problems {
                     assert_problem(problem, 0);
-                    let names = |name: &&str| problem.to_string().contains(name);
-                    let known = VARIABLES.iter().map(|(name, _)| *name);
+                    let Place::File { .. } = problem.place else {
+                        continue;
+                    };
+                    // What is missing stands nowhere, and is named by what to do; so is what counts
+                    // as missing because it is refused.
+                    let is_named = |name: &str| problem.instead.contains(name);
+                    let missing = VARIABLES.iter().map(|(name, _)| *name);
+                    let missing = missing.filter(|name| lacks(given, name));
+                    let refused = problems.iter().filter_map(|it| match &it.place {
+                        Place::Variable { name } => Some(name.as_str()),
+                        _ => None,
+                    });
                     assert!(
-                        matches!(problem.place, Place::Variable { .. })
-                            || known.clone().any(|name| names(&name)),
-                        "{problem:?} names no variable; {given:?}"
+                        missing.chain(refused).any(is_named),
+                        "{problem:?} of {given:?}"
                     );
                 }
                 false
@@ -225,6 +234,12 @@ fn here() -> Arc<TempDir> {
         *here = Arc::downgrade(&made);
         made
     })
+}
+
+fn lacks(given: &[(String, String)], name: &str) -> bool {
+    !given
+        .iter()
+        .any(|(it, value)| it == name && !value.trim().is_empty())
 }
 
 fn assert_same(one: &Config, other: &Config) {

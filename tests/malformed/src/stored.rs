@@ -48,7 +48,7 @@ pub fn text(text: &str) {
         Err(error) => {
             assert_sentence(&error.to_string());
             if let Some(source) = error.source() {
-                assert!(!source.to_string().is_empty());
+                assert_sentence(&source.to_string());
             }
         }
     }
