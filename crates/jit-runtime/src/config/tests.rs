@@ -345,11 +345,17 @@ fn a_message_names_file_line_column_and_what_to_write() {
 
 #[test]
 fn a_message_that_quotes_the_file_moves_no_cursor() {
-    let key = "\"\\u001b[31m\\n\" = 1";
-    let told = told(Folder::with(&format!("{GOOD}[log]\n{key}\n")).read(&[]));
-    assert_eq!(told.len(), 1, "{told:#?}");
-    assert!(told[0].contains("[31m"), "{told:?}");
-    assert!(!told[0].contains(char::is_control), "{told:?}");
+    let bad = "\"\\u001b[31m\\n\"";
+    for text in [
+        format!("{GOOD}[log]\n{bad} = 1\n"),
+        GOOD.replace("kind = \"groupfile\"", &format!("kind = {bad}")),
+    ] {
+        let told = told(Folder::with(&text).read(&[]));
+        assert!(told.iter().any(|one| one.contains("[31m")), "{told:?}");
+        for one in told {
+            assert!(!one.contains(char::is_control), "{one:?}");
+        }
+    }
 }
 
 #[test]
