@@ -410,23 +410,16 @@ pub enum BadConfig {
 }
 
 impl BadConfig {
-    /// The same where nobody wrote the lines that its problems are on: the variable that stands on
-    /// one is named in its place.
-    fn of_no_file(self, text: &str, environment: &Environment) -> Self {
+    /// The same where nobody wrote the lines that its problems are on.
+    fn of_no_file(self) -> Self {
         let Self::Wrong { file, mut problems } = self else {
             return self;
         };
         for problem in &mut problems {
-            let Place::Line { line, .. } = problem.place else {
-                continue;
-            };
-            let line = text.lines().nth(line.saturating_sub(1));
-            let behind = line.and_then(|line| variables::behind(line, environment));
-            let file = file.clone();
-            problem.place = match behind.map(str::to_owned) {
-                Some(name) => Place::Variable { name },
-                None => Place::File { file, line: None },
-            };
+            if matches!(problem.place, Place::Line { .. }) {
+                let file = file.clone();
+                problem.place = Place::File { file, line: None };
+            }
         }
         Self::Wrong { file, problems }
     }
@@ -550,14 +543,14 @@ impl Config {
             return Some(Err(BadConfig::Wrong { file, problems }));
         };
         let read = Self::of_text(&folder.join(USUAL_FILE), &text, &environment, tokens, &file);
-        let read = read.map_err(|bad| bad.of_no_file(&text, &environment));
         let origin = Origin::Variables { text, notices };
-        Some(read.map(|mut config| {
+        let read = read.map(|mut config| {
             if let Some(approval) = &mut config.approval {
                 approval.nobody_decides = nobody_decides;
             }
             Self { origin, ..config }
-        }))
+        });
+        Some(read.map_err(BadConfig::of_no_file))
     }
 
     fn of_text(

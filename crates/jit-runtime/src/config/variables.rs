@@ -127,18 +127,6 @@ pub(super) struct Written {
     pub(super) nobody_decides: Option<String>,
 }
 
-/// The variable whose value stands on this line of what they mean.
-pub(super) fn behind(line: &str, environment: &Environment) -> Option<&'static str> {
-    if line.starts_with("sqlite = ") {
-        return Some(STATE_DIR);
-    }
-    let stands_there = |name: &&'static str| {
-        let value = environment.text(name);
-        value.is_some_and(|value| line.ends_with(&format!(" = {}", quoted(value.trim()))))
-    };
-    OF_SERVICE.into_iter().find(stands_there)
-}
-
 /// The configuration that the variables mean, and what whoever starts it is told. Nothing where they
 /// are wrong: then their problems are told.
 pub(super) fn written_out(
@@ -192,7 +180,7 @@ impl Reading<'_, '_> {
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    /// What is written down stands on one line there, where nobody would know its variable again.
+    /// What is written down stands on a line there, which nobody but us would see.
     fn refuse_control_characters(&mut self) {
         for name in OF_SERVICE.into_iter().chain([STATE_DIR]) {
             if self
