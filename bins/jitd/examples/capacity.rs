@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jit_core::Timestamp;
+use jit_core::audit::{Fact, Sealed};
 use jit_core::ports::{Change, Clock, RequestStore};
 use jit_core::provider::Target;
-use jit_core::request::{AccessRequest, Phase, Stage};
 use jit_runtime::clock::SystemClock;
 use jit_sqlite::{Options, SqliteStore};
 use jit_testkit::sample;
@@ -369,8 +369,8 @@ async fn overdue(slack: &SlackSim) -> Result<(), Failure> {
     drop(daemon);
     let mut accepted = vec![];
     for at in 0..OVERDUE {
-        let record = store.load(sample::numbered(at)).await?;
-        accepted.push((taken_away(record)?, place(at)));
+        let events = store.events(sample::numbered(at)).await?;
+        accepted.push((taken_away(&events)?, place(at)));
     }
     accepted.sort_unstable();
     let first = accepted.first().map_or(ready, |(at, _)| *at);
@@ -402,20 +402,15 @@ async fn overdue(slack: &SlackSim) -> Result<(), Failure> {
     Ok(())
 }
 
-/// When the provider said that it is gone.
-fn taken_away(record: Option<AccessRequest>) -> Result<Timestamp, Failure> {
-    let record = record.ok_or("it was written")?;
-    let grant = match &record.stage {
-        Stage::Granted(grant) => grant,
-        _ => return Err(format!("{} was granted", record.id).into()),
-    };
-    match &grant.phase {
-        Phase::Settling { ending, .. } => {
-            ending.accepted_at.ok_or_else(|| "it was accepted".into())
+/// When it was written down that the provider had taken it away.
+fn taken_away(events: &[Sealed]) -> Result<Timestamp, Failure> {
+    for sealed in events {
+        let event = sealed.event()?;
+        if matches!(event.event.what, Fact::RevokeAnswered { .. }) {
+            return Ok(event.at);
         }
-        Phase::Closed { .. } => Ok(record.updated_at),
-        _ => Err(format!("{} is {}", record.id, record.status()).into()),
     }
+    Err("it was not taken away".into())
 }
 
 #[tokio::main]

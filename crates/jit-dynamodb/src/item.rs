@@ -277,8 +277,13 @@ pub(crate) fn record(change: &Change, front: &Front) -> Item {
 }
 
 pub(crate) fn body(item: &Item) -> Result<AccessRequest, Cause> {
-    let body = Read::new(item, "record").text("body")?;
-    Ok(AccessRequest::from_stored(body)?)
+    let row = Read::new(item, "record");
+    let record = AccessRequest::from_stored(row.text("body")?)?;
+    // One that says that it is another is nobody's.
+    match row.text("pk")? == keys::partition_of(record.id) {
+        true => Ok(record),
+        false => Err(row.damaged()),
+    }
 }
 
 // --------------------------------------------------------------------------------------- chains

@@ -78,8 +78,17 @@ pub(crate) async fn story(
     Ok(Some((request, chain)))
 }
 
+/// Where the events behind this one begin. None of ours has the number 0; one that somebody put in is
+/// there for the verifier.
+fn first_behind(after: u64) -> String {
+    match after {
+        0 => keys::event_sort(0),
+        after => keys::event_sort(after.saturating_add(1)),
+    }
+}
+
 async fn chain(table: &Table, partition: String, after: u64) -> Result<Vec<Sealed>, Failure> {
-    let from = keys::event_sort(after.saturating_add(1));
+    let from = first_behind(after);
     let range = ascending(partition, from, keys::events_end());
     let rows = table.all(&range).await?;
     Ok(rows.iter().map(item::sealed).collect::<Result<_, _>>()?)
@@ -94,7 +103,7 @@ pub(crate) async fn system_events(
     after: u64,
     limit: usize,
 ) -> Result<Vec<Sealed>, Failure> {
-    let from = keys::event_sort(after.saturating_add(1));
+    let from = first_behind(after);
     let range = ascending(keys::SYSTEM, from, keys::events_end());
     let rows = table.first(&range, limit).await?;
     Ok(rows.iter().map(item::sealed).collect::<Result<_, _>>()?)

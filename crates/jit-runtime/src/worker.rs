@@ -81,6 +81,8 @@ pub struct Worker {
     unserved: BTreeSet<ProviderName>,
     /// How many records of theirs the last look listed.
     left_alone: usize,
+    /// What was done since this was looked at.
+    done: Swept,
 }
 
 impl std::fmt::Debug for Worker {
@@ -117,6 +119,7 @@ impl Worker {
             waiting: BTreeMap::new(),
             unserved: BTreeSet::new(),
             left_alone: 0,
+            done: Swept::default(),
         }
     }
 
@@ -172,6 +175,8 @@ impl Worker {
                 Ok(_) => self.beat(),
                 Err(error) => {
                     tracing::error!(error = %error.chain(), "the store cannot be asked");
+                    // When it can, what was done without it is told before anything else is begun.
+                    self.waiting.clear();
                 }
             }
             // What time makes due is not left to the tick.
@@ -183,7 +188,7 @@ impl Worker {
                 tokio::select! {
                     biased;
                     _ = &mut next => break,
-                    Some(done) = self.running.join_next_with_id() => { self.finish(done); }
+                    Some(done) = self.running.join_next_with_id() => self.finish(done),
                 }
             }
         }
@@ -201,7 +206,7 @@ impl Worker {
     /// Tends everything that is due now and whatever becomes due by it, then returns how many
     /// records were tended and how many of them failed.
     pub async fn sweep(&mut self) -> Result<Swept, PortError> {
-        let mut swept = Swept::default();
+        self.done = Swept::default();
         // Each pass pays all that was due at its beginning; a record owes a few things in a row.
         for _ in 0..8 {
             let started = self.start_due().await?;
@@ -210,9 +215,8 @@ impl Worker {
             }
             let mut looked = Instant::now();
             while let Some(done) = self.running.join_next_with_id().await {
-                swept.tended += 1;
                 let under_way = self.running.len();
-                swept.failed += usize::from(!self.finish(done));
+                self.finish(done);
                 // What waited and follows is known already; what became due meanwhile is not.
                 let follows = self.running.len() > under_way;
                 if !follows || looked.elapsed() >= self.settings.tick {
@@ -232,7 +236,7 @@ impl Worker {
         }
         checkpoint(&self.engine).await;
         self.beat();
-        Ok(swept)
+        Ok(self.done)
     }
 
     /// Starts what is due and not held back; returns how many were started. It looks as far as there
@@ -241,15 +245,32 @@ impl Worker {
         let mut limit = BATCH + self.busy.len() + self.put_off.len() + self.left_alone;
         let mut started = 0;
         loop {
-            let due = self.engine.due(limit).await?;
-            // What was done while the store was away comes before all else, and holds up nothing.
-            report(&self.engine).await;
+            let engine = self.engine.clone();
+            let look = async {
+                let due = engine.due(limit).await?;
+                // What was done while the store was away comes before all else, and holds up nothing.
+                report(&engine).await;
+                Ok::<_, PortError>(due)
+            };
+            let due = self.meanwhile(look).await?;
             let is_full = due.len() == limit;
             started += self.start_some(due);
             if !is_full || limit >= LONGEST_LOOK {
                 return Ok(started);
             }
-            limit *= 4;
+            limit = (limit * 4).min(LONGEST_LOOK);
+        }
+    }
+
+    /// Waits for this look; what is done before it ends makes room for what waits.
+    async fn meanwhile<T>(&mut self, look: impl Future<Output = T>) -> T {
+        tokio::pin!(look);
+        loop {
+            tokio::select! {
+                biased;
+                seen = &mut look => return seen,
+                Some(done) = self.running.join_next_with_id() => self.finish(done),
+            }
         }
     }
 
@@ -261,22 +282,12 @@ impl Worker {
         // A record that is no longer due was mended by somebody.
         self.put_off
             .retain(|id, put_off| listed.contains(id) || now < put_off.until);
-        let busy: HashSet<(RequestId, Urgency)> = self
-            .busy
-            .values()
-            .map(|due| (due.id, due.urgency))
-            .collect();
+        let busy = self.under_way();
         let mut load = self.load_by_provider();
         let mut started = 0;
         self.waiting.clear();
         for due in due {
-            // A revoke waits for nothing else that its record owes: whoever looks at the access
-            // slowly, or failed to, finds that the revoke came first.
-            let holds = |held: Urgency| held == Urgency::Revoke || due.urgency == Urgency::Other;
-            let put_off = self.put_off.get(&due.id);
-            let waits = put_off.is_some_and(|it| now < it.until && holds(it.urgency));
-            let is_busy = |held| busy.contains(&(due.id, held)) && holds(held);
-            if waits || is_busy(Urgency::Revoke) || is_busy(Urgency::Other) {
+            if self.is_held(&due, now, &busy) {
                 continue;
             }
             if self.has_room(&due, &mut load) {
@@ -290,12 +301,31 @@ impl Worker {
         started
     }
 
+    fn under_way(&self) -> HashSet<(RequestId, Urgency)> {
+        let under_way = self.busy.values();
+        under_way.map(|due| (due.id, due.urgency)).collect()
+    }
+
+    /// Whether this record is under way, or put off. A revoke waits for nothing else that its record
+    /// owes: whoever looks at the access slowly, or failed to, finds that the revoke came first.
+    fn is_held(&self, due: &Due, now: Timestamp, busy: &HashSet<(RequestId, Urgency)>) -> bool {
+        let holds = |held: Urgency| held == Urgency::Revoke || due.urgency == Urgency::Other;
+        let put_off = self.put_off.get(&due.id);
+        let waits = put_off.is_some_and(|it| now < it.until && holds(it.urgency));
+        let is_busy = |held| busy.contains(&(due.id, held)) && holds(held);
+        waits || is_busy(Urgency::Revoke) || is_busy(Urgency::Other)
+    }
+
     /// Starts what waited for something at this provider to be done.
     fn start_waiting(&mut self, provider: &ProviderName) {
+        let (now, busy) = (self.engine.now(), self.under_way());
         let mut load = self.load_by_provider();
         let mut queue = self.waiting.remove(provider).unwrap_or_default();
         // Revokes come before everything else, so nobody behind the first one has room either.
         while let Some(due) = queue.pop_front() {
+            if self.is_held(&due, now, &busy) {
+                continue;
+            }
             if !self.has_room(&due, &mut load) {
                 queue.push_front(due);
                 break;
@@ -386,8 +416,9 @@ impl Worker {
         self.busy.insert(task.id(), due);
     }
 
-    /// Takes a task that ended off the list; false where its record must be tried again.
-    fn finish(&mut self, done: Result<(tokio::task::Id, bool), JoinError>) -> bool {
+    /// Takes a task that ended off the list. Where it failed, its record is tried again, and what
+    /// waits for room is left to the next look: it may fail in the same way.
+    fn finish(&mut self, done: Result<(tokio::task::Id, bool), JoinError>) {
         let (task, tended) = match done {
             Ok(done) => done,
             Err(error) => {
@@ -395,10 +426,14 @@ impl Worker {
                 (error.id(), false)
             }
         };
+        self.done.tended += 1;
+        self.done.failed += usize::from(!tended);
         let Some(due) = self.busy.remove(&task) else {
-            return tended;
+            return;
         };
-        self.start_waiting(&due.provider);
+        if tended {
+            self.start_waiting(&due.provider);
+        }
         let Due { id, urgency, .. } = due;
         if tended && !self.engine.serves(&due.provider) {
             // It stays due, and there is nothing more to do for it here.
@@ -409,11 +444,11 @@ impl Worker {
                 until,
             };
             self.put_off.insert(id, put_off);
-            return true;
+            return;
         }
         if tended {
             self.put_off.remove(&id);
-            return true;
+            return;
         }
         let failures = self.put_off.get(&id).map_or(0, |put_off| put_off.failures);
         let pause = Duration::from_secs(1 << failures.min(6)).min(Duration::from_secs(60));
@@ -426,7 +461,6 @@ impl Worker {
                 until,
             },
         );
-        false
     }
 
     fn jitter(&self) -> Duration {

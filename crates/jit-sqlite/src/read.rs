@@ -46,8 +46,16 @@ pub(crate) fn load(connection: &Connection, id: RequestId) -> Result<Option<Acce
     let mut statement = connection.prepare_cached("SELECT body FROM request WHERE id = ?1")?;
     let body = statement.query_row([id.to_string()], |row| row.get::<_, String>(0));
     let body = body.optional()?;
-    let read = body.map(|body| AccessRequest::from_stored(&body));
-    Ok(read.transpose()?)
+    body.map(|body| record(&body, Ok(id))).transpose()
+}
+
+/// The record in a row of this name. One that says that it is another is nobody's.
+fn record(body: &str, name: Result<RequestId, Cause>) -> Result<AccessRequest, Cause> {
+    let (record, name) = (AccessRequest::from_stored(body)?, name?);
+    match record.id == name {
+        true => Ok(record),
+        false => Err(damaged("record: it says that it is another")),
+    }
 }
 
 pub(crate) fn story(
@@ -139,7 +147,7 @@ pub(crate) fn query(
     let (sql, values) = listing_of(query);
     let mut listing = connection.prepare_cached(&sql)?;
     let mut listed = listing.query(params_from_iter(values))?;
-    let mut record = connection.prepare_cached(RECORD)?;
+    let mut by_name = connection.prepare_cached(RECORD)?;
     let micros = |at: Option<Timestamp>| at.map(Timestamp::unix_micros);
     let (from, until) = (micros(query.from), micros(query.until));
     let since = micros(query.updated_since);
@@ -147,9 +155,10 @@ pub(crate) fn query(
     while found.len() < limit {
         let Some(row) = listed.next()? else { break };
         let id: String = row.get(0)?;
-        let mut fits = record.query(params![id, from, until, since])?;
+        let mut fits = by_name.query(params![id, from, until, since])?;
         let Some(row) = fits.next()? else { continue };
-        match AccessRequest::from_stored(row.get_ref(0)?.as_str().unwrap_or_default()) {
+        let body = row.get_ref(0)?.as_str().unwrap_or_default();
+        match record(body, parsed(&id, "record")) {
             Ok(request) => found.push(request),
             Err(error) => left_out.say(&id, &error),
         }
@@ -287,23 +296,18 @@ fn sealed(row: &Row<'_>) -> Result<Sealed, Cause> {
 fn chain(
     connection: &Connection,
     name: &str,
-    after: u64,
+    (after, until): (i64, i64),
     limit: i64,
 ) -> Result<Vec<Sealed>, Cause> {
     let sql = "SELECT chain, seq, at, body, hash FROM event
-        WHERE chain = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+        WHERE chain = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4";
     let mut statement = connection.prepare_cached(sql)?;
-    // No event of ours has a number below 1; one that somebody put in is there for the verifier.
-    let after = match after {
-        0 => i64::MIN,
-        after => int(after),
-    };
-    let rows = statement.query_and_then(params![name, after, limit], sealed)?;
+    let rows = statement.query_and_then(params![name, after, until, limit], sealed)?;
     rows.collect()
 }
 
 pub(crate) fn events(connection: &Connection, id: RequestId) -> Result<Vec<Sealed>, Cause> {
-    chain(connection, &id.to_string(), 0, -1)
+    chain(connection, &id.to_string(), (i64::MIN, i64::MAX), -1)
 }
 
 pub(crate) fn system_events(
@@ -311,7 +315,20 @@ pub(crate) fn system_events(
     after: u64,
     limit: usize,
 ) -> Result<Vec<Sealed>, Cause> {
-    chain(connection, SYSTEM_CHAIN, after, int(limit as u64))
+    // No event of ours has a number below 1. What somebody put in there is for the verifier, however
+    // much it is, and takes nobody's place.
+    let mut events = match after {
+        0 => chain(connection, SYSTEM_CHAIN, (i64::MIN, 0), -1)?,
+        _ => vec![],
+    };
+    let numbered = (int(after), i64::MAX);
+    events.extend(chain(
+        connection,
+        SYSTEM_CHAIN,
+        numbered,
+        int(limit as u64),
+    )?);
+    Ok(events)
 }
 
 pub(crate) fn chains(

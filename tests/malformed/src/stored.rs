@@ -201,7 +201,7 @@ impl File {
             match self.store.load(self.damaged).await {
                 Ok(found) => {
                     assert!(AccessRequest::from_stored(text).is_ok(), "{text}");
-                    assert!(found.is_some());
+                    assert_eq!(found.unwrap().id, self.damaged, "{text}");
                 }
                 Err(error) => assert_sentence(&error.chain().to_string()),
             }

@@ -40,7 +40,11 @@ pub(crate) fn program(name: &str, arguments: &[&str]) -> Command {
 
 /// Runs it to its end.
 pub(crate) fn ran(mut command: Command) -> Output {
-    command.output().unwrap()
+    let mut secrets = Secrets::of(&command);
+    let output = command.output().unwrap();
+    let said = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it).into_owned());
+    assert_eq!(secrets.found(&said), None, "S15: a secret got out");
+    output
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

@@ -7,11 +7,12 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 /// What ends the name of a variable that holds a secret, or whose file holds one.
-const SECRET: [&str; 7] = [
+const SECRET: [&str; 8] = [
     "TOKEN",
     "SECRET",
     "_OLD",
     "_KEY",
+    "_KEYS",
     "SECRET_ID",
     "ROLE_ID",
     "WEBHOOK",
@@ -45,7 +46,7 @@ fn worth_finding(secret: &str) -> Option<String> {
 #[derive(Debug, Default)]
 pub(crate) struct Secrets {
     known: BTreeSet<String>,
-    folder: Option<PathBuf>,
+    folder: PathBuf,
 }
 
 impl Secrets {
@@ -53,23 +54,22 @@ impl Secrets {
     /// configuration.
     pub(crate) fn of(command: &Command) -> Self {
         let mut secrets = Self::default();
-        let mut config = None;
-        for (name, value) in command.get_envs() {
-            let name = name.to_str().unwrap();
-            let Some(value) = value.and_then(|it| it.to_str()) else {
-                continue;
-            };
-            if name == "JIT_CONFIG" {
-                config = Some(PathBuf::from(value));
-            }
-            secrets.learns(name, value);
-        }
+        let variables = command.get_envs();
+        let variables: Vec<(&str, &str)> = variables
+            .filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)))
+            .collect();
+        let config = variables.iter().find(|(name, _)| *name == "JIT_CONFIG");
+        let mut config = config.map(|(_, value)| PathBuf::from(value));
         let mut arguments = command.get_args();
         if arguments.any(|it| it == "--config") {
             config = arguments.next().map(PathBuf::from);
         }
+        let here = command.get_current_dir().unwrap_or(Path::new("."));
         let beside = config.as_deref().and_then(Path::parent);
-        secrets.folder = beside.or(command.get_current_dir()).map(Path::to_owned);
+        secrets.folder = beside.map_or(here.to_owned(), |beside| here.join(beside));
+        for (name, value) in variables {
+            secrets.learns(name, value);
+        }
         secrets
     }
 
@@ -79,8 +79,13 @@ impl Secrets {
             self.known.extend(worth_finding(value));
         }
         if name.strip_suffix("_FILE").is_some_and(is_secret) {
-            let read = std::fs::read_to_string(value).unwrap_or_default();
-            self.known.extend(worth_finding(&read));
+            let read = std::fs::read_to_string(self.folder.join(value)).unwrap_or_default();
+            // Of several lines each is one, as it is where they are told in JSON.
+            self.known.extend(read.lines().filter_map(worth_finding));
+            // A file of keys has whose it is before each.
+            let keys = read.lines().filter_map(|line| line.rsplit_once('='));
+            self.known
+                .extend(keys.filter_map(|(_, key)| worth_finding(key)));
         }
     }
 
@@ -106,15 +111,13 @@ impl Secrets {
     /// where a secret is found.
     pub(crate) fn found(&mut self, said: &[String]) -> Option<String> {
         let folder = self.folder.clone();
-        if let Some(folder) = &folder {
-            self.learns_from_files(folder);
-        }
+        self.learns_from_files(&folder);
         let called_with = CALLED_WITH.lock().unwrap_or_else(PoisonError::into_inner);
         self.known.extend(called_with.iter().cloned());
         drop(called_with);
         let in_what_was_said = said.iter().find_map(|line| self.found_in(line.as_bytes()));
         in_what_was_said.or_else(|| {
-            let mut files = files(&folder?).into_iter().filter(|file| is_written(file));
+            let mut files = files(&folder).into_iter().filter(|file| is_written(file));
             files.find_map(|file| {
                 let found = self.found_in(&std::fs::read(&file).ok()?)?;
                 Some(format!("{}: {found}", file.display()))
@@ -139,9 +142,13 @@ fn is_written(file: &Path) -> bool {
     WRITTEN.iter().any(|end| name.ends_with(end))
 }
 
+/// Those in a folder and in the folders in it.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let read = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    read.map(|it| it.path()).collect()
+    let paths = read.map(|it| it.path());
+    let (folders, mut found): (Vec<_>, Vec<_>) = paths.partition(|it| it.is_dir());
+    found.extend(folders.iter().flat_map(|it| files(it)));
+    found
 }
 
 #[test]

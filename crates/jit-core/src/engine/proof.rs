@@ -1,7 +1,7 @@
 //! Proving the audit: checkpoints of the chains of requests inside the system chain, and the
 //! verifier that reads all of it back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
@@ -128,6 +128,7 @@ pub struct AuditReport {
 pub async fn verify_audit(store: &dyn RequestStore) -> Result<AuditReport, PortError> {
     let mut report = AuditReport::default();
     let system = verify_system(store, &mut report).await?;
+    let seen = seen_at_checkpoints(&system);
     let mut verified = BTreeSet::new();
     let mut query = Query {
         limit: PAGE,
@@ -139,7 +140,10 @@ pub async fn verify_audit(store: &dyn RequestStore) -> Result<AuditReport, PortE
             break;
         };
         verified.extend(page.iter().map(|request| request.id));
-        let checks = page.into_iter().map(|record| verify_record(store, record));
+        let checks = page.into_iter().map(|record| {
+            let seen = seen.get(&record.id);
+            verify_record(store, record, seen)
+        });
         report.count(checks).await?;
         query.after = Some(last);
     }
@@ -150,12 +154,24 @@ pub async fn verify_audit(store: &dyn RequestStore) -> Result<AuditReport, PortE
         let Some(last) = ids.last().copied() else {
             break;
         };
-        let others = ids.into_iter().filter(|id| !verified.contains(id));
-        let checks = others.map(|id| verify_one(store, id));
+        let others: Vec<RequestId> = ids
+            .into_iter()
+            .filter(|id| !verified.contains(id))
+            .collect();
+        verified.extend(&others);
+        let checks = others
+            .into_iter()
+            .map(|id| verify_one(store, id, seen.get(&id)));
         report.count(checks).await?;
         after = Some(last);
     }
-    verify_checkpoints(store, &system, &mut report).await?;
+    // Of what is left neither a record nor an event is there.
+    for (request, head) in seen {
+        if !verified.contains(&request) {
+            let seq = head.seq;
+            report.problems.push(Problem::Cut { request, seq });
+        }
+    }
     Ok(report)
 }
 
@@ -209,7 +225,7 @@ async fn verify_system(
 }
 
 /// How many events a chain has, and what is wrong with it.
-type Checked = (u64, Option<Problem>);
+type Checked = (u64, Vec<Problem>);
 
 impl AuditReport {
     /// Adds what these find, some of them at once.
@@ -218,31 +234,40 @@ impl AuditReport {
         C: Future<Output = Result<Checked, PortError>>,
     {
         let mut checks = std::pin::pin!(stream::iter(checks).buffered(AT_ONCE));
-        while let Some((events, problem)) = checks.next().await.transpose()? {
+        while let Some((events, problems)) = checks.next().await.transpose()? {
             self.requests += 1;
             self.events += events;
-            self.problems.extend(problem);
+            self.problems.extend(problems);
         }
         Ok(())
     }
 }
 
-/// This record against its chain. Where a commit came between the two reads, both are read again.
+/// This record against its chain, and the chain against what a checkpoint saw. Where a commit came
+/// between the two reads, both are read again.
 async fn verify_record(
     store: &dyn RequestStore,
     record: AccessRequest,
+    seen: Option<&ChainHead>,
 ) -> Result<Checked, PortError> {
     let events = store.events(record.id).await?;
     match verify_request(&record, &events) {
-        Ok(_) => Ok((events.len() as u64, None)),
-        Err(_) => verify_one(store, record.id).await,
+        Ok(_) => {
+            let cut = cut(record.id, &events, seen);
+            Ok((events.len() as u64, cut.into_iter().collect()))
+        }
+        Err(_) => verify_one(store, record.id, seen).await,
     }
 }
 
 /// One chain against its record. A commit may come between the two reads, so a mismatch is looked
 /// at again.
-async fn verify_one(store: &dyn RequestStore, id: RequestId) -> Result<Checked, PortError> {
-    let mut checked = (0, None);
+async fn verify_one(
+    store: &dyn RequestStore,
+    id: RequestId,
+    seen: Option<&ChainHead>,
+) -> Result<Checked, PortError> {
+    let mut checked = (0, vec![]);
     for _ in 0..3 {
         let record = store.load(id).await?;
         let events = store.events(id).await?;
@@ -254,12 +279,22 @@ async fn verify_one(store: &dyn RequestStore, id: RequestId) -> Result<Checked, 
             },
             Some(record) => verify_request(record, &events).err().map(Problem::from),
         };
-        checked = (events.len() as u64, problem);
-        if checked.1.is_none() {
+        let is_sound = problem.is_none();
+        let problems = problem.into_iter().chain(cut(id, &events, seen));
+        checked = (events.len() as u64, problems.collect());
+        if is_sound {
             break;
         }
     }
     Ok(checked)
+}
+
+/// What a checkpoint saw of these events and is not there any more.
+fn cut(request: RequestId, events: &[Sealed], seen: Option<&ChainHead>) -> Option<Problem> {
+    let head = seen?;
+    let is_head = |it: &Sealed| it.seq == head.seq && it.hash == head.hash;
+    let seq = head.seq;
+    (!events.iter().any(is_head)).then_some(Problem::Cut { request, seq })
 }
 
 /// Whether the story that a chain tells was over so long ago that its record may be gone.
@@ -278,35 +313,13 @@ async fn may_be_forgotten(
     Ok(Ok(over.is_some_and(|over| is_long_ago(over.at))))
 }
 
-async fn verify_checkpoints(
-    store: &dyn RequestStore,
-    system: &[Sealed],
-    report: &mut AuditReport,
-) -> Result<(), PortError> {
-    // A later head of a chain proves every earlier one, so the newest mention is enough.
-    let mut seen = BTreeSet::new();
-    for sealed in system.iter().rev() {
-        let Ok(event) = sealed.system_event() else {
-            continue;
-        };
-        let SystemFact::Checkpoint { heads } = event.event else {
-            continue;
-        };
-        for (request, head) in heads {
-            if !seen.insert(request) {
-                continue;
-            }
-            let events = store.events(request).await?;
-            let there = events
-                .iter()
-                .any(|it| it.seq == head.seq && it.hash == head.hash);
-            if !there {
-                report.problems.push(Problem::Cut {
-                    request,
-                    seq: head.seq,
-                });
-            }
+/// The newest head of each chain that a checkpoint names: it proves every earlier one.
+fn seen_at_checkpoints(system: &[Sealed]) -> BTreeMap<RequestId, ChainHead> {
+    let mut seen = BTreeMap::new();
+    for event in system.iter().filter_map(|it| it.system_event().ok()) {
+        if let SystemFact::Checkpoint { heads } = event.event {
+            seen.extend(heads);
         }
     }
-    Ok(())
+    seen
 }

@@ -146,6 +146,9 @@ impl Desk<'_> {
             };
             // An event with a number that none has does not lead on.
             leads_on = last.seq > seen;
+            if events.iter().any(|sealed| sealed.seq <= seen) {
+                outcome = Outcome::Wrong;
+            }
             seen = last.seq;
             let wanted = events.into_iter().filter(|sealed| span.holds(sealed.at));
             if format == Format::Jsonl {

@@ -175,7 +175,10 @@ impl Desk<'_> {
                 clock::AREA.to_owned(),
                 Box::pin(clock::beside_others(config, clock)),
             ),
-            ("policy".to_owned(), Box::pin(policy::policy(config, clock))),
+            (
+                "policy".to_owned(),
+                Box::pin(policy::policy(config, tokens, clock)),
+            ),
         ];
         match &clients {
             Ok(clients) => {

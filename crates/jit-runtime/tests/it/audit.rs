@@ -88,6 +88,11 @@ async fn every_way_to_tamper_with_the_audit_is_found() {
             "events without a record",
         ),
         (
+            "a record is moved to another name",
+            "UPDATE request SET id = 'req-00000000000000000000000000' WHERE id = '{id}'",
+            "events without a record",
+        ),
+        (
             "a request goes with all its events",
             "DELETE FROM request WHERE id = '{id}'; DELETE FROM event WHERE chain = '{id}'",
             "was there at a checkpoint",

@@ -7,21 +7,30 @@ use std::time::Duration;
 use jit_core::ports::Clock;
 
 use super::super::policy::Scene;
-use super::{Finding, counted, remedy};
+use super::{Finding, Tokens, counted, remedy};
 use crate::config::Config;
 use crate::reach::{self, Gravity};
 
 const AREA: &str = "policy";
+/// So many people that looking all of them up takes longer are for `policy lint`.
+const SOON: Duration = Duration::from_secs(8);
 /// How many lines with the same advice are told; the others are counted.
 const ALIKE: usize = 3;
 
 /// What lint says, with the directory as it answers now.
-pub(super) async fn policy(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
+pub(super) async fn policy(config: &Config, tokens: Tokens, clock: &dyn Clock) -> Vec<Finding> {
+    if tokens == Tokens::SomeMissing && config.pagerduty.is_some() {
+        let what = "not looked at: PagerDuty would be asked who is on call, and a token is missing";
+        return vec![Finding::warn(AREA, what, "set it, and run this again")];
+    }
     let scene = match Scene::new(config.clone(), clock.now(), Duration::ZERO) {
         Ok(scene) => scene,
         Err(error) => return vec![Finding::of_sentence(AREA, &error.to_string())],
     };
-    let everybody = scene.everybody().await;
+    let Ok(everybody) = tokio::time::timeout(SOON, scene.everybody()).await else {
+        let what = "not everybody whom it names could be looked up in a moment";
+        return vec![Finding::warn(AREA, what, "jit policy lint takes its time")];
+    };
     let report = reach::lint(&config.policy, &config.catalog, &everybody);
     let mut found = vec![];
     for (why, kind) in everybody.unanswered() {

@@ -157,7 +157,7 @@ impl Look<'_> {
         }
         if unsure > 0 {
             let what = format!(
-                "{} cannot be looked at without parameters",
+                "{} not looked at: what is asked for is known with its parameters",
                 counted(unsure, "entitlement")
             );
             found.push(Finding::ok(self.area, what));
