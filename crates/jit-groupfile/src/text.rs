@@ -5,8 +5,8 @@
 //! `ap_getword_conf` in `server/util.c`): one group per line, its name before the first colon, its
 //! members behind it between white space, `#` begins a comment line, and a group that stands on
 //! several lines has the members of all of them. What Apache would read differently from how it
-//! looks here, which is quoted names, doubled backslashes and lines continued by a backslash, is
-//! refused.
+//! looks here, which is quoted names, doubled backslashes, names that end in a backslash and lines
+//! continued by one, is refused.
 
 use std::collections::BTreeSet;
 
@@ -144,6 +144,12 @@ fn parse(line: &str) -> Result<Line<'_>, &'static str> {
     if members.split(is_space).any(is_quoted) {
         return Err("holds a quoted name, which is not supported");
     }
+    // It would come to stand there when the names behind it are taken away.
+    if members.split(is_space).any(|word| word.ends_with('\\')) {
+        return Err(
+            "holds a name that ends in a backslash, which at the end joins it to the next one",
+        );
+    }
     let (head, _) = content.split_at(content.len() - members.len());
     Ok(Line::Group {
         name: name.trim_matches(is_space),
@@ -214,6 +220,7 @@ mod tests {
             ("admins: \"ana bob\"\n", 1),
             ("admins: 'ana'\n", 1),
             ("admins: a\\\\b\n", 1),
+            ("admins: a\\ ana\n", 1),
             ("admins: a\0\n", 1),
         ];
         for (text, line) in cases {

@@ -146,7 +146,7 @@ fn variables() -> impl Strategy<Value = Vec<(String, String)>> {
 /// Lines of a group file, right and wrong.
 fn groups() -> impl Strategy<Value = Bytes> {
     let line = prop_oneof![
-        4 => "[ \t]{0,2}(admins|ops|[a-zé]{1,4}) ?:{1,2}([ \t\u{b}\u{c}]{0,2}(ana|bob|anabel|[a-zé]{1,4})){0,5}[ \t\r]{0,2}",
+        4 => "[ \t]{0,2}(admins|ops|[a-zé]{1,4}) ?:{1,2}([ \t\u{b}\u{c}]{0,2}(ana|bob|anabel|[a-zé]{1,4}|[a-z\\\\]{1,3})){0,5}[ \t\r]{0,2}",
         1 => "[ \t]{0,3}",
         1 => "[ ]?#[ -~]{0,20}",
         1 => "[ -~\t\r]{0,30}",
