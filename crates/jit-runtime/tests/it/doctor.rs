@@ -80,7 +80,7 @@ async fn a_sound_house_is_well_beside_a_running_daemon_and_nothing_is_changed() 
         ("store", "can be read and written"),
         ("store", "SQLite finds nothing wrong"),
         ("store", "MiB are free"),
-        ("clock", "this host agrees with what was written last"),
+        ("clock", "this host is not behind what was written last"),
         ("audit", "it can be read"),
         ("policy", "somebody decides on everything"),
         ("groupfile", "1 entitlement looked at"),
