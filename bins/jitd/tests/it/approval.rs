@@ -138,6 +138,14 @@ async fn e10_each_fact_is_a_line_of_json_and_the_state_has_a_folder_of_its_own()
     let mut daemon = house.daemon();
     let (grafana, token) = daemon.given("grafana");
     let (radarr, _) = daemon.given("radarr");
+    // What is not told when it stops is told by the next one.
+    until("all of both is told", async || {
+        daemon.process.overheard();
+        let heard = daemon.process.heard.iter();
+        let ends = heard.filter(|line| line.contains("\"credential_claimed\""));
+        ends.count() == 2
+    })
+    .await;
     daemon.health();
     daemon.process.hears("health_check");
     daemon.process.signal("TERM");

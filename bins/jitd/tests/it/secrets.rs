@@ -91,7 +91,7 @@ impl Secrets {
 
     /// Those that were written beside the configuration meanwhile.
     fn learns_from_files(&mut self, folder: &Path) {
-        for file in files(folder) {
+        for file in files(folder).into_iter().filter(|file| !is_written(file)) {
             let name = file.file_name().unwrap_or_default().display().to_string();
             let Ok(text) = std::fs::read_to_string(&file) else {
                 continue;
@@ -119,7 +119,7 @@ impl Secrets {
         in_what_was_said.or_else(|| {
             let mut files = files(&folder).into_iter().filter(|file| is_written(file));
             files.find_map(|file| {
-                let found = self.found_in(&std::fs::read(&file).ok()?)?;
+                let found = self.found_in(&read_elsewhere(&file))?;
                 Some(format!("{}: {found}", file.display()))
             })
         })
@@ -135,6 +135,14 @@ impl Secrets {
         let start: String = text.chars().take(300).collect();
         Some(format!("{secret} is in {start}"))
     }
+}
+
+/// What is in this file, read by another process. Where a test has the store open, closing its file
+/// once more would end the locks that SQLite holds on it for the whole process.
+/// Source: "How To Corrupt An SQLite Database File", section 2.2.
+fn read_elsewhere(file: &Path) -> Vec<u8> {
+    let read = Command::new("/bin/cat").arg(file).output().unwrap();
+    read.stdout
 }
 
 fn is_written(file: &Path) -> bool {
