@@ -126,12 +126,8 @@ impl Secrets {
     }
 
     fn found_in(&self, bytes: &[u8]) -> Option<String> {
-        let holds = |secret: &&String| {
-            let mut parts = bytes.windows(secret.len());
-            parts.any(|part| part == secret.as_bytes())
-        };
-        let secret = self.known.iter().find(holds)?;
         let text = String::from_utf8_lossy(bytes);
+        let secret = self.known.iter().find(|secret| text.contains(*secret))?;
         let start: String = text.chars().take(300).collect();
         Some(format!("{secret} is in {start}"))
     }
