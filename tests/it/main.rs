@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod backlog;
 mod nudged;
 mod oracle;
 mod outage;

@@ -27,12 +27,12 @@ use jit_testkit::time::SeededRandom;
 
 use crate::sim::chaos::TrueClock;
 
-fn worker(engine: &Arc<Engine>, tasks_per_provider: usize) -> Worker {
+pub(crate) fn worker(engine: &Arc<Engine>, tasks_per_provider: usize) -> Worker {
     let tick = WorkerSettings::default().tick;
     ticking(engine, tasks_per_provider, tick)
 }
 
-fn ticking(engine: &Arc<Engine>, tasks_per_provider: usize, tick: Duration) -> Worker {
+pub(crate) fn ticking(engine: &Arc<Engine>, tasks_per_provider: usize, tick: Duration) -> Worker {
     let random: Arc<dyn Random> = Arc::new(SeededRandom::new(11));
     let settings = WorkerSettings {
         tick,
@@ -158,7 +158,8 @@ impl Meddle for Hanging {
 }
 
 /// What stands around a worker of these tests, on the true time.
-struct Around {
+pub(crate) struct Around {
+    pub(crate) store: Arc<dyn RequestStore>,
     clock: Arc<TrueClock>,
     directory: Arc<dyn Directory>,
     provisioners: BTreeMap<ProviderName, Arc<dyn Provisioner>>,
@@ -168,8 +169,13 @@ struct Around {
 
 impl Around {
     /// With nothing out of the ordinary but this provider.
-    fn provider(stage: &Stage, clock: Arc<TrueClock>, provider: Arc<dyn Provisioner>) -> Self {
+    pub(crate) fn provider(
+        stage: &Stage,
+        clock: Arc<TrueClock>,
+        provider: Arc<dyn Provisioner>,
+    ) -> Self {
         Self {
+            store: stage.store.clone(),
             clock,
             directory: stage.people.clone(),
             provisioners: BTreeMap::from([("stage".parse().unwrap(), provider)]),
@@ -178,9 +184,9 @@ impl Around {
         }
     }
 
-    fn engine(self, stage: &Stage, seed: u64) -> Arc<Engine> {
+    pub(crate) fn engine(self, stage: &Stage, seed: u64) -> Arc<Engine> {
         let parts = EngineParts {
-            store: stage.store.clone(),
+            store: self.store,
             directory: self.directory,
             provisioners: self.provisioners,
             notifiers: self.notifiers,
@@ -195,7 +201,12 @@ impl Around {
 }
 
 /// Asks for `stage/admins` in a slot of its own, and approves it.
-async fn asked(stage: &Stage, engine: &Engine, duration: &str, number: u64) -> AccessRequest {
+pub(crate) async fn asked(
+    stage: &Stage,
+    engine: &Engine,
+    duration: &str,
+    number: u64,
+) -> AccessRequest {
     let mut ask = stage.ask(duration);
     ask.parts[0].1.insert("number".to_owned(), number.into());
     let request = engine.open(&via("ana"), ask).await.unwrap();
@@ -206,102 +217,24 @@ async fn asked(stage: &Stage, engine: &Engine, duration: &str, number: u64) -> A
         .unwrap()
 }
 
-fn memory(clock: &Arc<TrueClock>) -> HostileProvider {
+pub(crate) fn memory(clock: &Arc<TrueClock>) -> HostileProvider {
     let clock: Arc<dyn Clock> = clock.clone();
     memory_standing(clock, Arc::new(SeededRandom::new(5))).named("admins", "admins")
 }
 
-fn is_there(provider: &HostileProvider, request: &AccessRequest, clock: &TrueClock) -> bool {
+pub(crate) fn is_there(
+    provider: &HostileProvider,
+    request: &AccessRequest,
+    clock: &TrueClock,
+) -> bool {
     let part = request.parts.first();
     let ledger = provider.ledger();
     ledger.present(&part.target, &part.parameters, clock.now())
 }
 
 /// Lets these run side by side for so long.
-async fn for_a_while(running: impl Future<Output = ()>, time: Duration) {
+pub(crate) async fn for_a_while(running: impl Future<Output = ()>, time: Duration) {
     assert!(tokio::time::timeout(time, running).await.is_err());
-}
-
-// ----------------------------------------------------------------------------------- a backlog
-
-/// A provider that takes as long for each delete; counts how many are under way.
-struct Busy {
-    inner: HostileHandle,
-    time: Duration,
-    deletes: Arc<Deletes>,
-}
-
-#[derive(Default)]
-struct Deletes {
-    under_way: AtomicU32,
-    most: AtomicU32,
-}
-
-#[async_trait]
-impl Meddle for Busy {
-    fn behind(&self) -> &dyn Provisioner {
-        &self.inner
-    }
-    async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
-        let under_way = self.deletes.under_way.fetch_add(1, Ordering::Relaxed) + 1;
-        self.deletes.most.fetch_max(under_way, Ordering::Relaxed);
-        tokio::time::sleep(self.time).await;
-        let answer = self.inner.revoke(call).await;
-        self.deletes.under_way.fetch_sub(1, Ordering::Relaxed);
-        answer
-    }
-}
-
-/// Access of so many that ends at one instant, at a provider that takes 100 ms for a delete.
-async fn backlog(count: u64) -> (Arc<Engine>, Arc<Deletes>, impl Fn() -> usize) {
-    let stage = Stage::new();
-    let clock = Arc::new(TrueClock::new());
-    let provider = memory(&clock);
-    let deletes = Arc::new(Deletes::default());
-    let busy = Busy {
-        inner: provider.as_seen_by(clock.clone()),
-        time: Duration::from_millis(100),
-        deletes: deletes.clone(),
-    };
-    let engine = Around::provider(&stage, clock.clone(), Arc::new(Front(busy))).engine(&stage, 3);
-    let mut requests = vec![];
-    for number in 0..count {
-        let request = asked(&stage, &engine, "10m", number).await;
-        engine.tend(request.id).await.unwrap();
-        requests.push(request);
-    }
-    let seen_at = clock.clone();
-    let left = move || {
-        let left = requests
-            .iter()
-            .filter(|it| is_there(&provider, it, &seen_at));
-        left.count()
-    };
-    assert_eq!(left(), usize::try_from(count).unwrap());
-    tokio::time::sleep(secs(599)).await;
-    (engine, deletes, left)
-}
-
-#[tokio::test(start_paused = true)]
-async fn l1_a_backlog_goes_on_as_soon_as_something_is_done_and_not_at_the_next_tick() {
-    // More than one look lists.
-    let (engine, deletes, left) = backlog(400).await;
-    let worker = ticking(&engine, 4, secs(30));
-    // One second until the end, and a hundred times four deletes.
-    for_a_while(worker.run(std::future::pending()), secs(1 + 11)).await;
-    assert_eq!(left(), 0, "deletes waited for a tick");
-    assert_eq!(deletes.most.load(Ordering::Relaxed), 4);
-}
-
-#[tokio::test(start_paused = true)]
-async fn l1_a_pass_goes_through_a_backlog_with_as_many_at_once_as_it_may() {
-    let (engine, deletes, left) = backlog(400).await;
-    tokio::time::sleep(secs(1)).await;
-    let mut sweeper = worker(&engine, 4);
-    let swept = tokio::time::timeout(secs(11), sweeper.sweep()).await;
-    assert_eq!(swept.expect("it took longer").unwrap().failed, 0);
-    assert_eq!(left(), 0);
-    assert_eq!(deletes.most.load(Ordering::Relaxed), 4);
 }
 
 // ------------------------------------------------------------------------ a directory that hangs
