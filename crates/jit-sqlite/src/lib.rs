@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod backup;
+mod chains;
 mod commit;
 mod error;
 mod queue;
@@ -390,13 +391,13 @@ impl RequestStore for SqliteStore {
     }
 
     async fn events(&self, id: RequestId) -> Result<Vec<Sealed>, PortError> {
-        let work = move |connection: &Connection, _: &LeftOut| read::events(connection, id);
+        let work = move |connection: &Connection, _: &LeftOut| chains::events(connection, id);
         self.read(Haste::Usual, "read a chain", work).await
     }
 
     async fn system_events(&self, after: u64, limit: usize) -> Result<Vec<Sealed>, PortError> {
         let work = move |connection: &Connection, _: &LeftOut| {
-            read::system_events(connection, after, limit)
+            chains::system_events(connection, after, limit)
         };
         self.read(Haste::Usual, "read the system chain", work).await
     }
@@ -426,7 +427,7 @@ impl RequestStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<RequestId>, PortError> {
         let work =
-            move |connection: &Connection, _: &LeftOut| read::chains(connection, after, limit);
+            move |connection: &Connection, _: &LeftOut| chains::chains(connection, after, limit);
         self.read(Haste::Usual, "list chains", work).await
     }
 

@@ -282,6 +282,46 @@ async fn one_damaged_row_delays_no_other() {
     assert!(rows.iter().filter(unchanged).all(|row| kept.contains(row)));
 }
 
+#[tokio::test]
+async fn a_record_that_says_that_it_is_another_is_nobodys() {
+    let world = World::new();
+    let (store, _, _, table) = world.faulty().await;
+    filled(&store).await;
+    let rows = world.scan(&table).await;
+    let name = format!("req#{}", sample::id(1));
+    let is_first = |row: &&Item| of(row, "pk") == name && of(row, "sk") == "record";
+    let mut row = rows.iter().find(is_first).unwrap().clone();
+    world.delete(&table, &name, "record").await;
+    row.insert("pk".into(), text(&format!("req#{}", sample::id(2))));
+    world.put(&table, row).await;
+    assert!(store.load(sample::id(1)).await.unwrap().is_none());
+    assert!(store.load(sample::id(2)).await.is_err());
+    assert_eq!(listed(&store).await, []);
+}
+
+/// No event of ours has the number 0; one that somebody put in is there for the verifier.
+#[tokio::test]
+async fn an_event_with_a_number_that_none_has_is_read() {
+    let world = World::new();
+    let (store, _, _, table) = world.faulty().await;
+    filled(&store).await;
+    let rows = world.scan(&table).await;
+    let name = format!("req#{}", sample::id(1));
+    let is_event = |row: &&Item| of(row, "pk") == name && of(row, "sk").starts_with("event#");
+    let mut row = rows.iter().find(is_event).unwrap().clone();
+    let (kind, number) = of(&row, "sk")
+        .split_once('#')
+        .map(|it| (it.0.to_owned(), it.1.len()))
+        .unwrap();
+    row.insert("sk".into(), text(&format!("{kind}#{}", "0".repeat(number))));
+    row.insert("seq".into(), AttributeValue::N("0".to_owned()));
+    let before = store.events(sample::id(1)).await.unwrap();
+    world.put(&table, row).await;
+    let read = store.events(sample::id(1)).await.unwrap();
+    assert_eq!(read.len(), before.len() + 1);
+    assert_eq!(read.first().unwrap().seq, 0);
+}
+
 /// Telling is never in the way: a grant is ended though the row of its message makes no sense.
 #[tokio::test]
 async fn a_message_that_is_damaged_holds_up_no_commit() {

@@ -138,6 +138,33 @@ async fn every_way_to_tamper_with_the_audit_is_found() {
     }
 }
 
+/// More of them than a page holds hide nothing from an export, which says that something is wrong.
+#[tokio::test]
+async fn events_under_numbers_that_none_has_take_nobodys_place_in_an_export() {
+    let (house, _) = with_a_story().await;
+    let all = || {
+        Operation::Audit(AuditVerb::Export {
+            format: Format::Jsonl,
+            from: None,
+            until: None,
+        })
+    };
+    let (outcome, before) = house.operate_in(Form::Text, all()).await.unwrap();
+    assert_eq!(outcome, Outcome::Well);
+    tamper(
+        &house,
+        "WITH RECURSIVE n(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM n WHERE x < 599)
+         INSERT INTO event SELECT chain, -x, at, body, hash FROM event, n
+         WHERE chain = 'system' AND seq = 1",
+    );
+    let (outcome, told) = house.operate_in(Form::Text, all()).await.unwrap();
+    assert_eq!(outcome, Outcome::Wrong);
+    assert_eq!(told.lines().count(), before.lines().count() + 600);
+    for line in before.lines() {
+        assert!(told.contains(line), "{line} is hidden");
+    }
+}
+
 #[tokio::test]
 async fn a_system_chain_that_is_written_anew_with_good_hashes_is_found() {
     let (house, _) = with_a_story().await;

@@ -237,6 +237,57 @@ async fn secrets_that_are_missing_are_told_and_nobody_is_called_without_them() {
 }
 
 #[tokio::test]
+async fn pagerduty_is_not_asked_who_is_on_call_without_its_token() {
+    let on_call = OnCallHouse::new();
+    let house = &on_call.house;
+    house.daemon().await.stop().await;
+    doctor(house).await;
+    let with_it = on_call.calls();
+    assert!(with_it > 0);
+    std::fs::remove_file(house.file(".env")).unwrap();
+    let (outcome, checks) = doctor(house).await;
+    assert_eq!(outcome, Outcome::Wrong);
+    assert_eq!(
+        on_call.calls(),
+        with_it,
+        "it was called with what stands in"
+    );
+    let policy = checks.iter().find(|it| it["area"] == "policy").unwrap();
+    said(policy, "policy", "not looked at", "set it");
+}
+
+/// Every row of the store.
+fn rows(house: &House) -> Vec<String> {
+    let file = Connection::open(house.file("jit.db")).unwrap();
+    let read = |sql: &str| -> Vec<String> {
+        let mut statement = file.prepare(sql).unwrap();
+        let columns = statement.column_count();
+        let row = |row: &rusqlite::Row<'_>| {
+            let values = (0..columns).map(|at| Ok(format!("{:?}", row.get_ref(at)?)));
+            values.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let rows = statement.query_map([], row).unwrap();
+        rows.map(|row| row.unwrap().join("|")).collect()
+    };
+    let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+    let mut statement = file.prepare(tables).unwrap();
+    let tables = statement
+        .query_map([], |row| row.get::<_, String>(0))
+        .unwrap();
+    let all = tables.flat_map(|table| read(&format!("SELECT * FROM \"{}\"", table.unwrap())));
+    all.collect()
+}
+
+#[tokio::test]
+async fn nothing_is_written_into_the_store() {
+    let house = lived_in().await;
+    let before = rows(&house);
+    assert!(before.len() > 5, "{before:#?}");
+    doctor(&house).await;
+    assert_eq!(rows(&house), before);
+}
+
+#[tokio::test]
 async fn a_group_that_is_not_there_and_a_file_that_is_not_are_told() {
     let house = lived_in().await;
     house.set_groups("readers: dora\n");

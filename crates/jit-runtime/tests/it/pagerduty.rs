@@ -50,6 +50,11 @@ impl OnCallHouse {
         std::fs::write(house.file(".env"), secrets).unwrap();
         Self { house, sim }
     }
+
+    /// How often it was called.
+    pub(crate) fn calls(&self) -> usize {
+        self.sim.world().calls().len()
+    }
 }
 
 #[tokio::test]
