@@ -1,11 +1,13 @@
 //! Records to begin with: one request in every status, with an audit chain that verifies. They are
 //! shaped by hand, not by the lifecycle, so that a store or a card can be tested without it.
 
+use std::future::ready;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jit_core::audit::{Actor, ChainHead, EVENT_SHAPE, Fact, Link, RequestEvent, Sealed};
 use jit_core::digest::Digest;
-use jit_core::ports::{Change, Commit, Wake};
+use jit_core::ports::{Change, Commit, CommitError, RequestStore, Wake};
 use jit_core::provider::{Description, Parameters, Target};
 use jit_core::request::{
     AccessRequest, Approval, Approver, CancelReason, Cause, End, Ending, Grant, Mismatch, Part,
@@ -286,6 +288,14 @@ pub fn creation(mut request: AccessRequest) -> Change {
     }
 }
 
+/// The change that stores a request that is over.
+pub fn over(id: RequestId) -> Change {
+    let mut request = request_in(0, Status::Closed);
+    request.id = id;
+    request.chain = ChainHead::start(&id.to_string());
+    creation(request)
+}
+
 /// The change that stores a grant of this part for the first time: Active, and due at its end.
 pub fn active_until(id: RequestId, part: Part, end: Timestamp) -> Change {
     let mut request = request_in(0, Status::Active);
@@ -326,6 +336,24 @@ pub fn commit(changes: impl IntoIterator<Item = Change>) -> Commit {
         at,
         ..Commit::default()
     }
+}
+
+/// Writes these, eight to a commit and many commits at once.
+///
+/// # Errors
+/// What the first commit that failed said; others may be written.
+pub async fn write(
+    store: &dyn RequestStore,
+    changes: impl Iterator<Item = Change>,
+) -> Result<(), CommitError> {
+    let mut changes = changes.peekable();
+    let commits = std::iter::from_fn(|| {
+        changes.peek()?;
+        Some(commit(changes.by_ref().take(8)))
+    });
+    let written = stream::iter(commits).map(|commit| store.commit(commit));
+    let written = written.buffer_unordered(64);
+    written.try_for_each(|_| ready(Ok(()))).await
 }
 
 #[cfg(test)]

@@ -5,29 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::Timestamp;
-use jit_core::ports::{Change, RequestStore};
 use jit_core::provider::Description;
-use jit_core::request::Status;
 use jit_sqlite::{Options, SqliteStore};
 use jit_testkit::sample;
-use tokio::task::JoinSet;
 
 use crate::Failed;
 use crate::local::slot_of_its_own;
 
-/// How many records a commit may bring.
-const AT_ONCE: usize = 8;
-
 /// A store of this many records that are over.
 pub(crate) async fn filled(file: &Path, records: u64) -> Result<Arc<SqliteStore>, Failed> {
     let store = Arc::new(SqliteStore::open(file, patient())?);
-    let over = (0..records).map(|number| {
-        let mut request = sample::request_in(0, Status::Closed);
-        request.id = sample::numbered(number);
-        request.chain = jit_core::audit::ChainHead::start(&request.id.to_string());
-        sample::creation(request)
-    });
-    write(&store, over).await?;
+    let over = (0..records).map(|number| sample::over(sample::numbered(number)));
+    sample::write(store.as_ref(), over).await?;
     Ok(store)
 }
 
@@ -50,26 +39,5 @@ pub(crate) async fn active(
         part.provider = Description::immediate();
         sample::active_until(sample::numbered(number), part, end)
     });
-    write(store, changes).await
-}
-
-/// Writes these, many at once.
-pub(crate) async fn write(
-    store: &Arc<SqliteStore>,
-    changes: impl Iterator<Item = Change>,
-) -> Result<(), Failed> {
-    let mut changes = changes.peekable();
-    let mut tasks = JoinSet::new();
-    while changes.peek().is_some() {
-        let commit = sample::commit(changes.by_ref().take(AT_ONCE));
-        let store = store.clone();
-        tasks.spawn(async move { store.commit(commit).await });
-        if tasks.len() >= 64 {
-            tasks.join_next().await.transpose()?.transpose()?;
-        }
-    }
-    while let Some(written) = tasks.join_next().await {
-        written??;
-    }
-    Ok(())
+    Ok(sample::write(store.as_ref(), changes).await?)
 }
