@@ -11,6 +11,10 @@ use jit_runtime::config::{Config, Environment};
 use jit_runtime::daemon::{Pass, Sweeper, block_on, signalled};
 use jit_runtime::log::{self, LevelFilter};
 
+/// The tables of a busy store and its callers are small and many, on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Ends access that is due to end, and does whatever else the store says is due
 ///
 /// It uses the configuration and the store of jitd and needs no jitd to run. Any number of both may

@@ -11,6 +11,10 @@ use jit_runtime::log::{self, LevelFilter};
 use jit_runtime::operate::{DynamoDbVerb, SlackVerb};
 use jitd::{Run, demo};
 
+/// The tables of a busy store and its callers are small and many, on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Just-in-time privileged access: people ask, others decide, the clock takes it away
 #[derive(Debug, Parser)]
 #[command(name = "jitd", version, after_help = EXIT_CODES)]

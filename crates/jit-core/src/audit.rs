@@ -2,10 +2,11 @@
 //! for facts of no request. An event is sealed by the commit that it describes, so no second
 //! writer exists.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::catalog::ProviderName;
 use crate::digest::Digest;
@@ -488,15 +489,28 @@ pub enum Broken {
 
 /// Checks that these events, in order, are the whole of a chain; returns its head.
 pub fn verify_chain(chain: &str, events: &[Sealed]) -> Result<ChainHead, Broken> {
-    let (head, _) = verified_links::<IgnoredAny>(chain, events)?;
+    let (head, _) = verified_links(chain, events)?;
     Ok(head)
 }
 
-/// The same, with the events as they were read.
-fn verified_links<E: DeserializeOwned>(
+/// A link of a chain whose event is left as it is written: what holds the chain together is read of
+/// each, what happened only of those that have to agree with the record.
+#[derive(Deserialize)]
+struct Written<'e> {
+    #[serde(borrow)]
+    chain: Cow<'e, str>,
+    seq: u64,
+    at: Timestamp,
+    #[serde(borrow)]
+    event: &'e RawValue,
+    prev: Digest,
+}
+
+/// The links of a chain that is whole, and its head.
+fn verified_links<'e>(
     chain: &str,
-    events: &[Sealed],
-) -> Result<(ChainHead, Vec<Link<E>>), Broken> {
+    events: &'e [Sealed],
+) -> Result<(ChainHead, Vec<Written<'e>>), Broken> {
     let mut head = ChainHead::start(chain);
     let mut links = Vec::with_capacity(events.len());
     for sealed in events {
@@ -508,12 +522,10 @@ fn verified_links<E: DeserializeOwned>(
                 found: seq,
             });
         }
-        let Ok(link) = serde_json::from_str::<Link<E>>(&sealed.body) else {
-            let chain = chain.to_owned();
-            return Err(Broken::Unreadable { chain, seq });
-        };
+        let link: Written<'_> =
+            serde_json::from_str(&sealed.body).map_err(|_| unreadable(chain, seq))?;
         let true_to_text = Digest::of(sealed.body.as_bytes()) == sealed.hash
-            && (link.seq, link.at, link.chain.as_str()) == (seq, sealed.at, chain);
+            && (link.seq, link.at, link.chain.as_ref()) == (seq, sealed.at, chain);
         if !true_to_text {
             let chain = chain.to_owned();
             return Err(Broken::Edited { chain, seq });
@@ -531,26 +543,62 @@ fn verified_links<E: DeserializeOwned>(
     Ok((head, links))
 }
 
+fn unreadable(chain: &str, seq: u64) -> Broken {
+    let chain = chain.to_owned();
+    Broken::Unreadable { chain, seq }
+}
+
+impl Written<'_> {
+    /// What happened, and how the request stood afterwards.
+    fn read(&self) -> Result<RequestEvent, Broken> {
+        let event = serde_json::from_str(self.event.get());
+        event.map_err(|_| unreadable(&self.chain, self.seq))
+    }
+
+    /// Whether it says anything of whose approvals count.
+    fn is_of_approvals(&self) -> Result<bool, Broken> {
+        #[derive(Deserialize)]
+        struct Named<'e> {
+            #[serde(borrow)]
+            fact: Cow<'e, str>,
+        }
+        #[derive(Deserialize)]
+        struct Event<'e> {
+            #[serde(borrow)]
+            what: Named<'e>,
+        }
+        let event: Event<'_> = serde_json::from_str(self.event.get())
+            .map_err(|_| unreadable(&self.chain, self.seq))?;
+        Ok(matches!(
+            event.what.fact.as_ref(),
+            "approved" | "approval_dropped" | "approval_retracted"
+        ))
+    }
+}
+
 /// Whose approvals count at the end of these events, in the order that they were given.
-fn approvers(events: &[AuditEvent]) -> Vec<&Approver> {
+fn approvers(events: &[Written<'_>]) -> Result<Vec<Approver>, Broken> {
     let mut approvers = vec![];
     for event in events {
-        match &event.event.what {
+        if !event.is_of_approvals()? {
+            continue;
+        }
+        match event.read()?.what {
             Fact::Approved { by, .. } => approvers.push(by),
             Fact::ApprovalDropped { by } | Fact::ApprovalRetracted { by } => {
-                approvers.retain(|it| !matches!(it, Approver::Person(person) if person == by));
+                approvers.retain(|it| !matches!(it, Approver::Person(person) if *person == by));
             }
             _ => {}
         }
     }
-    approvers
+    Ok(approvers)
 }
 
 /// Checks that these events are the whole story of this record: the chain is whole, ends where the
 /// record says, and agrees with it about what was asked, its status and its end.
 pub fn verify_request(request: &AccessRequest, events: &[Sealed]) -> Result<ChainHead, Broken> {
     let chain = request.id.to_string();
-    let (head, events) = verified_links::<RequestEvent>(&chain, events)?;
+    let (head, events) = verified_links(&chain, events)?;
     if head.seq < request.chain.seq {
         let (recorded, found) = (request.chain.seq, head.seq);
         return Err(Broken::Truncated {
@@ -571,29 +619,30 @@ pub fn verify_request(request: &AccessRequest, events: &[Sealed]) -> Result<Chai
     let (Some(first), Some(last)) = (events.first(), events.last()) else {
         return disagrees("how it began");
     };
-    match &first.event.what {
+    match first.read()?.what {
         Fact::Requested {
             digest,
             approvals_needed,
             ..
         } => {
-            if *digest != request.digest() {
+            if digest != request.digest() {
                 return disagrees("what was asked");
             }
-            if *approvals_needed != request.terms.approvals {
+            if approvals_needed != request.terms.approvals {
                 return disagrees("how many approvals it needs");
             }
         }
         _ => return disagrees("how it began"),
     }
-    let approved: Vec<&Approver> = request.approvals.iter().map(|it| &it.by).collect();
-    if approvers(&events) != approved {
+    let approved = request.approvals.iter().map(|it| &it.by);
+    if !approvers(&events)?.iter().eq(approved) {
         return disagrees("who approved");
     }
-    if last.event.status != request.status() {
+    let last = last.read()?;
+    if last.status != request.status() {
         return disagrees("its status");
     }
-    if last.event.expires_at != request.grant().map(|grant| grant.expires_at) {
+    if last.expires_at != request.grant().map(|grant| grant.expires_at) {
         return disagrees("when the access ends");
     }
     Ok(head)

@@ -1,6 +1,5 @@
 //! SHA-256 over canonical JSON: what an approval is bound to and what the audit chains are made of.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -36,9 +35,20 @@ impl Digest {
     }
 }
 
+/// The digits of a digest.
+type Digits = [u8; 64];
+
+impl Digest {
+    fn digits<'a>(&self, room: &'a mut Digits) -> &'a str {
+        let fits = hex::encode_to_slice(self.0, room);
+        fits.expect("64 digits stand for 32 bytes");
+        std::str::from_utf8(room).expect("hexadecimal digits are ASCII")
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(self.digits(&mut [0; 64]))
     }
 }
 
@@ -56,70 +66,66 @@ pub struct BadDigest;
 impl FromStr for Digest {
     type Err = BadDigest;
     fn from_str(text: &str) -> Result<Self, BadDigest> {
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(BadDigest);
-        }
         let mut bytes = [0; 32];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            let digits = text.get(at * 2..at * 2 + 2).ok_or(BadDigest)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| BadDigest)?;
+        match hex::decode_to_slice(text, &mut bytes) {
+            Ok(()) => Ok(Self(bytes)),
+            Err(_) => Err(BadDigest),
         }
-        Ok(Self(bytes))
     }
 }
 
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.digits(&mut [0; 64]))
     }
 }
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::text::read(deserializer)
     }
 }
 
 /// The digest of a value's canonical JSON: object keys sorted by their bytes, no white space.
 pub fn sha256_json(value: &impl Serialize) -> Digest {
-    let value = serde_json::to_value(value)
+    let mut text = vec![];
+    serde_json::to_value(value)
+        .and_then(|value| canonical(&value, &mut text))
         .expect("the domain's own types have string keys and finite numbers, so they serialise");
-    let mut text = String::new();
-    canonical(&value, &mut text);
-    Digest::of(text.as_bytes())
+    Digest::of(&text)
 }
 
-fn canonical(value: &Value, out: &mut String) {
+fn canonical(value: &Value, out: &mut Vec<u8>) -> serde_json::Result<()> {
     match value {
         Value::Object(fields) => {
             let mut sorted: Vec<_> = fields.iter().collect();
             sorted.sort_by(|left, right| left.0.cmp(right.0));
-            out.push('{');
+            out.push(b'{');
             for (at, (key, value)) in sorted.into_iter().enumerate() {
                 if at > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                canonical(value, out);
+                serde_json::to_writer(&mut *out, key)?;
+                out.push(b':');
+                canonical(value, out)?;
             }
-            out.push('}');
+            out.push(b'}');
         }
         Value::Array(items) => {
-            out.push('[');
+            out.push(b'[');
             for (at, item) in items.iter().enumerate() {
                 if at > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
-                canonical(item, out);
+                canonical(item, out)?;
             }
-            out.push(']');
+            out.push(b']');
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            out.push_str(&value.to_string());
+            serde_json::to_writer(out, value)?;
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

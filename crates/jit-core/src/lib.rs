@@ -40,7 +40,8 @@
 //!   expiry, a cancellation before any call, and being superseded.
 //! - **S3 No resurrection.** After a grant is closed no call of it can take effect: calls are sent
 //!   only while `now < send_before`, once, and a record settles for V (V + A where pending
-//!   operations are hidden) after the later of the read-back and the slot's latest `send_before`.
+//!   operations are hidden) after the later of the read-back and the slot's latest `send_before`;
+//!   one that was over when the read-back began is over with it.
 //! - **S4 One slot.** A slot is keyed by the resolved realm, subject and resource. Leasing takes
 //!   it, takes it over from an Active or Settling owner, or waits. Access that stands while no
 //!   live grant owns the slot is not ours and is never adopted.
@@ -95,6 +96,7 @@ pub mod principal;
 pub mod provider;
 pub mod quota;
 pub mod request;
+mod text;
 pub mod time;
 
 pub use engine::{Engine, EngineError, EngineParts};

@@ -6,7 +6,6 @@ mod deciders;
 mod hours;
 mod rule;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,6 @@
 //! Who asks and who decides: people and agents, as the directory knows them. No authority is
 //! judged here; that is the policy's.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
@@ -65,8 +64,7 @@ macro_rules! checked_name {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = Cow::<'de, str>::deserialize(from)?;
-                text.parse().map_err(serde::de::Error::custom)
+                crate::text::read(from)
             }
         }
     };

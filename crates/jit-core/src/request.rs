@@ -492,15 +492,22 @@ impl AccessRequest {
 
     /// Reads what a store kept. A record of a later release is refused, not guessed at.
     pub fn from_stored(text: &str) -> Result<Self, ShapeError> {
+        // What it says of its shape counts first; looked for apart only where the rest is not as this
+        // release writes it.
         #[derive(Deserialize)]
         struct Shape {
             shape: u32,
         }
-        let Shape { shape: found } = serde_json::from_str(text).map_err(ShapeError::damaged)?;
-        if found > REQUEST_SHAPE {
-            return Err(ShapeError::Newer { found });
+        let read: Result<Self, _> = serde_json::from_str(text);
+        let shape = match &read {
+            Ok(request) => Ok(request.shape),
+            Err(_) => serde_json::from_str(text).map(|Shape { shape }| shape),
+        };
+        match (shape, read) {
+            (Ok(found), _) if found > REQUEST_SHAPE => Err(ShapeError::Newer { found }),
+            (_, Ok(request)) => Ok(request),
+            (_, Err(error)) => Err(ShapeError::damaged(error)),
         }
-        serde_json::from_str(text).map_err(ShapeError::damaged)
     }
 }
 

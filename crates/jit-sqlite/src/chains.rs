@@ -9,13 +9,14 @@ use crate::commit::{int, uint};
 use crate::error::Cause;
 use crate::read::parsed;
 
-fn sealed(row: &Row<'_>) -> Result<Sealed, Cause> {
+fn sealed(chain: &str, row: &Row<'_>) -> Result<Sealed, Cause> {
+    let hash = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
     Ok(Sealed {
-        chain: row.get(0)?,
-        seq: uint(row.get(1)?),
-        at: Timestamp::from_unix_micros(row.get(2)?),
-        body: row.get(3)?,
-        hash: parsed(&row.get::<_, String>(4)?, "event hash")?,
+        chain: chain.to_owned(),
+        seq: uint(row.get(0)?),
+        at: Timestamp::from_unix_micros(row.get(1)?),
+        body: row.get(2)?,
+        hash: parsed(hash, "event hash")?,
     })
 }
 
@@ -25,10 +26,11 @@ fn chain(
     (after, until): (i64, i64),
     limit: i64,
 ) -> Result<Vec<Sealed>, Cause> {
-    let sql = "SELECT chain, seq, at, body, hash FROM event
+    let sql = "SELECT seq, at, body, hash FROM event
         WHERE chain = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4";
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_and_then(params![name, after, until, limit], sealed)?;
+    let rows =
+        statement.query_and_then(params![name, after, until, limit], |row| sealed(name, row))?;
     rows.collect()
 }
 

@@ -118,11 +118,11 @@ fn write_record(connection: &Connection, change: &Change, body: &str) -> Result<
             opened_at, updated_at, over_at, wake_at, revoke_at, provider, body)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
         ON CONFLICT (id) DO NOTHING";
+    // Who asked, for whom and when stays as it was written first, and so do its places in the indexes.
     const UPDATE: &str = "
-        UPDATE request SET reversed = ?2, shape = ?3, version = ?4, status = ?5, requester = ?6,
-            beneficiary = ?7, opened_at = ?8, updated_at = ?9, over_at = ?10, wake_at = ?11,
-            revoke_at = ?12, provider = ?13, body = ?14
-        WHERE id = ?1 AND version = ?15";
+        UPDATE request SET shape = ?2, version = ?3, status = ?4, updated_at = ?5, over_at = ?6,
+            wake_at = ?7, revoke_at = ?8, provider = ?9, body = ?10
+        WHERE id = ?1 AND version = ?11";
     let Change {
         record,
         expected,
@@ -169,13 +169,9 @@ fn write_record(connection: &Connection, change: &Change, body: &str) -> Result<
             UPDATE,
             params![
                 id,
-                reversed,
                 shape,
                 version,
                 status,
-                requester,
-                beneficiary,
-                opened_at,
                 updated_at,
                 over_at,
                 wake_at,

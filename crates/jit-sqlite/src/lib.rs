@@ -222,14 +222,14 @@ impl SqliteStore {
     async fn write<T, W>(&self, haste: Haste, work: W) -> Result<T, Fault>
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        W: Fn(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let limit = self.shared.options.call_limit;
         let place = self.writes.one(haste, limit).await?;
         let ticket = self.shared.writer.hand_in(haste, move |connection| {
-            let outcome = work(connection);
-            drop(place);
-            outcome
+            // It is kept until the answer is there.
+            let _kept = &place;
+            work(connection)
         });
         ticket.wait(limit).await
     }

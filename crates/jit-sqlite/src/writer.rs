@@ -1,6 +1,7 @@
 //! The one thread that writes. Jobs that arrive while a transaction runs are applied together in
-//! the next, each under a savepoint of its own, so that one that conflicts is taken back alone. A
-//! job is answered after the transaction that holds it is on the disk.
+//! the next. One that finds something else than it expected has mostly written nothing by then;
+//! where one has, the transaction is begun again with each job under a savepoint of its own, so that
+//! it is taken back alone. A job is answered after the transaction that holds it is on the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -36,17 +37,18 @@ impl Writer {
         Ok(Self { queue })
     }
 
-    /// Hands this in; it is done whether anybody waits for it or not.
+    /// Hands this in; it is done whether anybody waits for it or not. Where it is run more than once,
+    /// what it wrote before was taken back.
     pub(crate) fn hand_in<T, W>(&self, haste: Haste, work: W) -> Ticket<T>
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        W: Fn(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let claimed = Arc::new(AtomicBool::new(false));
         let task = Task {
             claimed: Arc::clone(&claimed),
-            work: Some(work),
+            work,
             outcome: None,
             reply,
         };
@@ -108,7 +110,7 @@ trait Job: Send + std::fmt::Debug {
 
 struct Task<T, W> {
     claimed: Arc<AtomicBool>,
-    work: Option<W>,
+    work: W,
     outcome: Option<Result<T, Fault>>,
     reply: oneshot::Sender<Result<T, Fault>>,
 }
@@ -122,22 +124,20 @@ impl<T, W> std::fmt::Debug for Task<T, W> {
 impl<T, W> Job for Task<T, W>
 where
     T: Send,
-    W: FnOnce(&Connection) -> Result<T, Fault> + Send,
+    W: Fn(&Connection) -> Result<T, Fault> + Send,
 {
     fn claim(&self) -> bool {
         !self.claimed.swap(true, Ordering::AcqRel)
     }
 
     fn run(&mut self, connection: &Connection) -> Left {
-        let outcome = self.work.take().map(|work| work(connection));
+        let outcome = (self.work)(connection);
         let left = match &outcome {
-            Some(Ok(_)) => Left::Written,
-            Some(Err(Fault::Failed { cause, .. })) => Left::Failed(cause.clone()),
-            Some(Err(Fault::Conflict | Fault::InputDone | Fault::CounterFull { .. })) | None => {
-                Left::Refused
-            }
+            Ok(_) => Left::Written,
+            Err(Fault::Failed { cause, .. }) => Left::Failed(cause.clone()),
+            Err(Fault::Conflict | Fault::InputDone | Fault::CounterFull { .. }) => Left::Refused,
         };
-        self.outcome = outcome;
+        self.outcome = Some(outcome);
         left
     }
 
@@ -171,37 +171,36 @@ fn serve(connection: &Connection, queue: &Queue<Box<dyn Job>>) {
 }
 
 /// Applies these jobs in one transaction.
-fn settle(connection: &Connection, jobs: Vec<Box<dyn Job>>) {
-    if let Err(cause) = begin(connection) {
-        return fail_all(jobs, Effect::None, &cause);
+fn settle(connection: &Connection, mut jobs: Vec<Box<dyn Job>>) {
+    jobs.retain(|job| job.claim());
+    if jobs.is_empty() {
+        return;
     }
-    let (mut done, mut end) = (Vec::new(), "ROLLBACK");
-    let mut jobs = jobs.into_iter();
-    for mut job in jobs.by_ref() {
-        if !job.claim() {
-            continue;
-        }
-        let applied = apply(connection, job.as_mut());
-        done.push(job);
-        match applied {
-            Ok(Kept::All) => end = "COMMIT",
-            Ok(Kept::Nothing) => {}
-            Err(cause) => {
-                // Nothing of the transaction is left, or nothing that can be relied on.
-                done.extend(jobs);
-                return fail_all(done, Effect::None, &cause);
+    let applied = begin(connection).and_then(|()| match apply_all(connection, &mut jobs)? {
+        Applied::Lost => {
+            if !connection.is_autocommit() {
+                run(connection, "ROLLBACK")?;
             }
+            begin(connection)?;
+            apply_each(connection, &mut jobs)
         }
-    }
-    match run(connection, end) {
-        Ok(()) => done.into_iter().for_each(|job| job.answer()),
+        applied => Ok(applied),
+    });
+    let end = match applied {
+        Ok(Applied::Written) => run(connection, "COMMIT"),
+        Ok(Applied::Nothing | Applied::Lost) => run(connection, "ROLLBACK"),
+        // Nothing of the transaction is left, or nothing that can be relied on.
+        Err(cause) => return fail_all(jobs, Effect::None, &cause),
+    };
+    match end {
+        Ok(()) => jobs.into_iter().for_each(|job| job.answer()),
         Err(cause) => {
             // The disk may hold the end of the transaction although it did not say so.
             let effect = match cause.is_busy() {
                 true => Effect::None,
                 false => Effect::Unknown,
             };
-            fail_all(done, effect, &cause);
+            fail_all(jobs, effect, &cause);
         }
     }
 }
@@ -227,32 +226,53 @@ fn run(connection: &Connection, sql: &str) -> Result<(), Cause> {
     Ok(())
 }
 
-/// What a job added to the transaction.
-enum Kept {
-    All,
+/// What jobs left in a transaction.
+enum Applied {
+    /// Something that is to stay.
+    Written,
     Nothing,
+    /// Something that is to be taken back, beside what is to stay.
+    Lost,
 }
 
-/// Runs one job under its savepoint. An error means that the whole transaction is lost.
-fn apply(connection: &Connection, job: &mut dyn Job) -> Result<Kept, Cause> {
-    run(connection, "SAVEPOINT job")?;
-    let undo = || run(connection, "ROLLBACK TO job").and_then(|()| run(connection, "RELEASE job"));
-    match job.run(connection) {
-        Left::Written => {
-            run(connection, "RELEASE job")?;
-            return Ok(Kept::All);
+/// Runs these, one after another, until one of them leaves something to be taken back.
+fn apply_all(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<Applied, Cause> {
+    let mut applied = Applied::Nothing;
+    for job in jobs {
+        let before = connection.total_changes();
+        match job.run(connection) {
+            Left::Written => applied = Applied::Written,
+            Left::Refused if connection.total_changes() == before => {}
+            Left::Refused | Left::Failed(_) => return Ok(Applied::Lost),
         }
-        Left::Refused => undo()?,
-        // After a full disk SQLite may have taken back everything by itself; then there is no
-        // savepoint any more, and what went wrong is the reason for all.
-        Left::Failed(cause) => undo().map_err(|_| cause)?,
     }
-    Ok(Kept::Nothing)
+    Ok(applied)
+}
+
+/// Runs each of these under its savepoint. An error means that the whole transaction is lost.
+fn apply_each(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<Applied, Cause> {
+    let mut applied = Applied::Nothing;
+    let undo = || run(connection, "ROLLBACK TO job").and_then(|()| run(connection, "RELEASE job"));
+    for job in jobs {
+        run(connection, "SAVEPOINT job")?;
+        match job.run(connection) {
+            Left::Written => {
+                run(connection, "RELEASE job")?;
+                applied = Applied::Written;
+            }
+            Left::Refused => undo()?,
+            // After a full disk SQLite may have taken back everything by itself; then there is no
+            // savepoint any more, and what went wrong is the reason for all.
+            Left::Failed(cause) => undo().map_err(|_| cause)?,
+        }
+    }
+    Ok(applied)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc::{Sender, channel};
 
     const LONG: Duration = Duration::from_secs(60);
@@ -293,7 +313,7 @@ mod tests {
     fn submit<T, W>(writer: &Writer, work: W) -> Result<T, Fault>
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        W: Fn(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         end(writer.hand_in(Haste::Usual, work), LONG)
     }
@@ -350,6 +370,39 @@ mod tests {
         let (within, beside) = end(third, LONG).unwrap();
         assert_eq!(within, ["first", "held", "third"]);
         assert_eq!(beside, ["held"], "the three are one transaction");
+    }
+
+    /// How often a job ran that shared its transaction with this one, which conflicts.
+    fn runs_beside(conflicts: fn(&Connection) -> Result<(), Fault>) -> usize {
+        let Bench {
+            writer,
+            beside,
+            _folder,
+        } = bench();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let (held, go) = hold(&writer);
+        let counted = Arc::clone(&runs);
+        let other = writer.hand_in(Haste::Usual, move |connection| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            note(connection, "other")
+        });
+        let refused = writer.hand_in(Haste::Usual, conflicts);
+        go.send(()).unwrap();
+        end(held, LONG).unwrap();
+        end(other, LONG).unwrap();
+        assert!(matches!(end(refused, LONG), Err(Fault::Conflict)));
+        assert_eq!(notes(&beside), ["held", "other"]);
+        runs.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn others_run_again_only_where_something_is_to_be_taken_back() {
+        assert_eq!(runs_beside(|_| Err(Fault::Conflict)), 1);
+        let wrote = |connection: &Connection| {
+            note(connection, "refused")?;
+            Err(Fault::Conflict)
+        };
+        assert_eq!(runs_beside(wrote), 2);
     }
 
     #[test]

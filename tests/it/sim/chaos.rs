@@ -215,6 +215,13 @@ impl Chaos {
         }
     }
 
+    /// How its store is away now.
+    pub(crate) fn store_away(&self) -> Option<Away> {
+        let away = *self.away.lock().unwrap();
+        let away = away.filter(|(_, until)| self.truth.now() < *until);
+        away.map(|(how, _)| how)
+    }
+
     /// The process ends here.
     pub(crate) fn die(&self) {
         // Nobody listens to a replica that is down.
@@ -273,8 +280,7 @@ impl Tap for ChaosTap {
             .crash_point(&format!("before store.{}", call.operation))
             .await;
         chaos.latency().await;
-        let away = *chaos.away.lock().unwrap();
-        if let Some((away, _)) = away.filter(|(_, until)| chaos.truth.now() < *until) {
+        if let Some(away) = chaos.store_away() {
             away.meets(call.operation).await?;
         }
         if chaos.draw(|odds| odds.store_error) == Drawn::Hit {

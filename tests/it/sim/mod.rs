@@ -376,20 +376,12 @@ impl World {
             })
         };
         let name = |name: &str| name.parse::<ProviderName>().unwrap();
+        let lying = |honest| sabotage::provisioner(saboteur, honest, &directory, chaos);
         let standing = provisioner(&self.standing);
         let provisioners = BTreeMap::from([
-            (
-                name("st"),
-                sabotage::provisioner(saboteur, standing.clone(), &directory),
-            ),
-            (
-                name("mt"),
-                sabotage::provisioner(saboteur, provisioner(&self.minter), &directory),
-            ),
-            (
-                name("sp"),
-                sabotage::provisioner(saboteur, provisioner(&self.spare), &directory),
-            ),
+            (name("st"), lying(standing.clone())),
+            (name("mt"), lying(provisioner(&self.minter))),
+            (name("sp"), lying(provisioner(&self.spare))),
         ]);
         let store = Tapped {
             inner: self.store.clone(),

@@ -12,14 +12,14 @@ use jit_core::Timestamp;
 use jit_core::catalog::Entitlement;
 use jit_core::engine::ClockTrust;
 use jit_core::ports::{
-    Clock, Directory, GrantCall, InspectCall, Minted, Page, PortError, Provisioner, RequestStore,
-    RevokeCall, Standing,
+    Clock, Directory, ErrorKind, GrantCall, InspectCall, Minted, Page, PortError, Provisioner,
+    RequestStore, RevokeCall, Standing,
 };
 use jit_core::principal::{PrincipalId, Profile};
 use jit_core::provider::{Answer, Description, Parameters, Presence, Resolved, Target};
 use jit_core::request::RequestId;
 
-use super::chaos::OffsetClock;
+use super::chaos::{Chaos, OffsetClock};
 use super::setting::REALM;
 use super::tap::Tapped;
 use forger::Forger;
@@ -80,6 +80,17 @@ pub(crate) enum Saboteur {
     LooksAtNothing,
     /// Pages once for what stands without a grant, and never for what is found later.
     PagesOnce,
+    /// While its store is away it takes nothing away.
+    WaitsForTheStore,
+    /// Does not write down what it did while its store was away.
+    ForgetsTheOutage,
+}
+
+impl Saboteur {
+    /// Whether it is about what is done while the store is away.
+    pub(crate) fn is_about_outages(self) -> bool {
+        matches!(self, Self::WaitsForTheStore | Self::ForgetsTheOutage)
+    }
 }
 
 // ------------------------------------------------------------------------------------- clocks
@@ -137,12 +148,14 @@ pub(crate) fn provisioner(
     saboteur: Option<Saboteur>,
     inner: Arc<dyn Provisioner>,
     directory: &Arc<dyn Directory>,
+    chaos: &Arc<Chaos>,
 ) -> Arc<dyn Provisioner> {
     match saboteur {
         Some(saboteur) => Arc::new(Liar {
             saboteur,
             inner,
             directory: directory.clone(),
+            chaos: chaos.clone(),
             deleted: Mutex::default(),
             line: tokio::sync::Mutex::default(),
         }),
@@ -154,6 +167,7 @@ struct Liar {
     saboteur: Saboteur,
     inner: Arc<dyn Provisioner>,
     directory: Arc<dyn Directory>,
+    chaos: Arc<Chaos>,
     deleted: Mutex<BTreeSet<RequestId>>,
     line: tokio::sync::Mutex<()>,
 }
@@ -233,6 +247,10 @@ impl Provisioner for Liar {
     async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
         let _turn = self.turn().await;
         let request = call.request;
+        if self.saboteur == Saboteur::WaitsForTheStore && self.chaos.store_away().is_some() {
+            let kind = ErrorKind::Unavailable;
+            return Err(PortError::nothing_done("liar", "revoke", kind));
+        }
         if self.saboteur == Saboteur::AsksBeforeRevoking {
             let who: PrincipalId = call.target.subject.as_str().parse().unwrap();
             self.directory.profile(&who).await?;

@@ -20,7 +20,7 @@ const LIFECYCLES_MOST: u64 = 12_000;
 const COVERAGE: u64 = 100;
 
 /// The edges of lifecycle's diagram, as the judge names them.
-const EDGES: [&str; 42] = [
+const EDGES: [&str; 43] = [
     "edge pending to approved",
     "edge pending to denied",
     "edge pending to withdrawn",
@@ -43,6 +43,7 @@ const EDGES: [&str; 42] = [
     "edge active to superseded",
     "edge revoking to revoking",
     "edge revoking to settling",
+    "edge revoking to closed",
     "edge settling to revoking",
     "edge settling to superseded",
     "edge closed Expired",
@@ -268,7 +269,10 @@ fn must_be_caught(saboteur: Saboteur, focus: Option<Focus>, as_one_of: &[&str]) 
             weather,
             saboteur: Some(saboteur),
             focus,
-            mood: if late { Mood::Hostile } else { plan.mood },
+            mood: match late || saboteur.is_about_outages() {
+                true => Mood::Hostile,
+                false => plan.mood,
+            },
             ..plan
         }
     };
@@ -372,4 +376,8 @@ caught! {
         PagesOnce, Some(Focus { fates: &[Fate::Returned, Fate::Stranger], late: 0 }), ["S8"];
     taking_names_for_people_is_caught:
         NamesArePeople, Some(Focus { fates: &[Fate::OtherNames], late: 0 }), ["S9"];
+    waiting_for_a_store_that_is_away_is_caught:
+        WaitsForTheStore, None, ["L1"];
+    forgetting_what_was_done_without_the_store_is_caught:
+        ForgetsTheOutage, None, ["S16"];
 }

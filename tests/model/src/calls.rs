@@ -206,6 +206,7 @@ impl Model {
                     attempt,
                     said,
                     read_back,
+                    seen_at,
                 };
                 (request, outcome)
             }

@@ -68,6 +68,7 @@ pub enum Ask {
         attempt: u32,
         said: Option<Said>,
         read_back: Option<Seen>,
+        seen_at: Timestamp,
     },
     Looked {
         epoch: u32,
@@ -400,11 +401,13 @@ impl Judge {
                 attempt,
                 said,
                 read_back,
+                seen_at,
             } => Command::RevokeAnswered {
                 epoch: *epoch,
                 attempt: *attempt,
                 answer: said.map(Said::answer),
                 read_back: looked(*read_back),
+                seen_at: *seen_at,
             },
             Ask::Looked {
                 epoch,

@@ -59,7 +59,7 @@ impl Engine {
                     answer,
                     secret: Secret::Dropped,
                 };
-                self.save(id, &failed).await?;
+                self.save(leased.clone(), &failed).await?;
                 return Err(error.into());
             }
         };
@@ -91,7 +91,7 @@ impl Engine {
                     answer,
                     secret: Secret::Dropped,
                 };
-                self.save(id, &dropped).await?;
+                self.save(current, &dropped).await?;
                 unsaved?;
                 Err(Refusal::AlreadyCollected.into())
             }

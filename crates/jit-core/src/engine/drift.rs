@@ -476,7 +476,7 @@ impl Engine {
         }
         let epoch = grant.epoch;
         let missing = Command::FoundMissing { epoch, seen_at };
-        match self.save(request.id, &missing).await {
+        match self.save(request.clone(), &missing).await {
             Ok(_) | Err(EngineError::Refused(_)) => Ok(()),
             Err(EngineError::Failed(error)) => Err(error),
         }

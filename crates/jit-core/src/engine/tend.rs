@@ -22,16 +22,18 @@ impl Engine {
     /// not serve it pays only what the clock alone decides, so that an end which nobody works on is
     /// flagged as stuck and paged all the same.
     pub async fn tend(&self, id: RequestId) -> Result<(), EngineError> {
+        let mut next = self.load(id).await?;
         for _ in 0..STEPS {
-            let Some(request) = self.load(id).await? else {
+            let Some(request) = next else {
                 return Ok(());
             };
             let Some(duty) = owed(&request, self.now()) else {
                 return Ok(());
             };
-            if !self.may_pay(&request, duty) || !self.pay(request, duty).await? {
+            if !self.may_pay(&request, duty) {
                 return Ok(());
             }
+            next = self.pay(request, duty).await?;
         }
         Ok(())
     }
@@ -51,8 +53,13 @@ impl Engine {
         }
     }
 
-    /// Pays one duty. False where another worker has the record.
-    async fn pay(&self, request: AccessRequest, duty: Duty) -> Result<bool, EngineError> {
+    /// Pays one duty, and returns the record as it was saved last. None where another worker has it,
+    /// or it was put off.
+    async fn pay(
+        &self,
+        request: AccessRequest,
+        duty: Duty,
+    ) -> Result<Option<AccessRequest>, EngineError> {
         let provider = request.place().entitlement.provider();
         let command = match duty {
             Duty::Finish(_) if !self.serves(&provider) => Command::DueElsewhere,
@@ -67,18 +74,19 @@ impl Engine {
         // Before the take is committed, so that a pause since then counts.
         let read_at = self.parts.clock.now();
         let Some(taken) = self.apply(&request, &command).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         match duty {
-            Duty::Lapse | Duty::Escalate | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => {}
-            Duty::Finish(_) if !self.serves(&provider) => {}
-            Duty::Finish(_) | Duty::Revoke => self.revoke(taken, read_at).await?,
-            Duty::Lease => self.provision(taken).await?,
-            Duty::Verify => self.verify(&taken).await?,
-            Duty::Check => self.check(&taken).await?,
-            Duty::Look => self.look(&taken).await?,
+            Duty::Lapse | Duty::Escalate | Duty::Cancel(_) | Duty::Close | Duty::Stick(_) => {
+                Ok(Some(taken))
+            }
+            Duty::Finish(_) if !self.serves(&provider) => Ok(Some(taken)),
+            Duty::Finish(_) | Duty::Revoke => self.revoke(taken, read_at).await,
+            Duty::Lease => self.provision(taken).await,
+            Duty::Verify => self.verify(taken).await,
+            Duty::Check => self.check(taken).await,
+            Duty::Look => self.look(taken).await,
         }
-        Ok(true)
     }
 
     /// Decides and commits on exactly this record. None where another change came first, or
@@ -106,24 +114,30 @@ impl Engine {
         }
     }
 
-    /// Saves what came of a call, on the record as it is by then.
+    /// Saves what came of a call, on the record as it is by then. That is mostly the one that was
+    /// taken for it, which is tried first: the commit tells whether anybody changed it.
     pub(super) async fn save(
         &self,
-        id: RequestId,
+        taken: AccessRequest,
         outcome: &Command,
     ) -> Result<Option<AccessRequest>, EngineError> {
-        for _ in 0..TRIES {
-            let Some(request) = self.load(id).await? else {
-                return Ok(None);
-            };
+        let id = taken.id;
+        let mut request = taken;
+        for tries in 0..TRIES {
             let transition = decide(self.rules(), &request, outcome, self.now())?;
-            let Some(after) = transition.request().cloned() else {
-                return Ok(Some(request));
-            };
-            match self.commit(transition, Along::default()).await {
-                Ok(()) => return Ok(Some(after)),
-                Err(CommitError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+            match transition.request().cloned() {
+                Some(after) => match self.commit(transition, Along::default()).await {
+                    Ok(()) => return Ok(Some(after)),
+                    Err(CommitError::Conflict) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                // Of a record that may have changed since, that nothing follows proves nothing.
+                None if tries == 0 => {}
+                None => return Ok(Some(request)),
+            }
+            match self.load(id).await? {
+                Some(now) => request = now,
+                None => return Ok(None),
             }
         }
         Err(PortError::nothing_done("engine", "save an outcome", ErrorKind::Conflict).into())
@@ -154,9 +168,9 @@ impl Engine {
     // -------------------------------------------------------------------------------- granting
 
     /// Leases the record and sends the grant call, once.
-    async fn provision(&self, taken: AccessRequest) -> Result<(), EngineError> {
+    async fn provision(&self, taken: AccessRequest) -> Result<Option<AccessRequest>, EngineError> {
         let Some((leased, epoch)) = self.lease(taken).await? else {
-            return Ok(());
+            return Ok(None);
         };
         if !sends_after_lease(&leased) {
             let seen_at = self.now();
@@ -168,11 +182,11 @@ impl Engine {
                         seen_at,
                         presence,
                     };
-                    return self.save(leased.id, &verified).await.map(drop);
+                    return self.save(leased, &verified).await;
                 }
             }
         }
-        self.send_grant(&leased, epoch).await
+        self.send_grant(leased, epoch).await
     }
 
     /// Leases the record; where something else changed first, on what is there now.
@@ -234,9 +248,13 @@ impl Engine {
         Ok(None)
     }
 
-    async fn send_grant(&self, leased: &AccessRequest, epoch: u32) -> Result<(), EngineError> {
+    async fn send_grant(
+        &self,
+        leased: AccessRequest,
+        epoch: u32,
+    ) -> Result<Option<AccessRequest>, EngineError> {
         let Some(grant) = leased.grant() else {
-            return Ok(());
+            return Ok(None);
         };
         let part = leased.parts.first();
         let entry = self.parts.catalog.get(&part.entitlement);
@@ -248,21 +266,21 @@ impl Engine {
             expires_at: grant.expires_at,
             send_before: self.by_clock(grant.send_before.unwrap_or(grant.approved_at)),
         };
-        let answer = self.provisioner_of(leased)?.grant(call).await;
-        let answer = self.told(leased, answer);
+        let answer = self.provisioner_of(&leased)?.grant(call).await;
+        let answer = self.told(&leased, answer);
         self.save_grant_answer(leased, epoch, answer).await
     }
 
+    /// The same as [`Engine::save`], with the owner of the slot where the record is closed by then.
     async fn save_grant_answer(
         &self,
-        leased: &AccessRequest,
+        leased: AccessRequest,
         epoch: u32,
         answer: Result<Answer, Failure>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Option<AccessRequest>, EngineError> {
+        let id = leased.id;
+        let mut request = leased;
         for _ in 0..TRIES {
-            let Some(request) = self.load(leased.id).await? else {
-                return Ok(());
-            };
             let closed = request
                 .grant()
                 .is_some_and(|grant| matches!(grant.phase, Phase::Closed { .. }));
@@ -277,41 +295,43 @@ impl Engine {
                 owned,
             }));
             let transition = decide(self.rules(), &request, &outcome, self.now())?;
+            let after = transition.request().cloned();
             match self.commit(transition, Along::default()).await {
+                Ok(()) => return Ok(after),
                 Err(CommitError::Conflict) => {}
-                done => return done.map_err(EngineError::from),
+                Err(error) => return Err(error.into()),
+            }
+            match self.load(id).await? {
+                Some(now) => request = now,
+                None => return Ok(None),
             }
         }
         Err(PortError::nothing_done("engine", "save an outcome", ErrorKind::Conflict).into())
     }
 
-    async fn verify(&self, taken: &AccessRequest) -> Result<(), EngineError> {
+    async fn verify(&self, taken: AccessRequest) -> Result<Option<AccessRequest>, EngineError> {
         let Some(epoch) = taken.grant().map(|grant| grant.epoch) else {
-            return Ok(());
+            return Ok(None);
         };
         let seen_at = self.now();
-        let presence = self.told(taken, self.inspect(taken).await);
-        self.save(
-            taken.id,
-            &Command::Verified {
-                epoch,
-                seen_at,
-                presence,
-            },
-        )
-        .await
-        .map(drop)
+        let presence = self.told(&taken, self.inspect(&taken).await);
+        let verified = Command::Verified {
+            epoch,
+            seen_at,
+            presence,
+        };
+        self.save(taken, &verified).await
     }
 
-    async fn check(&self, taken: &AccessRequest) -> Result<(), EngineError> {
+    async fn check(&self, taken: AccessRequest) -> Result<Option<AccessRequest>, EngineError> {
         let Some(grant) = taken.grant() else {
-            return Ok(());
+            return Ok(None);
         };
         let (epoch, seen_at) = (grant.epoch, self.now());
         let beneficiary = self.parts.directory.profile(&taken.beneficiary).await;
         let beneficiary = beneficiary.map_err(|error| self.failure(&error));
         let presence = if grant.rechecks.iter().any(|at| *at <= seen_at) {
-            Some(self.told(taken, self.inspect(taken).await))
+            Some(self.told(&taken, self.inspect(&taken).await))
         } else {
             None
         };
@@ -321,33 +341,40 @@ impl Engine {
             presence,
             seen_at,
         };
-        self.save(taken.id, &checked).await.map(drop)
+        self.save(taken, &checked).await
     }
 
     // -------------------------------------------------------------------------------- revoking
 
     /// Deletes and reads back. A delete that was accepted is not repeated before a look shows
     /// that the access is still there.
-    async fn revoke(&self, taken: AccessRequest, read_at: Timestamp) -> Result<(), EngineError> {
+    async fn revoke(
+        &self,
+        taken: AccessRequest,
+        read_at: Timestamp,
+    ) -> Result<Option<AccessRequest>, EngineError> {
         let Some(grant) = taken.grant() else {
-            return Ok(());
+            return Ok(None);
         };
         let Phase::Revoking { ending } = &grant.phase else {
-            return Ok(());
+            return Ok(None);
         };
         let (epoch, attempt) = (grant.epoch, ending.attempts);
         if ending.accepted_at.is_some() || !taken.place().provider.revocable {
+            let seen_at = self.now();
             let read_back = self.told(&taken, self.inspect(&taken).await);
             let answered = Command::RevokeAnswered {
                 epoch,
                 attempt,
                 answer: None,
                 read_back,
+                seen_at,
             };
-            return self.save(taken.id, &answered).await.map(drop);
+            return self.save(taken, &answered).await;
         }
         let answer = self.send_delete(&taken, read_at).await;
         let answer = self.told(&taken, answer);
+        let seen_at = self.now();
         let read_back = match answer {
             Err(failure) if matches!(failure.kind, ErrorKind::RateLimited { .. }) => Err(failure),
             Ok(_) | Err(_) => self.told(&taken, self.inspect(&taken).await),
@@ -357,8 +384,9 @@ impl Engine {
             attempt,
             answer: Some(answer),
             read_back,
+            seen_at,
         };
-        self.save(taken.id, &answered).await.map(drop)
+        self.save(taken, &answered).await
     }
 
     /// Sends one delete. It is fenced like a grant: sent only within 30 s after the record was
@@ -379,22 +407,18 @@ impl Engine {
         self.provisioner_of(taken)?.revoke(call).await
     }
 
-    async fn look(&self, taken: &AccessRequest) -> Result<(), EngineError> {
+    async fn look(&self, taken: AccessRequest) -> Result<Option<AccessRequest>, EngineError> {
         let Some(epoch) = taken.grant().map(|grant| grant.epoch) else {
-            return Ok(());
+            return Ok(None);
         };
         let seen_at = self.now();
-        let presence = self.told(taken, self.inspect(taken).await);
-        self.save(
-            taken.id,
-            &Command::Looked {
-                epoch,
-                seen_at,
-                presence,
-            },
-        )
-        .await
-        .map(drop)
+        let presence = self.told(&taken, self.inspect(&taken).await);
+        let looked = Command::Looked {
+            epoch,
+            seen_at,
+            presence,
+        };
+        self.save(taken, &looked).await
     }
 }
 

@@ -315,6 +315,8 @@ pub enum Command {
         answer: Option<Result<Answer, Failure>>,
         /// What reading it back showed.
         read_back: Result<Presence, Failure>,
+        /// When that look began.
+        seen_at: Timestamp,
     },
     /// Deletes were sent while the store was away.
     StoreAway {
@@ -462,6 +464,7 @@ pub fn decide(
             attempt,
             answer,
             read_back,
+            seen_at,
         } => Ok(revoking::revoke_answered(
             request,
             revoking::Sent {
@@ -469,7 +472,7 @@ pub fn decide(
                 attempt: *attempt,
             },
             answer.as_ref(),
-            read_back,
+            (read_back, *seen_at),
             now,
         )),
         Command::StoreAway { sent, owned } => {

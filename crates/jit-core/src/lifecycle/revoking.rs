@@ -7,7 +7,7 @@ use super::lease::lands_by;
 use super::{CLOCKS_DIFFER, Failure, Owned, SentAway, Transition, WAIT_AGAIN};
 use crate::audit::Fact;
 use crate::provider::{Answer, ErrorKind, Presence};
-use crate::request::{AccessRequest, Cause, Ending, Phase, Watch};
+use crate::request::{AccessRequest, Cause, Ending, Grant, Phase, Watch};
 use crate::time::Timestamp;
 
 /// Which delete was sent.
@@ -17,12 +17,12 @@ pub(super) struct Sent {
     pub(super) attempt: u32,
 }
 
-/// What became of a delete and its read-back (S2).
+/// What became of a delete and its read-back, with when that began (S2).
 pub(super) fn revoke_answered(
     request: &AccessRequest,
     Sent { epoch, attempt }: Sent,
     answer: Option<&Result<Answer, Failure>>,
-    read_back: &Result<Presence, Failure>,
+    (read_back, seen_at): (&Result<Presence, Failure>, Timestamp),
     now: Timestamp,
 ) -> Transition {
     let Some(grant) = request.grant() else {
@@ -86,10 +86,16 @@ pub(super) fn revoke_answered(
     }
     match presence {
         Ok(Presence::Absent) => {
-            let own = now.max(last_sent) + provider.settles_for();
+            let settled_by = |absent_at: Timestamp| {
+                let own = absent_at.max(last_sent) + provider.settles_for();
+                grant.slot_settles_until.map_or(own, |until| own.max(until))
+            };
+            if settled_by(seen_at) <= seen_at {
+                return settled_at_once(work, seen_at);
+            }
             let watch = Watch {
                 absent_at: now,
-                until: grant.slot_settles_until.map_or(own, |until| own.max(until)),
+                until: settled_by(now),
                 looks: 0,
                 by_provider_clock: false,
             };
@@ -155,16 +161,30 @@ fn next_look(watch: &Watch, now: Timestamp) -> Timestamp {
 fn enter_settling(work: Work<'_>, ending: Ending, watch: Watch) -> Transition {
     let now = work.now;
     work.with(|grant, said| {
-        said.push(Fact::Settling { until: watch.until });
-        grant.slot_left_revoking_at = Some(now);
-        grant.failures = 0;
+        leave_revoking(grant, said, now, watch.until);
         grant.next_at = next_look(&watch, now);
         grant.phase = Phase::Settling { ending, watch };
-        if grant.stuck.take().is_some() {
-            said.push(Fact::Unstuck);
-        }
     })
     .done()
+}
+
+/// The read-back was already a look at which nothing could take effect any more (S3).
+fn settled_at_once(work: Work<'_>, seen_at: Timestamp) -> Transition {
+    let now = work.now;
+    work.with(|grant, said| {
+        leave_revoking(grant, said, now, seen_at);
+        close(grant, said);
+    })
+    .done()
+}
+
+fn leave_revoking(grant: &mut Grant, said: &mut Vec<Fact>, now: Timestamp, until: Timestamp) {
+    said.push(Fact::Settling { until });
+    grant.slot_left_revoking_at = Some(now);
+    grant.failures = 0;
+    if grant.stuck.take().is_some() {
+        said.push(Fact::Unstuck);
+    }
 }
 
 /// What a look for a late effect showed (S3).

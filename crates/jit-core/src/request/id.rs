@@ -1,6 +1,5 @@
 //! The names of a request and the words that came with it, checked once at the edge.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,13 +30,14 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("req-")?;
-        let number = self.0.as_u128();
-        (0..26_u32).rev().try_for_each(|place| {
-            let digit = usize::try_from((number >> (place * 5)) & 31).unwrap_or_default();
-            let letter = CROCKFORD.get(digit).copied().unwrap_or(b'0');
-            write!(f, "{}", char::from(letter))
-        })
+        let mut text = *b"req-00000000000000000000000000";
+        let mut number = self.0.as_u128();
+        for letter in text.iter_mut().skip(4).rev() {
+            let digit = usize::try_from(number & 31).unwrap_or_default();
+            *letter = CROCKFORD.get(digit).copied().unwrap_or(b'0');
+            number >>= 5;
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -78,8 +78,7 @@ impl Serialize for RequestId {
 
 impl<'de> Deserialize<'de> for RequestId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::text::read(deserializer)
     }
 }
 

@@ -55,6 +55,50 @@ async fn s3_a_record_settles_for_v_and_a_after_the_last_call_that_may_have_been_
     assert_eq!(stage.status(request.id).await, Status::Closed);
 }
 
+/// Ends a grant at a provider that takes no call late, so long before or after its grant call could
+/// last be sent; the status, and what the audit says of the end.
+async fn ended_at(after_last_call: i64) -> (Status, Vec<Fact>) {
+    let stage = Stage::with(standing(0, 0), 1);
+    let request = stage.active("10m").await;
+    let last_call = request.grant().unwrap().send_before.unwrap();
+    let off = secs(after_last_call.unsigned_abs());
+    stage.clock.set(match after_last_call < 0 {
+        true => last_call - off,
+        false => last_call + off,
+    });
+    stage.say("ana", request.id, Verb::End).await.unwrap();
+    stage.work().await;
+    let events = stage.store.events(request.id).await.unwrap();
+    let facts = events.iter().map(|it| it.event().unwrap().event.what);
+    let ending = facts.skip_while(|it| !matches!(it, Fact::Ending { .. }));
+    (stage.status(request.id).await, ending.collect())
+}
+
+#[tokio::test]
+async fn s3_what_nothing_can_bring_back_is_over_with_its_read_back_and_only_then() {
+    let (status, facts) = ended_at(0).await;
+    assert_eq!(status, Status::Closed);
+    assert!(
+        matches!(
+            facts.as_slice(),
+            [
+                Fact::Ending { .. },
+                Fact::RevokeIntended { .. },
+                Fact::RevokeAnswered {
+                    read_back: Some(Presence::Absent),
+                    ..
+                },
+                Fact::Settling { .. },
+                Fact::Closed { .. }
+            ]
+        ),
+        "{facts:?}"
+    );
+    // Its grant call might still be sent.
+    let (status, facts) = ended_at(-1).await;
+    assert_eq!(status, Status::Settling, "{facts:?}");
+}
+
 /// The provider of the stage, as another release declares it: calls are refused at once when late.
 struct Hasty(Arc<dyn Provisioner>);
 
@@ -398,6 +442,7 @@ async fn s16_a_delete_that_is_answered_after_another_worker_went_on_has_its_outc
         attempt: 7,
         answer: Some(Ok(Answer::Applied)),
         read_back: Ok(Presence::Absent),
+        seen_at: stage.now(),
     };
     let said = jit_core::lifecycle::decide(rules, &record, &late, stage.now()).unwrap();
     let change = &said.changes[0];

@@ -17,6 +17,10 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// As in the programs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub(crate) type Failed = Box<dyn Error + Send + Sync>;
 
 /// Durations in the order of their length.

@@ -189,11 +189,15 @@ impl Environment {
         self.0.contains_key(name) || self.0.contains_key(&format!("{name}_FILE"))
     }
 
-    /// The files that hold a secret each, as far as the process itself names them.
-    pub(crate) fn secret_files(&self, folder: &Path) -> impl Iterator<Item = PathBuf> {
+    /// The files that hold a secret each, as the process or the `.env` of this folder names them. What
+    /// is wrong with that file is for whoever reads the configuration.
+    pub(crate) fn secret_files(&self, folder: &Path) -> Vec<PathBuf> {
+        let mut whole = self.clone();
+        whole.add_dotenv(&folder.join(".env"), &mut Problems::of(""));
         let named = SECRETS.iter().map(|name| format!("{name}_FILE"));
         let named = named.chain([API_KEYS_FILE.to_owned()]);
-        named.filter_map(move |name| Some(folder.join(self.0.get(&name)?)))
+        let files = named.filter_map(|name| Some(folder.join(whole.0.get(&name)?)));
+        files.collect()
     }
 
     /// A variable as it is.

@@ -13,7 +13,7 @@ use jit_core::ports::{
     RequestStore, Row,
 };
 use jit_core::provider::SlotKey;
-use jit_core::request::{AccessRequest, Approver, End, Grant, Phase, RequestId, Slot};
+use jit_core::request::{AccessRequest, Approver, End, Ending, Grant, Phase, RequestId, Slot};
 
 use crate::nudge::{News, Nudge};
 
@@ -74,23 +74,36 @@ impl MeteredStore {
         metrics::counter!(EXPOSURE_SECONDS).increment(sum.as_secs());
     }
 
-    /// How long the access of a grant stood that a commit is about to hand over. Only its record
-    /// before that commit says whether it still stood.
-    async fn handed_over(&self, change: &Change) -> Option<Counted> {
-        let superseded = matches!(
-            change.record.grant()?.phase,
+    /// What the end of a grant adds that a commit hands over, or closes with its read-back. Only its
+    /// record before that commit says how it stood.
+    async fn ended_at_once(&self, change: &Change) -> Vec<Counted> {
+        let Some(grant) = change.record.grant() else {
+            return vec![];
+        };
+        let settled = |sealed: &Sealed| {
+            let event = sealed.event();
+            event.is_ok_and(|it| matches!(it.event.what, Fact::Settling { .. }))
+        };
+        let is_over = match &grant.phase {
             Phase::Closed {
-                end: End::Superseded { .. }
-            }
-        );
-        if !superseded || change.events.is_empty() {
-            return None;
+                end: End::Superseded { .. },
+            } => !change.events.is_empty(),
+            Phase::Closed { .. } => change.events.iter().any(settled),
+            _ => false,
+        };
+        if !is_over {
+            return vec![];
         }
         // A count that is missed costs less than a commit that is delayed by an error.
-        let before = self.inner.load(change.record.id).await.ok()??;
-        let grant = before.grant()?;
-        let stood = change.record.updated_at.since(grant.active_at?);
-        matches!(grant.phase, Phase::Active).then_some(Counted::Exposure(stood))
+        let Ok(Some(before)) = self.inner.load(change.record.id).await else {
+            return vec![];
+        };
+        let at = change.record.updated_at;
+        match before.grant().map(|grant| (grant, &grant.phase)) {
+            Some((grant, Phase::Active)) => stood(grant.active_at, at),
+            Some((grant, Phase::Revoking { ending })) => absent(grant, ending, at),
+            _ => vec![],
+        }
     }
 }
 
@@ -134,8 +147,12 @@ fn count_fact(record: &AccessRequest, fact: &Fact, at: Timestamp, counted: &mut 
         Fact::Lapsed => counted.push(Counted::Decision("lapsed")),
         Fact::Invalidated { .. } => counted.push(Counted::Decision("invalidated")),
         Fact::Settling { .. } => {
-            if let Some(grant) = record.grant() {
-                count_absence(grant, at, counted);
+            // One that the provider's own clock will bring about was not verified.
+            if let Some(grant) = record.grant()
+                && let Phase::Settling { ending, watch } = &grant.phase
+                && !watch.by_provider_clock
+            {
+                counted.extend(absent(grant, ending, at));
             }
         }
         Fact::Approved { .. }
@@ -161,23 +178,21 @@ fn count_fact(record: &AccessRequest, fact: &Fact, at: Timestamp, counted: &mut 
     }
 }
 
-/// What an absence that was verified at this instant adds. One that the provider's own clock will
-/// bring about was not verified.
-fn count_absence(grant: &Grant, at: Timestamp, counted: &mut Vec<Counted>) {
-    let Phase::Settling { ending, watch } = &grant.phase else {
-        return;
-    };
-    if watch.by_provider_clock {
-        return;
-    }
-    counted.push(Counted::Lateness(at.since(grant.expires_at)));
+fn stood(since: Option<Timestamp>, until: Timestamp) -> Vec<Counted> {
+    let stood = since.map(|since| Counted::Exposure(until.since(since)));
+    stood.into_iter().collect()
+}
+
+/// What an absence that was verified at this instant adds.
+fn absent(grant: &Grant, ending: &Ending, at: Timestamp) -> Vec<Counted> {
+    let mut counted = vec![Counted::Lateness(at.since(grant.expires_at))];
     // An ending that began after the end is that of access which came back; what stood before it
     // was counted then.
-    let stood_since = match ending.since > grant.expires_at {
-        true => Some(ending.since),
-        false => grant.active_at,
-    };
-    counted.extend(stood_since.map(|since| Counted::Exposure(at.since(since))));
+    counted.extend(match ending.since > grant.expires_at {
+        true => stood(Some(ending.since), at),
+        false => stood(grant.active_at, at),
+    });
+    counted
 }
 
 #[async_trait]
@@ -185,7 +200,7 @@ impl RequestStore for MeteredStore {
     async fn commit(&self, commit: Commit) -> Result<Vec<Delivery>, CommitError> {
         let mut counted = counted_in(&commit);
         for change in &commit.changes {
-            counted.extend(self.handed_over(change).await);
+            counted.extend(self.ended_at_once(change).await);
         }
         let news = News::of(&commit);
         let taken = self.inner.commit(commit).await?;

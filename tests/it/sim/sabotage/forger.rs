@@ -47,7 +47,9 @@ impl Forger {
         match self.saboteur {
             Saboteur::HandOverAtApproval => return self.hand_over(inner, commit).await,
             Saboteur::GrantFirst => self.grant_first(commit).await,
-            Saboteur::ForgetsOutcomes => forget_outcomes(inner, commit).await?,
+            Saboteur::ForgetsOutcomes | Saboteur::ForgetsTheOutage => {
+                self.forget_outcomes(inner, commit).await?;
+            }
             _ => {}
         }
         for change in &mut commit.changes {
@@ -189,28 +191,42 @@ impl Forger {
     }
 }
 
-/// Leaves out of the audit what came of a call.
-async fn forget_outcomes(inner: &dyn RequestStore, commit: &mut Commit) -> Result<(), PortError> {
-    for change in &mut commit.changes {
-        let Some(before) = inner.load(change.record.id).await? else {
-            continue;
-        };
-        let events = std::mem::take(&mut change.events);
-        change.record.chain = before.chain;
-        let at = change.record.updated_at;
-        for sealed in events {
-            let what = sealed.event().unwrap().event.what;
-            if !matches!(
-                what,
-                Fact::GrantAnswered { .. } | Fact::RevokeAnswered { .. }
-            ) {
-                change
-                    .events
-                    .push(sample::seal(&mut change.record, at, what));
+impl Forger {
+    /// What this one does not write down.
+    fn forgets(&self, what: &Fact) -> bool {
+        match what {
+            Fact::GrantAnswered { .. } | Fact::RevokeAnswered { .. } => {
+                self.saboteur == Saboteur::ForgetsOutcomes
             }
+            Fact::StoreAway { .. } => self.saboteur == Saboteur::ForgetsTheOutage,
+            _ => false,
         }
     }
-    Ok(())
+
+    /// Leaves out of the audit what came of a call.
+    async fn forget_outcomes(
+        &self,
+        inner: &dyn RequestStore,
+        commit: &mut Commit,
+    ) -> Result<(), PortError> {
+        for change in &mut commit.changes {
+            let facts = change.events.iter();
+            let facts: Vec<Fact> = facts.map(|it| it.event().unwrap().event.what).collect();
+            if !facts.iter().any(|what| self.forgets(what)) {
+                continue;
+            }
+            let Some(before) = inner.load(change.record.id).await? else {
+                continue;
+            };
+            change.record.chain = before.chain;
+            let at = change.record.updated_at;
+            let told = facts.into_iter().filter(|what| !self.forgets(what));
+            change.events = told
+                .map(|what| sample::seal(&mut change.record, at, what))
+                .collect();
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]

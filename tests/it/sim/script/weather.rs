@@ -11,6 +11,7 @@ use super::{Replicas, via};
 use crate::sim::chaos::{Away, STORE_CALL_LIMIT};
 use crate::sim::diary::{Mishap, Trouble};
 use crate::sim::people::{Away as Nobody, Loss, id};
+use crate::sim::sabotage::Saboteur;
 use crate::sim::{ClockWeather, JUMP_MAX, Mood, Replica, TICK, World};
 
 fn pick<'a, T>(world: &World, of: &'a [T]) -> &'a T {
@@ -55,7 +56,9 @@ pub(crate) async fn clocks(world: Arc<World>, replicas: Replicas) {
 /// The store is away now and then, for one replica or for all of them.
 pub(crate) async fn outages(world: Arc<World>, replicas: Replicas) {
     // What a saboteur breaks is met sooner where the store is there.
-    if world.plan.mood != Mood::Hostile || world.plan.saboteur.is_some() {
+    let saboteur = world.plan.saboteur;
+    let outages = saboteur.is_none_or(Saboteur::is_about_outages);
+    if world.plan.mood != Mood::Hostile || !outages {
         return;
     }
     loop {

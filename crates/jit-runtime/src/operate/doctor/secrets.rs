@@ -2,7 +2,7 @@
 //! and has its form is told by the configuration's reader, and what it opens by whoever is asked.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Finding, counted, disk, on_disk};
 use crate::config::{Config, Environment};
@@ -11,12 +11,15 @@ pub(super) const AREA: &str = "secrets";
 
 /// How private the files are.
 pub(super) async fn files(config: &Config, environment: &Environment) -> Vec<Finding> {
-    let folder = config.file.parent().unwrap_or(Path::new("/"));
-    let named: Vec<PathBuf> = environment.secret_files(folder).collect();
-    let count = named.len();
-    let dotenv = folder.join(".env");
-    let all = named.into_iter().chain([dotenv]);
-    let found = on_disk(move || all.filter_map(|file| private(&file)).collect::<Vec<_>>()).await;
+    let folder = config.file.parent().unwrap_or(Path::new("/")).to_owned();
+    let environment = environment.clone();
+    let (count, found) = on_disk(move || {
+        let named = environment.secret_files(&folder);
+        let all = named.iter().cloned().chain([folder.join(".env")]);
+        let found: Vec<Finding> = all.filter_map(|file| private(&file)).collect();
+        (named.len(), found)
+    })
+    .await;
     match (found.is_empty(), count) {
         (false, _) => found,
         (true, 0) => vec![Finding::ok(

@@ -137,6 +137,29 @@ async fn a_file_that_a_variable_names_is_looked_at_and_one_that_cannot_be_is_tol
 }
 
 #[tokio::test]
+async fn a_file_that_the_dotenv_names_is_looked_at() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str, mode| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write("jit.toml", crate::config::TEMPLATE, 0o644);
+    let file = folder.path().join("jit.toml");
+    let environment = Environment::default();
+    let config = Config::read(&file, &environment).unwrap();
+    write(".env", "JIT_PAGER_TOKEN_FILE='token'\n", 0o600);
+    write("token", "hidden-canary", 0o604);
+    let found = secrets::files(&config, &environment).await;
+    let [told] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(told.verdict, Verdict::Warn);
+    assert!(told.found.contains("token is open to others"), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_webhook_that_nobody_answers_at_is_told_without_its_address() {
     let url = "http://127.0.0.1:9/hidden-canary".parse().unwrap();
     let webhook = crate::config::Webhook { url, token: None };
