@@ -80,9 +80,9 @@ const EDGES: [(&str, &[&str]); 31] = [
 /// What the domain may use of others. Everything here is small and does no I/O.
 const CORE_MAY_USE: [&str; 14] = [
     "async-trait",
+    "const-hex",
     "futures-channel",
     "futures-util",
-    "hex",
     "serde",
     "serde_json",
     "sha2",

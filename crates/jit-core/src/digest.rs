@@ -40,7 +40,7 @@ type Digits = [u8; 64];
 
 impl Digest {
     fn digits<'a>(&self, room: &'a mut Digits) -> &'a str {
-        let fits = hex::encode_to_slice(self.0, room);
+        let fits = const_hex::encode_to_slice(self.0, room);
         fits.expect("64 digits stand for 32 bytes");
         std::str::from_utf8(room).expect("hexadecimal digits are ASCII")
     }
@@ -67,9 +67,10 @@ impl FromStr for Digest {
     type Err = BadDigest;
     fn from_str(text: &str) -> Result<Self, BadDigest> {
         let mut bytes = [0; 32];
-        match hex::decode_to_slice(text, &mut bytes) {
-            Ok(()) => Ok(Self(bytes)),
-            Err(_) => Err(BadDigest),
+        match const_hex::decode_to_slice(text, &mut bytes) {
+            // A prefix that names the notation is left out by the decoder, and is none of ours.
+            Ok(()) if text.len() == 64 => Ok(Self(bytes)),
+            _ => Err(BadDigest),
         }
     }
 }
@@ -145,5 +146,25 @@ mod tests {
         let hello = sha256_json(&json!("hello"));
         assert_eq!(hello, Digest::of(b"\"hello\""));
         assert_eq!(hello.to_string().parse::<Digest>().unwrap(), hello);
+    }
+
+    #[test]
+    fn a_digest_is_its_64_digits_and_nothing_else() {
+        let digest = Digest::of(b"some text");
+        let text = digest.to_string();
+        assert!(text.len() == 64 && text == text.to_lowercase(), "{text}");
+        assert_eq!(text.to_uppercase().parse(), Ok(digest));
+        let bad = |text: &str| text.parse::<Digest>().unwrap_err();
+        for text in [
+            &format!("0x{text}"),
+            &format!("0x{}", &text[..62]),
+            &format!(" {}", &text[..63]),
+            &format!("g{}", &text[..63]),
+            &format!("{text}0"),
+            &text[..62],
+            "",
+        ] {
+            assert_eq!(bad(text), BadDigest, "{text}");
+        }
     }
 }

@@ -26,7 +26,7 @@ const OVERLAP: Duration = Duration::from_secs(60);
 const HEADS: usize = 500;
 /// The verifier reads so many records, or names of chains, at once, and so many chains.
 const PAGE: usize = 500;
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 32;
 
 impl Engine {
     /// Writes the heads of all chains that moved since the last checkpoint into the system chain,
