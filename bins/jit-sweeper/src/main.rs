@@ -11,7 +11,7 @@ use jit_runtime::config::{Config, Environment};
 use jit_runtime::daemon::{Pass, Sweeper, block_on, signalled};
 use jit_runtime::log::{self, LevelFilter};
 
-/// The tables of a busy store and its callers are small and many, on several threads.
+/// Many small texts on several threads (ADR 30).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

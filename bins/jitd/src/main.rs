@@ -11,7 +11,7 @@ use jit_runtime::log::{self, LevelFilter};
 use jit_runtime::operate::{DynamoDbVerb, SlackVerb};
 use jitd::{Run, demo};
 
-/// The tables of a busy store and its callers are small and many, on several threads.
+/// Many small texts on several threads (ADR 30).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

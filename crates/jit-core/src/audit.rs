@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::catalog::ProviderName;
 use crate::digest::Digest;
@@ -489,30 +489,28 @@ pub enum Broken {
 
 /// Checks that these events, in order, are the whole of a chain; returns its head.
 pub fn verify_chain(chain: &str, events: &[Sealed]) -> Result<ChainHead, Broken> {
-    let (head, _) = verified_links(chain, events)?;
+    let (head, _) = verified_links::<IgnoredAny>(chain, events)?;
     Ok(head)
 }
 
-/// A link of a chain whose event is left as it is written: what holds the chain together is read of
-/// each, what happened only of those that have to agree with the record.
+/// A link of a chain: what holds it together, and what is wanted of its event.
 #[derive(Deserialize)]
-struct Written<'e> {
+struct Written<'e, E> {
     #[serde(borrow)]
     chain: Cow<'e, str>,
     seq: u64,
     at: Timestamp,
-    #[serde(borrow)]
-    event: &'e RawValue,
+    event: E,
     prev: Digest,
 }
 
-/// The links of a chain that is whole, and its head.
-fn verified_links<'e>(
+/// The head of a chain that is whole, and what is wanted of its events.
+fn verified_links<E: DeserializeOwned>(
     chain: &str,
-    events: &'e [Sealed],
-) -> Result<(ChainHead, Vec<Written<'e>>), Broken> {
+    events: &[Sealed],
+) -> Result<(ChainHead, Vec<E>), Broken> {
     let mut head = ChainHead::start(chain);
-    let mut links = Vec::with_capacity(events.len());
+    let mut wanted = Vec::with_capacity(events.len());
     for sealed in events {
         let seq = sealed.seq;
         if seq != head.seq + 1 {
@@ -522,7 +520,7 @@ fn verified_links<'e>(
                 found: seq,
             });
         }
-        let link: Written<'_> =
+        let link: Written<'_, E> =
             serde_json::from_str(&sealed.body).map_err(|_| unreadable(chain, seq))?;
         let true_to_text = Digest::of(sealed.body.as_bytes()) == sealed.hash
             && (link.seq, link.at, link.chain.as_ref()) == (seq, sealed.at, chain);
@@ -538,9 +536,9 @@ fn verified_links<'e>(
             seq,
             hash: sealed.hash,
         };
-        links.push(link);
+        wanted.push(link.event);
     }
-    Ok((head, links))
+    Ok((head, wanted))
 }
 
 fn unreadable(chain: &str, seq: u64) -> Broken {
@@ -548,42 +546,40 @@ fn unreadable(chain: &str, seq: u64) -> Broken {
     Broken::Unreadable { chain, seq }
 }
 
-impl Written<'_> {
-    /// What happened, and how the request stood afterwards.
-    fn read(&self) -> Result<RequestEvent, Broken> {
-        let event = serde_json::from_str(self.event.get());
-        event.map_err(|_| unreadable(&self.chain, self.seq))
-    }
+fn read(sealed: &Sealed) -> Result<RequestEvent, Broken> {
+    let read = sealed.event().map(|link| link.event);
+    read.map_err(|_| unreadable(&sealed.chain, sealed.seq))
+}
 
-    /// Whether it says anything of whose approvals count.
-    fn is_of_approvals(&self) -> Result<bool, Broken> {
-        #[derive(Deserialize)]
-        struct Named<'e> {
-            #[serde(borrow)]
-            fact: Cow<'e, str>,
-        }
-        #[derive(Deserialize)]
-        struct Event<'e> {
-            #[serde(borrow)]
-            what: Named<'e>,
-        }
-        let event: Event<'_> = serde_json::from_str(self.event.get())
-            .map_err(|_| unreadable(&self.chain, self.seq))?;
-        Ok(matches!(
-            event.what.fact.as_ref(),
-            "approved" | "approval_dropped" | "approval_retracted"
-        ))
-    }
+/// What an event is about.
+#[derive(Deserialize)]
+struct Named {
+    what: NamedFact,
+}
+
+#[derive(Deserialize)]
+struct NamedFact {
+    fact: FactName,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FactName {
+    Approved,
+    ApprovalDropped,
+    ApprovalRetracted,
+    #[serde(other)]
+    Other,
 }
 
 /// Whose approvals count at the end of these events, in the order that they were given.
-fn approvers(events: &[Written<'_>]) -> Result<Vec<Approver>, Broken> {
+fn approvers(events: &[Sealed], named: &[Named]) -> Result<Vec<Approver>, Broken> {
     let mut approvers = vec![];
-    for event in events {
-        if !event.is_of_approvals()? {
+    for (sealed, named) in events.iter().zip(named) {
+        if matches!(named.what.fact, FactName::Other) {
             continue;
         }
-        match event.read()?.what {
+        match read(sealed)?.what {
             Fact::Approved { by, .. } => approvers.push(by),
             Fact::ApprovalDropped { by } | Fact::ApprovalRetracted { by } => {
                 approvers.retain(|it| !matches!(it, Approver::Person(person) if *person == by));
@@ -595,10 +591,11 @@ fn approvers(events: &[Written<'_>]) -> Result<Vec<Approver>, Broken> {
 }
 
 /// Checks that these events are the whole story of this record: the chain is whole, ends where the
-/// record says, and agrees with it about what was asked, its status and its end.
+/// record says, and agrees with it about what was asked, its status and its end. Of an event whose
+/// content the record says nothing of, only its place in the chain and its name are read.
 pub fn verify_request(request: &AccessRequest, events: &[Sealed]) -> Result<ChainHead, Broken> {
     let chain = request.id.to_string();
-    let (head, events) = verified_links(&chain, events)?;
+    let (head, named) = verified_links::<Named>(&chain, events)?;
     if head.seq < request.chain.seq {
         let (recorded, found) = (request.chain.seq, head.seq);
         return Err(Broken::Truncated {
@@ -619,7 +616,7 @@ pub fn verify_request(request: &AccessRequest, events: &[Sealed]) -> Result<Chai
     let (Some(first), Some(last)) = (events.first(), events.last()) else {
         return disagrees("how it began");
     };
-    match first.read()?.what {
+    match read(first)?.what {
         Fact::Requested {
             digest,
             approvals_needed,
@@ -635,10 +632,10 @@ pub fn verify_request(request: &AccessRequest, events: &[Sealed]) -> Result<Chai
         _ => return disagrees("how it began"),
     }
     let approved = request.approvals.iter().map(|it| &it.by);
-    if !approvers(&events)?.iter().eq(approved) {
+    if !approvers(events, &named)?.iter().eq(approved) {
         return disagrees("who approved");
     }
-    let last = last.read()?;
+    let last = read(last)?;
     if last.status != request.status() {
         return disagrees("its status");
     }

@@ -66,6 +66,12 @@ impl<J> Queue<J> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether everything that was handed in was taken.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     pub(crate) fn push(&self, haste: Haste, job: J) {
         let mut waiting = self.lock();
         waiting.line(haste).push_back(job);

@@ -1,7 +1,8 @@
 //! The one thread that writes. Jobs that arrive while a transaction runs are applied together in
 //! the next. One that finds something else than it expected has mostly written nothing by then;
-//! where one has, the transaction is begun again with each job under a savepoint of its own, so that
-//! it is taken back alone. A job is answered after the transaction that holds it is on the disk.
+//! where one has, or failed, the transaction is begun again with each job under a savepoint of its
+//! own, so that it is taken back alone. A job is answered after the transaction that holds it is on
+//! the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -172,11 +173,12 @@ fn serve(connection: &Connection, queue: &Queue<Box<dyn Job>>) {
 
 /// Applies these jobs in one transaction.
 fn settle(connection: &Connection, mut jobs: Vec<Box<dyn Job>>) {
-    jobs.retain(|job| job.claim());
-    if jobs.is_empty() {
-        return;
+    if let Err(cause) = begin(connection) {
+        return fail_all(jobs, Effect::None, &cause);
     }
-    let applied = begin(connection).and_then(|()| match apply_all(connection, &mut jobs)? {
+    // The lock is ours, however long that took: who waits no longer takes nothing back after this.
+    jobs.retain(|job| job.claim());
+    let applied = apply_all(connection, &mut jobs).and_then(|applied| match applied {
         Applied::Lost => {
             if !connection.is_autocommit() {
                 run(connection, "ROLLBACK")?;
@@ -453,6 +455,34 @@ mod tests {
         go.send(()).unwrap();
         submit(&writer, |connection| note(connection, "next")).unwrap();
         assert_eq!(notes(&beside), ["held", "next"]);
+    }
+
+    #[test]
+    fn what_was_given_up_while_another_process_had_the_lock_is_never_done() {
+        let Bench {
+            writer,
+            beside: mut other,
+            _folder,
+        } = bench();
+        let behavior = rusqlite::TransactionBehavior::Immediate;
+        let lock = other.transaction_with_behavior(behavior).unwrap();
+        let late = writer.hand_in(Haste::Usual, |connection| note(connection, "late"));
+        // The thread has it, and waits for the lock.
+        while !writer.queue.is_idle() {
+            std::thread::yield_now();
+        }
+        let late = end(late, Duration::ZERO).unwrap_err();
+        let undone = matches!(
+            late,
+            Fault::Failed {
+                effect: Effect::None,
+                cause: Cause::Late
+            }
+        );
+        assert!(undone, "{late:?}");
+        drop(lock);
+        submit(&writer, |connection| note(connection, "next")).unwrap();
+        assert_eq!(notes(&other), ["next"]);
     }
 
     #[test]

@@ -313,7 +313,9 @@ impl Model {
                 *owner = world.store.owner(self.judge().realm(request));
             }
             Ask::GrantAnswered { owner, .. } => *owner = None,
-            Ask::Looked { seen_at, .. } | Ask::Verified { seen_at, .. }
+            Ask::Looked { seen_at, .. }
+            | Ask::Verified { seen_at, .. }
+            | Ask::RevokeAnswered { seen_at, .. }
                 if self.shortcut() == Some(Shortcut::LooksStampedLate) =>
             {
                 *seen_at = now;

@@ -172,6 +172,9 @@ impl Engine {
         let Some((leased, epoch)) = self.lease(taken).await? else {
             return Ok(None);
         };
+        let Some(epoch) = epoch else {
+            return Ok(Some(leased));
+        };
         if !sends_after_lease(&leased) {
             let seen_at = self.now();
             match self.told(&leased, self.inspect(&leased).await) {
@@ -189,11 +192,12 @@ impl Engine {
         self.send_grant(leased, epoch).await
     }
 
-    /// Leases the record; where something else changed first, on what is there now.
+    /// Leases the record; where something else changed first, on what is there now. Without an epoch
+    /// the lease led elsewhere, as where somebody lost their right.
     async fn lease(
         &self,
         mut request: AccessRequest,
-    ) -> Result<Option<(AccessRequest, u32)>, EngineError> {
+    ) -> Result<Option<(AccessRequest, Option<u32>)>, EngineError> {
         for _ in 0..TRIES {
             let Some((facts, looked_up_at)) = self.fresh_lease_facts(&request).await? else {
                 return Ok(None);
@@ -210,7 +214,7 @@ impl Engine {
             }
             if let Some(leased) = self.commit_one(transition).await? {
                 let epoch = leased_epoch(&request, &leased);
-                return Ok(epoch.map(|epoch| (leased, epoch)));
+                return Ok(Some((leased, epoch)));
             }
             // Another slot's owner may have changed while this record did not.
             let now = self.load(request.id).await?;

@@ -99,6 +99,39 @@ async fn s3_what_nothing_can_bring_back_is_over_with_its_read_back_and_only_then
     assert_eq!(status, Status::Settling, "{facts:?}");
 }
 
+#[tokio::test]
+async fn s3_a_read_back_that_began_before_the_last_call_could_be_sent_closes_nothing() {
+    let stage = Stage::with(standing(0, 0), 1);
+    let request = stage.active("10m").await;
+    let last_call = request.grant().unwrap().send_before.unwrap();
+    stage.say("ana", request.id, Verb::End).await.unwrap();
+    // Its delete arrives, what came of it is not heard.
+    stage.provider.fail_next_read(Fault::ErrorBefore);
+    stage.work().await;
+    let record = stage.load(request.id).await;
+    assert_eq!(record.status(), Status::Revoking);
+    let rules = jit_core::lifecycle::Rules {
+        policy: stage.engine.policy(),
+        catalog: stage.engine.catalog(),
+    };
+    let answered = |seen_at| jit_core::lifecycle::Command::RevokeAnswered {
+        epoch: record.grant().unwrap().epoch,
+        attempt: 1,
+        answer: Some(Ok(Answer::Applied)),
+        read_back: Ok(Presence::Absent),
+        seen_at,
+    };
+    // Both are answered at the same instant, when no call can be sent any more.
+    for (seen_at, status) in [
+        (last_call - secs(1), Status::Settling),
+        (last_call, Status::Closed),
+    ] {
+        let now = last_call + secs(1);
+        let said = jit_core::lifecycle::decide(rules, &record, &answered(seen_at), now).unwrap();
+        assert_eq!(said.changes[0].record.status(), status, "{seen_at}");
+    }
+}
+
 /// The provider of the stage, as another release declares it: calls are refused at once when late.
 struct Hasty(Arc<dyn Provisioner>);
 

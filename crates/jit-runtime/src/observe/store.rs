@@ -39,6 +39,9 @@ impl std::fmt::Debug for MeteredStore {
     }
 }
 
+/// How long it is looked for how the access of a grant stood.
+const LOOK_BACK: Duration = Duration::from_millis(500);
+
 impl MeteredStore {
     /// Counts the commits of this store, and tells of them.
     pub fn new(inner: Arc<dyn RequestStore>, nudge: Nudge) -> Self {
@@ -94,14 +97,15 @@ impl MeteredStore {
         if !is_over {
             return vec![];
         }
-        // A count that is missed costs less than a commit that is delayed by an error.
-        let Ok(Some(before)) = self.inner.load(change.record.id).await else {
+        // A count that is missed costs less than a commit that is delayed.
+        let before = tokio::time::timeout(LOOK_BACK, self.inner.load(change.record.id)).await;
+        let Ok(Ok(Some(before))) = before else {
             return vec![];
         };
         let at = change.record.updated_at;
         match before.grant().map(|grant| (grant, &grant.phase)) {
             Some((grant, Phase::Active)) => stood(grant.active_at, at),
-            Some((grant, Phase::Revoking { ending })) => absent(grant, ending, at),
+            Some((grant, Phase::Revoking { ending })) => exposed(grant, ending, at),
             _ => vec![],
         }
     }
@@ -147,12 +151,16 @@ fn count_fact(record: &AccessRequest, fact: &Fact, at: Timestamp, counted: &mut 
         Fact::Lapsed => counted.push(Counted::Decision("lapsed")),
         Fact::Invalidated { .. } => counted.push(Counted::Decision("invalidated")),
         Fact::Settling { .. } => {
-            // One that the provider's own clock will bring about was not verified.
-            if let Some(grant) = record.grant()
-                && let Phase::Settling { ending, watch } = &grant.phase
-                && !watch.by_provider_clock
-            {
-                counted.extend(absent(grant, ending, at));
+            let Some(grant) = record.grant() else { return };
+            let late = Counted::Lateness(at.since(grant.expires_at));
+            match &grant.phase {
+                // One that the provider's own clock will bring about was not verified.
+                Phase::Settling { watch, .. } if watch.by_provider_clock => {}
+                Phase::Settling { ending, .. } => {
+                    counted.push(late);
+                    counted.extend(exposed(grant, ending, at));
+                }
+                _ => counted.push(late),
             }
         }
         Fact::Approved { .. }
@@ -183,25 +191,26 @@ fn stood(since: Option<Timestamp>, until: Timestamp) -> Vec<Counted> {
     stood.into_iter().collect()
 }
 
-/// What an absence that was verified at this instant adds.
-fn absent(grant: &Grant, ending: &Ending, at: Timestamp) -> Vec<Counted> {
-    let mut counted = vec![Counted::Lateness(at.since(grant.expires_at))];
-    // An ending that began after the end is that of access which came back; what stood before it
-    // was counted then.
-    counted.extend(match ending.since > grant.expires_at {
+/// How long access stood that was verified absent at this instant. An ending that began after the end
+/// is that of access which came back; what stood before it was counted then.
+fn exposed(grant: &Grant, ending: &Ending, at: Timestamp) -> Vec<Counted> {
+    match ending.since > grant.expires_at {
         true => stood(Some(ending.since), at),
         false => stood(grant.active_at, at),
-    });
-    counted
+    }
 }
 
 #[async_trait]
 impl RequestStore for MeteredStore {
     async fn commit(&self, commit: Commit) -> Result<Vec<Delivery>, CommitError> {
+        let began = tokio::time::Instant::now();
         let mut counted = counted_in(&commit);
         for change in &commit.changes {
             counted.extend(self.ended_at_once(change).await);
         }
+        let good_for = commit.good_for;
+        let good_for = good_for.map(|it| it.saturating_sub(began.elapsed()));
+        let commit = Commit { good_for, ..commit };
         let news = News::of(&commit);
         let taken = self.inner.commit(commit).await?;
         self.nudge.tell(&news.without(&taken));
