@@ -176,7 +176,7 @@ fn settle(connection: &Connection, mut jobs: Vec<Box<dyn Job>>) {
     if let Err(cause) = begin(connection) {
         return fail_all(jobs, Effect::None, &cause);
     }
-    // The lock is ours, however long that took: who waits no longer takes nothing back after this.
+    // Not before the lock is ours: what was given up meanwhile is never begun.
     jobs.retain(|job| job.claim());
     let applied = apply_all(connection, &mut jobs).and_then(|applied| match applied {
         Applied::Lost => {

@@ -246,10 +246,19 @@ impl Judge<'_> {
         found
     }
 
-    fn leased_at(&self, id: RequestId) -> Option<Timestamp> {
-        let mut events = self.stories.get(&id)?.events.iter();
-        let leased = events.find(|(_, it)| matches!(it.event.what, Fact::GrantIntended { .. }));
-        leased.map(|(at, _)| *at)
+    /// Since when a reading of everything shows that there may be access: the lease, or the last time
+    /// before this instant that a record which was over came back.
+    fn live_since(&self, id: RequestId, by: Timestamp) -> Option<Timestamp> {
+        let mut since = None;
+        let mut was_live = false;
+        for (at, event) in &self.stories.get(&id)?.events {
+            let is_live = event.event.status.is_live();
+            if is_live && !was_live && *at <= by {
+                since = Some(*at);
+            }
+            was_live = is_live;
+        }
+        since
     }
 
     /// How much later than promised, because of the replicas themselves.
@@ -276,18 +285,18 @@ impl Judge<'_> {
             over.since(attempt.began) > SLOW && attempt.began <= until && over >= from
         });
         let slow = u32::try_from(slow.count()).unwrap_or(u32::MAX);
-        let leased_at = self.leased_at(id).unwrap_or(from);
-        let away = store_away(&mishaps, leased_at, from, until);
+        let live_since = self.live_since(id, until).unwrap_or(from);
+        let away = store_away(&mishaps, live_since, from, until);
         excused + TAKE * slow + all_down(&mishaps, from, until) + away
     }
 }
 
-/// L4: how much later a store that is away may make the end of a grant that was leased then. A replica
-/// that knows of it does not wait for longer than this. One that died knows nothing before the store
-/// is back; and of what was leased lately perhaps only one knew.
+/// L4: how much later a store that is away may make the end of a grant that is live since then. A
+/// replica that knows of it does not wait for longer than this. One that died knows nothing before the
+/// store is back; and of what was leased lately, or came back, perhaps only one knew.
 fn store_away(
     mishaps: &[Mishap],
-    leased_at: Timestamp,
+    live_since: Timestamp,
     from: Timestamp,
     until: Timestamp,
 ) -> Duration {
@@ -306,7 +315,7 @@ fn store_away(
             })
         };
         let dead = (0..3).filter(|replica| died(*replica)).count();
-        let is_known = leased_at + KNOWN_TO_ALL <= outage.from;
+        let is_known = live_since + KNOWN_TO_ALL <= outage.from;
         let forgot = if is_known { dead == 3 } else { dead > 0 };
         match everybody && forgot {
             true => outage.until.since(outage.from) + TAKE,
