@@ -147,6 +147,18 @@ impl House {
         found.unwrap()
     }
 
+    /// Waits until it is written down where the card is: whoever dies before sends it again.
+    async fn card_is_written_down(&self) {
+        let store = rusqlite::Connection::open(self.folder.path().join("jit.db")).unwrap();
+        let known =
+            "SELECT count(*) FROM delivery WHERE notifier = 'telegram' AND message IS NOT NULL";
+        until("the card is written down", async || {
+            let known: i64 = store.query_row(known, [], |row| row.get(0)).unwrap();
+            known == 1
+        })
+        .await;
+    }
+
     /// Somebody presses this; what they are told.
     async fn pressed(&self, person: i64, button: &str) -> Answer {
         let world = self.sim.world();
@@ -276,6 +288,7 @@ async fn a_daemon_that_is_killed_leaves_a_card_that_the_next_one_serves() {
     let (mut daemon, api, _) = house.daemon();
     let id = house.asked(&api);
     let card = house.card("Pending").await;
+    house.card_is_written_down().await;
     daemon.kill();
     // Bob presses while nobody is there.
     let world = house.sim.world();
