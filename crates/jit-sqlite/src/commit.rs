@@ -4,14 +4,18 @@
 use jit_core::Timestamp;
 use jit_core::audit::{ChainHead, SYSTEM_CHAIN, Sealed};
 use jit_core::ports::{
-    COMMIT_RECORDS_LIMIT, Change, Commit, CommitError, Counter, Delivery, Idempotency, RowChange,
-    SlotChange, SystemAppend, Touch,
+    COMMIT_RECORDS_LIMIT, Change, Commit, CommitError, Counter, Delivery, Idempotency,
+    RECORDS_KEPT, RowChange, SlotChange, SystemAppend, Touch,
 };
 use jit_core::request::{AccessRequest, RequestId};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use crate::error::{Cause, Fault};
 use crate::{read, rows};
+
+/// Whatever is over makes room for so many that were over long before it: a history shrinks faster
+/// than it grows, and no commit waits long for it.
+const FORGOTTEN_AT_ONCE: i64 = 4;
 
 /// A number as SQLite keeps it. Ours count writes and events, and stay far below the end of the
 /// range; one from elsewhere stops there and fits no row.
@@ -182,7 +186,32 @@ fn write_record(connection: &Connection, change: &Change, body: &str) -> Result<
             ],
         )?,
     }
-    write_parts(connection, &id, record)
+    write_parts(connection, &id, record)?;
+    match over_at {
+        Some(_) => forget(connection, record.updated_at),
+        None => Ok(()),
+    }
+}
+
+/// Removes records that were over [`RECORDS_KEPT`] ago and of which nothing is owed. Their events
+/// stay, and who owns a slot.
+fn forget(connection: &Connection, now: Timestamp) -> Result<(), Fault> {
+    let sql = "SELECT id FROM request
+        WHERE over_at IS NOT NULL AND wake_at IS NULL AND over_at <= ?1 ORDER BY over_at LIMIT ?2";
+    let mut long_over = connection.prepare_cached(sql)?;
+    let before = (now - RECORDS_KEPT).unix_micros();
+    let ids = long_over.query_map([before, FORGOTTEN_AT_ONCE], |row| row.get::<_, String>(0))?;
+    let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
+    for id in ids {
+        for sql in [
+            "DELETE FROM part WHERE request = ?1",
+            "DELETE FROM delivery WHERE request = ?1",
+            "DELETE FROM request WHERE id = ?1",
+        ] {
+            connection.prepare_cached(sql)?.execute([&id])?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes what lists the record by its entitlements; nothing where that is as it was.

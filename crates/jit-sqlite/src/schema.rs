@@ -20,7 +20,7 @@ const APPLICATION_ID: i64 = 0x4a49_5441;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Every step ever released, in order. A released step is never edited.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
 CREATE TABLE request (
     id TEXT PRIMARY KEY,
@@ -145,6 +145,10 @@ DROP INDEX request_requester;
 DROP INDEX request_beneficiary;
 CREATE INDEX request_by_requester ON request (requester, status, id);
 CREATE INDEX request_by_beneficiary ON request (beneficiary, status, id);
+",
+    // What is over, and of which nothing is owed, is forgotten after a time, the longest over first.
+    "
+CREATE INDEX request_over ON request (over_at) WHERE over_at IS NOT NULL AND wake_at IS NULL;
 ",
 ];
 

@@ -11,9 +11,14 @@
 use std::future::Future;
 use std::path::Path;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
-use jit_core::ports::{Commit, RequestStore};
-use jit_core::request::AccessRequest;
+use jit_core::Timestamp;
+use jit_core::engine::verify_audit;
+use jit_core::ports::{
+    Change, Commit, DeliveryKey, Query, RECORDS_KEPT, RequestStore, SlotChange, Touch,
+};
+use jit_core::request::{AccessRequest, Slot, Status};
 use jit_sqlite::{Options, SqliteStore};
 use jit_testkit::sample;
 use rusqlite::Connection;
@@ -50,6 +55,109 @@ async fn every_released_shape_is_kept_to_the_letter() {
         count += 1;
     }
     assert!(count >= 12, "a golden for every status");
+}
+
+/// A record that was over at this time, stored for the first time.
+fn over_at(number: u16, status: Status, at: Timestamp) -> Change {
+    let mut record = sample::request_in(number, status);
+    record.opened_at = at;
+    record.updated_at = at;
+    sample::creation(record)
+}
+
+#[tokio::test]
+async fn a_record_goes_after_its_time_and_nothing_that_is_owed_goes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jit.db");
+    let store = open(&path);
+    let (over, later) = (sample::at(1_000), sample::at(1_000) + RECORDS_KEPT);
+    let instant = Duration::from_micros(1);
+    let closed = over_at(1, Status::Closed, over);
+    let slot = Slot {
+        key: closed.record.parts.first().slot_key(),
+        owner: closed.record.id,
+    };
+    let told = Touch {
+        key: DeliveryKey {
+            request: closed.record.id,
+            notifier: "chat".to_owned(),
+            target: "somewhere".to_owned(),
+        },
+        take_until: None,
+    };
+    let commit = Commit {
+        slots: vec![SlotChange {
+            slot: slot.clone(),
+            expected: None,
+        }],
+        deliveries: vec![told],
+        ..sample::commit([closed.clone()])
+    };
+    store.commit(commit).await.unwrap();
+    // As old, and something is owed of each: an end, the repetition of one, a decision.
+    for (number, status) in [
+        (2, Status::Active),
+        (3, Status::Closed),
+        (4, Status::Pending),
+    ] {
+        let mut owed = over_at(number, status, over);
+        owed.wake = Some(sample::wake(over));
+        store.commit(sample::commit([owed])).await.unwrap();
+    }
+    let is_there = async |number| store.load(sample::id(number)).await.unwrap().is_some();
+    let too_early = over_at(5, Status::Denied, later - instant);
+    store.commit(sample::commit([too_early])).await.unwrap();
+    // It is no end, so that nothing makes room for it.
+    let open_later = over_at(6, Status::Pending, later);
+    store.commit(sample::commit([open_later])).await.unwrap();
+    assert!(is_there(1).await);
+
+    let end = over_at(7, Status::Denied, later);
+    store.commit(sample::commit([end])).await.unwrap();
+    assert!(!is_there(1).await);
+    for number in 2..=7 {
+        assert!(is_there(number).await, "{number}");
+    }
+    assert_eq!(store.events(closed.record.id).await.unwrap(), closed.events);
+    assert_eq!(store.slot(&slot.key).await.unwrap(), Some(slot));
+    let raw = Connection::open(&path).unwrap();
+    for table in ["part", "delivery"] {
+        let sql = format!("SELECT count(*) FROM {table} WHERE request = ?1");
+        let left = raw.query_row(&sql, [closed.record.id.to_string()], |row| row.get(0));
+        assert_eq!(left, Ok(0), "{table}");
+    }
+    let report = verify_audit(&store).await.unwrap();
+    let about_it = format!("{:?}", report.problems);
+    assert!(
+        !about_it.contains(&closed.record.id.to_string()),
+        "{about_it}"
+    );
+    assert_eq!(report.requests, 7, "its chain is read like any other");
+    assert_eq!(store.integrity().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_long_history_goes_in_steps_the_longest_over_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("jit.db"));
+    for number in 1..=9_u16 {
+        let over = over_at(number, Status::Denied, sample::at(u64::from(number)));
+        store.commit(sample::commit([over])).await.unwrap();
+    }
+    for (number, left) in [(10_u16, 5), (11, 1), (12, 0)] {
+        let now = sample::at(100) + RECORDS_KEPT;
+        let end = over_at(number, Status::Denied, now);
+        store.commit(sample::commit([end])).await.unwrap();
+        let all = Query {
+            until: Some(now - Duration::from_secs(1)),
+            limit: 100,
+            ..Query::default()
+        };
+        let old = store.query(&all).await.unwrap();
+        let old: Vec<_> = old.iter().map(|it| it.id).collect();
+        let expected: Vec<_> = (10 - left..10).rev().map(sample::id).collect();
+        assert_eq!(old, expected);
+    }
 }
 
 #[tokio::test]
