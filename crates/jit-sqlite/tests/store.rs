@@ -161,6 +161,40 @@ async fn a_long_history_goes_in_steps_the_longest_over_first() {
 }
 
 #[tokio::test]
+async fn s16_a_record_that_cannot_be_read_hides_no_other_and_not_its_own_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jit.db");
+    let store = open(&path);
+    for number in 1..=3 {
+        store.commit(creation(number)).await.unwrap();
+    }
+    let sound = verify_audit(&store).await.unwrap();
+    let raw = Connection::open(&path).unwrap();
+    let edit = |sql: &str, number| {
+        let changed = raw.execute(sql, [sample::id(number).to_string()]).unwrap();
+        assert_eq!(changed, 1);
+    };
+    raw.execute_batch("DROP TRIGGER event_stays").unwrap();
+    edit("UPDATE request SET body = '{' WHERE id = ?1", 1);
+    edit("UPDATE event SET body = 'x' WHERE chain = ?1", 1);
+    edit("UPDATE event SET body = 'x' WHERE chain = ?1", 3);
+    let report = verify_audit(&store).await.unwrap();
+    assert_eq!((report.events, report.requests), (sound.events, 3));
+    let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), sound.problems.len() + 3, "{problems:#?}");
+    let names = |words: &str, number| {
+        let id = sample::id(number).to_string();
+        let is_it = |it: &&String| it.contains(&id) && it.contains(words);
+        problems.iter().filter(is_it).count()
+    };
+    assert_eq!(names("", 2), 0);
+    let event = "event 1 cannot be read";
+    for (words, number) in [("could not load", 1), (event, 1), (event, 3)] {
+        assert_eq!(names(words, number), 1, "{words}: {problems:#?}");
+    }
+}
+
+#[tokio::test]
 async fn a_backup_is_whole_stands_alone_and_replaces_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("jit.db"));

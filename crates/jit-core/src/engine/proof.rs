@@ -102,6 +102,14 @@ pub enum Problem {
     /// There are events without a record.
     #[error("request {0}: there are events without a record")]
     NoRecord(RequestId),
+    /// The record is there and cannot be read: damaged, or of a later release.
+    #[error("request {request}: {why}")]
+    Unreadable {
+        /// Which request.
+        request: RequestId,
+        /// What the store says of it.
+        why: String,
+    },
     /// A checkpoint names an event that is gone or different.
     #[error("request {request}: event {seq} was there at a checkpoint and is missing or different")]
     Cut {
@@ -269,19 +277,30 @@ async fn verify_one(
 ) -> Result<Checked, PortError> {
     let mut checked = (0, vec![]);
     for _ in 0..3 {
-        let record = store.load(id).await?;
+        let record = store.load(id).await;
         let events = store.events(id).await?;
-        let problem = match &record {
-            None => match may_be_forgotten(store, id, &events).await? {
-                Ok(true) => None,
-                Ok(false) => Some(Problem::NoRecord(id)),
-                Err(broken) => Some(broken.into()),
+        let mut problems = vec![];
+        match record {
+            Ok(None) => match may_be_forgotten(store, id, &events).await? {
+                Ok(true) => {}
+                Ok(false) => problems.push(Problem::NoRecord(id)),
+                Err(broken) => problems.push(broken.into()),
             },
-            Some(record) => verify_request(record, &events).err().map(Problem::from),
-        };
-        let is_sound = problem.is_none();
-        let problems = problem.into_iter().chain(cut(id, &events, seen));
-        checked = (events.len() as u64, problems.collect());
+            Ok(Some(record)) => {
+                problems.extend(verify_request(&record, &events).err().map(Problem::from))
+            }
+            Err(error) if error.kind.is_retryable() => return Err(error),
+            // What cannot be read of one hides no other, nor its own chain.
+            Err(error) => {
+                let (request, why) = (id, error.chain());
+                problems.push(Problem::Unreadable { request, why });
+                let chain = verify_chain(&id.to_string(), &events);
+                problems.extend(chain.err().map(Problem::from));
+            }
+        }
+        let is_sound = problems.is_empty();
+        problems.extend(cut(id, &events, seen));
+        checked = (events.len() as u64, problems);
         if is_sound {
             break;
         }

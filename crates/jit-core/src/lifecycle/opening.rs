@@ -197,13 +197,29 @@ fn check_parameters(entitlement: &Entitlement, parameters: &Parameters) -> Resul
             ceiling: PARAMETERS_LIMIT,
         });
     }
+    let do_not_fit = |why| Refusal::ParametersDoNotFit {
+        entitlement: entitlement.id.clone(),
+        why,
+    };
+    if is_misread(&written) {
+        return Err(do_not_fit(format!("no name may begin with {NOT_A_NAME}")));
+    }
     // What is as large as it may be is all that is held against a schema.
     let schema = entitlement.parameters.schema();
     let fits = schema.map_or(Ok(()), |schema| schema.check(parameters));
-    fits.map_err(|why| Refusal::ParametersDoNotFit {
-        entitlement: entitlement.id.clone(),
-        why,
-    })
+    fits.map_err(do_not_fit)
+}
+
+/// An object whose first name begins so is read back by serde_json as something else, or not at all,
+/// where a program turned on its features `raw_value` or `arbitrary_precision`.
+const NOT_A_NAME: &str = "$serde_json::";
+
+/// Whether a name in this would have it read back as something else.
+fn is_misread(value: &serde_json::Value) -> bool {
+    let mut items = value.as_array().into_iter().flatten();
+    let mut fields = value.as_object().into_iter().flatten();
+    items.any(is_misread)
+        || fields.any(|(name, value)| name.starts_with(NOT_A_NAME) || is_misread(value))
 }
 
 /// How deep a value is nested, not looking further than the ceiling.

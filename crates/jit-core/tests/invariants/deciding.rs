@@ -13,7 +13,7 @@ use jit_core::policy::Right;
 use jit_core::ports::{PortError, Provisioner, Query, RequestStore};
 use jit_core::principal::{PrincipalId, PrincipalKind, Profile};
 use jit_core::provider::{Parameters, Resolved};
-use jit_core::request::{Approver, Stage as Far, Status};
+use jit_core::request::{AccessRequest, Approver, Stage as Far, Status};
 use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::HostileHandle;
 use jit_testkit::store::CommitFault;
@@ -597,6 +597,35 @@ async fn parameters_are_bounded_in_length_and_in_depth() {
             ..
         }))
     ));
+}
+
+#[tokio::test]
+async fn parameters_are_read_back_as_they_were_written() {
+    let stage = Stage::new();
+    let with = |name: &str, value: serde_json::Value| {
+        let mut ask = stage.ask("5m");
+        ask.parts[0].1.insert(name.to_owned(), value);
+        ask
+    };
+    let plain = with("$serde_json", "[".into());
+    let opened = stage.engine.open(&via("ana"), plain).await.unwrap();
+    let read = AccessRequest::from_stored(&opened.to_stored());
+    assert_eq!(read.unwrap(), opened);
+    for kind in ["RawValue", "Number"] {
+        let name = format!("$serde_json::private::{kind}");
+        let mut inner = serde_json::Map::new();
+        inner.insert("a".to_owned(), 1.into());
+        inner.insert(name.clone(), "[".into());
+        let inside = vec![serde_json::Value::from(inner)];
+        for ask in [with(&name, "[".into()), with("list", inside.into())] {
+            let refused = stage.engine.open(&via("cleo"), ask).await;
+            let why = refused.unwrap_err().to_string();
+            assert!(
+                why.contains("no name may begin with $serde_json::"),
+                "{why}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
