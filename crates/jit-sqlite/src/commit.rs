@@ -194,13 +194,19 @@ fn write_record(connection: &Connection, change: &Change, body: &str) -> Result<
 }
 
 /// Removes records that were over [`RECORDS_KEPT`] ago and of which nothing is owed. Their events
-/// stay, and who owns a slot.
+/// stay, and who owns a slot. One clock that runs far ahead is not believed: time has passed where
+/// something was written meanwhile.
 fn forget(connection: &Connection, now: Timestamp) -> Result<(), Fault> {
-    let sql = "SELECT id FROM request
-        WHERE over_at IS NOT NULL AND wake_at IS NULL AND over_at <= ?1 ORDER BY over_at LIMIT ?2";
+    let sql = "SELECT id FROM request AS old
+        WHERE over_at IS NOT NULL AND wake_at IS NULL AND over_at <= ?1
+            AND EXISTS (SELECT 1 FROM request AS meanwhile
+                WHERE meanwhile.updated_at BETWEEN old.over_at + ?2 AND old.over_at + 3 * ?2)
+        ORDER BY over_at LIMIT ?3";
     let mut long_over = connection.prepare_cached(sql)?;
     let before = (now - RECORDS_KEPT).unix_micros();
-    let ids = long_over.query_map([before, FORGOTTEN_AT_ONCE], |row| row.get::<_, String>(0))?;
+    let quarter = rows::micros(RECORDS_KEPT / 4);
+    let params = params![before, quarter, FORGOTTEN_AT_ONCE];
+    let ids = long_over.query_map(params, |row| row.get::<_, String>(0))?;
     let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
     for id in ids {
         for sql in [

@@ -112,10 +112,27 @@ async fn a_record_goes_after_its_time_and_nothing_that_is_owed_goes_with_it() {
     store.commit(sample::commit([open_later])).await.unwrap();
     assert!(is_there(1).await);
 
-    let end = over_at(7, Status::Denied, later);
+    // A clock that jumped would say the same: between then and now nothing was written.
+    let jumped = over_at(7, Status::Denied, later);
+    store.commit(sample::commit([jumped])).await.unwrap();
+    let quarter = RECORDS_KEPT / 4;
+    for (number, at) in [
+        (8, over + quarter - instant),
+        (9, over + quarter * 3 + instant),
+        (10, later),
+    ] {
+        let end = over_at(number, Status::Denied, at);
+        store.commit(sample::commit([end])).await.unwrap();
+        assert!(is_there(1).await, "{number}");
+    }
+    let meanwhile = over_at(11, Status::Denied, over + quarter);
+    store.commit(sample::commit([meanwhile])).await.unwrap();
+    assert!(is_there(1).await);
+
+    let end = over_at(12, Status::Denied, later);
     store.commit(sample::commit([end])).await.unwrap();
     assert!(!is_there(1).await);
-    for number in 2..=7 {
+    for number in 2..=12 {
         assert!(is_there(number).await, "{number}");
     }
     assert_eq!(store.events(closed.record.id).await.unwrap(), closed.events);
@@ -132,7 +149,7 @@ async fn a_record_goes_after_its_time_and_nothing_that_is_owed_goes_with_it() {
         !about_it.contains(&closed.record.id.to_string()),
         "{about_it}"
     );
-    assert_eq!(report.requests, 7, "its chain is read like any other");
+    assert_eq!(report.requests, 12, "its chain is read like any other");
     assert_eq!(store.integrity().await.unwrap(), Vec::<String>::new());
 }
 
@@ -144,12 +161,14 @@ async fn a_long_history_goes_in_steps_the_longest_over_first() {
         let over = over_at(number, Status::Denied, sample::at(u64::from(number)));
         store.commit(sample::commit([over])).await.unwrap();
     }
+    let meanwhile = over_at(20, Status::Denied, sample::at(100) + RECORDS_KEPT / 2);
+    store.commit(sample::commit([meanwhile])).await.unwrap();
     for (number, left) in [(10_u16, 5), (11, 1), (12, 0)] {
         let now = sample::at(100) + RECORDS_KEPT;
         let end = over_at(number, Status::Denied, now);
         store.commit(sample::commit([end])).await.unwrap();
         let all = Query {
-            until: Some(now - Duration::from_secs(1)),
+            until: Some(sample::at(100)),
             limit: 100,
             ..Query::default()
         };
