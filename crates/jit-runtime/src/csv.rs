@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use jit_core::audit::{Actor, AuditEvent, SystemEvent};
+use jit_core::audit::{Actor, AuditEvent, Fact, SystemEvent};
+use jit_core::catalog::EntitlementId;
 use jit_core::ports::{Announcement, ErrorKind, Notifier, PortError, Told};
-use jit_core::request::AccessRequest;
+use jit_core::request::{AccessRequest, RequestId};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -49,29 +50,72 @@ pub const COLUMNS: [&str; 15] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row([String; COLUMNS.len()]);
 
+/// What every row of one request says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    request: String,
+    requester: String,
+    beneficiary: String,
+    entitlements: String,
+    ttl: String,
+}
+
+impl Asked {
+    /// As the record of the request says.
+    pub fn of_record(request: &AccessRequest) -> Self {
+        let parts = request.parts.iter().map(|part| part.entitlement.as_str());
+        Self {
+            request: request.id.to_string(),
+            requester: request.requester.to_string(),
+            beneficiary: request.beneficiary.to_string(),
+            entitlements: parts.collect::<Vec<_>>().join(" "),
+            ttl: request.ttl.to_string(),
+        }
+    }
+
+    /// As the event says that begins its chain, which outlives the record; none of another event.
+    pub fn of_first(request: RequestId, event: &AuditEvent) -> Option<Self> {
+        let (
+            Actor::Principal { id, .. },
+            Fact::Requested {
+                beneficiary,
+                entitlements,
+                ttl,
+                ..
+            },
+        ) = (&event.actor, &event.event.what)
+        else {
+            return None;
+        };
+        let parts = entitlements.iter().map(EntitlementId::as_str);
+        Some(Self {
+            request: request.to_string(),
+            requester: id.to_string(),
+            beneficiary: beneficiary.to_string(),
+            entitlements: parts.collect::<Vec<_>>().join(" "),
+            ttl: ttl.to_string(),
+        })
+    }
+}
+
 impl Row {
-    /// An event of this request.
-    pub fn of_request(request: &AccessRequest, event: &AuditEvent) -> Self {
+    /// An event of a request of which this was asked.
+    pub fn of_request(asked: &Asked, event: &AuditEvent) -> Self {
         let fact = FactCells::of(&event.event.what);
         let (actor, via) = actor_cells(&event.actor);
-        let entitlements: Vec<&str> = request
-            .parts
-            .iter()
-            .map(|part| part.entitlement.as_str())
-            .collect();
         let expires_at = event.event.expires_at;
         Self([
             event.at.to_string(),
-            request.id.to_string(),
+            asked.request.clone(),
             event.seq.to_string(),
             fact.event,
             actor,
             via,
-            request.requester.to_string(),
-            request.beneficiary.to_string(),
-            entitlements.join(" "),
+            asked.requester.clone(),
+            asked.beneficiary.clone(),
+            asked.entitlements.clone(),
             event.event.status.to_string(),
-            request.ttl.to_string(),
+            asked.ttl.clone(),
             expires_at.map_or_else(String::new, |at| at.to_string()),
             fact.reason,
             fact.detail,
@@ -148,9 +192,10 @@ pub fn rows<'e>(
     request: &AccessRequest,
     events: impl IntoIterator<Item = &'e AuditEvent>,
 ) -> Vec<Row> {
+    let asked = Asked::of_record(request);
     events
         .into_iter()
-        .map(|event| Row::of_request(request, event))
+        .map(|event| Row::of_request(&asked, event))
         .collect()
 }
 

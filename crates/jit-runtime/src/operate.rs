@@ -31,6 +31,7 @@ pub use token::TokenVerb;
 
 use crate::build::{StoreError, open_store};
 use crate::config::{BadConfig, Config, Environment, Origin, Store};
+use backup::of_this_release;
 
 /// What an operator does with the configuration or the store at hand.
 #[derive(Debug, Subcommand)]
@@ -148,6 +149,19 @@ pub enum OperateError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// The store is of an earlier release, and only whoever serves changes that.
+    #[error(
+        "{} has schema {found} of an earlier release; jitd of this release brings it to {known} when \
+         it first runs, and older ones write nothing from then on", path.display()
+    )]
+    Earlier {
+        /// Where it is.
+        path: PathBuf,
+        /// Which schema it has.
+        found: i64,
+        /// Which one this release has.
+        known: i64,
+    },
     /// The store cannot be used.
     #[error(transparent)]
     Open(#[from] StoreError),
@@ -252,14 +266,25 @@ impl Desk<'_> {
         Config::read(&self.config, &self.environment)
     }
 
-    /// Opens the store of the configuration, which must be there.
-    async fn existing_store(&self) -> Result<Arc<dyn RequestStore>, OperateError> {
-        let config = self.read_config()?;
-        if let Store::Sqlite { file } = &config.store
-            && !file.exists()
-        {
-            let path = file.clone();
-            return Err(OperateError::NoStore { path });
+    /// The configuration for verbs that call nobody: the tokens of a chat may be elsewhere.
+    fn config_before_tokens(&self) -> Result<Config, BadConfig> {
+        Config::read_before_tokens(&self.config, &self.environment)
+    }
+
+    /// Opens the store of the configuration, which must be there, to read it.
+    async fn store_to_read(&self) -> Result<Arc<dyn RequestStore>, OperateError> {
+        let config = self.config_before_tokens()?;
+        match &config.store {
+            Store::Sqlite { file } => Ok(Arc::new(of_this_release(file)?)),
+            Store::DynamoDb(_) => Ok(open_store(&config.store).await?),
+        }
+    }
+
+    /// Opens the store of the configuration, which must be there, to write to it.
+    async fn store_to_write(&self) -> Result<Arc<dyn RequestStore>, OperateError> {
+        let config = self.config_before_tokens()?;
+        if let Store::Sqlite { file } = &config.store {
+            of_this_release(file)?;
         }
         Ok(open_store(&config.store).await?)
     }

@@ -102,7 +102,7 @@ pub enum Problem {
     /// There are events without a record.
     #[error("request {0}: there are events without a record")]
     NoRecord(RequestId),
-    /// The record is there and cannot be read: damaged, or of a later release.
+    /// Its record or an event of it is there and cannot be read: damaged, or of a later release.
     #[error("request {request}: {why}")]
     Unreadable {
         /// Which request.
@@ -258,13 +258,12 @@ async fn verify_record(
     record: AccessRequest,
     seen: Option<&ChainHead>,
 ) -> Result<Checked, PortError> {
-    let events = store.events(record.id).await?;
-    match verify_request(&record, &events) {
-        Ok(_) => {
+    match store.events(record.id).await {
+        Ok(events) if verify_request(&record, &events).is_ok() => {
             let cut = cut(record.id, &events, seen);
             Ok((events.len() as u64, cut.into_iter().collect()))
         }
-        Err(_) => verify_one(store, record.id, seen).await,
+        _ => verify_one(store, record.id, seen).await,
     }
 }
 
@@ -277,35 +276,51 @@ async fn verify_one(
 ) -> Result<Checked, PortError> {
     let mut checked = (0, vec![]);
     for _ in 0..3 {
-        let record = store.load(id).await;
-        let events = store.events(id).await?;
         let mut problems = vec![];
-        match record {
-            Ok(None) => match may_be_forgotten(store, id, &events).await? {
+        let record = readable(id, store.load(id).await, &mut problems)?;
+        let events = readable(id, store.events(id).await, &mut problems)?;
+        match (record, &events) {
+            (Some(None), Some(events)) => match may_be_forgotten(store, id, events).await? {
                 Ok(true) => {}
                 Ok(false) => problems.push(Problem::NoRecord(id)),
                 Err(broken) => problems.push(broken.into()),
             },
-            Ok(Some(record)) => {
-                problems.extend(verify_request(&record, &events).err().map(Problem::from))
+            (Some(Some(record)), Some(events)) => {
+                problems.extend(verify_request(&record, events).err().map(Problem::from));
             }
-            Err(error) if error.kind.is_retryable() => return Err(error),
-            // What cannot be read of one hides no other, nor its own chain.
-            Err(error) => {
-                let (request, why) = (id, error.chain());
-                problems.push(Problem::Unreadable { request, why });
-                let chain = verify_chain(&id.to_string(), &events);
+            // What cannot be read of a record says nothing of its chain.
+            (None, Some(events)) => {
+                let chain = verify_chain(&id.to_string(), events);
                 problems.extend(chain.err().map(Problem::from));
             }
+            (_, None) => {}
         }
         let is_sound = problems.is_empty();
-        problems.extend(cut(id, &events, seen));
-        checked = (events.len() as u64, problems);
+        let count = events.as_ref().map_or(0, Vec::len);
+        problems.extend(events.and_then(|events| cut(id, &events, seen)));
+        checked = (count as u64, problems);
         if is_sound {
             break;
         }
     }
     Ok(checked)
+}
+
+/// What was read; what can never be read of one request is a problem of it, and hides no other.
+fn readable<T>(
+    request: RequestId,
+    read: Result<T, PortError>,
+    problems: &mut Vec<Problem>,
+) -> Result<Option<T>, PortError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.kind.is_retryable() => Err(error),
+        Err(error) => {
+            let why = error.chain();
+            problems.push(Problem::Unreadable { request, why });
+            Ok(None)
+        }
+    }
 }
 
 /// What a checkpoint saw of these events and is not there any more.

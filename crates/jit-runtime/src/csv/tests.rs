@@ -196,7 +196,8 @@ fn s13_no_cell_is_a_formula() {
         assert!(Row(cells).inert().0[12].starts_with('\''));
     }
     // Through the front door.
-    let row = Row::of_request(&request(), &denied(1, "=HYPERLINK(\"http://x\")"));
+    let asked = Asked::of_record(&request());
+    let row = Row::of_request(&asked, &denied(1, "=HYPERLINK(\"http://x\")"));
     assert_eq!(row.0[12], "'=HYPERLINK(\"http://x\")");
 }
 

@@ -7,12 +7,12 @@ use clap::{Subcommand, ValueEnum};
 use jit_core::Timestamp;
 use jit_core::audit::Sealed;
 use jit_core::engine::verify_audit;
-use jit_core::ports::RequestStore;
+use jit_core::ports::{PortError, RequestStore};
 use jit_core::request::RequestId;
 use serde_json::json;
 
 use super::{Desk, Form, OperateError, Outcome, counted};
-use crate::csv::{self, Row};
+use crate::csv::{self, Asked, Row};
 
 /// How many chains, or events of the system chain, are read at once.
 const PAGE: usize = 500;
@@ -77,7 +77,7 @@ impl Desk<'_> {
     }
 
     async fn verify(&mut self) -> Result<Outcome, OperateError> {
-        let store = self.existing_store().await?;
+        let store = self.store_to_read().await?;
         let report = verify_audit(store.as_ref()).await?;
         let verified = report.problems.is_empty();
         if self.form == Form::Json {
@@ -111,7 +111,7 @@ impl Desk<'_> {
     }
 
     async fn export(&mut self, format: Format, span: Span) -> Result<Outcome, OperateError> {
-        let store = self.existing_store().await?;
+        let store = self.store_to_read().await?;
         if format == Format::Csv {
             self.out.write_all(&csv::header())?;
         }
@@ -123,14 +123,16 @@ impl Desk<'_> {
                 break;
             };
             for id in ids {
-                let events = store.events(id).await?;
-                let wanted = events.into_iter().filter(|sealed| span.holds(sealed.at));
+                let Some(events) = readable(store.events(id).await)? else {
+                    self.unreadable(&id.to_string(), "the events")?;
+                    outcome = Outcome::Wrong;
+                    continue;
+                };
                 let written = match format {
-                    Format::Jsonl => self.export_lines(wanted)?,
-                    Format::Csv => {
-                        self.export_rows(store.as_ref(), id, wanted.collect())
-                            .await?
+                    Format::Jsonl => {
+                        self.export_lines(events.into_iter().filter(|it| span.holds(it.at)))?
                     }
+                    Format::Csv => self.export_rows(store.as_ref(), id, span, &events).await?,
                 };
                 if written == Outcome::Wrong {
                     outcome = Outcome::Wrong;
@@ -192,17 +194,28 @@ impl Desk<'_> {
         &mut self,
         store: &dyn RequestStore,
         id: RequestId,
-        events: Vec<Sealed>,
+        span: Span,
+        events: &[Sealed],
     ) -> Result<Outcome, OperateError> {
-        if events.is_empty() {
+        let wanted: Vec<&Sealed> = events.iter().filter(|it| span.holds(it.at)).collect();
+        if wanted.is_empty() {
             return Ok(Outcome::Well);
         }
-        let Some(request) = store.load(id).await? else {
-            self.left_out(&id.to_string(), events.len())?;
+        let first = events.first().and_then(|first| first.event().ok());
+        let asked = first.and_then(|first| Asked::of_first(id, &first));
+        let asked = match asked {
+            Some(asked) => Some(asked),
+            None => {
+                let record = readable(store.load(id).await)?.flatten();
+                record.as_ref().map(Asked::of_record)
+            }
+        };
+        let Some(asked) = asked else {
+            self.left_out(&id.to_string(), wanted.len())?;
             return Ok(Outcome::Wrong);
         };
-        let events = events.iter().map(Sealed::event);
-        let row = |event: Result<_, _>| Some(Row::of_request(&request, &event.ok()?));
+        let events = wanted.iter().map(|sealed| sealed.event());
+        let row = |event: Result<_, _>| Some(Row::of_request(&asked, &event.ok()?));
         let (rows, unreadable) = split(events.map(row));
         self.out.write_all(&csv::lines(&rows))?;
         if unreadable == 0 {
@@ -213,11 +226,23 @@ impl Desk<'_> {
     }
 
     fn left_out(&mut self, chain: &str, events: usize) -> io::Result<()> {
-        let events = counted(events, "event");
+        self.unreadable(chain, &counted(events, "event"))
+    }
+
+    fn unreadable(&mut self, chain: &str, what: &str) -> io::Result<()> {
         writeln!(
             self.remarks,
-            "{events} of {chain} cannot be read and were left out; see jit audit verify"
+            "{what} of {chain} cannot be read and were left out; see jit audit verify"
         )
+    }
+}
+
+/// What was read; none where it can never be.
+fn readable<T>(read: Result<T, PortError>) -> Result<Option<T>, PortError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.kind.is_retryable() => Err(error),
+        Err(_) => Ok(None),
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{Desk, Form, OperateError, Outcome, counted};
 use crate::build::StoreError;
-use crate::config::{Config, Store};
+use crate::config::Store;
 
 /// How often somebody who waits is told that it goes on.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
@@ -38,8 +38,7 @@ struct Copied {
 impl Desk<'_> {
     pub(super) async fn backup(&mut self, args: BackupArgs) -> Result<Outcome, OperateError> {
         let BackupArgs { file } = args;
-        // Nobody is called, so the tokens of a chat may be elsewhere.
-        let config = Config::read_before_tokens(&self.config, &self.environment)?;
+        let config = self.config_before_tokens()?;
         let stored = match config.store {
             Store::Sqlite { file } => file,
             Store::DynamoDb(settings) => {
@@ -47,14 +46,8 @@ impl Desk<'_> {
                 return Err(OperateError::BackupOfTable { table });
             }
         };
-        if !stored.exists() {
-            return Err(OperateError::NoStore { path: stored });
-        }
+        let store = existing(&stored)?;
         is_free(&file)?;
-        let store = as_it_is(&stored)?;
-        if store.schema().found == 0 {
-            return Err(OperateError::NoStore { path: stored });
-        }
         self.waiting("copying", store.backup_to(&file)).await??;
         let copied = self.waiting("reading it back", read_back(&file)).await??;
         self.tell_copied(&file, &copied)?;
@@ -155,6 +148,35 @@ fn is_free(file: &Path) -> Result<(), OperateError> {
 
 fn as_it_is(file: &Path) -> Result<SqliteStore, StoreError> {
     Ok(SqliteStore::open_as_it_is(file, Options::default())?)
+}
+
+/// Opens a store that must be there, and changes nothing in it.
+fn existing(file: &Path) -> Result<SqliteStore, OperateError> {
+    let none = || OperateError::NoStore {
+        path: file.to_owned(),
+    };
+    if !file.exists() {
+        return Err(none());
+    }
+    let store = as_it_is(file)?;
+    match store.schema().found {
+        0 => Err(none()),
+        _ => Ok(store),
+    }
+}
+
+/// The same for whoever reads what is in it.
+pub(super) fn of_this_release(file: &Path) -> Result<SqliteStore, OperateError> {
+    let store = existing(file)?;
+    let Schema { found, known } = store.schema();
+    match found == known {
+        true => Ok(store),
+        false => Err(OperateError::Earlier {
+            path: file.to_owned(),
+            found,
+            known,
+        }),
+    }
 }
 
 /// Opens the copy, and checks the file, its schema and its chains.

@@ -122,7 +122,13 @@ impl Desk<'_> {
     }
 
     fn scene(&self, circumstances: &Circumstances) -> Result<Scene, OperateError> {
-        self.scene_of(self.read_config()?, circumstances)
+        let config = self.config_before_tokens()?;
+        // Who is on call is asked of PagerDuty, with its token.
+        let config = match config.pagerduty {
+            Some(_) => self.read_config()?,
+            None => config,
+        };
+        self.scene_of(config, circumstances)
     }
 
     fn scene_of(

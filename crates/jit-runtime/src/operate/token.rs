@@ -13,8 +13,10 @@ use jit_http::token::{self, NewToken, Token};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+use super::backup::of_this_release;
 use super::{Desk, Form, OperateError, Outcome};
 use crate::build::{self, open_store};
+use crate::config::Store;
 
 /// About bearer tokens.
 #[derive(Debug, Subcommand)]
@@ -62,7 +64,7 @@ impl Desk<'_> {
             }
             TokenVerb::List => self.list().await?,
             TokenVerb::Revoke { id } => {
-                let store = self.existing_store().await?;
+                let store = self.store_to_write().await?;
                 let revoked = token::revoke(store.as_ref(), self.clock.now(), &id).await?;
                 match self.form {
                     Form::Json => self.json(&shown(&revoked).into())?,
@@ -77,7 +79,12 @@ impl Desk<'_> {
     }
 
     async fn make(&mut self, ask: NewToken, file: Option<&Path>) -> Result<(), OperateError> {
-        let config = self.read_config()?;
+        let config = self.config_before_tokens()?;
+        if let Store::Sqlite { file } = &config.store
+            && file.exists()
+        {
+            of_this_release(file)?;
+        }
         let directory = build::people_now(&config)?;
         let known = directory.profile(&ask.principal).await?;
         let unknown = || OperateError::UnknownPrincipal {
@@ -128,7 +135,7 @@ impl Desk<'_> {
     }
 
     async fn list(&mut self) -> Result<(), OperateError> {
-        let store = self.existing_store().await?;
+        let store = self.store_to_read().await?;
         let tokens = token::list(store.as_ref()).await?;
         if self.form == Form::Json {
             let tokens: Vec<Map<String, Value>> = tokens.iter().map(shown).collect();

@@ -1,6 +1,6 @@
 //! The proof of the audit: whatever somebody with the file open does to it is found.
 
-use jit_runtime::operate::{AuditVerb, Form, Format, Operation, Outcome};
+use jit_runtime::operate::{AuditVerb, Form, Format, OperateError, Operation, Outcome, TokenVerb};
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -216,18 +216,108 @@ async fn an_event_that_somebody_adds_behind_the_head_is_found() {
     );
 }
 
+fn export(format: Format, from: Option<&str>, until: Option<&str>) -> Operation {
+    let instant = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+    let (from, until) = (instant(from), instant(until));
+    Operation::Audit(AuditVerb::Export {
+        format,
+        from,
+        until,
+    })
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_exported_and_what_cannot_be_read_hides_nothing_else() {
+    let (house, id) = with_a_story().await;
+    let all = || export(Format::Csv, None, None);
+    // As a cell, or as the chain of a line; a checkpoint names it too.
+    let own = format!(",{id},");
+    let rows = house.operate_in(Form::Text, all()).await.unwrap();
+    assert_eq!(rows.0, Outcome::Well);
+    assert!(rows.1.contains(&format!(
+        ",{id},1,requested,ana@example.com,http,ana@example.com,"
+    )));
+    // A record goes some time after its end, its chain never.
+    tamper(&house, "DELETE FROM request");
+    assert_eq!(house.operate_in(Form::Text, all()).await.unwrap(), rows);
+    // Without its first event and its record nobody knows what a chain is about.
+    let broken = format!("UPDATE event SET body = '{{}}' WHERE chain = '{id}' AND seq = 1");
+    tamper(&house, &broken);
+    let (outcome, text) = house.operate_in(Form::Text, all()).await.unwrap();
+    assert_eq!(outcome, Outcome::Wrong);
+    assert!(
+        !text.contains(&own) && text.contains("token_made"),
+        "{text}"
+    );
+    tamper(
+        &house,
+        &format!("UPDATE event SET hash = 'x' WHERE chain = '{id}'"),
+    );
+    for format in [Format::Csv, Format::Jsonl] {
+        let all = export(format, None, None);
+        let (outcome, text) = house.operate_in(Form::Text, all).await.unwrap();
+        let own = match format {
+            Format::Csv => own.clone(),
+            Format::Jsonl => format!("\"chain\":\"{id}\""),
+        };
+        assert_eq!(outcome, Outcome::Wrong);
+        assert!(
+            !text.contains(&own) && text.contains("token_made"),
+            "{text}"
+        );
+    }
+}
+
+/// Whoever reads the file, or hands out a token, has none of the secrets of the daemon, and may be of
+/// a later release than the daemons that run.
+#[tokio::test]
+async fn whoever_opens_the_store_needs_no_chat_and_brings_no_file_up_to_date() {
+    let house = House::new();
+    house.token("ana").await;
+    let slack = "[slack]\n[[slack.route]]\nentitlements = \"*\"\nchannel = \"C1\"\n\n[[provider]]";
+    house.rewrite("jit.toml", &[("[[provider]]", slack)]);
+    let verbs = || {
+        [
+            Operation::Audit(AuditVerb::Verify),
+            export(Format::Jsonl, None, None),
+            Operation::Token(TokenVerb::List),
+            Operation::Token(TokenVerb::Revoke {
+                id: "none".to_owned(),
+            }),
+            Operation::Token(TokenVerb::New {
+                principal: "bob".parse().unwrap(),
+                ttl: None,
+                label: String::new(),
+                out: None,
+            }),
+        ]
+    };
+    for verb in verbs() {
+        match house.operate_in(Form::Text, verb).await {
+            Ok((outcome, _)) => assert_eq!(outcome, Outcome::Well),
+            Err(told) => assert!(told.to_string().contains("there is no token"), "{told}"),
+        }
+    }
+    let raw = Connection::open(house.file("jit.db")).unwrap();
+    raw.pragma_update(None, "user_version", 2).unwrap();
+    for verb in verbs() {
+        let told = house.operate_in(Form::Text, verb).await.unwrap_err();
+        assert!(
+            matches!(told, OperateError::Earlier { found: 2, .. }),
+            "{told}"
+        );
+        let told = told.to_string();
+        assert!(told.contains("jitd of this release brings it to"), "{told}");
+    }
+    let found: i64 = raw
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(found, 2);
+}
+
 #[tokio::test]
 async fn an_export_has_every_event_and_the_text_that_each_hash_is_over() {
     let (house, id) = with_a_story().await;
-    let export = |format, from: Option<&str>, until: Option<&str>| {
-        let instant = |text: Option<&str>| text.map(|text| text.parse().unwrap());
-        let (from, until) = (instant(from), instant(until));
-        Operation::Audit(AuditVerb::Export {
-            format,
-            from,
-            until,
-        })
-    };
     let lines = |format, from, until| {
         let operation = export(format, from, until);
         let house = &house;
