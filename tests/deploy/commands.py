@@ -1,4 +1,4 @@
-"""Every command in the pages for operators is one that the binaries know.
+"""Every command in the README and the pages is one that the binaries know.
 
 Each is called with --help behind it, which reads all its arguments and does nothing. Takes the folder of
 the binaries.
@@ -11,7 +11,8 @@ import subprocess
 import sys
 
 BINARIES = pathlib.Path(sys.argv[1]).absolute()
-PAGES = [pathlib.Path("docs/OPERATIONS.md"), pathlib.Path("docs/SECURITY.md")]
+# What the changelog names may be gone by now.
+PAGES = [pathlib.Path("README.md"), *sorted(set(pathlib.Path("docs").glob("*.md")) - {pathlib.Path("docs/CHANGELOG.md")})]
 PROGRAMS = {"jit", "jitd", "jit-sweeper"}
 
 
@@ -26,7 +27,7 @@ tried, wrong = 0, []
 for page in PAGES:
     for line in commands(page.read_text()):
         line = line.replace("$(date +%F)", "today").replace("…", "x")
-        words = shlex.split(line, comments=True)
+        words = shlex.split(line.removesuffix(" &"), comments=True)
         if not words or words[0] not in PROGRAMS:
             continue
         words = words[: words.index("|")] if "|" in words else words
