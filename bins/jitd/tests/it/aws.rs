@@ -6,12 +6,13 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use aws_sim::{AccessKey, Entry, Seat, Setup, Sim, What};
-use jit_testkit::server::{Server, dynoxide};
+use jit_testkit::server::{Server, dynoxide_in};
 use serde_json::Value;
 use slack_sim::{Channel, Message, SlackSim, User, Workspace};
 use tempfile::TempDir;
 
 use crate::process::{Process, jitd, program, ran, text, until};
+use crate::secrets::are_looked_through;
 
 const PRESET: &str = include_str!("../../../../docs/examples/aws.toml");
 const ANA: &str = "U012AB3CD";
@@ -51,7 +52,9 @@ impl House {
         let read_only = world.add_permission_set("ReadOnlyAccess", 4 * hour);
         world.add_permission_set("AdministratorAccess", hour);
         world.add_permission_set("AllDay", 12 * hour);
-        let dynamodb = dynoxide();
+        let folder = tempfile::tempdir().unwrap();
+        // Beside the configuration, where secrets are looked for.
+        let dynamodb = dynoxide_in(&folder.path().join("table.db"));
         let workspace = Workspace::new("T0AWS")
             .user(User::member(ANA, "Ana", "ana@example.com"))
             .user(User::member(BOB, "Bob", "bob@example.com"))
@@ -66,7 +69,6 @@ impl House {
                     .members(&[ANA, BOB]),
             );
         let slack = SlackSim::start(workspace).await;
-        let folder = tempfile::tempdir().unwrap();
         let mut config = PRESET
             .replace(
                 "dynamodb = \"jit\" ",
@@ -250,6 +252,11 @@ async fn b1_b2_b3_b4_b6_d4_what_is_given_in_aws_ends_on_time_though_both_daemons
     assert!(late < 30_000_000, "L1: {late} µs late");
     assert_eq!(house.ledger(What::Given).len(), 1);
     assert_eq!(house.ledger(What::Taken).len(), 1);
+    // S15: the table is looked through for secrets, as a file beside the configuration is.
+    assert!(are_looked_through(
+        house.folder.path(),
+        "the checkout is down"
+    ));
     // Nothing is lost: a daemon that is started again tells everybody.
     let (_three, api) = house.daemon();
     house.card(PRODUCTION, "Ended: its time is up").await;

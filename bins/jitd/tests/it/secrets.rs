@@ -133,6 +133,12 @@ impl Secrets {
     }
 }
 
+/// Whether these words are in a file of this folder that is looked through.
+pub(crate) fn are_looked_through(folder: &Path, words: &str) -> bool {
+    let mut files = files(folder).into_iter().filter(|file| is_written(file));
+    files.any(|file| String::from_utf8_lossy(&read_elsewhere(&file)).contains(words))
+}
+
 /// What is in this file, read by another process. Where a test has the store open, closing its file
 /// once more would end the locks that SQLite holds on it for the whole process.
 /// Source: "How To Corrupt An SQLite Database File", section 2.2.

@@ -5,10 +5,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jit_core::Timestamp;
-use jit_core::audit::{ChainHead, Fact};
+use jit_core::audit::{AuditEvent, ChainHead, Fact, Sealed};
+use jit_core::digest::Digest;
 use jit_core::engine::{Engine, verify_audit};
 use jit_core::ports::{Change, Clock, RequestStore};
-use jit_core::request::{RequestId, Status};
+use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_runtime::clock::SystemClock;
 use jit_sqlite::SqliteStore;
 use jit_testkit::sample;
@@ -289,10 +290,66 @@ pub(crate) async fn lateness(store: &Arc<SqliteStore>, records: u64) -> Result<(
     Ok(())
 }
 
-/// The whole audit, read and verified: as many requests, of twelve events each.
+/// What the engine writes of a request from its asking to its end: its record, and its events.
+async fn story() -> Result<(AccessRequest, Vec<AuditEvent>), Failed> {
+    let stage = Stage::new();
+    let request = stage.active("10m").await;
+    stage.pass(700).await;
+    let record = stage.load(request.id).await;
+    let events = stage.store.events(request.id).await?;
+    let events: Result<Vec<_>, _> = events.iter().map(Sealed::event).collect();
+    Ok((record, events?))
+}
+
+/// The same story of another request.
+fn retold((record, events): &(AccessRequest, Vec<AuditEvent>), number: u64) -> Change {
+    let mut request = record.clone();
+    request.id = sample::numbered(number);
+    let chain = request.id.to_string();
+    request.chain = ChainHead::start(&chain);
+    let asked = request.digest();
+    let events = events.iter().map(|event| {
+        let mut event = event.clone();
+        event.chain.clone_from(&chain);
+        event.prev = request.chain.hash;
+        if let Fact::Requested { digest, .. } = &mut event.event.what {
+            *digest = asked;
+        }
+        let body = serde_json::to_string(&event).expect("an event has string keys");
+        let (seq, hash) = (event.seq, Digest::of(body.as_bytes()));
+        request.chain = ChainHead { seq, hash };
+        Sealed {
+            chain: chain.clone(),
+            seq,
+            at: event.at,
+            body,
+            hash,
+        }
+    });
+    let events = events.collect();
+    Change {
+        record: request,
+        expected: None,
+        events,
+        wake: None,
+    }
+}
+
+/// The whole audit, read and verified: of as many requests, from their asking to their end.
 pub(crate) async fn verified(folder: &Path) -> Result<(), Failed> {
     let store = Arc::new(SqliteStore::open(folder.join("audit.db"), patient())?);
-    let told = (0..REQUESTS).map(|number| told(number, 12));
+    let story = story().await?;
+    let bytes: usize = retold(&story, 0)
+        .events
+        .iter()
+        .map(|it| it.body.len())
+        .sum();
+    println!(
+        "each request has {} events of {} bytes",
+        story.1.len(),
+        bytes / story.1.len().max(1)
+    );
+    let told = (0..REQUESTS).map(|number| retold(&story, number));
     sample::write(store.as_ref(), told).await?;
     // As in a daemon, the heads of all chains are in the system chain.
     let (engine, _) = service(store.clone(), &Arc::new(Local::default()))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sim::{AccessKey, Seat, What};
-use jit_testkit::server::{Server, dynoxide};
+use jit_testkit::server::{Server, dynoxide_in};
 use jit_testkit::time::SeededRandom;
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -16,6 +16,7 @@ use super::judge::{Access, Periods, is_awake, judge};
 use super::load::{ANA, BOB, Load};
 use super::{Site, kills, seed};
 use crate::process::{jitd, ran, text};
+use crate::secrets;
 
 const CONFIG: &str = include_str!("hostile.toml");
 const SHOP: &str = "222222222222";
@@ -89,8 +90,9 @@ impl World {
         secrets.put_app_role(AppRole::new("jit-access", "the-role", &["jit-access"]));
         let secret_id = secrets.secret_id("jit-access", None);
 
-        let dynamodb = dynoxide();
         let folder = tempfile::tempdir().unwrap();
+        // Beside the configuration, where secrets are looked for.
+        let dynamodb = dynoxide_in(&folder.path().join("table.db"));
         let config = CONFIG
             .replace("DYNAMODB", &dynamodb.url())
             .replace("AWS\"", &format!("{}\"", aws.url()))
@@ -260,6 +262,11 @@ async fn on_one_table_and_hostile_providers_nothing_is_lost_doubled_or_left() {
     let seen = load.sees().await;
     crew.stops();
 
+    // What was handed out is in no table, and the table is looked through at the end of whoever reads it.
+    for token in world.vault.world().tokens() {
+        secrets::called_with(&token.id);
+    }
+    assert!(secrets::are_looked_through(world.folder.path(), ANA));
     let accesses = world.accesses();
     let promises: Vec<_> = seen.iter().filter_map(|it| it.promise()).collect();
     let verdict = judge(&promises, &accesses, LATE_EFFECT);
