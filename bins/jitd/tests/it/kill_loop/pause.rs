@@ -1,6 +1,7 @@
 //! A daemon that is stopped just before it sends something, for longer than that may be sent, and goes
 //! on then: it sends nothing late. The providers' ledgers say so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jit_runtime::failpoint;
@@ -35,9 +36,9 @@ fn daemon(site: &Site, stops: Option<&str>) -> (Process, String) {
 }
 
 /// People who know one door.
-fn people(site: &Site) -> (Load, Doors) {
+fn people(site: &Site) -> (Arc<Load>, Doors) {
     let doors = Doors::default();
-    (Load::new(site, doors.clone()), doors)
+    (Arc::new(Load::new(site, doors.clone())), doors)
 }
 
 fn opens(doors: &Doors, door: String) {
@@ -57,17 +58,32 @@ async fn is_stopped(process: &Process) {
 /// instant after which nothing may be given any more: three quarters of the time.
 async fn stops_before_it_gives(
     site: &Site,
-    load: &Load,
+    load: &Arc<Load>,
     doors: &Doors,
     what: &str,
 ) -> (Process, i64) {
     let dice = SeededRandom::new(0);
-    let (process, door) = daemon(site, Some("before provider.grant"));
+    let is_collected = what.starts_with("vault/");
+    let place = match is_collected {
+        true => "before provider.mint",
+        false => "before provider.grant",
+    };
+    let (process, door) = daemon(site, Some(place));
     opens(doors, door);
     let id = load.asks(what, 8, &dice).await.unwrap();
-    // The answer may be what it stops in.
-    let approved = tokio::time::timeout(Duration::from_secs(3), load.approves(&id)).await;
-    drop(approved);
+    let load = Arc::clone(load);
+    // The answer is what it stops in, and whoever waits for it goes on waiting.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            if load.approves(&id).await && is_collected {
+                load.collects(&id, &dice).await;
+            }
+        });
+    });
     is_stopped(&process).await;
     (process, now() + 6_000_000)
 }
@@ -105,17 +121,19 @@ async fn a_daemon_that_stops_before_it_gives_puts_nobody_into_a_group_file_late(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn daemons_that_stop_before_they_give_give_nothing_late_in_aws_or_okta() {
+async fn daemons_that_stop_before_they_give_give_nothing_late_in_aws_okta_or_vault() {
     let world = World::new();
     let site = &world.site;
     let (load, doors) = people(site);
     let (aws, _) = stops_before_it_gives(site, &load, &doors, "aws/prod-shop/ReadOnlyAccess").await;
-    let (okta, fence) = stops_before_it_gives(site, &load, &doors, "okta/admins").await;
+    let (okta, _) = stops_before_it_gives(site, &load, &doors, "okta/admins").await;
+    let (vault, fence) = stops_before_it_gives(site, &load, &doors, "vault/gitlab").await;
     let _sweeper = Process::start(site.command(program("jit-sweeper", &[])));
     let (_other, door) = daemon(site, None);
     opens(&doors, door);
     goes_on_after(&aws, fence).await;
     okta.signal("CONT");
+    vault.signal("CONT");
     sleep(WATCHED).await;
     load.winds_up().await;
     nothing_was_given(&world.accesses());
