@@ -55,7 +55,8 @@ async fn is_stopped(process: &Process) {
 }
 
 /// Ana asks for this for eight seconds and Bob approves at a daemon that stops before it gives; the
-/// instant after which nothing may be given any more: three quarters of the time.
+/// instant after which nothing may be given any more: three quarters of the time, and of a credential,
+/// which ends by itself, all of it.
 async fn stops_before_it_gives(
     site: &Site,
     load: &Arc<Load>,
@@ -64,9 +65,9 @@ async fn stops_before_it_gives(
 ) -> (Process, i64) {
     let dice = SeededRandom::new(0);
     let is_collected = what.starts_with("vault/");
-    let place = match is_collected {
-        true => "before provider.mint",
-        false => "before provider.grant",
+    let (place, within) = match is_collected {
+        true => ("before provider.mint", 8_000_000),
+        false => ("before provider.grant", 6_000_000),
     };
     let (process, door) = daemon(site, Some(place));
     opens(doors, door);
@@ -85,7 +86,7 @@ async fn stops_before_it_gives(
         });
     });
     is_stopped(&process).await;
-    (process, now() + 6_000_000)
+    (process, now() + within)
 }
 
 async fn goes_on_after(process: &Process, instant: i64) {
