@@ -59,16 +59,33 @@ fn refused_to_open(text: &str, variables: &[(&str, &str)], expected: &[&str]) {
     }
 }
 
+/// What Slack's door needs.
+const SLACK: [(&str, &str); 2] = [
+    ("JIT_SLACK_BOT_TOKEN", "xoxb-1"),
+    (
+        "JIT_SLACK_SIGNING_SECRET",
+        "8f742231b10e8888abcd99yyyzzz85a5",
+    ),
+];
+
+#[test]
+fn a_signing_secret_may_have_two_values_while_it_is_being_changed() {
+    let secrets = |more: &[(&str, &str)]| {
+        let config = Folder::with(PRESET).read(&[&SLACK[..], &[TOKEN], more].concat());
+        match config.unwrap().slack.unwrap().transport {
+            jit_slack::Transport::Http { signing_secrets } => signing_secrets,
+            jit_slack::Transport::Socket { .. } => panic!("Slack calls us"),
+        }
+    };
+    assert_eq!(secrets(&[]).len(), 1);
+    let both = secrets(&[("JIT_SLACK_SIGNING_SECRET_OLD", "the-one-before-it")]);
+    let both: Vec<&str> = both.iter().map(|it| it.expose_secret()).collect();
+    assert_eq!(both, [SLACK[1].1, "the-one-before-it"]);
+}
+
 #[test]
 fn the_preset_is_a_configuration_that_works() {
-    let slack = [
-        ("JIT_SLACK_BOT_TOKEN", "xoxb-1"),
-        (
-            "JIT_SLACK_SIGNING_SECRET",
-            "8f742231b10e8888abcd99yyyzzz85a5",
-        ),
-    ];
-    let config = Folder::with(PRESET).read(&[&slack[..], &[TOKEN]].concat());
+    let config = Folder::with(PRESET).read(&[&SLACK[..], &[TOKEN]].concat());
     let config = config.unwrap();
     let ProviderKind::Okta(okta) = &config.providers[0].kind else {
         panic!("Okta gives access");
