@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jit_cli::{
@@ -12,7 +12,7 @@ use jit_cli::{
 };
 use jit_testkit::time::SeededRandom;
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Site;
 use super::crew::Doors;
@@ -40,7 +40,15 @@ pub(crate) struct Load {
     /// What was acknowledged.
     pub(crate) told: Mutex<BTreeMap<String, Told>>,
     is_over: AtomicBool,
+    begun: Instant,
+    /// How often Ana set about asking.
+    asked: AtomicU64,
 }
+
+/// Nobody may open more than a thousand requests within an hour: she asks so often at once, and then
+/// once within so much time.
+const AT_ONCE: u64 = 400;
+const PACE: Duration = Duration::from_millis(6_500);
 
 /// Whether somebody said no, and not the world.
 fn is_no(error: &CliError) -> bool {
@@ -55,6 +63,17 @@ impl Load {
             tokens: tokens.into(),
             told: Mutex::default(),
             is_over: AtomicBool::new(false),
+            begun: Instant::now(),
+            asked: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits until Ana may ask once more, or it is over.
+    pub(crate) async fn takes_its_time(&self) {
+        let before = self.asked.fetch_add(1, Ordering::SeqCst);
+        let waits = PACE * u32::try_from(before.saturating_sub(AT_ONCE)).unwrap();
+        while self.begun.elapsed() < waits && !self.is_over() {
+            sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -203,6 +222,7 @@ impl Load {
         let dice = SeededRandom::new(seed);
         while !self.is_over() {
             let secs = shortest + dice.below(4);
+            self.takes_its_time().await;
             let Some(id) = self.asks(entitlement, secs, &dice).await else {
                 sleep(Duration::from_millis(100)).await;
                 continue;
