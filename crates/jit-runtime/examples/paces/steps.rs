@@ -344,10 +344,10 @@ pub(crate) async fn verified(folder: &Path) -> Result<(), Failed> {
         .iter()
         .map(|it| it.body.len())
         .sum();
-    println!(
-        "each request has {} events of {} bytes",
-        story.1.len(),
-        bytes / story.1.len().max(1)
+    row(
+        "bytes of an event that is verified",
+        bytes as f64 / story.1.len() as f64,
+        Aim::None,
     );
     let told = (0..REQUESTS).map(|number| retold(&story, number));
     sample::write(store.as_ref(), told).await?;
