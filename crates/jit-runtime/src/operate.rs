@@ -289,6 +289,17 @@ impl Desk<'_> {
         Ok(open_store(&config.store).await?)
     }
 
+    /// Opens the store of this configuration to write to it, and makes it where there is none.
+    async fn store_to_make(&self, store: &Store) -> Result<Arc<dyn RequestStore>, OperateError> {
+        if let Store::Sqlite { file } = store {
+            match of_this_release(file) {
+                Ok(_) | Err(OperateError::NoStore { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(open_store(store).await?)
+    }
+
     fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
         writeln!(self.out, "{value}")
     }

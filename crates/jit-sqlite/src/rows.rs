@@ -116,7 +116,7 @@ pub(crate) fn delivery_update(connection: &Connection, delivery: &Delivery) -> R
     }
 }
 
-pub(crate) fn micros(duration: Duration) -> i64 {
+fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 

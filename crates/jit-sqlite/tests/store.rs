@@ -179,6 +179,24 @@ async fn a_long_history_goes_in_steps_the_longest_over_first() {
     }
 }
 
+/// After a year in which nobody asked for anything.
+#[tokio::test]
+async fn what_is_older_than_a_quiet_time_goes_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("jit.db"));
+    let quarter = RECORDS_KEPT / 4;
+    for (number, quarters, is_kept) in [(1, 0, true), (2, 5, true), (3, 7, false)] {
+        let end = over_at(
+            number,
+            Status::Denied,
+            sample::at(1_000) + quarter * quarters,
+        );
+        store.commit(sample::commit([end])).await.unwrap();
+        let first = store.load(sample::id(1)).await.unwrap();
+        assert_eq!(first.is_some(), is_kept, "after {quarters} quarters");
+    }
+}
+
 #[tokio::test]
 async fn s16_a_record_that_cannot_be_read_hides_no_other_and_not_its_own_chain() {
     let folder = tempfile::tempdir().unwrap();

@@ -122,13 +122,16 @@ impl Desk<'_> {
     }
 
     fn scene(&self, circumstances: &Circumstances) -> Result<Scene, OperateError> {
+        self.scene_of(self.config_to_judge()?, circumstances)
+    }
+
+    /// Who is on call is asked of PagerDuty, with its token; no chat is called.
+    fn config_to_judge(&self) -> Result<Config, OperateError> {
         let config = self.config_before_tokens()?;
-        // Who is on call is asked of PagerDuty, with its token.
-        let config = match config.pagerduty {
+        Ok(match config.pagerduty {
             Some(_) => self.read_config()?,
             None => config,
-        };
-        self.scene_of(config, circumstances)
+        })
     }
 
     fn scene_of(
@@ -245,7 +248,7 @@ impl Desk<'_> {
     }
 
     async fn lint(&mut self) -> Result<Outcome, OperateError> {
-        let scene = Scene::new(self.read_config()?, self.clock.now(), Duration::ZERO)?;
+        let scene = Scene::new(self.config_to_judge()?, self.clock.now(), Duration::ZERO)?;
         let everybody = scene.everybody().await;
         let report = reach::lint(&scene.config.policy, &scene.config.catalog, &everybody);
         self.remark_unknown(&everybody)?;

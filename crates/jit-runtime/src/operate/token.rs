@@ -13,10 +13,8 @@ use jit_http::token::{self, NewToken, Token};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use super::backup::of_this_release;
 use super::{Desk, Form, OperateError, Outcome};
-use crate::build::{self, open_store};
-use crate::config::Store;
+use crate::build;
 
 /// About bearer tokens.
 #[derive(Debug, Subcommand)]
@@ -80,11 +78,6 @@ impl Desk<'_> {
 
     async fn make(&mut self, ask: NewToken, file: Option<&Path>) -> Result<(), OperateError> {
         let config = self.config_before_tokens()?;
-        if let Store::Sqlite { file } = &config.store
-            && file.exists()
-        {
-            of_this_release(file)?;
-        }
         let directory = build::people_now(&config)?;
         let known = directory.profile(&ask.principal).await?;
         let unknown = || OperateError::UnknownPrincipal {
@@ -92,7 +85,7 @@ impl Desk<'_> {
         };
         let principal = known.ok_or_else(unknown)?.id;
         let ask = NewToken { principal, ..ask };
-        let store = open_store(&config.store).await?;
+        let store = self.store_to_make(&config.store).await?;
         // The file comes first: a token that cannot be handed over is better not made.
         let mut handed_to = file.map(create).transpose()?;
         let made = token::new_token(store.as_ref(), self.random, self.clock.now(), ask).await;

@@ -1,6 +1,8 @@
 //! The proof of the audit: whatever somebody with the file open does to it is found.
 
-use jit_runtime::operate::{AuditVerb, Form, Format, OperateError, Operation, Outcome, TokenVerb};
+use jit_runtime::operate::{
+    AuditVerb, Form, Format, OperateError, Operation, Outcome, PolicyVerb, TokenVerb,
+};
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -298,6 +300,8 @@ async fn whoever_opens_the_store_needs_no_chat_and_brings_no_file_up_to_date() {
             Err(told) => assert!(told.to_string().contains("there is no token"), "{told}"),
         }
     }
+    let lint = Operation::Policy(PolicyVerb::Lint);
+    house.operate_in(Form::Text, lint).await.unwrap();
     let raw = Connection::open(house.file("jit.db")).unwrap();
     raw.pragma_update(None, "user_version", 2).unwrap();
     for verb in verbs() {
@@ -313,6 +317,16 @@ async fn whoever_opens_the_store_needs_no_chat_and_brings_no_file_up_to_date() {
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
     assert_eq!(found, 2);
+    // Whoever made the file so that it is theirs did not make a store.
+    let house = House::new();
+    std::fs::write(house.file("jit.db"), "").unwrap();
+    let [verify, _, list, revoke, new] = verbs();
+    for verb in [verify, list, revoke] {
+        let told = house.operate_in(Form::Text, verb).await.unwrap_err();
+        assert!(matches!(told, OperateError::NoStore { .. }), "{told}");
+    }
+    let (outcome, _) = house.operate_in(Form::Text, new).await.unwrap();
+    assert_eq!(outcome, Outcome::Well);
 }
 
 #[tokio::test]
