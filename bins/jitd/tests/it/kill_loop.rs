@@ -10,6 +10,8 @@
     reason = "a long run says how it went, and how long it is is no configuration of the product"
 )]
 
+mod away;
+mod clock;
 mod crew;
 mod hostile;
 mod judge;

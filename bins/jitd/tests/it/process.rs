@@ -124,9 +124,7 @@ impl Process {
 
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &id]).status();
-        assert!(sent.unwrap().success());
+        signal(self.child.id(), name);
     }
 
     /// Waits for its end; its exit code.
@@ -184,6 +182,13 @@ impl Drop for Process {
         let said = [self.heard.as_slice(), &shown].concat();
         assert_eq!(self.secrets.found(&said), None, "S15: a secret got out");
     }
+}
+
+/// Sends this process a signal by its name.
+pub(crate) fn signal(id: u32, name: &str) {
+    let mut kill = Command::new("kill");
+    let sent = kill.args(["-s", name, &id.to_string()]).status();
+    assert!(sent.unwrap().success());
 }
 
 /// What is at this path, unless the process is stopped or busy.

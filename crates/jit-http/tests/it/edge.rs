@@ -369,19 +369,29 @@ fn without_store(away: Away) -> World {
 
 #[tokio::test]
 async fn a_failure_is_answered_with_its_reference_and_never_with_its_cause() {
-    let world = without_store(Away::Failing);
-    let ana = world.token(ANA).await;
-    let reply = get(&world, &ana, "/v1/me").await;
-    assert_eq!(reply.refusal(), (503, "failed".to_owned()));
-    let id = reply.headers["x-request-id"].to_str().unwrap();
-    assert_eq!(reply.message(), format!("something failed, reference {id}"));
-
     let world = World::new();
     let ana = world.token(ANA).await;
     *world.groups.failing.lock().unwrap() = Some(ErrorKind::Misconfigured);
     let reply = post(&world, &ana, "/v1/requests", ask(ADMINS)).await;
     assert_eq!(reply.refusal(), (500, "failed".to_owned()));
+    let id = reply.headers["x-request-id"].to_str().unwrap();
+    assert_eq!(reply.message(), format!("something failed, reference {id}"));
     assert!(!reply.text.contains("srv") && !reply.text.contains("groupfile could"));
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_told_from_others_without_the_store_hears_that_it_is_away() {
+    let world = without_store(Away::Failing);
+    let ana = world.token(ANA).await;
+    let reply = get(&world, &ana, "/v1/me").await;
+    assert_eq!(reply.refusal(), (503, "store_away".to_owned()));
+    assert_eq!(reply.headers["retry-after"], "2");
+    let told = reply.message();
+    assert!(
+        told.contains("the store of this service does not answer"),
+        "{told}"
+    );
+    assert!(!reply.text.contains("/var/lib/jit"), "{}", reply.text);
 }
 
 #[tokio::test(start_paused = true)]

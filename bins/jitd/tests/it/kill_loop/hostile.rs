@@ -38,7 +38,7 @@ pub(crate) struct World {
     pub(crate) aws: aws_sim::Sim,
     pub(crate) okta: okta_sim::Sim,
     vault: vault_sim::Sim,
-    _dynamodb: Server,
+    pub(crate) dynamodb: Server,
     pub(crate) site: Site,
     /// The provider's own name of each thing, and ours.
     names: Vec<(String, &'static str)>,
@@ -129,7 +129,7 @@ impl World {
             aws,
             okta,
             vault,
-            _dynamodb: dynamodb,
+            dynamodb,
             site,
             names,
         }

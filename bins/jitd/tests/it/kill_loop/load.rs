@@ -115,6 +115,16 @@ impl Load {
         dice: &SeededRandom,
     ) -> Option<String> {
         let door = self.door(dice)?;
+        self.asks_at(&door, entitlement, secs).await.ok()
+    }
+
+    /// The same at this door, with what she is told where nothing comes of it.
+    pub(crate) async fn asks_at(
+        &self,
+        door: &str,
+        entitlement: &str,
+        secs: u64,
+    ) -> Result<String, CliError> {
         let ask = Command::Request(RequestArgs {
             entitlement: entitlement.to_owned(),
             reason: "the front page is broken".to_owned(),
@@ -123,10 +133,10 @@ impl Load {
             parameters: vec![],
             wait: false,
         });
-        let asked = self.at(&door, ANA, ask).await.ok()?;
-        let id = asked["id"].as_str()?.to_owned();
+        let asked = self.at(door, ANA, ask).await?;
+        let id = asked["id"].as_str().unwrap().to_owned();
         self.note(&id, |_| {});
-        Some(id)
+        Ok(id)
     }
 
     /// Bob approves at one door and, at the same moment, approves or denies at another; until he is

@@ -1,6 +1,7 @@
 //! A daemon that is stopped just before it sends something, for longer than that may be sent, and goes
 //! on then: it sends nothing late. The providers' ledgers say so.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,11 +25,16 @@ const DELETE_FENCE: Duration = Duration::from_secs(30);
 const WATCHED: Duration = Duration::from_secs(2);
 
 /// A daemon, perhaps one that stops at this place; and where it is.
-fn daemon(site: &Site, stops: Option<&str>) -> (Process, String) {
+pub(crate) fn daemon(site: &Site, stops: Option<&str>) -> (Process, String) {
     let mut command = site.command(jitd(&["run"]));
     if let Some(place) = stops {
         command.env(failpoint::VARIABLE, format!("stop {place}"));
     }
+    serves(command)
+}
+
+/// This daemon, and where it is.
+pub(crate) fn serves(command: Command) -> (Process, String) {
     let mut process = Process::start(command);
     let line: Value = serde_json::from_str(&process.hears("\"serving\"")).unwrap();
     let api = line["fields"]["api"].as_str().unwrap();
@@ -36,12 +42,12 @@ fn daemon(site: &Site, stops: Option<&str>) -> (Process, String) {
 }
 
 /// People who know one door.
-fn people(site: &Site) -> (Arc<Load>, Doors) {
+pub(crate) fn people(site: &Site) -> (Arc<Load>, Doors) {
     let doors = Doors::default();
     (Arc::new(Load::new(site, doors.clone())), doors)
 }
 
-fn opens(doors: &Doors, door: String) {
+pub(crate) fn opens(doors: &Doors, door: String) {
     doors.lock().unwrap().insert(0, door);
 }
 

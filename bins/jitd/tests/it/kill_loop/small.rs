@@ -70,6 +70,12 @@ impl Ledger {
         }
     }
 
+    /// How many of the groups she is in.
+    pub(crate) fn open(&self) -> usize {
+        let periods = self.periods.lock().unwrap().all();
+        periods.iter().filter(|it| it.until.is_none()).count()
+    }
+
     pub(crate) fn ends(mut self) -> Vec<Access> {
         self.is_over.store(true, Ordering::SeqCst);
         self.reader.take().unwrap().join().unwrap();
