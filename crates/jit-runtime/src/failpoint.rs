@@ -2,7 +2,8 @@
 //! before something is done that others can see, or just after. Nothing of this is in a program that
 //! is not built with the feature `failpoints`, and nothing happens unless the environment says
 //! `JIT_FAILPOINT=before provider.revoke#2`: the second time that a revoke is about to be sent. With
-//! `stop` in front of it the process only stops there, as if it was suspended, until SIGCONT.
+//! `stop` in front of it the process only stops there, as if it was suspended, until SIGCONT; with
+//! `panic`, only whatever is being done panics, with words that quote what it has in hand.
 
 mod store;
 
@@ -62,6 +63,7 @@ enum Side {
 enum Deed {
     Abort,
     Stop,
+    Panic,
 }
 
 /// The place at which this process ends or stops.
@@ -77,17 +79,16 @@ struct Armed {
 /// A place that there is not.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{VARIABLE} says {0:?}; write perhaps stop, before or after, a place, and perhaps # and a number"
+    "{VARIABLE} says {0:?}; write perhaps stop or panic, before or after, a place, and perhaps # and a number"
 )]
 struct Unknown(String);
 
 impl Armed {
     fn read(text: &str) -> Result<Self, Unknown> {
         let unknown = || Unknown(text.to_owned());
-        let (deed, rest) = match text.strip_prefix("stop ") {
-            Some(rest) => (Deed::Stop, rest),
-            None => (Deed::Abort, text),
-        };
+        let said = |deed: Deed, word: &str| Some((deed, text.strip_prefix(word)?));
+        let said = said(Deed::Stop, "stop ").or_else(|| said(Deed::Panic, "panic "));
+        let (deed, rest) = said.unwrap_or((Deed::Abort, text));
         let (side, rest) = rest.split_once(' ').ok_or_else(unknown)?;
         let side = match side {
             "before" => Side::Before,
@@ -131,8 +132,9 @@ fn armed() -> Option<&'static Armed> {
     ARMED.get_or_init(read).as_ref()
 }
 
-/// This process ends or stops here, if it is to.
-fn pass(side: Side, point: &'static str) {
+/// This process ends or stops here, or what it does with this in hand panics, if it is to.
+#[allow(clippy::panic, reason = "a test wants to see what becomes of it")]
+fn pass(side: Side, point: &'static str, in_hand: &str) {
     let met = armed().filter(|it| it.is_met(side, point));
     match met.map(|it| it.deed) {
         Some(Deed::Abort) => std::process::abort(),
@@ -146,6 +148,7 @@ fn pass(side: Side, point: &'static str) {
             // The signal stops this thread when another one has seen it, which is not at once.
             std::thread::sleep(STOPPING);
         }
+        Some(Deed::Panic) => panic!("{point}: {in_hand}"),
         None => {}
     }
 }
@@ -156,11 +159,11 @@ async fn around<T, E>(
     act: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     for point in points {
-        pass(Side::Before, point);
+        pass(Side::Before, point, "");
     }
     let done = act.await?;
     for point in points {
-        pass(Side::After, point);
+        pass(Side::After, point, "");
     }
     Ok(done)
 }
@@ -208,7 +211,11 @@ impl Provisioner for FatalProvisioner {
     }
 
     async fn mint(&self, call: GrantCall<'_>) -> Result<Minted, PortError> {
-        around(&["provider.mint"], self.inner.mint(call)).await
+        let point = "provider.mint";
+        pass(Side::Before, point, "");
+        let minted = self.inner.mint(call).await?;
+        pass(Side::After, point, minted.secret.expose());
+        Ok(minted)
     }
 
     async fn revoke(&self, call: RevokeCall<'_>) -> Result<Answer, PortError> {
@@ -292,10 +299,12 @@ mod tests {
         assert!(armed.is_met(Side::Before, "provider.revoke"));
         assert!(!armed.is_met(Side::Before, "provider.revoke"));
         assert_eq!(armed.deed, Deed::Abort);
-        assert_eq!(
-            Armed::read("stop after provider.mint").unwrap().deed,
-            Deed::Stop
-        );
+        for (text, deed) in [
+            ("stop after provider.mint", Deed::Stop),
+            ("panic after provider.mint", Deed::Panic),
+        ] {
+            assert_eq!(Armed::read(text).unwrap().deed, deed);
+        }
     }
 
     #[test]

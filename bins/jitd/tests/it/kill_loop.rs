@@ -16,6 +16,7 @@ mod crew;
 mod hostile;
 mod judge;
 mod load;
+mod panics;
 mod pause;
 mod small;
 

@@ -1,6 +1,7 @@
 //! On a table of DynamoDB, with Identity Center, Okta and Vault that lose calls and answers, are too
 //! busy, and do things late.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +136,16 @@ impl World {
         }
     }
 
+    /// What Vault handed out, to whomever.
+    pub(crate) fn tokens(&self) -> Vec<vault_sim::Token> {
+        self.vault.world().tokens()
+    }
+
+    /// Where the store is, and the file of the audit.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn name(&self, theirs: &str) -> &'static str {
         let known = self.names.iter().find(|(it, _)| it == theirs);
         known.unwrap().1
@@ -263,10 +274,10 @@ async fn on_one_table_and_hostile_providers_nothing_is_lost_doubled_or_left() {
     crew.stops();
 
     // What was handed out is in no table, and the table is looked through at the end of whoever reads it.
-    for token in world.vault.world().tokens() {
+    for token in world.tokens() {
         secrets::called_with(&token.id);
     }
-    assert!(secrets::are_looked_through(world.folder.path(), ANA));
+    assert!(secrets::are_looked_through(world.folder(), ANA));
     let accesses = world.accesses();
     let promises: Vec<_> = seen.iter().filter_map(|it| it.promise()).collect();
     let verdict = judge(&promises, &accesses, LATE_EFFECT);

@@ -24,11 +24,11 @@ const DELETE_FENCE: Duration = Duration::from_secs(30);
 /// How long a process that goes on is watched.
 const WATCHED: Duration = Duration::from_secs(2);
 
-/// A daemon, perhaps one that stops at this place; and where it is.
-pub(crate) fn daemon(site: &Site, stops: Option<&str>) -> (Process, String) {
+/// A daemon, perhaps one to which this happens; and where it is.
+pub(crate) fn daemon(site: &Site, happens: Option<&str>) -> (Process, String) {
     let mut command = site.command(jitd(&["run"]));
-    if let Some(place) = stops {
-        command.env(failpoint::VARIABLE, format!("stop {place}"));
+    if let Some(deed) = happens {
+        command.env(failpoint::VARIABLE, deed);
     }
     serves(command)
 }
@@ -72,8 +72,8 @@ async fn stops_before_it_gives(
     let dice = SeededRandom::new(0);
     let is_collected = what.starts_with("vault/");
     let (place, within) = match is_collected {
-        true => ("before provider.mint", 8_000_000),
-        false => ("before provider.grant", 6_000_000),
+        true => ("stop before provider.mint", 8_000_000),
+        false => ("stop before provider.grant", 6_000_000),
     };
     let (process, door) = daemon(site, Some(place));
     opens(doors, door);
@@ -152,7 +152,7 @@ async fn daemons_that_stop_before_they_give_give_nothing_late_in_aws_okta_or_vau
 async fn stops_before_it_takes(site: &Site, what: &str, has_it: impl Fn() -> bool) {
     let dice = SeededRandom::new(0);
     let (load, doors) = people(site);
-    let (stopped, door) = daemon(site, Some("before provider.revoke"));
+    let (stopped, door) = daemon(site, Some("stop before provider.revoke"));
     opens(&doors, door);
     let id = load.asks(what, 3, &dice).await.unwrap();
     assert!(load.approves(&id).await);
