@@ -172,6 +172,8 @@ impl Adapters {
             let inner = Arc::clone(notifier);
             *notifier = Arc::new(failpoint::FatalNotifier::new(inner));
         }
+        let inner = Arc::clone(&self.pager);
+        self.pager = Arc::new(failpoint::FatalPager::new(inner));
     }
 
     /// Puts the workspace beside the other adapters: it tells people, and it knows user groups.

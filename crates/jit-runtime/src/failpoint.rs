@@ -15,8 +15,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jit_core::catalog::Entitlement;
 use jit_core::ports::{
-    Announcement, GrantCall, InspectCall, Minted, Notifier, Offer, Page, PortError, Provisioner,
-    Purpose, RevokeCall, Standing, Told,
+    Alarm, Announcement, GrantCall, InspectCall, Minted, Notifier, Offer, Page, Pager, PortError,
+    Provisioner, Purpose, RevokeCall, Standing, Told,
 };
 use jit_core::principal::Profile;
 use jit_core::provider::{Answer, Description, Parameters, Presence, Resolved};
@@ -28,7 +28,7 @@ pub use store::Fatal as FatalStore;
 pub const VARIABLE: &str = "JIT_FAILPOINT";
 
 /// Every place that there is.
-pub const POINTS: [&str; 17] = [
+pub const POINTS: [&str; 20] = [
     "commit.opened",
     "commit.decision",
     "commit.intent",
@@ -36,12 +36,15 @@ pub const POINTS: [&str; 17] = [
     "commit.revoking",
     "commit.revoke_outcome",
     "commit.closed",
+    "commit.stuck",
+    "commit.store_away",
     "commit.inbox_done",
     "provider.grant",
     "provider.mint",
     "provider.revoke",
     "provider.read_back",
     "notifier.announce",
+    "pager.page",
     "store.delivery_take",
     "store.delivery_update",
     "store.inbox_put",
@@ -283,6 +286,33 @@ impl Notifier for FatalNotifier {
 
     async fn announce(&self, announcement: Announcement<'_>) -> Result<Told, PortError> {
         around(&["notifier.announce"], self.0.announce(announcement)).await
+    }
+}
+
+/// Whoever wakes somebody up, with a place at each alarm that is about a request.
+pub struct FatalPager(Arc<dyn Pager>);
+
+impl FatalPager {
+    /// Around this one.
+    pub fn new(inner: Arc<dyn Pager>) -> Self {
+        Self(inner)
+    }
+}
+
+impl std::fmt::Debug for FatalPager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FatalPager").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Pager for FatalPager {
+    async fn page(&self, alarm: &Alarm) -> Result<(), PortError> {
+        let points: &[_] = match alarm.request {
+            Some(_) => &["pager.page"],
+            None => &[],
+        };
+        around(points, self.0.page(alarm)).await
     }
 }
 

@@ -18,6 +18,7 @@ mod judge;
 mod load;
 mod panics;
 mod pause;
+mod rare;
 mod small;
 
 use std::path::PathBuf;

@@ -56,6 +56,8 @@ fn point(fact: &Fact) -> Option<&'static str> {
         Fact::Ending { .. } => Some("commit.revoking"),
         Fact::RevokeAnswered { .. } | Fact::Settling { .. } => Some("commit.revoke_outcome"),
         Fact::Closed { .. } => Some("commit.closed"),
+        Fact::Stuck { .. } => Some("commit.stuck"),
+        Fact::StoreAway { .. } => Some("commit.store_away"),
         Fact::Approved { .. }
         | Fact::Lapsed
         | Fact::Invalidated { .. }
@@ -65,11 +67,9 @@ fn point(fact: &Fact) -> Option<&'static str> {
         | Fact::ApprovalRetracted { .. }
         | Fact::RevokeIntended { .. }
         | Fact::FellBack { .. }
-        | Fact::StoreAway { .. }
         | Fact::Reappeared
         | Fact::LateEffect { .. }
         | Fact::Missing
-        | Fact::Stuck { .. }
         | Fact::Unstuck => None,
     }
 }
