@@ -9,6 +9,7 @@
 
 mod backup;
 mod chains;
+mod checkpoints;
 mod commit;
 mod error;
 mod queue;
@@ -34,6 +35,7 @@ use jit_core::request::{AccessRequest, RequestId, Slot, Status};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use checkpoints::Checkpoints;
 use commit::Prepared;
 use error::{Cause, Fault, commit_error, port_error};
 use queue::Haste;
@@ -162,7 +164,9 @@ impl SqliteStore {
         schema: Schema,
     ) -> Result<Self, OpenError> {
         let no_thread = |error| OpenError::of_system(path.clone(), error);
-        let writer = Writer::start(connection).map_err(no_thread)?;
+        let log = Checkpoints::start(&connection, &path, options.busy_timeout);
+        let log = log.map_err(no_thread)?;
+        let writer = Writer::start(connection, log).map_err(no_thread)?;
         let reader = Reader::start(path.clone(), options.busy_timeout).map_err(no_thread)?;
         let shared = Shared {
             path,

@@ -13,6 +13,7 @@ use jit_core::ports::Effect;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::checkpoints::Checkpoints;
 use crate::error::{Cause, Fault};
 use crate::queue::{Haste, Queue};
 use crate::schema;
@@ -29,12 +30,12 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the thread; it ends when this is dropped and everything handed in is done.
-    pub(crate) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(crate) fn start(connection: Connection, log: Checkpoints) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::shared_by(1));
         let of_thread = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("jit-sqlite-writer".to_owned())
-            .spawn(move || serve(&connection, &of_thread))?;
+            .spawn(move || serve(&connection, &of_thread, log))?;
         Ok(Self { queue })
     }
 
@@ -156,7 +157,7 @@ where
 
 // ------------------------------------------------------------------------------------- the thread
 
-fn serve(connection: &Connection, queue: &Queue<Box<dyn Job>>) {
+fn serve(connection: &Connection, queue: &Queue<Box<dyn Job>>, mut log: Checkpoints) {
     while let Some(jobs) = queue.next(BATCH_LIMIT) {
         // A panic ends one batch, whose callers see their answer go away, and not the thread.
         let run = catch_unwind(AssertUnwindSafe(|| settle(connection, jobs)));
@@ -168,6 +169,7 @@ fn serve(connection: &Connection, queue: &Queue<Box<dyn Job>>) {
         {
             tracing::error!(error = %error, "a transaction could not be taken back");
         }
+        log.count();
     }
 }
 
@@ -299,8 +301,9 @@ mod tests {
         let connection = open();
         let table = "CREATE TABLE IF NOT EXISTS note (text TEXT PRIMARY KEY)";
         connection.execute_batch(table).unwrap();
+        let log = Checkpoints::start(&connection, &path, LONG).unwrap();
         Bench {
-            writer: Writer::start(connection).unwrap(),
+            writer: Writer::start(connection, log).unwrap(),
             beside: open(),
             _folder: folder,
         }
