@@ -91,8 +91,9 @@ impl CliError {
             | Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::TooSlow { .. } => true,
-            Self::Refused { .. }
-            | Self::Strange { .. }
+            // The service cannot even tell who asks until its store is back.
+            Self::Refused { code, .. } => code == "store_away",
+            Self::Strange { .. }
             | Self::BadInput(_)
             | Self::NoToken
             | Self::Partly { .. }

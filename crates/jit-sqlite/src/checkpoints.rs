@@ -8,18 +8,16 @@ use rusqlite::Connection;
 
 use crate::schema;
 
-/// After so many transactions what they left in the log is moved.
+/// After so many transactions that wrote what they left in the log is moved.
 const EVERY: u32 = 100;
-/// What is written while the first pass moves pages is less, and so on. A log of which nothing is left
-/// is written from its beginning again, where it need not grow.
-const PASSES: u32 = 4;
-/// A commit that finds so many pages in the log moves them itself, because nobody beside it kept up.
+/// A commit that finds so many pages in the log moves what is left of them itself: nobody beside it kept
+/// up, or something was always written meanwhile.
 const LOG_LIMIT: i64 = 10_000;
 
 /// Whoever moves what the log holds. The thread ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
-    /// How many transactions there were since it was told.
+    /// How many of them there were since it was told.
     since: u32,
     tell: SyncSender<()>,
 }
@@ -40,7 +38,7 @@ impl Checkpoints {
         Ok(Self { since: 0, tell })
     }
 
-    /// There was one more transaction.
+    /// There was one more transaction that wrote.
     pub(crate) fn count(&mut self) {
         self.since += 1;
         if self.since >= EVERY {
@@ -53,33 +51,30 @@ impl Checkpoints {
 
 fn serve(path: &Path, busy: Duration, told: &Receiver<()>) {
     let mut kept = None;
+    let mut is_known = false;
     while told.recv().is_ok() {
         let connection = match kept.take() {
             Some(connection) => Ok(connection),
             None => schema::connect(path, busy),
         };
         let moved = connection.and_then(|connection| {
-            for _ in 0..PASSES {
-                if all_moved(&connection)? {
-                    break;
-                }
-            }
+            // Neither writers nor readers are held up; what somebody still reads is left.
+            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
             Ok(connection)
         });
         match moved {
-            Ok(connection) => kept = Some(connection),
-            Err(error) => tracing::debug!(error = %error, "the log could not be moved"),
+            Ok(connection) => {
+                is_known = false;
+                kept = Some(connection);
+            }
+            // Once until it goes well again: whoever writes fails too, or moves it.
+            Err(error) if !is_known => {
+                is_known = true;
+                tracing::warn!(error = %error, "the log of the store could not be moved");
+            }
+            Err(_) => {}
         }
     }
-}
-
-/// Moves what it may. Neither writers nor readers are held up; what somebody still reads, and what is
-/// written meanwhile, is left.
-fn all_moved(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-        let (pages, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok(pages == moved)
-    })
 }
 
 #[cfg(test)]

@@ -159,6 +159,7 @@ where
 
 fn serve(connection: &Connection, queue: &Queue<Box<dyn Job>>, mut log: Checkpoints) {
     while let Some(jobs) = queue.next(BATCH_LIMIT) {
+        let before = connection.total_changes();
         // A panic ends one batch, whose callers see their answer go away, and not the thread.
         let run = catch_unwind(AssertUnwindSafe(|| settle(connection, jobs)));
         if run.is_err() {
@@ -169,7 +170,9 @@ fn serve(connection: &Connection, queue: &Queue<Box<dyn Job>>, mut log: Checkpoi
         {
             tracing::error!(error = %error, "a transaction could not be taken back");
         }
-        log.count();
+        if connection.total_changes() != before {
+            log.count();
+        }
     }
 }
 

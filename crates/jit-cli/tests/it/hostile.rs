@@ -189,11 +189,13 @@ async fn whoever_waits_is_not_sent_away_because_the_server_was_for_a_moment() {
             "residual_secs": 0,
         })
     };
-    let failed = json!({"error": {"code": "failed", "message": "failed", "reference": "1"}});
+    let said = |code: &str| json!({"error": {"code": code, "message": code, "reference": "1"}});
+    let (failed, store_away) = (said("failed"), said("store_away"));
     let calls = Arc::new(AtomicUsize::new(0));
     let server = answering(move || match calls.fetch_add(1, Ordering::SeqCst) {
         0 => (StatusCode::CREATED, request("pending", 1).to_string()),
-        1 | 2 => (StatusCode::SERVICE_UNAVAILABLE, failed.to_string()),
+        1 => (StatusCode::SERVICE_UNAVAILABLE, failed.to_string()),
+        2 => (StatusCode::SERVICE_UNAVAILABLE, store_away.to_string()),
         _ => (StatusCode::OK, request("active", 2).to_string()),
     });
     let words = ["request", "groupfile/admins", "--reason", "x", "--wait"];

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::duty::{Duty, STUCK_AFTER, owed};
+use super::duty::{Duty, owed};
 use super::{
     CHECK_EVERY, Failure, GrantAnswer, Owned, SEND_WITHIN, TAKEN_FOR, Transition, WAIT_AGAIN,
     change,
@@ -58,10 +58,6 @@ impl<'a> Work<'a> {
     }
 }
 
-/// An ending that is taken up long after its time, because no process ran or the store was away, has
-/// this long until it counts as stuck: nobody is paged for what the first try mends.
-const TAKEN_UP_LATE: Duration = Duration::from_secs(15);
-
 /// Turns a grant to Revoking. The cause that was given first stays; the end only moves earlier.
 pub(super) fn enter_revoking(grant: &mut Grant, cause: Cause, now: Timestamp) {
     let (cause, since, refused) = match &grant.phase {
@@ -77,10 +73,7 @@ pub(super) fn enter_revoking(grant: &mut Grant, cause: Cause, now: Timestamp) {
         | Phase::Closed {
             end: End::Superseded { .. },
         }
-        | Phase::Cancelled { .. } => {
-            let since = grant.expires_at.min(now);
-            (cause, since.max(now - (STUCK_AFTER - TAKEN_UP_LATE)), 0)
-        }
+        | Phase::Cancelled { .. } => (cause, grant.expires_at.min(now), 0),
     };
     let call_outstanding = !matches!(grant.phase, Phase::Active);
     grant.expires_at = grant.expires_at.min(now);

@@ -75,9 +75,8 @@ pub enum Sent {
 pub struct Ending {
     /// Why it is ending.
     pub cause: Cause,
-    /// When the deadlines of the revoke began to count: the end of the grant, or up to 45 s before
-    /// the ending was taken up where that was later; or the turn back to Revoking of one that had
-    /// been verified absent.
+    /// When the deadlines of the revoke began to count: the end of the grant, or the turn back to
+    /// Revoking of one that had been verified absent.
     pub since: Timestamp,
     /// A grant call of ours may still have been in the making when the ending began.
     pub call_outstanding: bool,

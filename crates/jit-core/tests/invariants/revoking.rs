@@ -322,33 +322,6 @@ async fn l5_an_ending_without_progress_is_stuck_paged_and_still_tried() {
     assert_eq!(stage.pager.0.lock().unwrap().len(), 1);
 }
 
-/// No process ran for an hour after the end: the first try has its time, and nobody is paged for what
-/// it mends.
-#[tokio::test]
-async fn l5_what_is_taken_up_long_after_its_end_is_stuck_where_the_first_tries_do_not_mend_it() {
-    for (away, is_stuck) in [(6, false), (30, true)] {
-        let stage = Stage::new();
-        let request = stage.active("10m").await;
-        stage
-            .clock
-            .set(request.grant().unwrap().expires_at + secs(3_600));
-        stage.provider.outage_until(stage.now() + secs(away));
-        stage.pass(16).await;
-        let told = stage
-            .load(request.id)
-            .await
-            .grant()
-            .unwrap()
-            .stuck
-            .is_some();
-        assert_eq!(told, is_stuck, "{away}");
-        stage.pass(60).await;
-        assert!(!stage.is_there(&request));
-        let pages = stage.pager.0.lock().unwrap().len();
-        assert_eq!(pages, usize::from(is_stuck), "{away}");
-    }
-}
-
 #[tokio::test]
 async fn l5_a_provider_that_refuses_three_times_is_stuck_at_once() {
     let stage = Stage::new();

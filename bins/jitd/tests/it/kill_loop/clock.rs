@@ -5,12 +5,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::crew::Doors;
 use super::judge::{Promise, is_awake, judge};
 use super::load::Load;
 use super::pause::{daemon, opens, people, serves};
 use super::small::Ledger;
-use super::{LATE_MAX, Site};
+use super::{LATE_MAX, Site, now};
 use crate::house::{House, entitlement};
 use crate::process::{Process, jitd, program, until};
 
@@ -26,6 +28,17 @@ fn library() -> PathBuf {
     let library = "faketime/libfaketimeMT.so.1";
     let found = by_machine.map(|it| it.unwrap().path().join(library));
     found.into_iter().find(|it| it.exists()).unwrap()
+}
+
+/// The clock of this process is so many seconds beside ours, by what it said last.
+fn is_seen_off(process: &mut Process, secs: i64) {
+    process.listens();
+    let last = process.heard.iter().rev();
+    let mut stamped = last.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let line = stamped.next().unwrap();
+    let said: jit_core::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
+    let off = said.unix_micros() - now() - secs * 1_000_000;
+    assert!(off.abs() < 60_000_000, "{secs}: {line}");
 }
 
 /// An installation, whoever knows its doors, and a clock that can be set.
@@ -144,7 +157,8 @@ async fn k1_a_daemon_that_is_a_day_or_ten_minutes_behind_gives_nothing_and_ends_
         scene.gives(0, 12).await;
         right.kill();
         scene.is_off_by(-behind);
-        let (_wrong, door) = scene.daemon(&scene.wrong);
+        let (mut wrong, door) = scene.daemon(&scene.wrong);
+        is_seen_off(&mut wrong, -behind);
         scene.is_refused(&door).await;
         scene.is_gone().await;
         let of = format!("a daemon whose clock is {behind} s behind");
@@ -156,10 +170,13 @@ async fn k1_a_daemon_that_is_a_day_or_ten_minutes_behind_gives_nothing_and_ends_
 async fn k1_a_sweeper_alone_that_is_a_day_behind_ends_on_time() {
     let scene = Scene::set().await;
     let (mut right, _) = scene.daemon(&scene.right);
-    scene.gives(0, 6).await;
+    scene.gives(0, 12).await;
     right.kill();
     scene.is_off_by(-DAY);
-    let sweeper = Process::start(scene.wrong.command(program("jit-sweeper", &[])));
+    let mut sweeper = Process::start(scene.wrong.command(program("jit-sweeper", &[])));
+    sweeper.hears("sweeping until told to stop");
+    is_seen_off(&mut sweeper, -DAY);
+    assert_eq!(scene.ledger.open(), 1);
     scene.is_gone().await;
     drop(sweeper);
     let (_right, _) = scene.daemon(&scene.right);
@@ -171,13 +188,14 @@ async fn k1_a_sweeper_alone_that_is_a_day_behind_ends_on_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn k1_a_clock_that_is_set_back_under_a_daemon_delays_no_end() {
     let scene = Scene::set().await;
-    let (_wrong, _) = scene.daemon(&scene.wrong);
+    let (mut wrong, _) = scene.daemon(&scene.wrong);
     scene.gives(0, 8).await;
     scene.is_off_by(-DAY);
     scene.is_gone().await;
     // Within a process time never runs backwards, so that everything goes on.
     scene.gives(1, 4).await;
     scene.is_gone().await;
+    is_seen_off(&mut wrong, -DAY);
     scene
         .was_on_time("a clock that was set back by a day")
         .await;

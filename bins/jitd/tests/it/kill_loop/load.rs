@@ -52,7 +52,7 @@ const PACE: Duration = Duration::from_millis(6_500);
 
 /// Whether somebody said no, and not the world.
 fn is_no(error: &CliError) -> bool {
-    matches!(error, CliError::Refused { .. })
+    matches!(error, CliError::Refused { code, .. } if code != "store_away")
 }
 
 impl Load {

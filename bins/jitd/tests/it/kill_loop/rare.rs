@@ -35,7 +35,7 @@ async fn is_stuck_and_paged(place: &str) {
     let (mut dying, door) = daemon(&site, Some(place));
     opens(&doors, door);
     let dice = SeededRandom::new(0);
-    let id = load.asks(&entitlement(0), 2, &dice).await.unwrap();
+    let id = load.asks(&entitlement(0), 6, &dice).await.unwrap();
     let approved = load.approves(&id).await;
     dying.overheard();
     assert!(approved, "{place}: {:#?}", dying.heard);
@@ -98,6 +98,13 @@ async fn is_told_of_what_was_done_without_it(place: &str) {
     load.winds_up().await;
     let seen = load.sees().await;
     assert_eq!(seen[0].problems(), [""; 0], "{place}");
+    if place.starts_with("after") {
+        let facts = &seen[0].facts;
+        assert!(
+            facts.iter().any(|it| it == "store_away"),
+            "{place}: {facts:?}"
+        );
+    }
     assert_eq!(ledger.ends().len(), 1, "{place}");
     site.is_verified();
 }
