@@ -3,6 +3,7 @@
 
 mod agreement;
 mod contract;
+mod everything;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,7 @@ use serde::Deserialize;
 
 pub use agreement::agrees_with_memory;
 pub use contract::{Handles, store_contract};
+pub use everything::{all_that_is_read, one_of_everything};
 
 /// How long the key of an input is kept.
 const INBOX_KEPT: Duration = Duration::from_secs(3_600);

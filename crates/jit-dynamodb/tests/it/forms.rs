@@ -4,104 +4,19 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use jit_core::audit::{Actor, ChainHead, SYSTEM_CHAIN, SystemFact};
-use jit_core::digest::Digest;
-use jit_core::ports::{
-    Commit, Counter, Delivery, DeliveryKey, Idempotency, Query, RequestStore, Row, RowChange,
-    SlotChange, SystemAppend, Touch, Wake,
-};
-use jit_core::request::{AccessRequest, Slot, Status};
-use jit_dynamodb::DynamoStore;
+use jit_core::ports::{RequestStore, Wake};
+use jit_core::request::{AccessRequest, Status};
 use jit_testkit::sample;
+use jit_testkit::store::{all_that_is_read, one_of_everything};
 use serde_json::{Map, Value, json};
 
 use crate::world::{Item, World, of};
-
-fn delivery_key() -> DeliveryKey {
-    DeliveryKey {
-        request: sample::id(1),
-        notifier: "slack".to_owned(),
-        target: "C1".to_owned(),
-    }
-}
 
 fn revoke_at(secs: u64) -> Wake {
     Wake {
         revoke_at: Some(sample::at(secs)),
         ..sample::wake(sample::at(secs))
     }
-}
-
-/// One of everything.
-async fn fill(store: &DynamoStore) {
-    store
-        .inbox_put("waits", "/jit", sample::at(1))
-        .await
-        .unwrap();
-    store
-        .inbox_put("done", "/jit", sample::at(2))
-        .await
-        .unwrap();
-    let mut change = sample::creation(sample::request_in(1, Status::Active));
-    change.wake = Some(revoke_at(50));
-    let record = change.record.clone();
-    let mut head = ChainHead::start(SYSTEM_CHAIN);
-    let expected = head;
-    let paused = head.seal_system(sample::at(3), &Actor::System, SystemFact::Paused);
-    let commit = Commit {
-        slots: vec![SlotChange {
-            slot: Slot {
-                key: record.parts.first().slot_key(),
-                owner: record.id,
-            },
-            expected: None,
-        }],
-        system: Some(SystemAppend {
-            expected,
-            events: vec![paused],
-        }),
-        inbox_done: Some("done".to_owned()),
-        idempotency: Some(Idempotency {
-            key: "ana@example.com/once".to_owned(),
-            fingerprint: Digest::of(b"asked"),
-            request: record.id,
-            forget_at: sample::at(86_400),
-        }),
-        counters: vec![Counter {
-            key: "opened/ana@example.com".to_owned(),
-            window: 7,
-            ceiling: 9,
-            forget_at: sample::at(7_200),
-        }],
-        rows: vec![RowChange {
-            row: Row {
-                table: "flag",
-                key: "pause".to_owned(),
-                value: "{}".to_owned(),
-            },
-            expected: None,
-        }],
-        deliveries: vec![Touch {
-            key: delivery_key(),
-            take_until: Some(sample::at(91)),
-        }],
-        ..sample::commit([change])
-    };
-    let taken = store.commit(commit).await.unwrap();
-    let told = Delivery {
-        version: taken[0].version + 1,
-        message: Some("1.2".to_owned()),
-        shown_seq: 1,
-        attempts: 0,
-        deliver_at: Some(sample::at(40)),
-        taken_until: None,
-        ..taken[0].clone()
-    };
-    store.delivery_update(told).await.unwrap();
-    let mut other = sample::creation(sample::request_in(2, Status::Pending));
-    other.wake = Some(sample::wake(sample::at(902)));
-    let closed = sample::creation(sample::request_in(3, Status::Closed));
-    store.commit(sample::commit([other, closed])).await.unwrap();
 }
 
 fn value(value: &AttributeValue) -> Value {
@@ -149,7 +64,7 @@ const RELEASED: &str = include_str!("forms/1.json");
 async fn every_row_is_stored_as_the_released_form_has_it() {
     let world = World::new();
     let table = world.table().await;
-    fill(&world.open(&table).await).await;
+    one_of_everything(&world.open(&table).await).await;
     let now = rows(&world.scan(&table).await);
     let released: BTreeMap<String, Value> = serde_json::from_str(RELEASED).unwrap();
     if now != released {
@@ -170,65 +85,13 @@ async fn every_form_that_was_ever_released_is_read() {
         world.put(&table, row.collect()).await;
     }
     let (released, fresh) = (world.open(&table).await, world.store().await);
-    fill(&fresh).await;
-    assert_eq!(everything(&released).await, everything(&fresh).await);
+    one_of_everything(&fresh).await;
+    let (was, is) = (
+        all_that_is_read(&released).await,
+        all_that_is_read(&fresh).await,
+    );
+    assert_eq!(was, is);
     assert!(!released.check().await.unwrap().is_worth_an_alarm());
-}
-
-/// Every read, as text.
-async fn everything(store: &DynamoStore) -> Vec<String> {
-    let mut seen = Vec::new();
-    for number in 1..=3 {
-        seen.push(format!(
-            "{:?}",
-            store.story(sample::id(number)).await.unwrap()
-        ));
-    }
-    let slot = sample::part("groupfile/admins").slot_key();
-    seen.push(format!("{:?}", store.slot(&slot).await.unwrap().unwrap()));
-    seen.push(format!(
-        "{:?}",
-        store.due(sample::at(9_000), 9).await.unwrap()
-    ));
-    seen.push(format!(
-        "{:?}",
-        store.newest_commit().await.unwrap().unwrap()
-    ));
-    seen.push(format!("{:?}", store.system_head().await.unwrap()));
-    seen.push(format!("{:?}", store.system_events(0, 9).await.unwrap()));
-    seen.push(format!("{:?}", store.rows("flag").await.unwrap()));
-    seen.push(format!("{:?}", store.chains(None, 9).await.unwrap()));
-    let once = store.idempotency("ana@example.com/once").await.unwrap();
-    seen.push(format!("{:?}", once.unwrap()));
-    seen.push(format!(
-        "{:?}",
-        store.deliveries(sample::id(1)).await.unwrap()
-    ));
-    let all = Query {
-        limit: 9,
-        ..Query::default()
-    };
-    let open = Query {
-        statuses: vec![Status::Active, Status::Pending],
-        updated_since: Some(sample::start()),
-        ..all.clone()
-    };
-    for query in [all, open] {
-        seen.push(format!("{:?}", store.query(&query).await.unwrap()));
-    }
-    let suffix = sample::id(3).to_string();
-    seen.push(format!(
-        "{:?}",
-        store.by_suffix(&suffix[suffix.len() - 6..]).await.unwrap()
-    ));
-    let slack = ["slack".to_owned()];
-    let due = store.deliveries_due(&slack, sample::at(900), 9).await;
-    seen.push(format!("{:?}", due.unwrap()));
-    seen.push(format!(
-        "{:?}",
-        store.inbox_take(sample::at(90), 9).await.unwrap()
-    ));
-    seen
 }
 
 /// Nothing is owed of it, whatever else is.
@@ -248,7 +111,7 @@ async fn s7_dynamodb_may_remove_only_what_nothing_is_owed_of() {
     let world = World::new();
     let table = world.table().await;
     let store = world.open(&table).await;
-    fill(&store).await;
+    one_of_everything(&store).await;
     // Through every status and back, with something owed and without.
     let mut record: AccessRequest = store.load(sample::id(1)).await.unwrap().unwrap();
     let (mut seen, mut removable) = (0, 0);

@@ -1,0 +1,78 @@
+//! Each row as it is stored, to the letter, and that what this schema ever stored is still read.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::Path;
+
+use jit_sqlite::{Options, SqliteStore};
+use jit_testkit::store::{all_that_is_read, one_of_everything};
+use rusqlite::Connection;
+
+/// The rows of one of everything, as schema 4 has them. A later schema reads them after its steps, and
+/// gets a file of its own.
+const RELEASED: &str = include_str!("forms/4.sql");
+
+fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(path, Options::default()).unwrap()
+}
+
+/// Every row of every table as an INSERT, by table and key.
+fn rows(path: &Path) -> String {
+    let store = Connection::open(path).unwrap();
+    let list = |sql: &str| -> Vec<String> {
+        let mut statement = store.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    let tables = list("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
+    let mut all = String::new();
+    for table in tables {
+        let columns = list(&format!("SELECT name FROM pragma_table_info('{table}')"));
+        let quoted: Vec<String> = columns.iter().map(|it| format!("quote({it})")).collect();
+        let (columns, quoted) = (columns.join(", "), quoted.join(" || ', ' || "));
+        let insert = format!(
+            "SELECT 'INSERT INTO {table} ({columns}) VALUES (' || {quoted} || ');' \
+             FROM {table} ORDER BY 1"
+        );
+        for row in list(&insert) {
+            all += &row;
+            all += "\n";
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_row_is_stored_as_the_released_form_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jit.db");
+    one_of_everything(&open(&path)).await;
+    let now = rows(&path);
+    if now != RELEASED {
+        let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/forms.sql");
+        std::fs::write(file, now).unwrap();
+        panic!("a stored form changed; the rows as they are now are in {file}");
+    }
+}
+
+#[tokio::test]
+async fn every_form_that_was_ever_released_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.db"), folder.path().join("new.db"));
+    drop(open(&old));
+    Connection::open(&old)
+        .unwrap()
+        .execute_batch(RELEASED)
+        .unwrap();
+    let (released, fresh) = (open(&old), open(&new));
+    one_of_everything(&fresh).await;
+    let (was, is) = (
+        all_that_is_read(&released).await,
+        all_that_is_read(&fresh).await,
+    );
+    assert_eq!(was, is);
+}
