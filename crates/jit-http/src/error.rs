@@ -108,12 +108,19 @@ impl From<NotAuthenticated> for ApiError {
             NotAuthenticated::Expired => {
                 Self::new(StatusCode::UNAUTHORIZED, "token_expired", message)
             }
-            NotAuthenticated::Store(error) if error.kind == ErrorKind::Unavailable => Self {
-                status: status_of(&Refusal::StoreAway),
-                code: Refusal::StoreAway.code(),
-                message: Some(Refusal::StoreAway.to_string()),
-                cause: Some(chain(&error)),
-            },
+            NotAuthenticated::Store(error)
+                if matches!(
+                    error.kind,
+                    ErrorKind::Unavailable | ErrorKind::RateLimited { .. }
+                ) =>
+            {
+                Self {
+                    status: status_of(&Refusal::StoreAway),
+                    code: Refusal::StoreAway.code(),
+                    message: Some(Refusal::StoreAway.to_string()),
+                    cause: Some(chain(&error)),
+                }
+            }
             NotAuthenticated::Store(error) => Self::failed(&error),
         }
     }

@@ -327,7 +327,8 @@ impl Notifier for CsvSink {
         let failed = || PortError::maybe_done("csv", "append", ErrorKind::Unavailable);
         tokio::task::spawn_blocking(append)
             .await
-            .map_err(|error| failed().because(error))?
+            // Not in the words of a panic, which may quote what the process holds.
+            .map_err(|error| failed().because(std::io::Error::from(error)))?
             .map_err(|error| failed().because(error))?;
         Ok(Told {
             message: Some("appended".to_owned()),

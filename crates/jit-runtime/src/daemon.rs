@@ -290,7 +290,8 @@ impl Daemon {
             () = listed => Err(io::Error::other("the discovery ended by itself")),
             () = reconciled => Err(io::Error::other("the look for drift ended by itself")),
             Some(served) = services.join_next() => {
-                served.unwrap_or_else(|error| Err(io::Error::other(error)))
+                // Not in the words of a panic, which may quote what the process holds.
+                served.unwrap_or_else(|error| Err(io::Error::from(error)))
             }
         };
         tracing::info!("stopping: no more calls are taken, what is under way comes to its end");

@@ -3,7 +3,8 @@
 //! is not built with the feature `failpoints`, and nothing happens unless the environment says
 //! `JIT_FAILPOINT=before provider.revoke#2`: the second time that a revoke is about to be sent. With
 //! `stop` in front of it the process only stops there, as if it was suspended, until SIGCONT; with
-//! `panic`, only whatever is being done panics, with words that quote what it has in hand.
+//! `panic`, only whatever is being done panics, with words that quote what it has in hand and every
+//! variable of the process.
 
 mod store;
 
@@ -151,7 +152,10 @@ fn pass(side: Side, point: &'static str, in_hand: &str) {
             // The signal stops this thread when another one has seen it, which is not at once.
             std::thread::sleep(STOPPING);
         }
-        Some(Deed::Panic) => panic!("{point}: {in_hand}"),
+        Some(Deed::Panic) => {
+            let variables: Vec<_> = std::env::vars().collect();
+            panic!("{point}: {in_hand}, {variables:?}")
+        }
         None => {}
     }
 }

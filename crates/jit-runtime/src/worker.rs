@@ -422,7 +422,9 @@ impl Worker {
         let (task, tended) = match done {
             Ok(done) => done,
             Err(error) => {
-                tracing::error!(error = %error, "tending a record panicked");
+                // What it said stays out of the log: it may quote what the process holds.
+                let request = self.busy.get(&error.id()).map(|due| due.id.to_string());
+                tracing::error!(request.id = request, "tending a record panicked");
                 (error.id(), false)
             }
         };

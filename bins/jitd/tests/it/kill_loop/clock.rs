@@ -149,8 +149,9 @@ impl Scene {
     }
 }
 
+/// By the lead that it learned from the store, which shrinks: of seconds the end is seconds late.
 #[tokio::test(flavor = "multi_thread")]
-async fn k1_a_daemon_that_is_a_day_or_ten_minutes_behind_gives_nothing_and_ends_on_time() {
+async fn k1_a_daemon_that_is_a_day_or_ten_minutes_behind_gives_nothing_and_ends_within_seconds() {
     for behind in [DAY, TEN_MINUTES] {
         let scene = Scene::set().await;
         let (mut right, _) = scene.daemon(&scene.right);
@@ -167,10 +168,10 @@ async fn k1_a_daemon_that_is_a_day_or_ten_minutes_behind_gives_nothing_and_ends_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn k1_a_sweeper_alone_that_is_a_day_behind_ends_on_time() {
+async fn k1_a_sweeper_alone_that_is_a_day_behind_ends_within_seconds() {
     let scene = Scene::set().await;
     let (mut right, _) = scene.daemon(&scene.right);
-    scene.gives(0, 12).await;
+    scene.gives(0, 20).await;
     right.kill();
     scene.is_off_by(-DAY);
     let mut sweeper = Process::start(scene.wrong.command(program("jit-sweeper", &[])));
@@ -229,8 +230,9 @@ async fn k1_a_clock_that_jumps_ahead_and_is_mended_leaves_nothing_standing() {
     scene.right.is_verified();
 }
 
+/// The one that is ahead knows nothing of it: a group file tells no time.
 #[tokio::test(flavor = "multi_thread")]
-async fn k1_beside_a_daemon_that_is_ten_minutes_ahead_nothing_is_given_and_nothing_left() {
+async fn k1_beside_a_daemon_that_is_ten_minutes_ahead_the_right_one_gives_nothing() {
     let scene = Scene::set().await;
     let (_right, right) = scene.daemon(&scene.right);
     scene.gives(0, 120).await;

@@ -134,7 +134,9 @@ impl Load {
             wait: false,
         });
         let asked = self.at(door, ANA, ask).await?;
-        let id = asked["id"].as_str().unwrap().to_owned();
+        let id = asked["id"].as_str();
+        let id = id.ok_or_else(|| CliError::BadInput("an answer without an id".to_owned()))?;
+        let id = id.to_owned();
         self.note(&id, |_| {});
         Ok(id)
     }
