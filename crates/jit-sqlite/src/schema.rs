@@ -349,6 +349,42 @@ mod tests {
         assert!(named.contains("cannot be written"), "{named}");
     }
 
+    /// A file as a release left it whose newest schema was this one.
+    fn of_schema(path: &Path, version: usize) -> Connection {
+        let earlier = Connection::open(path).unwrap();
+        for step in STEPS.iter().take(version) {
+            earlier.execute_batch(step).unwrap();
+        }
+        for (name, value) in [
+            ("application_id", APPLICATION_ID),
+            ("user_version", version as i64),
+        ] {
+            earlier.pragma_update(None, name, value).unwrap();
+        }
+        earlier
+    }
+
+    /// The rows of one of everything, to the letter, by the schema that they are of; each schema that
+    /// changes one adds a file, and `tests/forms.rs` holds what is written to the newest.
+    const RELEASED: [(usize, &str); 1] = [(4, include_str!("../tests/forms/4.sql"))];
+
+    #[tokio::test]
+    async fn every_form_that_was_ever_released_is_read_after_the_steps_to_the_newest() {
+        use jit_testkit::store::{all_that_is_read, one_of_everything};
+
+        let folder = tempfile::tempdir().unwrap();
+        let store =
+            |path: &Path| crate::SqliteStore::open(path, crate::Options::default()).unwrap();
+        let fresh = store(&folder.path().join("new.db"));
+        one_of_everything(&fresh).await;
+        let is = all_that_is_read(&fresh).await;
+        for (version, rows) in RELEASED {
+            let path = folder.path().join(format!("{version}.db"));
+            of_schema(&path, version).execute_batch(rows).unwrap();
+            assert_eq!(all_that_is_read(&store(&path)).await, is, "{version}");
+        }
+    }
+
     #[tokio::test]
     async fn what_an_earlier_release_stored_is_listed_by_all_that_it_is_listed_by_now() {
         use jit_core::ports::{Query, RequestStore};
@@ -357,14 +393,7 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jit.db");
-        let earlier = Connection::open(&path).unwrap();
-        for step in STEPS.iter().take(2) {
-            earlier.execute_batch(step).unwrap();
-        }
-        earlier
-            .pragma_update(None, "application_id", APPLICATION_ID)
-            .unwrap();
-        earlier.pragma_update(None, "user_version", 2).unwrap();
+        let earlier = of_schema(&path, 2);
         for (number, status) in (1_u16..).zip(Status::ALL) {
             let request = sample::request_in(number, status);
             let id = request.id.to_string();

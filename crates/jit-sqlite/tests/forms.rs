@@ -1,5 +1,5 @@
-//! Each row as it is stored, to the letter, and that what is stored so is read. The steps from one
-//! schema to the next have tests of their own, beside them.
+//! Each row as it is stored, to the letter. That what was ever stored is read is shown beside the steps
+//! from one schema to the next, in `schema.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use jit_sqlite::{Options, SqliteStore};
-use jit_testkit::store::{all_that_is_read, one_of_everything};
+use jit_testkit::store::one_of_everything;
 use rusqlite::Connection;
 
 /// The rows of one of everything, as schema 4 has them.
@@ -57,22 +57,4 @@ async fn every_row_is_stored_as_the_released_form_has_it() {
         std::fs::write(file, now).unwrap();
         panic!("a stored form changed; the rows as they are now are in {file}");
     }
-}
-
-#[tokio::test]
-async fn what_is_stored_in_the_released_form_is_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let (old, new) = (folder.path().join("old.db"), folder.path().join("new.db"));
-    drop(open(&old));
-    Connection::open(&old)
-        .unwrap()
-        .execute_batch(RELEASED)
-        .unwrap();
-    let (released, fresh) = (open(&old), open(&new));
-    one_of_everything(&fresh).await;
-    let (was, is) = (
-        all_that_is_read(&released).await,
-        all_that_is_read(&fresh).await,
-    );
-    assert_eq!(was, is);
 }

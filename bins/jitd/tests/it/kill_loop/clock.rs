@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::crew::Doors;
+use super::hostile::World;
 use super::judge::{Promise, is_awake, judge};
 use super::load::Load;
 use super::pause::{daemon, opens, people, serves};
@@ -28,6 +29,40 @@ fn library() -> PathBuf {
     let library = "faketime/libfaketimeMT.so.1";
     let found = by_machine.map(|it| it.unwrap().path().join(library));
     found.into_iter().find(|it| it.exists()).unwrap()
+}
+
+/// This installation, as processes see it whose clock is what this file says.
+fn under(site: &Site, clock: &Path) -> Site {
+    let shown = |path: &Path| path.display().to_string();
+    let mut wrong = site.clone();
+    wrong.variables.extend([
+        ("LD_PRELOAD", shown(&library())),
+        ("FAKETIME_TIMESTAMP_FILE", shown(clock)),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("NO_FAKE_STAT", "1".to_owned()),
+    ]);
+    wrong
+}
+
+/// From now on it says so many seconds more. Replaced whole: it is read whenever somebody looks at the
+/// time.
+fn set(clock: &Path, secs: i64) {
+    let written = clock.with_extension("new");
+    std::fs::write(&written, format!("{secs:+}\n")).unwrap();
+    std::fs::rename(written, clock).unwrap();
+}
+
+/// Whoever asks for this at this door is told that its clock is off.
+async fn is_refused(load: &Load, door: &str, what: &str) {
+    until("it is known that a clock is off", async || {
+        let asked = load.asks_at(door, what, 60).await;
+        asked.is_err_and(|it| {
+            let told = it.to_string();
+            told.contains("the clock of this service is off by")
+        })
+    })
+    .await;
 }
 
 /// The clock of this process is so many seconds beside ours, by what it said last.
@@ -58,15 +93,7 @@ impl Scene {
             config: house.path("jit.toml"),
             variables: vec![],
         };
-        let shown = |path: &Path| path.display().to_string();
-        let mut wrong = right.clone();
-        wrong.variables = vec![
-            ("LD_PRELOAD", shown(&library())),
-            ("FAKETIME_TIMESTAMP_FILE", shown(&house.path("clock"))),
-            ("FAKETIME_NO_CACHE", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("NO_FAKE_STAT", "1".to_owned()),
-        ];
+        let wrong = under(&right, &house.path("clock"));
         let ledger = Ledger::new(&house);
         let (load, doors) = people(&right);
         let scene = Self {
@@ -83,10 +110,7 @@ impl Scene {
 
     /// Clocks of the wrong installation are so many seconds beside the right one.
     fn is_off_by(&self, secs: i64) {
-        // Replaced whole: it is read whenever somebody looks at the time.
-        let written = self.house.path("clock.new");
-        std::fs::write(&written, format!("{secs:+}\n")).unwrap();
-        std::fs::rename(written, self.house.path("clock")).unwrap();
+        set(&self.house.path("clock"), secs);
     }
 
     /// A daemon of this installation, at whose door everybody is from now on.
@@ -111,14 +135,7 @@ impl Scene {
 
     /// What she is told who asks at this door, where a clock is off.
     async fn is_refused(&self, door: &str) {
-        until("it is known that a clock is off", async || {
-            let asked = self.load.asks_at(door, &entitlement(1), 60).await;
-            asked.is_err_and(|it| {
-                let told = it.to_string();
-                told.contains("the clock of this service is off by")
-            })
-        })
-        .await;
+        is_refused(&self.load, door, &entitlement(1)).await;
     }
 
     async fn is_gone(&self) {
@@ -243,4 +260,21 @@ async fn k1_beside_a_daemon_that_is_ten_minutes_ahead_the_right_one_gives_nothin
     scene.load.winds_up().await;
     assert_eq!(scene.ledger.ends().len(), 1);
     scene.right.is_verified();
+}
+
+/// Identity Center, Okta and Vault say what time it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn k1_a_daemon_whose_providers_say_that_it_is_ten_minutes_off_gives_nothing() {
+    for off in [TEN_MINUTES, -TEN_MINUTES] {
+        let world = World::new();
+        let clock = world.folder().join("clock");
+        set(&clock, off);
+        let (load, doors) = people(&world.site);
+        let (mut process, door) = daemon(&under(&world.site, &clock), None);
+        opens(&doors, door.clone());
+        is_seen_off(&mut process, off);
+        is_refused(&load, &door, "okta/officers").await;
+        assert!(world.accesses().is_empty());
+        world.site.is_verified();
+    }
 }
