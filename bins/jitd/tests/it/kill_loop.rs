@@ -27,6 +27,7 @@ use std::process::Command;
 use jit_core::ports::Clock;
 use jit_runtime::clock::SystemClock;
 
+use crate::house::House;
 use crate::process::{program, ran, text};
 
 /// Access may stand so long past its end; microseconds.
@@ -61,6 +62,14 @@ struct Site {
 }
 
 impl Site {
+    /// The one that stands in this house.
+    fn of(house: &House) -> Self {
+        Self {
+            config: house.path("jit.toml"),
+            variables: vec![],
+        }
+    }
+
     /// A command with this configuration.
     fn command(&self, mut command: Command) -> Command {
         command

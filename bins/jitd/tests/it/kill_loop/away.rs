@@ -140,10 +140,7 @@ impl Served {
 #[tokio::test(flavor = "multi_thread")]
 async fn l4_a_file_that_another_process_locks_for_long_delays_no_end() {
     let house = House::new(4).await;
-    let site = Site {
-        config: house.path("jit.toml"),
-        variables: vec![],
-    };
+    let site = Site::of(&house);
     let things: Vec<String> = (0..3).map(entitlement).collect();
     let things: Vec<&str> = things.iter().map(String::as_str).collect();
     let ledger = Ledger::new(&house);

@@ -89,10 +89,7 @@ struct Scene {
 impl Scene {
     async fn set() -> Self {
         let house = House::new(2).await;
-        let right = Site {
-            config: house.path("jit.toml"),
-            variables: vec![],
-        };
+        let right = Site::of(&house);
         let wrong = under(&right, &house.path("clock"));
         let ledger = Ledger::new(&house);
         let (load, doors) = people(&right);

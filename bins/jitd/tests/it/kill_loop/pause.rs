@@ -109,10 +109,7 @@ fn nothing_was_given(accesses: &[Access]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_stops_before_it_gives_puts_nobody_into_a_group_file_late() {
     let house = House::new(1).await;
-    let site = Site {
-        config: house.path("jit.toml"),
-        variables: vec![],
-    };
+    let site = Site::of(&house);
     let ledger = Ledger::new(&house);
     let (load, doors) = people(&site);
     let (stopped, fence) = stops_before_it_gives(&site, &load, &doors, &entitlement(0)).await;
@@ -186,10 +183,7 @@ async fn stops_before_it_takes(site: &Site, what: &str, has_it: impl Fn() -> boo
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_delete_waits_for_longer_than_it_may_another_grant_of_a_group_file_is_safe() {
     let house = House::new(1).await;
-    let site = Site {
-        config: house.path("jit.toml"),
-        variables: vec![],
-    };
+    let site = Site::of(&house);
     let has_it = || read(&house.path("groups")).contains(" ana");
     stops_before_it_takes(&site, &entitlement(0), has_it).await;
 }

@@ -12,13 +12,6 @@ use super::small::Ledger;
 use crate::house::{House, entitlement};
 use crate::process::{Process, read, until};
 
-fn site(house: &House) -> Site {
-    Site {
-        config: house.path("jit.toml"),
-        variables: vec![],
-    }
-}
-
 /// It kills itself.
 async fn dies(process: &mut Process, place: &str) {
     until("it dies", async || process.ended().is_some()).await;
@@ -29,7 +22,7 @@ async fn dies(process: &mut Process, place: &str) {
 /// A line in the group file that is no group keeps an end from being made, until it is mended.
 async fn is_stuck_and_paged(place: &str) {
     let house = House::new(1).await;
-    let site = site(&house);
+    let site = Site::of(&house);
     let before = read(&house.path("groups"));
     let (load, doors) = people(&site);
     let (mut dying, door) = daemon(&site, Some(place));
@@ -78,7 +71,7 @@ async fn l5_whoever_dies_beside_an_alarm_keeps_nobody_from_being_woken() {
 
 async fn is_told_of_what_was_done_without_it(place: &str) {
     let house = House::new(1).await;
-    let site = site(&house);
+    let site = Site::of(&house);
     let ledger = Ledger::new(&house);
     let (load, doors) = people(&site);
     let (mut dying, door) = daemon(&site, Some(place));

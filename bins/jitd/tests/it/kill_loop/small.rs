@@ -119,10 +119,7 @@ async fn on_one_file_nothing_is_lost_doubled_or_left_however_often_processes_are
     let (kills, seed) = (kills(12), seed());
     let groups = LANES + 3 + kills / 2;
     let house = House::new(groups).await;
-    let site = Site {
-        config: house.path("jit.toml"),
-        variables: vec![],
-    };
+    let site = Site::of(&house);
     let ledger = Ledger::new(&house);
     let before = read(&house.path("groups"));
     let places = places_without(&["provider.mint"]);
