@@ -414,6 +414,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_hundred_transactions_wrote_is_moved_out_of_the_log() {
+        let Bench {
+            writer, _folder, ..
+        } = bench();
+        for number in 0..100 {
+            let text = format!("{number:04000}");
+            submit(&writer, move |connection| note(connection, &text)).unwrap();
+        }
+        let file = _folder.path().join("writer.db");
+        let mut looks = 0;
+        while file.metadata().unwrap().len() < 400_000 {
+            looks += 1;
+            assert!(looks < 1_000, "nothing was moved");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
     fn what_is_answered_is_committed() {
         let Bench {
             writer,
