@@ -98,10 +98,16 @@ impl PortError {
 /// What time it is.
 ///
 /// # Contract
-/// Within a process `now` never runs backwards.
+/// Within a process neither `now` nor `steady` runs backwards.
 pub trait Clock: Send + Sync {
     /// The present instant in UTC.
     fn now(&self) -> Timestamp;
+
+    /// The time since some instant, by a clock that nobody sets: where `now` moves on by more than
+    /// this, it was set forward by the difference. A clock that is never set need not say it.
+    fn steady(&self) -> Duration {
+        self.now().since(Timestamp::MIN)
+    }
 }
 
 /// Unpredictable bytes, for ids and jitter.

@@ -1,6 +1,6 @@
 //! The time and the chance of a real process. The only place that reads the system's clocks.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use jit_core::Timestamp;
@@ -54,6 +54,15 @@ impl Clock for SystemClock {
         let reading = Reading::next(*last, wall, Instant::now());
         *last = Some(reading);
         reading.now
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the Clock port's adapter; nothing else reads a clock"
+    )]
+    fn steady(&self) -> Duration {
+        static FIRST: OnceLock<Instant> = OnceLock::new();
+        FIRST.get_or_init(Instant::now).elapsed()
     }
 }
 

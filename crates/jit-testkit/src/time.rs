@@ -10,34 +10,56 @@ use jit_core::ports::{Clock, Random};
 /// A clock that shows what it was set to. It may be set backwards too, to show what a caller makes
 /// of a clock that breaks its contract.
 #[derive(Debug)]
-pub struct ManualClock(Mutex<Timestamp>);
+pub struct ManualClock(Mutex<Shown>);
+
+#[derive(Debug)]
+struct Shown {
+    now: Timestamp,
+    /// How far it was put forward, in all.
+    put: Duration,
+}
 
 impl ManualClock {
     /// A clock that shows this instant.
     pub fn at(now: Timestamp) -> Self {
-        Self(Mutex::new(now))
+        Self(Mutex::new(Shown {
+            now,
+            put: Duration::ZERO,
+        }))
     }
 
     /// Shows this instant from here on.
     pub fn set(&self, now: Timestamp) {
-        *self.lock() = now;
+        self.lock().now = now;
     }
 
     /// Moves on, and returns the new instant.
     pub fn advance(&self, by: Duration) -> Timestamp {
-        let mut now = self.lock();
-        *now = *now + by;
-        *now
+        let mut shown = self.lock();
+        shown.now = shown.now + by;
+        shown.now
     }
 
-    fn lock(&self) -> MutexGuard<'_, Timestamp> {
+    /// Somebody puts it forward: no time passes.
+    pub fn put_forward(&self, by: Duration) {
+        let mut shown = self.lock();
+        shown.now = shown.now + by;
+        shown.put += by;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shown> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.lock()
+        self.lock().now
+    }
+
+    fn steady(&self) -> Duration {
+        let shown = self.lock();
+        shown.now.since(Timestamp::MIN).saturating_sub(shown.put)
     }
 }
 
@@ -90,6 +112,10 @@ mod tests {
         let later = clock.advance(Duration::from_secs(5));
         assert_eq!(later, Timestamp::from_unix_micros(5_000_000));
         assert_eq!(clock.now(), later);
+        assert_eq!(clock.steady(), Duration::from_secs(5));
+        clock.put_forward(Duration::from_secs(60));
+        assert_eq!(clock.now(), later + Duration::from_secs(60));
+        assert_eq!(clock.steady(), Duration::from_secs(5));
         clock.set(Timestamp::MIN);
         assert_eq!(clock.now(), Timestamp::MIN);
     }

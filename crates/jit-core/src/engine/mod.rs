@@ -4,8 +4,8 @@
 mod announce;
 mod background;
 mod caps;
+mod clock;
 mod collect;
-mod dates;
 mod drift;
 mod eligible;
 mod inputs;
@@ -20,14 +20,14 @@ mod tend;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use futures_util::future::join;
 
 pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
 pub use background::{Background, HOLDERS, USES, Use};
-pub use dates::ClockOffset;
+pub use clock::{ClockOffset, ClockTrust};
 pub use drift::{Drift, Drifted, Outcome, Progress, Reconciliation};
 pub use eligible::{Eligible, Own, Reach, Recent, eligible};
 pub use mirror::Live;
@@ -65,10 +65,6 @@ const TRIES: u32 = 5;
 const APPENDS: u32 = 50;
 /// Offsets of our clock above this stop everything that gives access.
 pub const CLOCK_OFF: Duration = CLOCKS_DIFFER;
-/// For how long an offset counts after it was seen.
-const CLOCK_MEMORY: Duration = Duration::from_secs(600);
-/// An offset above this means that nobody knows the time.
-const TIME_UNKNOWN: Duration = Duration::from_secs(3_600);
 /// The small row that holds the pause flag.
 const FLAGS: &str = "flag";
 const PAUSED: &str = "paused";
@@ -190,40 +186,10 @@ impl EngineParts {
     }
 }
 
-/// Whether this process believes its clock against what others committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClockTrust {
-    /// A commit from the future means that our clock is behind.
-    Compared,
-    /// The operator says that the clock is right and earlier commits were wrong.
-    Trusted,
-}
-
-/// What commits of others said about our clock.
-#[derive(Debug, Default)]
-struct ClockWatch {
-    /// How far the newest commit was ahead, and by our clock when.
-    lead: Duration,
-    led_since: Timestamp,
-    /// How far our clock was behind lately.
-    behind: Duration,
-    seen_at: Timestamp,
-}
-
-impl ClockWatch {
-    /// What is left of the lead. It shrinks slower than the clock runs, so that `now` never goes
-    /// back; and it shrinks in every process alike, so that they do not hand it on to each other
-    /// for ever.
-    fn lead_at(&self, clock: Timestamp) -> Duration {
-        self.lead.saturating_sub(clock.since(self.led_since) / 4)
-    }
-}
-
 /// The domain at work. Cheap to share behind an `Arc`; any number may run on one store.
 pub struct Engine {
     parts: EngineParts,
-    trust: ClockTrust,
-    watch: Mutex<ClockWatch>,
+    time: clock::Time,
     /// What can be found, replaced as a whole.
     index: RwLock<Arc<offers::Index>>,
     outbox: announce::Outbox,
@@ -231,14 +197,12 @@ pub struct Engine {
     found: inputs::Found,
     /// The live grants, without the store.
     mirror: mirror::Mirror,
-    /// What other clocks said.
-    dates: dates::Dates,
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("trust", &self.trust)
+            .field("trust", &self.time.trust)
             .finish_non_exhaustive()
     }
 }
@@ -258,15 +222,14 @@ impl Engine {
             .notifiers
             .push(Arc::new(announce::Paging::new(parts.pager.clone())));
         let index = offers::Index::of(&parts.catalog, BTreeMap::new());
+        let time = clock::Time::new(Arc::clone(&parts.clock), trust);
         Ok(Self {
             parts,
-            trust,
+            time,
             index: RwLock::new(Arc::new(index)),
-            watch: Mutex::default(),
             outbox: announce::Outbox::default(),
             found: inputs::Found::default(),
             mirror: mirror::Mirror::default(),
-            dates: dates::Dates::default(),
         })
     }
 
@@ -300,63 +263,6 @@ impl Engine {
         Rules {
             policy: &self.parts.policy,
             catalog: &self.parts.catalog,
-        }
-    }
-
-    // ---------------------------------------------------------------------------------- clock
-
-    /// The instant by which everything is judged: our clock, and as far ahead of it as the newest
-    /// commit was when it was seen (K1). While it is ahead it goes on at three quarters of the pace
-    /// of our clock, so that one commit from the future is made up for in time.
-    pub fn now(&self) -> Timestamp {
-        let clock = self.parts.clock.now();
-        match self.trust {
-            ClockTrust::Trusted => clock,
-            ClockTrust::Compared => clock + self.watch().lead_at(clock),
-        }
-    }
-
-    /// An instant that was judged by [`Engine::now`], as an adapter must judge it, which looks at the
-    /// clock alone: a call is fenced by the time that it was leased by.
-    fn by_clock(&self, at: Timestamp) -> Timestamp {
-        at - self.now().since(self.parts.clock.now())
-    }
-
-    /// How far our clock was behind what others committed, where that was seen in the last ten
-    /// minutes.
-    pub fn clock_behind(&self) -> Duration {
-        let watch = self.watch();
-        let clock = self.parts.clock.now();
-        // It is no longer off once its time is made up for. A time that nobody knows is not
-        // forgotten before that.
-        let past = clock >= watch.seen_at + CLOCK_MEMORY && watch.behind <= TIME_UNKNOWN;
-        let forgotten = past || watch.lead_at(clock).is_zero();
-        match self.trust {
-            ClockTrust::Compared if !forgotten => watch.behind,
-            ClockTrust::Compared | ClockTrust::Trusted => Duration::ZERO,
-        }
-    }
-
-    fn watch(&self) -> std::sync::MutexGuard<'_, ClockWatch> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Learns from the instant of a commit. One-sided: an old one says nothing.
-    fn observe(&self, at: Timestamp) {
-        let clock = self.parts.clock.now();
-        let behind = at.since(clock);
-        if behind.is_zero() {
-            return;
-        }
-        let mut watch = self.watch();
-        if behind > watch.lead_at(clock) {
-            watch.lead = behind;
-            watch.led_since = clock;
-        }
-        let old = clock >= watch.seen_at + CLOCK_MEMORY && watch.behind <= TIME_UNKNOWN;
-        if behind >= watch.behind || old || watch.lead_at(clock).is_zero() {
-            watch.behind = behind;
-            watch.seen_at = clock;
         }
     }
 

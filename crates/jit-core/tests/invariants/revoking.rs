@@ -1,17 +1,16 @@
-//! S2, S3, S7, L1, L2, L5 and K1: how access goes away.
+//! S2, S3, S7, L1, L2 and L5: how access goes away.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jit_core::Refusal;
 use jit_core::audit::Fact;
-use jit_core::engine::{EngineError, Verb};
+use jit_core::engine::Verb;
 use jit_core::ports::{Provisioner, RequestStore};
 use jit_core::provider::{Answer, Description, Presence};
 use jit_core::request::{Cause, End, Phase, Status};
 use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::{Apply, Fault};
-use jit_testkit::time::ManualClock;
 
 use jit_testkit::stage::{Stage, secs, standing, via};
 
@@ -363,102 +362,6 @@ async fn a_third_person_revokes_only_with_the_right() {
 }
 
 #[tokio::test]
-async fn k1_a_clock_that_is_behind_grants_nothing_and_goes_on_revoking() {
-    let stage = Stage::new();
-    let request = stage.active("10m").await;
-    let pending = stage.open("cleo", "10m").await;
-    // This process believes that it is ten seconds earlier than what was committed.
-    let clock = Arc::new(ManualClock::at(stage.now() - secs(10)));
-    let other = stage.other(clock.clone(), 1);
-    other.tend(request.id).await.unwrap();
-    let approved = other
-        .handle(&via("bob"), pending.id, Stage::approval(&pending))
-        .await;
-    assert!(
-        matches!(approved, Err(EngineError::Refused(Refusal::ClockOff { off_by })) if off_by == secs(10))
-    );
-    stage.say("ana", request.id, Verb::End).await.unwrap();
-    other.tend(request.id).await.unwrap();
-    assert!(!stage.is_there(&request));
-}
-
-#[tokio::test]
-async fn k1_expiry_is_judged_by_the_newest_commit() {
-    let stage = Stage::new();
-    let request = stage.active("10m").await;
-    let clock = Arc::new(ManualClock::at(stage.now()));
-    let other = stage.other(clock, 1);
-    stage.clock.set(request.grant().unwrap().expires_at);
-    // A commit of another process tells this one that it is later than its own clock says.
-    let newer = stage.open("cleo", "10m").await;
-    other.tend(newer.id).await.unwrap();
-    other.tend(request.id).await.unwrap();
-    assert!(!stage.is_there(&request));
-}
-
-#[tokio::test]
-async fn k1_time_goes_on_after_a_commit_from_the_future() {
-    let stage = Stage::new();
-    let request = stage.active("10m").await;
-    // Another process is an hour ahead, and commits.
-    let ahead = Arc::new(ManualClock::at(stage.now() + secs(3_600)));
-    let other = stage.other(ahead, 1);
-    other.open(&via("cleo"), stage.ask("10m")).await.unwrap();
-    // This one believes it, ends what is over by that time, and goes on trying.
-    stage.provider.outage_until(stage.now() + secs(10));
-    stage.pass(60).await;
-    assert!(!stage.is_there(&request));
-    let refused = stage.engine.open(&via("ana"), stage.ask("10m")).await;
-    assert!(matches!(
-        refused,
-        Err(EngineError::Refused(Refusal::ClockOff { .. }))
-    ));
-}
-
-#[tokio::test]
-async fn k1_one_commit_from_the_future_is_made_up_for_in_time() {
-    let stage = Stage::new();
-    let ahead = Arc::new(ManualClock::at(stage.now() + secs(60)));
-    let other = stage.other(ahead.clone(), 1);
-    other.open(&via("cleo"), stage.ask("10m")).await.unwrap();
-    // Its clock is set right. Both processes go on, and tell each other what time it is.
-    ahead.set(stage.now());
-    let lead = |engine: &jit_core::Engine| engine.now().since(stage.now());
-    let mut before = secs(61);
-    for _ in 0..30 {
-        stage.clock.advance(secs(10));
-        ahead.set(stage.now());
-        for engine in [&stage.engine, &other] {
-            for due in engine.due(100).await.unwrap() {
-                engine.tend(due.id).await.unwrap();
-            }
-            engine.checkpoint().await.unwrap();
-        }
-        let now = lead(&stage.engine).max(lead(&other));
-        assert!(now < before || now.is_zero(), "{now:?} after {before:?}");
-        before = now;
-    }
-    assert!(before.is_zero(), "{before:?}");
-    stage.pass(600).await;
-    assert!(stage.engine.clock_behind().is_zero());
-    stage.open("ana", "10m").await;
-}
-
-#[tokio::test]
-async fn k1_a_time_that_nobody_knows_is_not_forgotten() {
-    for (ahead, forgotten) in [(3_599, true), (3_602, false)] {
-        let stage = Stage::new();
-        let wrong = Arc::new(ManualClock::at(stage.now() + secs(ahead)));
-        let other = stage.other(wrong, 1);
-        other.open(&via("cleo"), stage.ask("10m")).await.unwrap();
-        stage.work().await;
-        assert!(!stage.engine.clock_behind().is_zero());
-        stage.clock.advance(secs(601));
-        assert_eq!(stage.engine.clock_behind().is_zero(), forgotten, "{ahead}");
-    }
-}
-
-#[tokio::test]
 async fn s16_a_delete_that_is_answered_after_another_worker_went_on_has_its_outcome() {
     let stage = Stage::new();
     let request = stage.active("10m").await;
@@ -483,22 +386,6 @@ async fn s16_a_delete_that_is_answered_after_another_worker_went_on_has_its_outc
     let event = change.events[0].event().unwrap();
     let answered = matches!(event.event.what, Fact::RevokeAnswered { attempt: 7, .. });
     assert!(answered, "{event:?}");
-}
-
-#[tokio::test]
-async fn k1_a_process_that_starts_with_a_slow_clock_learns_it_from_the_store() {
-    let stage = Stage::new();
-    let request = stage.active("10m").await;
-    let ends = request.grant().unwrap().expires_at;
-    stage.clock.set(ends);
-    stage.open("cleo", "10m").await;
-    let slow = Arc::new(ManualClock::at(ends - secs(3_600)));
-    let late = stage.other(slow, 1);
-    let due = late.due(10).await.unwrap();
-    assert!(due.iter().any(|due| due.id == request.id), "{due:?}");
-    late.tend(request.id).await.unwrap();
-    assert!(!stage.is_there(&request));
-    assert_eq!(late.clock_behind(), secs(3_600));
 }
 
 /// A credential that cannot be seen or taken back, and ends at exactly the time it was made for.
