@@ -1,6 +1,6 @@
-//! Compares our clock with those of the providers (K1): once a minute each of them is asked for
-//! nothing, without credentials, and its answer says what time it is there. What follows from a clock
-//! that is off is the engine's.
+//! Compares our clock with those of the services that are called (K1): once a minute each of them is
+//! asked for nothing, without credentials, and its answer says what time it is there. What follows
+//! from a clock that is off is the engine's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use jit_wire::Wire;
 use reqwest::Url;
 use reqwest::header::{AGE, CACHE_CONTROL};
 
-use crate::config::{Config, ProviderKind};
+use crate::config::{Config, ProviderKind, Store};
 
 /// How often clocks are compared.
 const EVERY: Duration = Duration::from_secs(60);
@@ -36,9 +36,9 @@ impl std::fmt::Debug for Dates {
 }
 
 impl Dates {
-    /// The providers of this configuration that answer over HTTP.
+    /// Whatever this configuration names that answers over HTTP.
     pub fn new(config: &Config, engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Self {
-        let sources = config.providers.iter().filter_map(|it| origin(&it.kind));
+        let sources = sources(config).into_iter().map(|(_, origin)| origin);
         Self::of(sources, engine, clock)
     }
 
@@ -52,7 +52,7 @@ impl Dates {
         for origin in origins {
             match Wire::new(&origin) {
                 Ok(wire) => drop(sources.insert(origin, wire)),
-                Err(error) => tracing::warn!(%error, "a provider cannot be asked for the time"),
+                Err(error) => tracing::warn!(%error, "a service cannot be asked for the time"),
             }
         }
         Self {
@@ -97,27 +97,58 @@ pub(crate) async fn ask(origin: &Url, wire: &Wire) -> Result<Option<Timestamp>, 
     Ok(said.filter(|_| !is_kept))
 }
 
-/// Where a provider answers; none of one that is on this machine.
-pub(crate) fn origin(kind: &ProviderKind) -> Option<Url> {
-    let aws = |region: &str, endpoint: &Option<String>| {
+/// What tells the time of whatever this configuration names, by its name, and where it answers.
+pub(crate) fn sources(config: &Config) -> Vec<(String, Url)> {
+    let providers = config.providers.iter();
+    let providers = providers.map(|it| (it.name.as_str(), origin(&it.kind)));
+    let store = match &config.store {
+        Store::Sqlite { .. } => None,
+        Store::DynamoDb(table) => aws("dynamodb", table.region.as_deref(), &table.endpoint),
+    };
+    let (slack, telegram) = (config.slack.as_ref(), config.telegram.as_ref());
+    let pagerduty = config.pagerduty.as_ref();
+    let services = [
+        ("the store", store),
+        ("slack", slack.map(|it| it.api.clone())),
+        ("telegram", telegram.map(|it| it.api.to_string())),
+        ("pagerduty", pagerduty.map(|it| it.api.to_string())),
+    ];
+    let named = providers.chain(services);
+    let at_its_root = |address: String| {
+        let mut origin: Url = address.parse().ok()?;
+        origin.set_path("/");
+        Some(origin)
+    };
+    named
+        .filter_map(|(name, address)| Some((name.to_owned(), at_its_root(address?)?)))
+        .collect()
+}
+
+/// Where a service of AWS answers; none where the environment alone knows its region.
+fn aws(service: &str, region: Option<&str>, endpoint: &Option<String>) -> Option<String> {
+    let usual = || {
+        let region = region?;
         let domain = match region.starts_with("cn-") {
             true => "amazonaws.com.cn",
             false => "amazonaws.com",
         };
-        let usual = || format!("https://sts.{region}.{domain}");
-        endpoint.clone().unwrap_or_else(usual)
+        Some(format!("https://{service}.{region}.{domain}"))
     };
-    let origin = match kind {
-        ProviderKind::GroupFile { .. } => return None,
+    endpoint.clone().or_else(usual)
+}
+
+/// Where a provider answers; none of one that is on this machine.
+fn origin(kind: &ProviderKind) -> Option<String> {
+    match kind {
+        ProviderKind::GroupFile { .. } => None,
         ProviderKind::IdentityCenter { settings, .. } => {
-            aws(&settings.region, &settings.endpoint_url)
+            aws("sts", Some(&settings.region), &settings.endpoint_url)
         }
-        ProviderKind::Iam { settings, .. } => aws(&settings.region, &settings.endpoint_url),
-        ProviderKind::Okta(organization) => organization.0.org_url.clone(),
-        ProviderKind::Vault(server) => server.0.address.url().to_string(),
-        ProviderKind::Tokens { address, .. } => address.url().to_string(),
-    };
-    let mut origin: Url = origin.parse().ok()?;
-    origin.set_path("/");
-    Some(origin)
+        ProviderKind::Iam { settings, .. } => {
+            aws("sts", Some(&settings.region), &settings.endpoint_url)
+        }
+        ProviderKind::Okta(organization) => Some(organization.0.org_url.clone()),
+        ProviderKind::Vault(server) => Some(server.0.address.url().to_string()),
+        ProviderKind::Tokens { address, .. } => Some(address.url().to_string()),
+    }
 }

@@ -11,7 +11,9 @@ use futures_util::future::{join, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jit_core::catalog::ProviderName;
-use jit_core::engine::{CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay, Taken};
+use jit_core::engine::{
+    CHECKPOINT_EVERY, Engine, EngineError, LEFT_ALONE, MoreToSay, TIME_KEPT_EVERY, Taken,
+};
 use jit_core::ports::{Delivery, Due, PortError, Random, Urgency};
 use jit_core::request::RequestId;
 use jit_core::time::Timestamp;
@@ -137,6 +139,7 @@ impl Worker {
         let announcing = announce_for_ever(engine, nudge, self.settings.tick, told);
         tokio::pin!(announcing);
         let checkpoints = checkpoint_for_ever(self.engine.clone());
+        let keeping_time = keep_time_for_ever(self.engine.clone());
         let standing_in = stand_in_for_ever(self.engine.clone(), self.settings);
         tokio::select! {
             biased;
@@ -146,6 +149,7 @@ impl Worker {
             () = self.tend_for_ever() => {}
             () = &mut announcing => {}
             () = checkpoints => {}
+            () = keeping_time => {}
         }
         // Nothing more is taken; what was taken is sent, and marked, while records are tended.
         drop(stopping);
@@ -599,6 +603,16 @@ async fn checkpoint_for_ever(engine: Arc<Engine>) {
     loop {
         checkpoint(&engine).await;
         tokio::time::sleep(CHECKPOINT_EVERY).await;
+    }
+}
+
+async fn keep_time_for_ever(engine: Arc<Engine>) {
+    loop {
+        let again = engine.keep_time().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what time it is could not be written down");
+            TIME_KEPT_EVERY
+        });
+        tokio::time::sleep(again).await;
     }
 }
 

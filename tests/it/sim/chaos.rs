@@ -150,6 +150,10 @@ impl Clock for OffsetClock {
             self.truth.now() + off
         }
     }
+
+    fn steady(&self) -> Duration {
+        self.truth.began.elapsed()
+    }
 }
 
 // ---------------------------------------------------------------------------- a replica's fate

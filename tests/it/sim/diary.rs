@@ -107,6 +107,8 @@ pub(crate) struct Diary {
     pub(crate) poisoned: Mutex<BTreeMap<RequestId, Timestamp>>,
     /// How far the clocks were ever off, as far as that matters.
     pub(crate) clocks: Mutex<Clocks>,
+    /// From when on the clock of the only host was how far behind.
+    pub(crate) set_back: Mutex<BTreeMap<Timestamp, Duration>>,
 }
 
 /// The most that any clock was ahead, and behind.
@@ -117,6 +119,13 @@ pub(crate) struct Clocks {
 }
 
 impl Diary {
+    /// How far the clock of the only host was behind at that instant.
+    pub(crate) fn set_back_at(&self, at: Timestamp) -> Duration {
+        let set_back = self.set_back.lock().unwrap();
+        let last = set_back.range(..=at).next_back();
+        last.map_or(Duration::ZERO, |(_, by)| *by)
+    }
+
     pub(crate) fn mishap(&self, mishap: Mishap) {
         self.mishaps.lock().unwrap().push(mishap);
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use jit_core::catalog::ProviderName;
 use jit_core::digest::Digest;
-use jit_core::engine::{Engine, EngineParts};
+use jit_core::engine::{Engine, EngineParts, TIME_KEPT_EVERY};
 use jit_core::ports::{Alarm, Clock, Provisioner, Query, RequestStore};
 use jit_core::request::{AccessRequest, RequestId};
 use jit_core::{Timestamp, Ttl};
@@ -83,7 +83,13 @@ pub(crate) enum ClockWeather {
     Steady,
     /// Now and then one is set, within the limit of K1 and above it.
     Jumping,
+    /// All run on one host. Its clock is set back while they are down, and put right under them.
+    OneHost,
 }
+
+/// For how long nobody wrote down what time it is when the clock of the only host is set back, and
+/// until somebody starts after it: nobody can know of that time that it passed.
+const UNKNOWN_MAX: Duration = TIME_KEPT_EVERY.saturating_add(Duration::from_secs(6));
 
 /// How far a clock is set at the most.
 pub(crate) const JUMP_MAX: Duration = Duration::from_secs(14);
@@ -153,6 +159,8 @@ async fn simulate(plan: Plan) -> Outcome {
     let upheaval = tokio::task::spawn_local(upheaval);
     let clocks = script::clocks(world.clone(), replicas.clone());
     let clocks = tokio::task::spawn_local(clocks);
+    let dates = script::dates(world.clone(), replicas.clone());
+    let dates = tokio::task::spawn_local(dates);
     let outages = script::outages(world.clone(), replicas.clone());
     let outages = tokio::task::spawn_local(outages);
     let onlooker = script::onlooker(world.clone(), replicas.clone());
@@ -162,6 +170,7 @@ async fn simulate(plan: Plan) -> Outcome {
     }
     upheaval.abort();
     clocks.abort();
+    dates.abort();
     outages.abort();
     onlooker.abort();
     world.make_peace(&replicas);
@@ -228,9 +237,10 @@ impl World {
     fn draw(plan: Plan) -> Self {
         let random = Arc::new(SeededRandom::new(plan.seed));
         let truth = Arc::new(TrueClock::new());
-        let weather = match plan.mood {
-            Mood::Hostile => plan.weather,
-            Mood::Calm => ClockWeather::Steady,
+        let weather = match (plan.mood, plan.weather) {
+            (Mood::Hostile, ClockWeather::Jumping) => ClockWeather::Jumping,
+            (Mood::Calm, ClockWeather::OneHost) => ClockWeather::OneHost,
+            _ => ClockWeather::Steady,
         };
         let drawn = || Duration::from_millis(random.below(2_000));
         let mut clocks = match weather {
@@ -241,6 +251,10 @@ impl World {
             ClockWeather::Jumping => Clocks {
                 ahead: JUMP_MAX,
                 behind: JUMP_MAX,
+            },
+            ClockWeather::OneHost => Clocks {
+                behind: UNKNOWN_MAX,
+                ..Clocks::default()
             },
         };
         let room = clocks.ahead + clocks.behind;
@@ -340,7 +354,7 @@ impl World {
         let ahead_ms = match (self.weather, number) {
             (ClockWeather::Steady, 0) => millis(clocks.ahead),
             (ClockWeather::Steady, 1) => -millis(clocks.behind),
-            (ClockWeather::Steady | ClockWeather::Jumping, _) => 0,
+            (ClockWeather::Steady | ClockWeather::Jumping | ClockWeather::OneHost, _) => 0,
         };
         let clock = Arc::new(OffsetClock::new(self.truth.clone(), ahead_ms));
         let chaos = Chaos {

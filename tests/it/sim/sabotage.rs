@@ -72,6 +72,8 @@ pub(crate) enum Saboteur {
     ForgetsOutcomes,
     /// Believes its clock, whatever others committed.
     TrustsItsClock,
+    /// Takes its own clock for what providers say.
+    AgreesWithItself,
     /// Does not read that it is paused.
     NeverPaused,
     /// Takes every name for a person.

@@ -17,7 +17,7 @@ use jit_testkit::hostile::Fault;
 
 pub(crate) use fates::Fate;
 use fates::Slot;
-pub(crate) use weather::{clocks, onlooker, outages, upheaval};
+pub(crate) use weather::{clocks, dates, onlooker, outages, upheaval};
 
 use super::people::id;
 use super::setting::ttl;

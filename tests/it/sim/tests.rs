@@ -67,7 +67,7 @@ const EDGES: [&str; 43] = [
 ];
 
 /// The faults of the provider, the store, the directory and the pager, and what people suffer.
-const FAULTS: [&str; 44] = [
+const FAULTS: [&str; 46] = [
     "fault conflict",
     "fault dropped_before_sending",
     "fault dropped_after_sending",
@@ -102,6 +102,8 @@ const FAULTS: [&str; 44] = [
     "clock forward, above the limit",
     "clock back, within the limit",
     "clock back, above the limit",
+    "the only clock back",
+    "a date was heard",
     "paused",
     "read",
     "loss Account",
@@ -120,10 +122,10 @@ fn plan(seed: u64) -> Plan {
     } else {
         Mood::Hostile
     };
-    let weather = if seed % 4 == 3 {
-        ClockWeather::Jumping
-    } else {
-        ClockWeather::Steady
+    let weather = match seed % 8 {
+        0 => ClockWeather::OneHost,
+        3 | 7 => ClockWeather::Jumping,
+        _ => ClockWeather::Steady,
     };
     Plan {
         seed,
@@ -262,6 +264,7 @@ fn must_be_caught(saboteur: Saboteur, focus: Option<Focus>, as_one_of: &[&str]) 
         let late = focus.is_some_and(|focus| focus.late > 0);
         let weather = match saboteur {
             Saboteur::TrustsItsClock => ClockWeather::Jumping,
+            Saboteur::AgreesWithItself => ClockWeather::OneHost,
             // Wrong clocks excuse a second here and there.
             _ => ClockWeather::Steady,
         };
@@ -368,6 +371,8 @@ caught! {
         ForgetsOutcomes, None, ["S16"];
     believing_a_wrong_clock_is_caught:
         TrustsItsClock, None, ["K1"];
+    a_time_that_runs_slower_than_the_right_one_is_caught:
+        AgreesWithItself, None, ["L1"];
     not_pausing_is_caught:
         NeverPaused, None, ["Paused"];
     looking_at_nothing_is_caught:

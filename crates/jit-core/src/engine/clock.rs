@@ -2,13 +2,24 @@
 //! it, and what other processes committed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{CLOCK_OFF, Engine};
-use crate::ports::Clock;
+use futures_util::future::try_join;
+
+use super::{CLOCK_OFF, Engine, FLAGS};
+use crate::ports::{Clock, Commit, CommitError, PortError, Row, RowChange};
 use crate::time::Timestamp;
 
+/// Somebody writes down what time it is this often: whoever starts with a clock that is behind learns
+/// from it what passed while nothing else was written.
+pub const TIME_KEPT_EVERY: Duration = Duration::from_secs(10);
+/// The same for whoever knows its clock to be behind: what passes until the next one starts, and was
+/// not written down, is lost.
+const KEPT_BEHIND_EVERY: Duration = Duration::from_secs(1);
+/// The small row that holds it.
+const TIME: &str = "time";
 /// For how long it counts what another system said.
 const DATE_MEMORY: Duration = Duration::from_secs(600);
 /// The `Date` of an answer is in whole seconds (RFC 9110, section 5.6.7).
@@ -135,12 +146,19 @@ impl Lead {
     }
 }
 
+/// The instant that such a row says.
+fn instant(row: &Row) -> Option<Timestamp> {
+    row.value.parse().ok()
+}
+
 /// The time of an engine.
 pub(super) struct Time {
     clock: Arc<dyn Clock>,
     pub(super) trust: ClockTrust,
     lead: Mutex<Lead>,
     dates: Dates,
+    /// Whether what was kept of the time before the start was read.
+    is_told: AtomicBool,
 }
 
 impl Time {
@@ -150,6 +168,7 @@ impl Time {
             trust,
             lead: Mutex::default(),
             dates: Dates::default(),
+            is_told: AtomicBool::new(false),
         }
     }
 
@@ -201,6 +220,56 @@ impl Engine {
     /// Learns from the instant of a commit.
     pub(super) fn observe(&self, at: Timestamp) {
         self.time.observe(at);
+    }
+
+    /// What time it is at the least, by the newest commit; at the start also by what was kept of it
+    /// since.
+    pub(super) async fn known_time(&self) -> Result<Option<Timestamp>, PortError> {
+        if self.time.is_told.load(Ordering::Relaxed) {
+            return self.parts.store.newest_commit().await;
+        }
+        let (newest, kept) = self.kept_time().await?;
+        self.time.is_told.store(true, Ordering::Relaxed);
+        Ok(newest.max(kept.as_ref().and_then(instant)))
+    }
+
+    /// The newest commit, and the row that says what time it was.
+    async fn kept_time(&self) -> Result<(Option<Timestamp>, Option<Row>), PortError> {
+        let store = &self.parts.store;
+        try_join(store.newest_commit(), store.row(FLAGS, TIME)).await
+    }
+
+    /// Writes down what time it is, where nothing was written for [`TIME_KEPT_EVERY`], or for a second
+    /// by whoever knows that its clock is behind: whoever starts with a clock that is behind knows
+    /// the time by it. Where several replicas try, one of them does. Returns after which time it is
+    /// to be asked for again.
+    pub async fn keep_time(&self) -> Result<Duration, CommitError> {
+        let (newest, kept) = self.kept_time().await?;
+        let known = newest.max(kept.as_ref().and_then(instant));
+        known.into_iter().for_each(|at| self.observe(at));
+        let every = match self.time.ahead() > CLOCK_OFF {
+            true => KEPT_BEHIND_EVERY,
+            false => TIME_KEPT_EVERY,
+        };
+        let now = self.now();
+        if known.is_some_and(|known| now < known + every) {
+            return Ok(every);
+        }
+        let row = Row {
+            table: FLAGS,
+            key: TIME.to_owned(),
+            value: now.to_string(),
+        };
+        let expected = kept.map(|row| row.value);
+        let written = self.parts.store.commit(Commit {
+            rows: vec![RowChange { row, expected }],
+            at: Some(now),
+            ..Commit::default()
+        });
+        match written.await {
+            Ok(_) | Err(CommitError::Conflict) => Ok(every),
+            Err(error) => Err(error),
+        }
     }
 
     /// Another system's clock showed this second at some instant between these two of ours.

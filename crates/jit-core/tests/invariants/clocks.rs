@@ -6,6 +6,7 @@ use std::time::Duration;
 use jit_core::Timestamp;
 use jit_core::engine::{ClockOffset, EngineError, Verb};
 use jit_core::lifecycle::Refusal;
+use jit_core::ports::RequestStore;
 use jit_core::request::Status;
 use jit_testkit::stage::{Stage, secs, via};
 use jit_testkit::time::ManualClock;
@@ -284,4 +285,58 @@ async fn k1_a_clock_that_is_put_forward_by_what_it_was_behind_ends_nothing_early
     assert_eq!(alone.clock_offset(), ClockOffset::None);
     alone.tend(request.id).await.unwrap();
     assert!(stage.is_there(&request));
+}
+
+/// What time it is, as somebody wrote it down.
+async fn kept(stage: &Stage) -> Option<Timestamp> {
+    let row = stage.store.row("flag", "time").await.unwrap();
+    row.map(|row| row.value.parse().unwrap())
+}
+
+#[tokio::test]
+async fn k1_the_time_is_written_down_every_ten_seconds() {
+    let stage = Stage::new();
+    stage.open("ana", "10m").await;
+    stage.clock.advance(secs(9));
+    stage.engine.keep_time().await.unwrap();
+    assert_eq!(kept(&stage).await, None, "the request says what time it is");
+    stage.clock.advance(secs(1));
+    stage.engine.keep_time().await.unwrap();
+    let first = stage.now();
+    assert_eq!(kept(&stage).await, Some(first));
+    // Another process is content with it, and writes the next.
+    let other = stage.other(stage.clock.clone(), 1);
+    stage.clock.advance(secs(9));
+    other.keep_time().await.unwrap();
+    assert_eq!(kept(&stage).await, Some(first));
+    stage.clock.advance(secs(1));
+    other.keep_time().await.unwrap();
+    assert_eq!(kept(&stage).await, Some(stage.now()));
+}
+
+#[tokio::test]
+async fn k1_a_process_that_starts_behind_after_a_quiet_time_ends_on_time() {
+    let stage = Stage::new();
+    let request = stage.active("50m").await;
+    let ends = request.grant().unwrap().expires_at;
+    while stage.now() + secs(20) < ends {
+        stage.clock.advance(secs(10));
+        stage.engine.keep_time().await.unwrap();
+    }
+    // Whoever wrote it down is gone; nine seconds later the next one starts, a day behind.
+    stage.clock.advance(secs(9));
+    let slow = Arc::new(ManualClock::at(stage.now() - secs(86_400)));
+    let alone = stage.other(slow.clone(), 1);
+    alone.due(10).await.unwrap();
+    assert_eq!(alone.now(), stage.now() - secs(9));
+    // Were it to die too, the next one would know of this second.
+    slow.advance(secs(1));
+    stage.clock.advance(secs(1));
+    assert_eq!(alone.keep_time().await.unwrap(), secs(1));
+    assert_eq!(kept(&stage).await, Some(stage.now() - secs(9)));
+    slow.advance(secs(20));
+    for due in alone.due(10).await.unwrap() {
+        alone.tend(due.id).await.unwrap();
+    }
+    assert!(!stage.is_there(&request));
 }

@@ -67,6 +67,7 @@ impl Judge<'_> {
                     if !intended && !self.died_without_a_store(id, call.signed_at) {
                         self.violation("S16", format!("{id}: a delete without intent"));
                     }
+                    let behind = behind + self.world.diary.set_back_at(call.signed_at);
                     if call.signed_at >= call.send_before + behind {
                         self.violation("S3", format!("{id}: a delete was sent too late"));
                     }

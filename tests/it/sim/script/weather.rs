@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::engine::verify_audit;
-use jit_core::ports::{Clock, Query};
+use jit_core::Timestamp;
+use jit_core::engine::{TIME_KEPT_EVERY, verify_audit};
+use jit_core::ports::{Clock, Query, RequestStore};
 
 use super::{Replicas, via};
 use crate::sim::chaos::{Away, STORE_CALL_LIMIT};
@@ -44,12 +45,58 @@ pub(crate) async fn upheaval(world: Arc<World>, replicas: Replicas) {
 
 /// Machines' clocks that are set, one after another, in the weather for it.
 pub(crate) async fn clocks(world: Arc<World>, replicas: Replicas) {
-    if world.weather != ClockWeather::Jumping {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5 + world.random.below(15))).await;
+        match world.weather {
+            ClockWeather::Steady => return,
+            ClockWeather::Jumping => jump(&world, pick(&world, &replicas)).await,
+            ClockWeather::OneHost => set_back(&world, &replicas).await,
+        }
+    }
+}
+
+/// The clock of the only host is set back while nobody is there, and put right some minutes later.
+async fn set_back(world: &World, replicas: &Replicas) {
+    let kept = world.store.row("flag", "time").await.unwrap();
+    let kept = kept.map(|row| row.value.parse::<Timestamp>().unwrap());
+    let known = world.store.newest_commit().await.unwrap().max(kept);
+    // Where nobody is there to write it down, nothing is known of the time.
+    if known.is_none_or(|known| world.truth.now().since(known) > TIME_KEPT_EVERY + TICK) {
+        return;
+    }
+    world.diary.counts.add("the only clock back");
+    let by = Duration::from_secs(*pick(world, &[30, 600, 86_400]));
+    let set = |by: Duration| {
+        let mut set_back = world.diary.set_back.lock().unwrap();
+        set_back.insert(world.truth.now(), by);
+        let to = -i64::try_from(by.as_millis()).unwrap();
+        replicas.iter().for_each(|it| it.chaos.clock.jump(to));
+    };
+    set(by);
+    replicas.iter().for_each(|it| it.chaos.die());
+    tokio::time::sleep(Duration::from_secs(30 + world.random.below(270))).await;
+    set(Duration::ZERO);
+}
+
+/// Once a minute providers say what time it is, in half of the weather in which clocks jump.
+pub(crate) async fn dates(world: Arc<World>, replicas: Replicas) {
+    let lies = world.plan.saboteur == Some(Saboteur::AgreesWithItself);
+    if !lies && (world.weather != ClockWeather::Jumping || world.plan.seed % 8 == 3) {
         return;
     }
     loop {
-        tokio::time::sleep(Duration::from_secs(5 + world.random.below(15))).await;
-        jump(&world, pick(&world, &replicas)).await;
+        tokio::time::sleep(Duration::from_secs(if lies { 1 } else { 60 })).await;
+        for replica in replicas.iter() {
+            let heard_at = replica.chaos.clock.now();
+            let now = if lies { heard_at } else { world.truth.now() };
+            let said = Timestamp::from_unix_micros(now.unix_micros() / 1_000_000 * 1_000_000);
+            let hear = |engine: Arc<jit_core::Engine>| async move {
+                engine.hear_date("provider", said, heard_at, heard_at);
+            };
+            if replica.call(hear).await.is_some() {
+                world.diary.counts.add("a date was heard");
+            }
+        }
     }
 }
 

@@ -163,7 +163,6 @@ impl Scene {
     }
 }
 
-/// By the lead that it learned from the store, which shrinks: of seconds the end is seconds late.
 #[tokio::test(flavor = "multi_thread")]
 async fn k1_a_daemon_that_is_a_day_or_ten_minutes_behind_gives_nothing_and_ends_within_seconds() {
     for behind in [DAY, TEN_MINUTES] {
@@ -198,6 +197,23 @@ async fn k1_a_sweeper_alone_that_is_a_day_behind_ends_within_seconds() {
     scene
         .was_on_time("a sweeper whose clock is a day behind")
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k1_a_daemon_that_was_behind_gives_again_and_ends_nothing_early_once_its_clock_is_put_right()
+ {
+    let scene = Scene::set().await;
+    let (mut right, _) = scene.daemon(&scene.right);
+    scene.gives(0, 15).await;
+    right.kill();
+    scene.is_off_by(-TEN_MINUTES);
+    let (mut wrong, door) = scene.daemon(&scene.wrong);
+    is_seen_off(&mut wrong, -TEN_MINUTES);
+    scene.is_refused(&door).await;
+    scene.is_off_by(0);
+    scene.gives(1, 4).await;
+    scene.is_gone().await;
+    scene.was_on_time("a clock that was put right").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,14 +22,14 @@ pub(super) const FIX: &str = "see which of the two is right, and mend its time s
 
 /// This clock beside those of the services that are called.
 pub(super) async fn beside_others(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
-    let asked = config.providers.iter().map(|provider| async move {
-        let origin = dates::origin(&provider.kind)?;
+    let sources = dates::sources(config).into_iter();
+    let asked = sources.map(|(name, origin)| async move {
         let asked_at = clock.now();
-        // Who does not answer is told of where the provider is looked at.
+        // Who does not answer is told of where that is looked at.
         let wire = Wire::new(&origin).ok()?;
         let said = dates::ask(&origin, &wire).await.ok()??;
         let offset = ClockOffset::heard(said, asked_at, clock.now());
-        Some(judged(provider.name.as_str(), offset))
+        Some(judged(&name, offset))
     });
     join_all(asked).await.into_iter().flatten().collect()
 }
