@@ -624,3 +624,25 @@ async fn an_end_is_not_left_to_the_tick() {
         assert!(late <= Duration::from_millis(2), "{late:?} late");
     }
 }
+
+/// Whoever starts after it with a clock that is behind knows what passed.
+#[tokio::test(start_paused = true)]
+async fn k1_a_worker_writes_down_what_time_it_is() {
+    let stage = Stage::new();
+    let kept = async || {
+        let row = stage.store.row("flag", "time").await.unwrap();
+        row.map(|row| row.value.parse::<Timestamp>().unwrap())
+    };
+    let running = worker(&stage.engine, 1).run(std::future::pending());
+    let looking = async {
+        for _ in 0..3 {
+            tokio::time::sleep(secs(11)).await;
+            assert_eq!(kept().await, Some(stage.now()));
+            stage.clock.advance(secs(10));
+        }
+    };
+    tokio::select! {
+        () = running => unreachable!("it runs until it is dropped"),
+        () = looking => {}
+    }
+}

@@ -78,9 +78,9 @@
 //!
 //! **Clock**
 //! - **K1** within a process the time never runs backwards; everything is judged by the clock, and
-//!   as far ahead of it as the newest commit was when it was seen, a lead that shrinks by a quarter
-//!   of the time that passes; a clock that was found behind by more than 5 s grants nothing and goes
-//!   on revoking.
+//!   as far ahead of it as the newest commit was when it was seen, a lead that stands until other
+//!   systems' clocks agree with ours or the clock is put forward; with a lead of more than 5 s, or
+//!   more than that beside what other systems say, nothing is granted, and revoking goes on.
 
 #![warn(missing_docs)]
 

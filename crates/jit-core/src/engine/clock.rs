@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::try_join;
 
 use super::{CLOCK_OFF, Engine, FLAGS};
-use crate::ports::{Clock, Commit, CommitError, PortError, Row, RowChange};
+use crate::ports::{Clock, Commit, CommitError, PortError, RequestStore, Row, RowChange};
 use crate::time::Timestamp;
 
 /// Somebody writes down what time it is this often: whoever starts with a clock that is behind learns
@@ -146,6 +146,12 @@ impl Lead {
     }
 }
 
+/// What time it is at the least, by whatever was committed or written down of it.
+pub async fn known_time(store: &dyn RequestStore) -> Result<Option<Timestamp>, PortError> {
+    let (newest, kept) = try_join(store.newest_commit(), store.row(FLAGS, TIME)).await?;
+    Ok(newest.max(kept.as_ref().and_then(instant)))
+}
+
 /// The instant that such a row says.
 fn instant(row: &Row) -> Option<Timestamp> {
     row.value.parse().ok()
@@ -224,19 +230,13 @@ impl Engine {
 
     /// What time it is at the least, by the newest commit; at the start also by what was kept of it
     /// since.
-    pub(super) async fn known_time(&self) -> Result<Option<Timestamp>, PortError> {
+    pub(super) async fn newest_time(&self) -> Result<Option<Timestamp>, PortError> {
         if self.time.is_told.load(Ordering::Relaxed) {
             return self.parts.store.newest_commit().await;
         }
-        let (newest, kept) = self.kept_time().await?;
+        let known = known_time(self.parts.store.as_ref()).await?;
         self.time.is_told.store(true, Ordering::Relaxed);
-        Ok(newest.max(kept.as_ref().and_then(instant)))
-    }
-
-    /// The newest commit, and the row that says what time it was.
-    async fn kept_time(&self) -> Result<(Option<Timestamp>, Option<Row>), PortError> {
-        let store = &self.parts.store;
-        try_join(store.newest_commit(), store.row(FLAGS, TIME)).await
+        Ok(known)
     }
 
     /// Writes down what time it is, where nothing was written for [`TIME_KEPT_EVERY`], or for a second
@@ -244,7 +244,8 @@ impl Engine {
     /// the time by it. Where several replicas try, one of them does. Returns after which time it is
     /// to be asked for again.
     pub async fn keep_time(&self) -> Result<Duration, CommitError> {
-        let (newest, kept) = self.kept_time().await?;
+        let store = self.parts.store.as_ref();
+        let (newest, kept) = try_join(store.newest_commit(), store.row(FLAGS, TIME)).await?;
         let known = newest.max(kept.as_ref().and_then(instant));
         known.into_iter().for_each(|at| self.observe(at));
         let every = match self.time.ahead() > CLOCK_OFF {
@@ -261,7 +262,7 @@ impl Engine {
             value: now.to_string(),
         };
         let expected = kept.map(|row| row.value);
-        let written = self.parts.store.commit(Commit {
+        let written = store.commit(Commit {
             rows: vec![RowChange { row, expected }],
             at: Some(now),
             ..Commit::default()

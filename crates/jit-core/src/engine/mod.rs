@@ -27,7 +27,7 @@ use futures_util::future::join;
 
 pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
 pub use background::{Background, HOLDERS, USES, Use};
-pub use clock::{ClockOffset, ClockTrust, TIME_KEPT_EVERY};
+pub use clock::{ClockOffset, ClockTrust, TIME_KEPT_EVERY, known_time};
 pub use drift::{Drift, Drifted, Outcome, Progress, Reconciliation};
 pub use eligible::{Eligible, Own, Reach, Recent, eligible};
 pub use mirror::Live;
@@ -313,7 +313,7 @@ impl Engine {
     pub async fn due(&self, limit: usize) -> Result<Vec<Due>, PortError> {
         let (store, now) = (&self.parts.store, self.now());
         let asking = self.mirror.asks(Asked::Read, now);
-        let (newest, due) = join(self.known_time(), store.due(now, limit)).await;
+        let (newest, due) = join(self.newest_time(), store.due(now, limit)).await;
         let due = match due {
             Ok(due) => due,
             Err(error) => {

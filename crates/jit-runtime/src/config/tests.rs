@@ -1045,11 +1045,20 @@ fn k1_whatever_is_called_over_http_is_asked_what_time_it_is() {
             ("slack", "https://slack.com/"),
         ])
     );
-    let chats = format!(
-        "{GOOD}[telegram]\nchat_id = -1001234567890\n[slack]\nchannel = \"C0JITREQS\"\n\
-         api = \"http://127.0.0.1:8090/slack/api\"\n[pagerduty]\n\
-         [[rota]]\ngroup = \"on-call\"\npagerduty = {{ schedule = \"PSCHED1\" }}\n"
-    );
+    let ana = GOOD.replace("aliases = [\"ana\"]", "telegram = 123456789");
+    let services = r#"[slack]
+api = "http://127.0.0.1:8090/slack/api"
+[[slack.route]]
+entitlements = "groupfile/*"
+channel = "C0JITREQS"
+[telegram]
+chat_id = -1001234567890
+[pagerduty]
+[[rota]]
+name = "primary"
+pagerduty = { schedule = "PI7DH85" }
+"#;
+    let chats = format!("{ana}{services}");
     let secrets = [
         SLACK_TOKENS[0],
         SLACK_TOKENS[1],

@@ -158,6 +158,10 @@ impl Scene {
             assert!(!early, "before its time: {access:?}, {promises:?}");
         }
         println!("{of}: {} ms late", verdict.late / 1_000);
+        assert!(
+            verdict.late < 5_000_000,
+            "L1: the delete is sent within 5 s"
+        );
         is_awake(&promises, &accesses);
         self.right.is_verified();
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jit_core::audit::Sealed;
-use jit_core::engine::{CHECKPOINT_EVERY, ClockOffset, last_checkpoint};
+use jit_core::engine::{CHECKPOINT_EVERY, ClockOffset, known_time, last_checkpoint};
 use jit_core::ports::{Clock, PortError, RequestStore};
 use jit_dynamodb::DynamoStore;
 use jit_sqlite::{Options, Schema, SqliteStore};
@@ -137,7 +137,7 @@ async fn sound(file: &Path, store: &SqliteStore, until: Instant) -> Finding {
 /// What any store has.
 async fn contents(store: &dyn RequestStore, clock: &dyn Clock) -> Vec<Finding> {
     let mut found = vec![];
-    let newest = match store.newest_commit().await {
+    let newest = match known_time(store).await {
         Ok(newest) => newest,
         Err(error) => return vec![Finding::of_error(AREA, &error)],
     };
