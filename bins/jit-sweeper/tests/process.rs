@@ -142,7 +142,8 @@ async fn one_pass_ends_what_is_due_and_says_how_much_it_was() {
     assert!(swept.status.success(), "{}", text(&swept.stderr));
     let line = text(&swept.stdout);
     assert!(
-        line.ends_with(",\"failed\":0,\"overdue\":0}\n") && line.contains("tended"),
+        line.ends_with(",\"failed\":0,\"overdue\":0,\"clock_off_by_seconds\":0}\n")
+            && line.contains("tended"),
         "{line}"
     );
     assert_eq!(house.members(), GROUPS);
@@ -194,8 +195,11 @@ async fn k1_what_another_process_wrote_counts_as_the_time_unless_this_clock_is_t
     assert!(trusted.status.success(), "{}", text(&trusted.stderr));
     assert!(house.members().contains("ana"), "ten minutes are not over");
     let compared = house.swept(&["--once"]);
-    assert!(compared.status.success(), "{}", text(&compared.stderr));
     assert_eq!(house.members(), GROUPS);
+    assert_eq!(compared.status.code(), Some(1));
+    let told = text(&compared.stdout);
+    let off = " 0 of them failed, 0 overdue; the clock of this host is off by 1";
+    assert!(told.contains(off), "{told}");
 }
 
 /// Killed when it is dropped.

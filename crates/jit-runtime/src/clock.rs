@@ -1,6 +1,6 @@
 //! The time and the chance of a real process. The only place that reads the system's clocks.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jit_core::Timestamp;
@@ -18,26 +18,27 @@ pub struct SystemClock;
 /// The last reading of this process.
 static LAST: Mutex<Option<Reading>> = Mutex::new(None);
 
-/// What was answered, and what the monotonic clock showed then.
+/// What the wall clock showed when it was last believed, and the monotonic clock then.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
-    now: Timestamp,
+    wall: Timestamp,
     monotonic: Instant,
 }
 
 impl Reading {
-    /// The reading that follows this one.
-    fn next(last: Option<Self>, wall: Timestamp, monotonic: Instant) -> Self {
+    /// The present instant, and the reading that it follows from. A wall clock that was set back is
+    /// not believed, and the last reading stands: what is cut from each sum of the two adds up to
+    /// nothing.
+    fn next(last: Option<Self>, wall: Timestamp, monotonic: Instant) -> (Timestamp, Self) {
+        let this = Self { wall, monotonic };
         let Some(last) = last else {
-            return Self {
-                now: wall,
-                monotonic,
-            };
+            return (wall, this);
         };
         let elapsed: Duration = monotonic.saturating_duration_since(last.monotonic);
-        Self {
-            now: wall.max(last.now + elapsed),
-            monotonic: monotonic.max(last.monotonic),
+        let now = last.wall + elapsed;
+        match wall >= now {
+            true => (wall, this),
+            false => (now, last),
         }
     }
 }
@@ -51,17 +52,26 @@ impl Clock for SystemClock {
         // A Reading is replaced whole, so a thread that panicked here left a sound one.
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
         let wall = OffsetDateTime::now_utc().into();
-        let reading = Reading::next(*last, wall, Instant::now());
+        let (now, reading) = Reading::next(*last, wall, Instant::now());
         *last = Some(reading);
-        reading.now
+        now
     }
 
+    /// Goes on while the machine is suspended, as the wall clock does: CLOCK_BOOTTIME of
+    /// clock_gettime(2).
+    #[cfg(target_os = "linux")]
+    fn steady(&self) -> Duration {
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(since_boot).unwrap_or_default()
+    }
+
+    #[cfg(not(target_os = "linux"))]
     #[allow(
         clippy::disallowed_methods,
         reason = "this is the Clock port's adapter; nothing else reads a clock"
     )]
     fn steady(&self) -> Duration {
-        static FIRST: OnceLock<Instant> = OnceLock::new();
+        static FIRST: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
         FIRST.get_or_init(Instant::now).elapsed()
     }
 }
@@ -92,9 +102,10 @@ mod tests {
         let mut last = None;
         let read = |(wall, monotonic): &(i64, u64)| {
             let wall = Timestamp::from_unix_micros(START + wall * 1_000);
-            let reading = Reading::next(last, wall, origin + Duration::from_millis(*monotonic));
+            let monotonic = origin + Duration::from_millis(*monotonic);
+            let (now, reading) = Reading::next(last, wall, monotonic);
             last = Some(reading);
-            (reading.now.unix_micros() - START) / 1_000
+            (now.unix_micros() - START) / 1_000
         };
         steps.iter().map(read).collect()
     }
@@ -120,6 +131,32 @@ mod tests {
     #[test]
     fn a_wall_clock_that_stands_still_does_not_stop_time() {
         assert_eq!(readings(&[(0, 0), (0, 700), (0, 1_400)]), [0, 700, 1_400]);
+    }
+
+    #[test]
+    fn the_steady_time_goes_on() {
+        let first = SystemClock.steady();
+        assert!(first > Duration::ZERO);
+        let until = SystemClock.now() + Duration::from_millis(5);
+        while SystemClock.now() < until {}
+        let passed = SystemClock.steady() - first;
+        assert!(passed >= Duration::from_millis(4), "{passed:?}");
+    }
+
+    #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an Instant can be had in no other way; only differences to it count"
+    )]
+    fn a_clock_that_is_read_often_while_the_wall_clock_is_behind_loses_nothing() {
+        let (origin, wall) = (Instant::now(), Timestamp::from_unix_micros(START));
+        let (mut now, mut last) = Reading::next(None, wall, origin);
+        for read in 1..=100_000 {
+            // A microsecond and a half, of which an instant holds one.
+            let monotonic = origin + Duration::from_nanos(1_500) * read;
+            (now, last) = Reading::next(Some(last), wall - Duration::from_secs(60), monotonic);
+        }
+        assert_eq!(now, wall + Duration::from_millis(150));
     }
 
     #[test]

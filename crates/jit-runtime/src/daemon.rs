@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use jit_core::Engine;
 use jit_core::catalog::ProviderName;
-use jit_core::engine::ClockTrust;
+use jit_core::engine::{CLOCK_OFF, ClockTrust};
 use jit_core::ports::{CommitError, PortError};
 use jit_core::principal::Door;
 use jit_http::ApiState;
@@ -335,14 +336,23 @@ impl Sweeper {
 
     /// Pays everything that is due now, and looks what is overdue all the same.
     pub async fn once(&mut self) -> Result<Pass, PortError> {
+        // By it whoever is behind knows what time it is.
+        self.engine.due(1).await?;
         let began_at = self.engine.now();
-        let Swept { tended, failed } = self.worker.sweep().await?;
+        let compared = dates(&self.config, &self.adapters, &self.engine);
+        let (swept, ()) = join(self.worker.sweep(), compared.compare()).await;
+        let Swept { tended, failed } = swept?;
         self.engine.refresh_mirror().await?;
         let overdue = self.engine.count_live(began_at).overdue;
+        let off_by = self.engine.clock_offset().by();
         Ok(Pass {
             tended,
             failed,
             overdue,
+            clock_off_by_seconds: match off_by > CLOCK_OFF {
+                true => off_by.as_secs(),
+                false => 0,
+            },
         })
     }
 
@@ -391,6 +401,8 @@ pub struct Pass {
     /// Grants whose access should have been gone when the pass began and is not verified gone:
     /// the provider does not let it go, or another process is at it.
     pub overdue: usize,
+    /// By how many seconds the clock of this host is off, where that is more than clocks may differ.
+    pub clock_off_by_seconds: u64,
 }
 
 /// Runs a process to its end. What still hangs in a system call then, on a disk that does not

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jit_core::engine::Witness;
 use jit_core::ports::Clock;
 use jit_core::{Engine, Timestamp};
 use jit_wire::Wire;
@@ -77,8 +78,12 @@ impl Dates {
             let Ok(Some(said)) = ask(origin, wire).await else {
                 return;
             };
-            let of = origin.as_str();
-            self.engine.hear_date(of, said, asked_at, self.clock.now());
+            let witness = match jit_wire::is_loopback(origin) {
+                true => Witness::ThisHost,
+                false => Witness::Elsewhere,
+            };
+            let (of, heard_at) = (origin.as_str(), self.clock.now());
+            self.engine.hear_date(of, witness, said, asked_at, heard_at);
         }))
         .await;
     }

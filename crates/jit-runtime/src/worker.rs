@@ -51,6 +51,8 @@ impl Default for WorkerSettings {
 const BATCH: usize = 200;
 /// The most that is ever listed at once.
 const LONGEST_LOOK: usize = 50_000;
+/// How long after its start a worker writes down for the first time what time it is.
+const FIRST_KEPT_AFTER: Duration = Duration::from_secs(1);
 /// How long a pass tells people of what it did.
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(30);
 /// How long it is looked for what is known beside a request, before people are told without it.
@@ -239,6 +241,7 @@ impl Worker {
             Err(_) => tracing::warn!("not everything could be told in this pass"),
         }
         checkpoint(&self.engine).await;
+        keep_time(&self.engine).await;
         self.beat();
         Ok(self.done)
     }
@@ -606,13 +609,19 @@ async fn checkpoint_for_ever(engine: Arc<Engine>) {
     }
 }
 
+/// Returns after which time it is to be done again.
+async fn keep_time(engine: &Engine) -> Duration {
+    engine.keep_time().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what time it is could not be written down");
+        TIME_KEPT_EVERY
+    })
+}
+
 async fn keep_time_for_ever(engine: Arc<Engine>) {
+    // By then others were asked whether our clock is right.
+    tokio::time::sleep(FIRST_KEPT_AFTER).await;
     loop {
-        let again = engine.keep_time().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "what time it is could not be written down");
-            TIME_KEPT_EVERY
-        });
-        tokio::time::sleep(again).await;
+        tokio::time::sleep(keep_time(&engine).await).await;
     }
 }
 

@@ -87,9 +87,8 @@ pub(crate) enum ClockWeather {
     OneHost,
 }
 
-/// For how long nobody wrote down what time it is when the clock of the only host is set back, and
-/// until somebody starts after it: nobody can know of that time that it passed.
-const UNKNOWN_MAX: Duration = TIME_KEPT_EVERY.saturating_add(Duration::from_secs(6));
+/// So long after its start whoever is behind has written down what time it is.
+const KEPT_AGAIN: Duration = Duration::from_secs(3);
 
 /// How far a clock is set at the most.
 pub(crate) const JUMP_MAX: Duration = Duration::from_secs(14);
@@ -178,6 +177,9 @@ async fn simulate(plan: Plan) -> Outcome {
     for process in processes {
         process.abort();
     }
+    if world.weather == ClockWeather::OneHost {
+        world.diary.clocks.lock().unwrap().behind = world.lost();
+    }
     judge::judge(&world, ended).await
 }
 
@@ -252,10 +254,8 @@ impl World {
                 ahead: JUMP_MAX,
                 behind: JUMP_MAX,
             },
-            ClockWeather::OneHost => Clocks {
-                behind: UNKNOWN_MAX,
-                ..Clocks::default()
-            },
+            // What is lost is known in the end.
+            ClockWeather::OneHost => Clocks::default(),
         };
         let room = clocks.ahead + clocks.behind;
         let standing = setting::standing(&random, room);
@@ -298,6 +298,33 @@ impl World {
         world.minter.set_hostility(hostility);
         world.spare.set_hostility(hostility);
         world
+    }
+
+    /// How much time the only host lost at the most while its clock was set back: nobody can know of
+    /// what passed since it was written down last, and while all were dead, that it passed.
+    fn lost(&self) -> Duration {
+        let set_back = self.diary.set_back.lock().unwrap();
+        let mishaps = self.diary.mishaps.lock().unwrap();
+        let is_down = |replica: u64, at: Timestamp| {
+            mishaps.iter().any(|it| {
+                let died = it.trouble == Trouble::Death && it.replica == replica;
+                died && it.from <= at && at < it.until + KEPT_AGAIN
+            })
+        };
+        let step = Duration::from_millis(100);
+        let windows = set_back.iter().filter(|(_, by)| !by.is_zero());
+        let lost = windows.map(|(from, _)| {
+            let mut after = set_back.range(*from..).skip(1);
+            let until = after.next().map_or(self.truth.now(), |(until, _)| *until);
+            let mut steps = 0;
+            let mut at = *from;
+            while at < until {
+                steps += u32::from((0..3).all(|replica| is_down(replica, at)));
+                at = at + step;
+            }
+            TIME_KEPT_EVERY + step * (steps + 1)
+        });
+        lost.max().unwrap_or_default()
     }
 
     fn hostility(&self) -> Hostility {

@@ -2,7 +2,10 @@
 //! check, sign and send, hear, load, decide, commit. Each is one transition; a process may pause
 //! before any of them for as long as it likes, or die.
 
+use std::time::Duration;
+
 use jit_core::Timestamp;
+use jit_core::engine::CLOCK_OFF;
 use jit_core::lifecycle::{Duty, SEND_WITHIN, owed, sends_after_lease};
 use jit_core::request::{Phase, Status};
 
@@ -23,11 +26,16 @@ impl Worker {
         at(tick) - ticks(self.behind)
     }
 
-    /// The instant by which it judges (K1): its clock, and what is left of its lead.
+    /// The instant by which it judges (K1): its clock, and its lead, which stands where it is more
+    /// than clocks may differ. Nobody here has another clock to compare with.
     pub(crate) fn now(&self, tick: u8) -> Timestamp {
         let clock = self.clock(tick);
         self.lead.map_or(clock, |(lead, since)| {
-            clock + lead.saturating_sub(clock.since(since) / 4)
+            let made_up_for = match lead > CLOCK_OFF {
+                true => Duration::ZERO,
+                false => clock.since(since) / 4,
+            };
+            clock + lead.saturating_sub(made_up_for)
         })
     }
 
@@ -41,7 +49,7 @@ impl Worker {
     }
 
     /// By how much its clock is behind, as far as it knows.
-    fn clock_off(&self, tick: u8) -> Option<std::time::Duration> {
+    fn clock_off(&self, tick: u8) -> Option<Duration> {
         let off_by = self.now(tick).since(self.clock(tick));
         self.lead
             .filter(|_| !off_by.is_zero())

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::try_join;
+use futures_util::future::{join, try_join};
 
 use super::{CLOCK_OFF, Engine, FLAGS};
 use crate::ports::{Clock, Commit, CommitError, PortError, RequestStore, Row, RowChange};
@@ -20,8 +20,10 @@ pub const TIME_KEPT_EVERY: Duration = Duration::from_secs(10);
 const KEPT_BEHIND_EVERY: Duration = Duration::from_secs(1);
 /// The small row that holds it.
 const TIME: &str = "time";
-/// For how long it counts what another system said.
+/// For how long it counts what another system said, where it is that our clock is off.
 const DATE_MEMORY: Duration = Duration::from_secs(600);
+/// And where it is that our clock is right: a host that stood still since then does not know.
+const DATE_AGREES_FOR: Duration = Duration::from_secs(150);
 /// The `Date` of an answer is in whole seconds (RFC 9110, section 5.6.7).
 const WHOLE_SECOND: Duration = Duration::from_secs(1);
 
@@ -74,7 +76,19 @@ pub(super) struct Dates(Mutex<BTreeMap<String, Heard>>);
 #[derive(Debug, Clone, Copy)]
 struct Heard {
     offset: ClockOffset,
+    /// How far it may be off, with what is not known.
+    at_most: Duration,
     at: Timestamp,
+    witness: Witness,
+}
+
+/// Whose clock another system has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Witness {
+    /// Its own.
+    Elsewhere,
+    /// Ours: it runs on this host, and is wrong where we are.
+    ThisHost,
 }
 
 impl Dates {
@@ -97,9 +111,17 @@ impl Dates {
         middle.iter().copied().min_by_key(|it| it.by())
     }
 
-    /// Whether what was said lately agrees with our clock.
+    /// Whether every system that knows better than this host said just now that our clock is right.
+    /// One that says otherwise is enough: an end must not come late.
     fn agree(&self, now: Timestamp) -> bool {
-        self.median(now).is_some_and(|it| it.by() <= CLOCK_OFF)
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let just_now = heard
+            .values()
+            .filter(|it| now.since(it.at) < DATE_AGREES_FOR);
+        let mut elsewhere = just_now
+            .filter(|it| it.witness == Witness::Elsewhere)
+            .peekable();
+        elsewhere.peek().is_some() && elsewhere.all(|it| it.at_most <= CLOCK_OFF)
     }
 }
 
@@ -148,7 +170,8 @@ impl Lead {
 
 /// What time it is at the least, by whatever was committed or written down of it.
 pub async fn known_time(store: &dyn RequestStore) -> Result<Option<Timestamp>, PortError> {
-    let (newest, kept) = try_join(store.newest_commit(), store.row(FLAGS, TIME)).await?;
+    let known = try_join(store.newest_commit(), store.row(FLAGS, TIME));
+    let (newest, kept) = known.await?;
     Ok(newest.max(kept.as_ref().and_then(instant)))
 }
 
@@ -197,6 +220,11 @@ impl Time {
         lead.clock + lead.left
     }
 
+    /// Whether somebody who knows says that our clock is right.
+    fn is_right(&self) -> bool {
+        self.trust == ClockTrust::Trusted || self.dates.agree(self.clock.now())
+    }
+
     /// Learns from the instant of a commit. One-sided: an old one says nothing, nor does any to whom
     /// the operator trusts the clock.
     fn observe(&self, at: Timestamp) {
@@ -241,19 +269,32 @@ impl Engine {
 
     /// Writes down what time it is, where nothing was written for [`TIME_KEPT_EVERY`], or for a second
     /// by whoever knows that its clock is behind: whoever starts with a clock that is behind knows
-    /// the time by it. Where several replicas try, one of them does. Returns after which time it is
-    /// to be asked for again.
+    /// the time by it. Where several replicas try, one of them does. Whose clock is ahead, as others
+    /// say, writes nothing; whose clock is right, as they or an operator say, believes nothing that
+    /// is ahead of it, and replaces it. Returns after which time it is to be asked for again.
     pub async fn keep_time(&self) -> Result<Duration, CommitError> {
         let store = self.parts.store.as_ref();
-        let (newest, kept) = try_join(store.newest_commit(), store.row(FLAGS, TIME)).await?;
-        let known = newest.max(kept.as_ref().and_then(instant));
-        known.into_iter().for_each(|at| self.observe(at));
+        let (newest, kept) = join(store.newest_commit(), store.row(FLAGS, TIME)).await;
+        let kept = kept?;
+        let newest = newest.ok().flatten();
+        newest.into_iter().for_each(|at| self.observe(at));
+        let is_right = self.time.is_right();
+        let said = kept.as_ref().and_then(instant);
+        if !is_right {
+            said.into_iter().for_each(|at| self.observe(at));
+        }
         let every = match self.time.ahead() > CLOCK_OFF {
             true => KEPT_BEHIND_EVERY,
             false => TIME_KEPT_EVERY,
         };
         let now = self.now();
-        if known.is_some_and(|known| now < known + every) {
+        let counts = |at: &Timestamp| !is_right || *at <= now;
+        let known = newest.filter(counts).max(said.filter(counts));
+        let again = known.map_or(Duration::ZERO, |known| (known + every).since(now));
+        if !again.is_zero() {
+            return Ok(again.min(every));
+        }
+        if matches!(self.clock_offset(), ClockOffset::Ahead(by) if by > CLOCK_OFF) {
             return Ok(every);
         }
         let row = Row {
@@ -274,15 +315,22 @@ impl Engine {
     }
 
     /// Another system's clock showed this second at some instant between these two of ours.
-    pub fn hear_date(&self, of: &str, said: Timestamp, asked_at: Timestamp, heard_at: Timestamp) {
+    pub fn hear_date(
+        &self,
+        of: &str,
+        witness: Witness,
+        said: Timestamp,
+        asked_at: Timestamp,
+        heard_at: Timestamp,
+    ) {
         let offset = ClockOffset::heard(said, asked_at, heard_at);
-        self.time.dates.hear(
-            of,
-            Heard {
-                offset,
-                at: heard_at,
-            },
-        );
+        let heard = Heard {
+            offset,
+            at_most: offset.by() + heard_at.since(asked_at) + WHOLE_SECOND,
+            at: heard_at,
+            witness,
+        };
+        self.time.dates.hear(of, heard);
     }
 
     /// How far our clock is off: by what other systems say, or by what other processes wrote,

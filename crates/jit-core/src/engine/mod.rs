@@ -27,7 +27,7 @@ use futures_util::future::join;
 
 pub use announce::{HandedOver, MoreToSay, PAGER, Taken};
 pub use background::{Background, HOLDERS, USES, Use};
-pub use clock::{ClockOffset, ClockTrust, TIME_KEPT_EVERY, known_time};
+pub use clock::{ClockOffset, ClockTrust, TIME_KEPT_EVERY, Witness, known_time};
 pub use drift::{Drift, Drifted, Outcome, Progress, Reconciliation};
 pub use eligible::{Eligible, Own, Reach, Recent, eligible};
 pub use mirror::Live;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::Timestamp;
-use jit_core::engine::{ClockOffset, EngineError, Verb};
+use jit_core::engine::{ClockOffset, EngineError, Verb, Witness};
 use jit_core::lifecycle::Refusal;
 use jit_core::ports::RequestStore;
 use jit_core::request::Status;
@@ -16,7 +16,9 @@ fn says(stage: &Stage, of: &str, seconds: i64) {
     let now = stage.now();
     let said = now.unix_micros() + seconds * 1_000_000;
     let said = Timestamp::from_unix_micros(said);
-    stage.engine.hear_date(of, said, now, now);
+    stage
+        .engine
+        .hear_date(of, Witness::Elsewhere, said, now, now);
 }
 
 async fn is_refused(stage: &Stage) -> bool {
@@ -61,7 +63,10 @@ async fn k1_what_a_slow_answer_leaves_open_is_not_counted() {
     // Asked ten seconds ago, and the clock there was read at some instant since.
     let asked_at = now - secs(10);
     for said in [asked_at, now] {
-        stage.engine.hear_date("okta", said, asked_at, now);
+        let elsewhere = Witness::Elsewhere;
+        stage
+            .engine
+            .hear_date("okta", elsewhere, said, asked_at, now);
         assert_eq!(stage.engine.clock_offset(), ClockOffset::None);
     }
 }
@@ -192,7 +197,8 @@ async fn k1_one_commit_from_the_future_is_made_up_for_where_providers_agree() {
     let mut before = secs(61);
     for _ in 0..30 {
         for engine in [&stage.engine, &other] {
-            engine.hear_date("okta", stage.now(), stage.now(), stage.now());
+            let now = stage.now();
+            engine.hear_date("okta", Witness::Elsewhere, now, now, now);
         }
         both_go_on(&stage, &clock, &other).await;
         let now = lead(&stage, &stage.engine).max(lead(&stage, &other));
@@ -217,14 +223,88 @@ async fn k1_a_lead_stands_while_nobody_knows_better() {
         assert_eq!(lead(&stage, &stage.engine), expected);
         assert_eq!(is_refused(&stage).await, stands);
     }
-    // Nor where they say that this clock is off.
+}
+
+#[tokio::test]
+async fn k1_a_lead_stands_where_one_of_them_says_that_the_clock_is_off_or_none_can_know() {
+    // Who says what, from where.
+    let cases: [&[(&str, i64, Witness)]; 4] = [
+        &[("okta", 5, Witness::Elsewhere)],
+        &[
+            ("okta", 600, Witness::Elsewhere),
+            ("vault", 0, Witness::Elsewhere),
+        ],
+        &[("vault", 0, Witness::ThisHost)],
+        &[
+            ("okta", 600, Witness::Elsewhere),
+            ("vault", 0, Witness::ThisHost),
+        ],
+    ];
+    for said in cases {
+        let (stage, clock, other) = after_a_commit_from_the_future(secs(600)).await;
+        stage.work().await;
+        for _ in 0..70 {
+            let now = stage.now();
+            for (of, by, witness) in said {
+                let said = Timestamp::from_unix_micros(now.unix_micros() + by * 1_000_000);
+                stage.engine.hear_date(of, *witness, said, now, now);
+            }
+            both_go_on(&stage, &clock, &other).await;
+        }
+        assert_eq!(lead(&stage, &stage.engine), secs(600), "{said:?}");
+    }
+    // What took long to come may be of any instant since it was asked for.
+    for (took, stands) in [(secs(4), false), (secs(5), true)] {
+        let (stage, clock, other) = after_a_commit_from_the_future(secs(600)).await;
+        stage.work().await;
+        let now = stage.now();
+        let elsewhere = Witness::Elsewhere;
+        stage
+            .engine
+            .hear_date("okta", elsewhere, now - took, now - took, now);
+        both_go_on(&stage, &clock, &other).await;
+        assert_eq!(lead(&stage, &stage.engine) == secs(600), stands, "{took:?}");
+    }
+    // It counts for two and a half minutes.
     let (stage, clock, other) = after_a_commit_from_the_future(secs(600)).await;
     stage.work().await;
+    let now = stage.now();
+    stage
+        .engine
+        .hear_date("okta", Witness::Elsewhere, now, now, now);
     for _ in 0..70 {
-        says(&stage, "okta", 6);
         both_go_on(&stage, &clock, &other).await;
     }
-    assert_eq!(lead(&stage, &stage.engine), secs(600));
+    assert_eq!(lead(&stage, &stage.engine), secs(600) - secs(140) / 4);
+}
+
+#[tokio::test]
+async fn k1_whose_clock_is_right_believes_no_note_that_is_ahead_and_replaces_it() {
+    let noted = async |ahead: Duration| {
+        let stage = Stage::new();
+        let clock = Arc::new(ManualClock::at(stage.now() + ahead));
+        stage.other(clock, 1).keep_time().await.unwrap();
+        assert_eq!(kept(&stage).await, Some(stage.now() + ahead));
+        stage
+    };
+    // Nobody knows better.
+    let stage = noted(secs(600)).await;
+    stage.engine.keep_time().await.unwrap();
+    assert_eq!(kept(&stage).await, Some(stage.now() + secs(600)));
+    assert_eq!(stage.engine.clock_offset(), ClockOffset::Behind(secs(600)));
+    // Others agree with this clock.
+    let stage = noted(secs(600)).await;
+    says(&stage, "okta", 0);
+    stage.engine.keep_time().await.unwrap();
+    assert_eq!(kept(&stage).await, Some(stage.now()));
+    assert_eq!(stage.engine.clock_offset(), ClockOffset::None);
+    // They say that it is ahead.
+    let stage = Stage::new();
+    for (ahead, writes) in [(-7, false), (-6, true)] {
+        says(&stage, "okta", ahead);
+        stage.engine.keep_time().await.unwrap();
+        assert_eq!(kept(&stage).await.is_some(), writes, "{ahead}");
+    }
 }
 
 #[tokio::test]
@@ -298,10 +378,10 @@ async fn k1_the_time_is_written_down_every_ten_seconds() {
     let stage = Stage::new();
     stage.open("ana", "10m").await;
     stage.clock.advance(secs(9));
-    stage.engine.keep_time().await.unwrap();
+    assert_eq!(stage.engine.keep_time().await.unwrap(), secs(1));
     assert_eq!(kept(&stage).await, None, "the request says what time it is");
     stage.clock.advance(secs(1));
-    stage.engine.keep_time().await.unwrap();
+    assert_eq!(stage.engine.keep_time().await.unwrap(), secs(10));
     let first = stage.now();
     assert_eq!(kept(&stage).await, Some(first));
     // Another process is content with it, and writes the next.

@@ -9,6 +9,7 @@ use jit_core::request::RequestId;
 use jit_testkit::hostile::{HostileProvider, Operation};
 
 use super::Judge;
+use crate::sim::ClockWeather;
 use crate::sim::diary::{Asked, Attempt, Heard, Trouble};
 
 /// A worker saves an outcome within this time, or not at all: five tries on a slow store.
@@ -67,7 +68,10 @@ impl Judge<'_> {
                     if !intended && !self.died_without_a_store(id, call.signed_at) {
                         self.violation("S16", format!("{id}: a delete without intent"));
                     }
-                    let behind = behind + self.world.diary.set_back_at(call.signed_at);
+                    let behind = match self.world.weather {
+                        ClockWeather::OneHost => self.world.diary.set_back_at(call.signed_at),
+                        ClockWeather::Steady | ClockWeather::Jumping => behind,
+                    };
                     if call.signed_at >= call.send_before + behind {
                         self.violation("S3", format!("{id}: a delete was sent too late"));
                     }

@@ -15,8 +15,8 @@ use jit_core::request::{RequestId, Status};
 use jit_testkit::hostile::{Operation, SLOWEST_CALL};
 
 use super::{Judge, Story};
-use crate::sim::TICK;
 use crate::sim::diary::{Asked, Attempt, Heard, Mishap, Trouble};
+use crate::sim::{ClockWeather, TICK};
 
 /// L1: the delete is sent by the end and this long.
 const SENT_WITHIN: Duration = Duration::from_secs(5);
@@ -144,7 +144,12 @@ impl Judge<'_> {
         };
         let sent = self.first_sent(id, story, since);
         let until = sent.unwrap_or(Timestamp::MAX);
-        let by = ending.due + SENT_WITHIN;
+        // The only host cannot know of time that passed while nobody wrote it down.
+        let unknown = match self.world.weather {
+            ClockWeather::OneHost => self.clock_room(),
+            ClockWeather::Steady | ClockWeather::Jumping => Duration::ZERO,
+        };
+        let by = ending.due + SENT_WITHIN + unknown;
         // An ending that was over, or begun anew, before its time was up.
         if until <= by || ending.left <= by {
             return vec![];

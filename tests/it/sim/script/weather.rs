@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::Timestamp;
-use jit_core::engine::{TIME_KEPT_EVERY, verify_audit};
+use jit_core::engine::{TIME_KEPT_EVERY, Witness, verify_audit};
 use jit_core::ports::{Clock, Query, RequestStore};
 
 use super::{Replicas, via};
@@ -78,10 +78,15 @@ async fn set_back(world: &World, replicas: &Replicas) {
     set(Duration::ZERO);
 }
 
-/// Once a minute providers say what time it is, in half of the weather in which clocks jump.
+/// Once a minute providers say what time it is, in half of the weather in which clocks are set.
 pub(crate) async fn dates(world: Arc<World>, replicas: Replicas) {
     let lies = world.plan.saboteur == Some(Saboteur::AgreesWithItself);
-    if !lies && (world.weather != ClockWeather::Jumping || world.plan.seed % 8 == 3) {
+    let said = match world.weather {
+        ClockWeather::Steady => false,
+        ClockWeather::Jumping => world.plan.seed % 8 == 7,
+        ClockWeather::OneHost => world.plan.seed % 16 == 8,
+    };
+    if !said && !lies {
         return;
     }
     loop {
@@ -91,7 +96,7 @@ pub(crate) async fn dates(world: Arc<World>, replicas: Replicas) {
             let now = if lies { heard_at } else { world.truth.now() };
             let said = Timestamp::from_unix_micros(now.unix_micros() / 1_000_000 * 1_000_000);
             let hear = |engine: Arc<jit_core::Engine>| async move {
-                engine.hear_date("provider", said, heard_at, heard_at);
+                engine.hear_date("provider", Witness::Elsewhere, said, heard_at, heard_at);
             };
             if replica.call(hear).await.is_some() {
                 world.diary.counts.add("a date was heard");
