@@ -19,6 +19,7 @@ mod load;
 mod panics;
 mod pause;
 mod rare;
+mod readonly;
 mod small;
 
 use std::path::PathBuf;

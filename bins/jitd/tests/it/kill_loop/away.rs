@@ -10,6 +10,7 @@ use jit_testkit::time::SeededRandom;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::crew::Doors;
 use super::hostile::World;
 use super::judge::{Access, Seen, is_awake, judge};
 use super::load::Load;
@@ -36,8 +37,10 @@ fn away() -> Duration {
 }
 
 /// Two daemons, and whoever knows their doors.
-struct Served {
-    load: Arc<Load>,
+pub(super) struct Served {
+    pub(super) load: Arc<Load>,
+    /// At which everybody is.
+    pub(super) known: Doors,
     doors: [String; 2],
     _daemons: [Process; 2],
     /// By then everything was given, and from then on it ends.
@@ -47,7 +50,7 @@ struct Served {
 impl Served {
     /// Ana has each of these, the last one until half of the time has passed for which the store will
     /// be away; everything ends meanwhile.
-    async fn with(site: &Site, things: &[&str]) -> Self {
+    pub(super) async fn with(site: &Site, things: &[&str]) -> Self {
         let (load, doors) = people(site);
         let (one, first) = daemon(site, None);
         let (other, second) = daemon(site, None);
@@ -61,6 +64,7 @@ impl Served {
         }
         Self {
             load,
+            known: doors,
             doors: [first, second],
             _daemons: [one, other],
             given_by,
@@ -68,14 +72,14 @@ impl Served {
     }
 
     /// Everything was given, and the store may go away.
-    async fn is_given(&self, has_all: impl Fn() -> bool) {
+    pub(super) async fn is_given(&self, has_all: impl Fn() -> bool) {
         until("Ana has it", async || has_all()).await;
         sleep_until(self.given_by - SPARE).await;
         assert!(has_all(), "it ended before the store was away");
     }
 
     /// Both daemons refuse, and say why, for as long as the store is away; meanwhile everything ends.
-    async fn refuses(&self, thing: &str, is_gone: impl Fn() -> bool) {
+    pub(super) async fn refuses(&self, thing: &str, is_gone: impl Fn() -> bool) {
         let begun = Instant::now();
         let mut know_it = 0;
         while begun.elapsed() < away() || !is_gone() || know_it < self.doors.len() {
