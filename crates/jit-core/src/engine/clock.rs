@@ -71,7 +71,7 @@ impl ClockOffset {
 
 /// What each other system said last.
 #[derive(Debug, Default)]
-pub(super) struct Dates(Mutex<BTreeMap<String, Heard>>);
+struct Dates(Mutex<BTreeMap<String, Heard>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Heard {
@@ -239,8 +239,9 @@ impl Time {
 impl Engine {
     /// The instant by which everything is judged: our clock, and as far ahead of it as the newest
     /// commit was when it was seen (K1). That lead stands for as long as nobody knows better: only
-    /// where the clocks of providers agree with ours, or where it is at most [`CLOCK_OFF`], the time
-    /// goes on at three quarters of the pace of our clock until that is made up for.
+    /// where the clocks of other systems agree with ours, or where it is at most [`CLOCK_OFF`], the
+    /// time goes on at three quarters of the pace of our clock until that is made up for. A clock that
+    /// is put forward makes up for that much.
     pub fn now(&self) -> Timestamp {
         self.time.now()
     }

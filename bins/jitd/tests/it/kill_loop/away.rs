@@ -29,6 +29,8 @@ const KNOWN: Duration = Duration::from_secs(30);
 /// Within this time after its end nothing may stand any more.
 const PATIENCE: Duration = Duration::from_secs(60);
 const AWAY_FEW: u64 = 16;
+/// So many groups Ana has; the next one she asks for meanwhile.
+pub(super) const GROUPS: usize = 3;
 
 /// How long the store is away.
 fn away() -> Duration {
@@ -50,7 +52,7 @@ pub(super) struct Served {
 impl Served {
     /// Ana has each of these, the last one until half of the time has passed for which the store will
     /// be away; everything ends meanwhile.
-    pub(super) async fn with(site: &Site, things: &[&str]) -> Self {
+    async fn with(site: &Site, things: &[&str]) -> Self {
         let (load, doors) = people(site);
         let (one, first) = daemon(site, None);
         let (other, second) = daemon(site, None);
@@ -71,8 +73,18 @@ impl Served {
         }
     }
 
+    /// Ana has groups of this house, which is served.
+    pub(super) async fn with_groups(site: &Site, house: &House) -> (Self, Ledger) {
+        let ledger = Ledger::new(house);
+        let things: Vec<String> = (0..GROUPS).map(entitlement).collect();
+        let things: Vec<&str> = things.iter().map(String::as_str).collect();
+        let served = Self::with(site, &things).await;
+        served.is_given(|| ledger.open() == things.len()).await;
+        (served, ledger)
+    }
+
     /// Everything was given, and the store may go away.
-    pub(super) async fn is_given(&self, has_all: impl Fn() -> bool) {
+    async fn is_given(&self, has_all: impl Fn() -> bool) {
         until("Ana has it", async || has_all()).await;
         sleep_until(self.given_by - SPARE).await;
         assert!(has_all(), "it ended before the store was away");
@@ -98,14 +110,14 @@ impl Served {
     }
 
     /// The store is back: everything is written down, and nothing stood for long past its end.
-    async fn goes_on(&self, site: &Site, store: &str, things: &[&str], gone: &[Access]) {
+    async fn goes_on(&self, site: &Site, store: &str, first: &str, all: usize, gone: &[Access]) {
         let takes_a_while = |id: &str, seen: &[Seen]| {
             let mut of_it = seen.iter().filter(|it| it.id() == id);
             of_it.any(|it| it.promise().is_some_and(|it| it.what.starts_with("aws/")))
         };
         self.load.winds_up().await;
         let seen = self.load.sees().await;
-        assert_eq!(seen.len(), things.len(), "{seen:#?}");
+        assert_eq!(seen.len(), all, "{seen:#?}");
         for request in &seen {
             // Told at least once: an answer of the store may be lost.
             assert!(request.facts.iter().any(|it| it == "store_away"));
@@ -130,12 +142,12 @@ impl Served {
             verdict.problems.len()
         );
         assert!(verdict.problems.is_empty(), "{:#?}", verdict.problems);
-        assert_eq!(verdict.accesses, things.len());
+        assert_eq!(verdict.accesses, all);
         is_awake(&promises, gone);
         site.is_verified();
         let dice = SeededRandom::new(0);
         until("things can be asked for again", async || {
-            self.load.asks(things[0], 5, &dice).await.is_some()
+            self.load.asks(first, 5, &dice).await.is_some()
         })
         .await;
     }
@@ -145,19 +157,16 @@ impl Served {
 async fn l4_a_file_that_another_process_locks_for_long_delays_no_end() {
     let house = House::new(4).await;
     let site = Site::of(&house);
-    let things: Vec<String> = (0..3).map(entitlement).collect();
-    let things: Vec<&str> = things.iter().map(String::as_str).collect();
-    let ledger = Ledger::new(&house);
-    let served = Served::with(&site, &things).await;
-    let open = || ledger.open();
-    served.is_given(|| open() == things.len()).await;
+    let (served, ledger) = Served::with_groups(&site, &house).await;
     let mut other = Connection::open(house.path("jit.db")).unwrap();
     let lock = other.transaction_with_behavior(TransactionBehavior::Immediate);
     let lock = lock.unwrap();
-    served.refuses(&entitlement(3), || open() == 0).await;
+    let is_gone = || ledger.open() == 0;
+    served.refuses(&entitlement(GROUPS), is_gone).await;
     drop(lock);
     let gone = ledger.ends();
-    served.goes_on(&site, "a file", &things, &gone).await;
+    let (first, all) = (entitlement(0), GROUPS);
+    served.goes_on(&site, "a file", &first, all, &gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,5 +183,6 @@ async fn l4_a_table_that_does_not_answer_for_long_delays_no_end() {
     served.refuses("okta/officers", || open() == 0).await;
     signal(world.dynamodb.id(), "CONT");
     let (site, gone) = (&world.site, world.accesses());
-    served.goes_on(site, "a table", &things, &gone).await;
+    let (first, all) = (things[0], things.len());
+    served.goes_on(site, "a table", first, all, &gone).await;
 }

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Site;
-use super::away::Served;
+use super::away::{GROUPS, Served};
 use super::judge::judge;
 use super::pause::{daemon, opens};
-use super::small::Ledger;
 use crate::house::{House, entitlement};
 use crate::process::{text, until};
 
@@ -94,14 +93,10 @@ async fn l4_a_disk_that_turns_read_only_under_daemons_delays_no_end() {
     let config = config.replace("\"jit.db\"", "\"mounted/jit.db\"");
     assert!(config.contains("mounted/jit.db"), "{config}");
     std::fs::write(&site.config, config).unwrap();
-    let things: Vec<String> = (0..3).map(entitlement).collect();
-    let things: Vec<&str> = things.iter().map(String::as_str).collect();
-    let ledger = Ledger::new(&house);
-    let served = Served::with(&site, &things).await;
-    let open = || ledger.open();
-    served.is_given(|| open() == things.len()).await;
+    let (served, ledger) = Served::with_groups(&site, &house).await;
     disk.fails();
-    served.refuses(&entitlement(3), || open() == 0).await;
+    let is_gone = || ledger.open() == 0;
+    served.refuses(&entitlement(GROUPS), is_gone).await;
     let gone = ledger.ends();
     // Only with new processes can it be repaired and written again.
     let (load, known) = (served.load.clone(), served.known.clone());
@@ -118,10 +113,10 @@ async fn l4_a_disk_that_turns_read_only_under_daemons_delays_no_end() {
         verdict.late / 1_000
     );
     assert!(verdict.problems.is_empty(), "{:#?}", verdict.problems);
-    assert_eq!(verdict.accesses, things.len());
+    assert_eq!(verdict.accesses, GROUPS);
     site.is_verified();
     until("things can be asked for again", async || {
-        let asked = load.asks_at(&door, things[0], 5).await;
+        let asked = load.asks_at(&door, &entitlement(0), 5).await;
         asked.is_ok()
     })
     .await;
