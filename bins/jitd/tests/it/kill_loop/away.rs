@@ -116,12 +116,15 @@ impl Served {
             of_it.any(|it| it.promise().is_some_and(|it| it.what.starts_with("aws/")))
         };
         self.load.winds_up().await;
+        // Told at least once: an answer of the store may be lost. One process may have ended the
+        // story before the other one told what it had done.
+        let told = |it: &Seen| it.facts.iter().any(|fact| fact == "store_away");
+        until("what was done without the store is told", async || {
+            self.load.sees().await.iter().all(told)
+        })
+        .await;
         let seen = self.load.sees().await;
         assert_eq!(seen.len(), all, "{seen:#?}");
-        for request in &seen {
-            // Told at least once: an answer of the store may be lost.
-            assert!(request.facts.iter().any(|it| it == "store_away"));
-        }
         let promises: Vec<_> = seen.iter().filter_map(|it| it.promise()).collect();
         let mut verdict = judge(&promises, gone, LATE_MAX);
         verdict.problems.extend(self.load.problems(&seen));
