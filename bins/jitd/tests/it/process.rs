@@ -56,6 +56,8 @@ pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
     pub(crate) heard: Vec<String>,
+    /// What whoever watched was shown right before it was killed.
+    shown: Vec<String>,
     secrets: Secrets,
 }
 
@@ -78,11 +80,11 @@ impl Process {
                 }
             });
         }
-        let heard = vec![];
         Self {
             child,
             lines,
-            heard,
+            heard: vec![],
+            shown: vec![],
             secrets,
         }
     }
@@ -164,6 +166,7 @@ impl Process {
     }
 
     pub(crate) fn kill(&mut self) {
+        self.shown = self.shows();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -172,6 +175,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let shown = self.shows();
+        self.shown.extend(shown);
         // It may have ended, which is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -179,7 +183,7 @@ impl Drop for Process {
             return;
         }
         self.listens();
-        let said = [self.heard.as_slice(), &shown].concat();
+        let said = [self.heard.as_slice(), &self.shown].concat();
         assert_eq!(self.secrets.found(&said), None, "S15: a secret got out");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jit_runtime::failpoint;
@@ -58,6 +59,8 @@ pub(crate) struct Crew {
     /// How many places there are.
     pub(crate) places: usize,
     pub(crate) tally: Tally,
+    /// Whoever looks through what the dead had said, beside the living.
+    funerals: Vec<JoinHandle<()>>,
 }
 
 /// Places to which only something that goes wrong for long leads; the module `rare` is about them.
@@ -88,13 +91,14 @@ impl Crew {
             places: places.len(),
             waiting: places.into(),
             tally: Tally::default(),
+            funerals: vec![],
         }
     }
 
     /// Kills processes until so many are killed; those that are gone come back within half a second.
     pub(crate) async fn lives_and_dies(&mut self, kills: usize) {
         while self.tally.kills() < kills || self.is_wanting(kills) {
-            let pause = Duration::from_millis(400 + self.dice.below(800));
+            let pause = Duration::from_millis(300 + self.dice.below(700));
             self.goes_on(pause).await;
             let seat = usize::try_from(self.dice.below(4)).unwrap();
             // One that is armed has twice the time to come to its place.
@@ -134,6 +138,7 @@ impl Crew {
             if let Some(place) = victim.armed {
                 self.waiting.push_front(place);
             }
+            self.buries(victim.process);
         } else {
             self.ended_by_itself(victim);
         }
@@ -189,6 +194,12 @@ impl Crew {
         };
         *self.tally.met.entry(place.clone()).or_default() += 1;
         self.waiting.push_back(place);
+        self.buries(gone.process);
+    }
+
+    /// What it said and wrote is looked through, which takes a while and keeps nobody from dying.
+    fn buries(&mut self, dead: Process) {
+        self.funerals.push(std::thread::spawn(|| drop(dead)));
     }
 
     fn starts(&mut self, seat: usize, armed: Option<String>) {
@@ -226,8 +237,11 @@ impl Crew {
         .await;
     }
 
-    /// Each of them stops well.
+    /// Each of them stops well, and none of the dead gave a secret away.
     pub(crate) fn stops(&mut self) {
+        for funeral in self.funerals.drain(..) {
+            funeral.join().unwrap();
+        }
         for running in self.running.iter_mut().flatten() {
             running.process.signal("TERM");
             assert_eq!(
