@@ -16,7 +16,7 @@ use jit_core::ports::{Clock, PortError, Provisioner, RequestStore};
 use jit_core::request::{AccessRequest, RequestId, Status};
 use jit_runtime::watch::Watch;
 use jit_runtime::worker::{Worker, WorkerSettings};
-use jit_testkit::hostile::{HostileProvider, Nature, Operation};
+use jit_testkit::hostile::{Apply, HostileProvider, Nature, Operation};
 use jit_testkit::stage::{Stage, catalog, rules, secs, standing, tier, via};
 use jit_testkit::time::SeededRandom;
 
@@ -405,4 +405,54 @@ async fn l4_what_takes_effect_late_is_taken_away_too() {
         assert!(!place.is_there(&request), "nobody looked again");
     };
     tokio::join!(replica.works(secs(100)), story);
+}
+
+/// How long the store is away after the end, where somebody must be woken 80 s after it: a minute, and
+/// twenty seconds in which the provider may carry out what it took.
+const LONGER_THAN_A_STUCK_END: Duration = Duration::from_secs(200);
+
+/// The end of a grant comes while the store is away for longer than that, at a provider that takes a
+/// while and does not answer for so long after the end; what the audit says of it.
+async fn an_end_without_the_store(unavailable: Duration) -> (Place, Vec<Fact>) {
+    let mut nature = standing(0, 20);
+    nature.apply = Apply::Later;
+    let place = Place::with(nature);
+    let replica = place.replica(1);
+    let request = replica.grant(&place.stage, "60s").await;
+    let story = async {
+        tokio::time::sleep(secs(58)).await;
+        replica.way.set(Some(Away::Fails));
+        place
+            .provider
+            .outage_until(place.clock.now() + secs(2) + unavailable);
+        tokio::time::sleep(secs(2) + LONGER_THAN_A_STUCK_END).await;
+        replica.way.set(None);
+        tokio::time::sleep(secs(160)).await;
+    };
+    tokio::join!(replica.works(secs(430)), story);
+    assert_eq!(place.record(request.id).await.status(), Status::Closed);
+    let facts = place.facts(request.id).await;
+    assert_eq!(store_away(&facts).len(), 1, "{facts:?}");
+    (place, facts)
+}
+
+fn is_stuck(facts: &[Fact]) -> bool {
+    facts.iter().any(|it| matches!(it, Fact::Stuck { .. }))
+}
+
+/// What was accepted, and seen to be gone, while the store was away counts when it is back.
+#[tokio::test(start_paused = true)]
+async fn l5_an_end_that_came_in_time_without_the_store_is_not_stuck() {
+    let (place, facts) = an_end_without_the_store(Duration::ZERO).await;
+    assert!(!is_stuck(&facts), "{facts:?}");
+    assert_eq!(place.deletes().len(), 1, "it was sent again");
+}
+
+/// An end that came too late is called so, whether it came before the store was back or after it.
+#[tokio::test(start_paused = true)]
+async fn l5_an_end_that_came_late_without_the_store_is_stuck() {
+    for late in [90, 210] {
+        let (_, facts) = an_end_without_the_store(secs(late)).await;
+        assert!(is_stuck(&facts), "{late}: {facts:?}");
+    }
 }

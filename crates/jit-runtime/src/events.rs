@@ -76,6 +76,7 @@ impl EventLines {
                 | Fact::Collected
                 | Fact::RevokeIntended { .. }
                 | Fact::RevokeAnswered { .. }
+                | Fact::StoreAway { .. }
                 | Fact::Stuck { .. }
         );
         let provider = match made {
@@ -148,7 +149,10 @@ fn name(
         } if minted => Some("token_issued"),
         Fact::Collected => Some("credential_claimed"),
         Fact::RevokeIntended { .. } if of_influxdb => Some("influxdb_cleanup_start"),
-        Fact::RevokeAnswered { read_back, .. } if of_influxdb && gone(read_back) => {
+        // One that was seen to be gone without the store is not read back once more.
+        Fact::RevokeAnswered { read_back, .. } | Fact::StoreAway { read_back, .. }
+            if of_influxdb && gone(read_back) =>
+        {
             Some("influxdb_cleanup_success")
         }
         Fact::Stuck { .. } => Some("error"),

@@ -64,6 +64,8 @@ pub(super) struct Access {
     pub(super) send_before: Option<Timestamp>,
     /// Until when a call of ours may still take effect.
     pub(super) lands_by: Timestamp,
+    /// The epoch of the ending that takes it away.
+    pub(super) epoch: Option<u32>,
 }
 
 /// How many grants may have access.
@@ -119,6 +121,7 @@ impl Noted {
                             sent + place.provider.settles_for()
                         }
                     },
+                    epoch: grant.ends_under(),
                 },
                 expires_at: grant.expires_at,
                 kind: place.provider.kind,

@@ -10,7 +10,7 @@ use super::{Along, Engine, EngineError, TRIES};
 use crate::catalog::ProviderName;
 use crate::change::Counter;
 use crate::lifecycle::{
-    BACKOFF_MAX, Command, Failure, Refusal, SEND_WITHIN, SentAway, WAIT_AGAIN, decide,
+    BACKOFF_MAX, Command, Failure, Refusal, SEND_WITHIN, SeenAway, SentAway, WAIT_AGAIN, decide,
 };
 use crate::ports::{
     Commit, CommitError, ErrorKind, InspectCall, PortError, Provisioner, Purpose, RevokeCall,
@@ -64,13 +64,6 @@ impl Away {
             next_at: now,
         }
     }
-}
-
-/// Whether a grant call of ours may still take effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LateEffect {
-    Possible,
-    Over,
 }
 
 /// What is to be done for one grant.
@@ -214,12 +207,7 @@ impl Engine {
         };
         let seen_at = self.now();
         let read_back = provisioner.inspect(look).await;
-        // An absence counts from when it was looked for.
-        let late = match seen_at >= access.lands_by {
-            true => LateEffect::Over,
-            false => LateEffect::Possible,
-        };
-        self.remember(id, sent, read_back, late);
+        self.remember(id, sent, read_back, seen_at, &access);
     }
 
     async fn send_away(
@@ -245,7 +233,8 @@ impl Engine {
         id: RequestId,
         sent: Option<(Timestamp, Result<Answer, PortError>)>,
         read_back: Result<Presence, PortError>,
-        late: LateEffect,
+        seen_at: Timestamp,
+        access: &Access,
     ) {
         let now = self.now();
         tracing::warn!(
@@ -257,6 +246,11 @@ impl Engine {
         let sent_at = sent.as_ref().map_or(now, |(at, _)| *at);
         let answer = sent.map(|(_, it)| it.map_err(|error| self.failure(&error)));
         let read_back = read_back.map_err(|error| self.failure(&error));
+        let seen = read_back.ok().map(|presence| SeenAway {
+            presence,
+            seen_at,
+            epoch: access.epoch,
+        });
         let mut known = self.mirror.lock();
         // Where it was written down meanwhile, what came of it is written down once more.
         let away = known.away.entry(id).or_insert_with(|| Away {
@@ -272,7 +266,7 @@ impl Engine {
         if let Some(sent) = &mut away.sent {
             sent.until = now;
             sent.answer = answer.unwrap_or(sent.answer);
-            sent.read_back = read_back.ok().or(sent.read_back);
+            sent.read_back = seen.or(sent.read_back);
         }
         let accepted = match answer {
             Some(answer) => answer.is_ok(),
@@ -280,7 +274,8 @@ impl Engine {
         };
         (away.progress, away.next_at) = match read_back {
             Ok(Presence::GoneBy(_)) => (Progress::Gone, now),
-            Ok(Presence::Absent) if late == LateEffect::Over => (Progress::Gone, now),
+            // An absence counts from when it was looked for.
+            Ok(Presence::Absent) if seen_at >= access.lands_by => (Progress::Gone, now),
             Ok(Presence::Absent) => {
                 let looks = match away.progress {
                     Progress::Watched { looks } => looks,

@@ -134,7 +134,7 @@ fn grant_duties(request: &AccessRequest, grant: &Grant) -> Vec<(Timestamp, Duty)
 }
 
 /// When an ending that makes no progress counts as stuck, and why.
-fn stuck_at(request: &AccessRequest, ending: &Ending) -> (Timestamp, Duty) {
+pub(super) fn stuck_at(request: &AccessRequest, ending: &Ending) -> (Timestamp, Duty) {
     if ending.refused >= 3 {
         return (ending.since, Duty::Stick(Stuck::Refused));
     }

@@ -19,6 +19,7 @@ use crate::request::{
 use crate::time::Timestamp;
 
 /// The grant of a record that has one, ready to be changed, beside the record as it was.
+#[derive(Clone)]
 pub(super) struct Work<'a> {
     pub(super) before: &'a AccessRequest,
     pub(super) after: AccessRequest,

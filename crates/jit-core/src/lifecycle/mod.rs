@@ -163,7 +163,18 @@ pub struct SentAway {
     /// What the provider said to the last one.
     pub answer: Result<Answer, Failure>,
     /// What reading it back showed last; none where it could not be read.
-    pub read_back: Option<Presence>,
+    pub read_back: Option<SeenAway>,
+}
+
+/// What a look at the provider showed while the store was away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenAway {
+    /// What it showed.
+    pub presence: Presence,
+    /// When it began.
+    pub seen_at: Timestamp,
+    /// The epoch of the ending that it belongs to; none where the record had none to come.
+    pub epoch: Option<u32>,
 }
 
 /// A failure as the lifecycle sees it.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::grant::{Work, close, enter_revoking, held, look_now, said_of};
+use super::duty::{Duty, owed, stuck_at};
+use super::grant::{Work, begin_ending, close, enter_revoking, held, look_now, said_of};
 use super::lease::lands_by;
-use super::{CLOCKS_DIFFER, Failure, Owned, SentAway, Transition, WAIT_AGAIN};
+use super::{CLOCKS_DIFFER, Failure, Owned, SeenAway, SentAway, Transition, WAIT_AGAIN};
 use crate::audit::Fact;
 use crate::provider::{Answer, ErrorKind, Presence};
-use crate::request::{AccessRequest, Cause, Ending, Grant, Phase, Watch};
+use crate::request::{AccessRequest, Cause, Ending, Grant, Phase, Stage, Watch};
 use crate::time::Timestamp;
 
 /// Which delete was sent.
@@ -86,20 +87,16 @@ pub(super) fn revoke_answered(
     }
     match presence {
         Ok(Presence::Absent) => {
-            let settled_by = |absent_at: Timestamp| {
-                let own = absent_at.max(last_sent) + provider.settles_for();
-                grant.slot_settles_until.map_or(own, |until| own.max(until))
-            };
-            if settled_by(seen_at) <= seen_at {
+            if settled_by(&work, grant, seen_at) <= seen_at {
                 return settled_at_once(work, seen_at);
             }
             let watch = Watch {
                 absent_at: now,
-                until: settled_by(now),
+                until: settled_by(&work, grant, now),
                 looks: 0,
                 by_provider_clock: false,
             };
-            enter_settling(work, ending, watch)
+            enter_settling(work, ending, watch).done()
         }
         Ok(Presence::GoneBy(until)) if nothing_to_try => {
             let watch = Watch {
@@ -109,7 +106,7 @@ pub(super) fn revoke_answered(
                 looks: 0,
                 by_provider_clock: true,
             };
-            enter_settling(work, ending, watch)
+            enter_settling(work, ending, watch).done()
         }
         Ok(Presence::InFlight) => still_revoking(work, ending, IN_FLIGHT_AGAIN),
         Ok(Presence::Present | Presence::GoneBy(_)) | Err(_) => {
@@ -158,14 +155,20 @@ fn next_look(watch: &Watch, now: Timestamp) -> Timestamp {
     by_pace.min(watch.until.max(now))
 }
 
-fn enter_settling(work: Work<'_>, ending: Ending, watch: Watch) -> Transition {
+/// Until when a late effect may come of what is absent at this instant (S3).
+fn settled_by(work: &Work<'_>, grant: &Grant, absent_at: Timestamp) -> Timestamp {
+    let last_sent = grant.slot_send_before.unwrap_or(work.now);
+    let own = absent_at.max(last_sent) + work.before.place().provider.settles_for();
+    grant.slot_settles_until.map_or(own, |until| own.max(until))
+}
+
+fn enter_settling(work: Work<'_>, ending: Ending, watch: Watch) -> Work<'_> {
     let now = work.now;
     work.with(|grant, said| {
         leave_revoking(grant, said, now, watch.until);
         grant.next_at = next_look(&watch, now);
         grant.phase = Phase::Settling { ending, watch };
     })
-    .done()
 }
 
 /// The read-back was already a look at which nothing could take effect any more (S3).
@@ -232,8 +235,8 @@ pub(super) fn looked(
     }
 }
 
-/// What was done while the store was away is written down, and whoever may have been hit by it is
-/// looked at: this record, or the grant that took its slot over unseen. No status changes by it.
+/// What was done while the store was away is written down and counts for the ending; and whoever may
+/// have been hit by it is looked at: this record, or the grant that took its slot over unseen.
 pub(super) fn store_away(
     request: &AccessRequest,
     sent: &SentAway,
@@ -249,7 +252,7 @@ pub(super) fn store_away(
         until,
         deletes,
         answer: said_of(&sent.answer),
-        read_back: sent.read_back,
+        read_back: sent.read_back.map(|seen| seen.presence),
     });
     match &grant.phase {
         // No call of a request in these phases was ever sent.
@@ -257,7 +260,7 @@ pub(super) fn store_away(
         Phase::Provisioning { .. }
         | Phase::Active
         | Phase::Revoking { .. }
-        | Phase::Settling { .. } => hit(work, until).done(),
+        | Phase::Settling { .. } => taken_up(hit(work, until), sent).done(),
         Phase::Closed { .. } => {
             let mut transition = hit(work, until).done();
             let Some(Owned { slot, owner }) = owned else {
@@ -271,6 +274,46 @@ pub(super) fn store_away(
             transition
         }
     }
+}
+
+/// An absence that was seen in time without the store counts as if it had been read back (L5): the
+/// watch for a late effect begins, with a look at once. It counts for the ending that it belongs to, as
+/// every outcome does. What came too late, or was only accepted, is deleted and read back once more.
+fn taken_up<'a>(work: Work<'a>, sent: &SentAway) -> Work<'a> {
+    let Some(SeenAway {
+        presence: Presence::Absent,
+        seen_at,
+        epoch: Some(epoch),
+    }) = sent.read_back
+    else {
+        return work;
+    };
+    let (request, now) = (work.before, work.now);
+    let ending = match owed(request, now) {
+        Some(Duty::Finish(cause)) => begin_ending(work.clone(), cause),
+        _ => work.clone(),
+    };
+    let Stage::Granted(grant) = &ending.after.stage else {
+        return work;
+    };
+    let Phase::Revoking { ending: so_far } = &grant.phase else {
+        return work;
+    };
+    let so_far = so_far.clone();
+    let accepted = Ending {
+        accepted_at: Some(seen_at),
+        ..so_far.clone()
+    };
+    if grant.epoch != epoch || seen_at >= stuck_at(request, &accepted).0 {
+        return work;
+    }
+    let watch = Watch {
+        absent_at: now,
+        until: settled_by(&ending, grant, now),
+        looks: 0,
+        by_provider_clock: false,
+    };
+    enter_settling(ending, so_far, watch).with(|grant, _| grant.next_at = now)
 }
 
 /// A delete that was sent by this instant may have hit this grant, and may land later.

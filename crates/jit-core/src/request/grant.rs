@@ -212,4 +212,17 @@ impl Grant {
             Phase::Approved | Phase::Closed { .. } | Phase::Cancelled { .. } => false,
         }
     }
+
+    /// The epoch of the ending that is under way, or that comes next.
+    pub(crate) fn ends_under(&self) -> Option<u32> {
+        match self.phase {
+            Phase::Active => Some(self.epoch + 1),
+            Phase::Revoking { .. } => Some(self.epoch),
+            Phase::Approved
+            | Phase::Provisioning { .. }
+            | Phase::Settling { .. }
+            | Phase::Closed { .. }
+            | Phase::Cancelled { .. } => None,
+        }
+    }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jit_core::Refusal;
 use jit_core::audit::Fact;
 use jit_core::engine::Verb;
+use jit_core::lifecycle::{Command, Rules, SeenAway, SentAway, decide};
 use jit_core::ports::{Provisioner, RequestStore};
 use jit_core::provider::{Answer, Description, Presence};
-use jit_core::request::{Cause, End, Phase, Status};
+use jit_core::request::{AccessRequest, Cause, End, Grant, Phase, Status};
+use jit_core::{Refusal, Timestamp};
 use jit_testkit::front::{Front, Meddle};
 use jit_testkit::hostile::{Apply, Fault};
 
@@ -109,11 +110,11 @@ async fn s3_a_read_back_that_began_before_the_last_call_could_be_sent_closes_not
     stage.work().await;
     let record = stage.load(request.id).await;
     assert_eq!(record.status(), Status::Revoking);
-    let rules = jit_core::lifecycle::Rules {
+    let rules = Rules {
         policy: stage.engine.policy(),
         catalog: stage.engine.catalog(),
     };
-    let answered = |seen_at| jit_core::lifecycle::Command::RevokeAnswered {
+    let answered = |seen_at| Command::RevokeAnswered {
         epoch: record.grant().unwrap().epoch,
         attempt: 1,
         answer: Some(Ok(Answer::Applied)),
@@ -126,7 +127,7 @@ async fn s3_a_read_back_that_began_before_the_last_call_could_be_sent_closes_not
         (last_call, Status::Closed),
     ] {
         let now = last_call + secs(1);
-        let said = jit_core::lifecycle::decide(rules, &record, &answered(seen_at), now).unwrap();
+        let said = decide(rules, &record, &answered(seen_at), now).unwrap();
         assert_eq!(said.changes[0].record.status(), status, "{seen_at}");
     }
 }
@@ -321,6 +322,108 @@ async fn l5_an_ending_without_progress_is_stuck_paged_and_still_tried() {
     assert_eq!(stage.pager.0.lock().unwrap().len(), 1);
 }
 
+/// What a look showed, so long after the end of this grant, and of which ending.
+fn seen(record: &AccessRequest, after: i64, epoch: Option<u32>) -> SeenAway {
+    let grant = record.grant().unwrap();
+    SeenAway {
+        presence: Presence::Absent,
+        seen_at: Timestamp::from_unix_micros(grant.expires_at.unix_micros() + after * 1_000_000),
+        epoch,
+    }
+}
+
+/// The record once it is told what was done without the store.
+fn told(stage: &Stage, record: &AccessRequest, read_back: SeenAway) -> (Grant, Vec<Fact>) {
+    let sent = SentAway {
+        from: record.grant().unwrap().expires_at,
+        until: stage.now(),
+        deletes: 1,
+        answer: Ok(Answer::Accepted),
+        read_back: Some(read_back),
+    };
+    let rules = Rules {
+        policy: stage.engine.policy(),
+        catalog: stage.engine.catalog(),
+    };
+    let told = Command::StoreAway { sent, owned: None };
+    let said = decide(rules, record, &told, stage.now()).unwrap();
+    let change = &said.changes[0];
+    let facts = change.events.iter();
+    let facts = facts.map(|it| it.event().unwrap().event.what).collect();
+    (change.record.grant().unwrap().clone(), facts)
+}
+
+#[tokio::test]
+async fn l5_an_absence_that_was_seen_in_time_without_the_store_counts_from_the_end_on() {
+    let stage = Stage::with(standing(40, 20), 1);
+    let active = stage.active("10m").await;
+    let grant = active.grant().unwrap();
+    let (end, next) = (grant.expires_at, Some(grant.epoch + 1));
+    stage.clock.set(end + secs(300));
+    // L5: a minute, and twice as long as the provider may take, or once where nothing of it was under way.
+    for in_time in [0, 79] {
+        let (grant, facts) = told(&stage, &active, seen(&active, in_time, next));
+        let Phase::Settling { watch, .. } = &grant.phase else {
+            panic!("{facts:?}");
+        };
+        // S3 counts from when it is known, and somebody looks now.
+        assert_eq!(watch.until, stage.now() + secs(40));
+        assert_eq!(grant.next_at, stage.now());
+        let expired = Fact::Ending {
+            cause: Cause::Expired,
+            reason: None,
+        };
+        assert_eq!(facts[1], expired);
+    }
+    // It came late, was there, or belongs to another ending: it ends as always.
+    let mut there = seen(&active, 2, next);
+    there.presence = Presence::Present;
+    let other = next.map(|epoch| epoch + 1);
+    for worthless in [
+        seen(&active, 80, next),
+        there,
+        seen(&active, 2, other),
+        seen(&active, 2, None),
+    ] {
+        let (grant, facts) = told(&stage, &active, worthless);
+        assert_eq!(
+            (grant.phase, facts.len()),
+            (Phase::Active, 1),
+            "{worthless:?}"
+        );
+    }
+    // A grant whose time is not up ends by nothing that others sent.
+    stage.clock.set(end - secs(1));
+    let (grant, facts) = told(&stage, &active, seen(&active, -2, next));
+    assert_eq!((grant.phase, facts.len()), (Phase::Active, 1), "{facts:?}");
+}
+
+#[tokio::test]
+async fn l5_an_absence_from_before_it_came_back_is_worth_nothing() {
+    let stage = Stage::with(standing(40, 20), 1);
+    let request = stage.active("10m").await;
+    let first = request.grant().unwrap().epoch + 1;
+    stage.clock.set(request.grant().unwrap().expires_at);
+    stage.work().await;
+    assert_eq!(stage.status(request.id).await, Status::Settling);
+    stage.pass(10).await;
+    let part = request.parts.first();
+    stage.provider.foreign_grant(&part.target, &part.parameters);
+    for _ in 0..5 {
+        stage.provider.fail_next_write(Fault::ErrorBefore);
+    }
+    stage.pass(6).await;
+    let record = stage.load(request.id).await;
+    assert_eq!(record.status(), Status::Revoking);
+    let now = record.grant().unwrap().epoch;
+    assert!(now > first);
+    // By a clock that is ahead it was seen after it had come back.
+    let (grant, facts) = told(&stage, &record, seen(&record, 60, Some(first)));
+    assert!(matches!(grant.phase, Phase::Revoking { .. }), "{facts:?}");
+    let (grant, facts) = told(&stage, &record, seen(&record, 60, Some(now)));
+    assert!(matches!(grant.phase, Phase::Settling { .. }), "{facts:?}");
+}
+
 #[tokio::test]
 async fn l5_a_provider_that_refuses_three_times_is_stuck_at_once() {
     let stage = Stage::new();
@@ -369,18 +472,18 @@ async fn s16_a_delete_that_is_answered_after_another_worker_went_on_has_its_outc
     stage.work().await;
     let record = stage.load(request.id).await;
     assert_eq!(record.status(), Status::Settling);
-    let rules = jit_core::lifecycle::Rules {
+    let rules = Rules {
         policy: stage.engine.policy(),
         catalog: stage.engine.catalog(),
     };
-    let late = jit_core::lifecycle::Command::RevokeAnswered {
+    let late = Command::RevokeAnswered {
         epoch: record.grant().unwrap().epoch,
         attempt: 7,
         answer: Some(Ok(Answer::Applied)),
         read_back: Ok(Presence::Absent),
         seen_at: stage.now(),
     };
-    let said = jit_core::lifecycle::decide(rules, &record, &late, stage.now()).unwrap();
+    let said = decide(rules, &record, &late, stage.now()).unwrap();
     let change = &said.changes[0];
     assert_eq!(change.record.stage, record.stage, "it changes nothing");
     let event = change.events[0].event().unwrap();

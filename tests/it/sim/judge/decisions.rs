@@ -216,9 +216,19 @@ impl Judge<'_> {
         let mut found = vec![];
         let mut revoking_since: Option<Timestamp> = None;
         let mut flagged = false;
+        let mut was = Status::Pending;
         for (at, event) in &story.events {
+            let before = std::mem::replace(&mut was, event.event.status);
             match (&event.event.what, event.event.status) {
                 (Fact::Stuck { .. }, _) => flagged = true,
+                // Its end was seen without the store, which is believed only where it came in time.
+                (_, Status::Settling) if before == Status::Active => {
+                    let expires_at = story.record.grant().map(|grant| grant.expires_at);
+                    let by = expires_at.unwrap_or(*at) + late + self.clock_room();
+                    if self.stood_at(story, by) {
+                        found.push(("L5", format!("{id}: there at {by}, never stuck")));
+                    }
+                }
                 (_, Status::Revoking) => {
                     revoking_since.get_or_insert(*at);
                 }

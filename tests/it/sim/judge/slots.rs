@@ -26,7 +26,9 @@ pub(super) struct Life {
 /// How often A a grant may take to go: twice where a grant call of ours may still have been under
 /// way when it had to.
 pub(super) fn applying(story: &Story) -> u32 {
-    let ending = |(_, it): &&(Timestamp, AuditEvent)| it.event.status != Status::Revoking;
+    let ending = |(_, it): &&(Timestamp, AuditEvent)| {
+        !matches!(it.event.status, Status::Revoking | Status::Settling)
+    };
     let before = story.events.iter().take_while(ending).last();
     let stood = before.is_some_and(|(_, it)| it.event.status == Status::Active);
     let late = |(_, it): &(Timestamp, AuditEvent)| matches!(it.event.what, Fact::LateEffect { .. });
@@ -95,6 +97,22 @@ impl Judge<'_> {
             });
         }
         lives
+    }
+
+    /// Whether access that this grant gave still stood at this instant.
+    pub(super) fn stood_at(&self, story: &Story, at: Timestamp) -> bool {
+        let part = story.record.parts.first();
+        let realm = REALM.to_owned();
+        let target = Target {
+            realm,
+            ..part.target.clone()
+        };
+        let slot = target.slot_key(&part.parameters);
+        let mut stood = self.world.standing.ledger().effective_intervals(&slot);
+        stood.retain(|it| it.by == Hand::Ours(story.record.id));
+        stood
+            .iter()
+            .any(|it| it.from <= at && it.until.is_none_or(|until| until > at))
     }
 
     /// S2, S3, S4, L1: access stands only while a grant owns its slot, one at a time, and goes in

@@ -64,7 +64,7 @@ impl Judge<'_> {
     }
 
     /// The times in which the record was Revoking, each with the instant from which on it had to
-    /// be.
+    /// be. One whose end was seen without the store is Revoking for no time.
     fn endings(&self, story: &Story) -> Vec<EndingTime> {
         let mut endings: Vec<EndingTime> = vec![];
         let mut open: Option<EndingTime> = None;
@@ -103,6 +103,14 @@ impl Judge<'_> {
                         entered: *at,
                         left: Timestamp::MAX,
                     });
+                }
+                (Status::Settling, None) if begun.is_none() => {
+                    begun = Some(*at);
+                    endings.extend(expires_at.map(|due| EndingTime {
+                        due,
+                        entered: *at,
+                        left: *at,
+                    }));
                 }
                 (Status::Revoking, Some(_)) | (_, None) => {}
                 (_, Some(ending)) => {

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::lifecycle::STUCK_AFTER;
 use jit_testkit::time::SeededRandom;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -111,10 +110,6 @@ impl Served {
 
     /// The store is back: everything is written down, and nothing stood for long past its end.
     async fn goes_on(&self, site: &Site, store: &str, first: &str, all: usize, gone: &[Access]) {
-        let takes_a_while = |id: &str, seen: &[Seen]| {
-            let mut of_it = seen.iter().filter(|it| it.id() == id);
-            of_it.any(|it| it.promise().is_some_and(|it| it.what.starts_with("aws/")))
-        };
         self.load.winds_up().await;
         // Told at least once: an answer of the store may be lost. One process may have ended the
         // story before the other one told what it had done.
@@ -128,15 +123,6 @@ impl Served {
         let promises: Vec<_> = seen.iter().filter_map(|it| it.promise()).collect();
         let mut verdict = judge(&promises, gone, LATE_MAX);
         verdict.problems.extend(self.load.problems(&seen));
-        // L5 counts from the end of a grant. What is overdue for longer and takes its provider a while
-        // has no time left to be read back; somebody is woken, and nothing stands.
-        if away() > STUCK_AFTER {
-            let is_expected = |it: &String| {
-                let stuck = it.strip_suffix(" was stuck");
-                stuck.is_some_and(|id| takes_a_while(id, &seen))
-            };
-            verdict.problems.retain(|it| !is_expected(it));
-        }
         println!(
             "{store} was away for {} s: {} ended meanwhile, the latest {} ms late, {} problems",
             away().as_secs(),
