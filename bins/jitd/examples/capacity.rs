@@ -1,7 +1,7 @@
 //! How soon `jitd` is ready, how much of the memory it takes, and what becomes of ten thousand grants
 //! whose end nobody was there for: `cargo run --release -p jitd --example capacity`. `jitd` is a
-//! process of its own with a workspace, a group file and its store on disk; build it first. What is
-//! missed is printed, and is no failure.
+//! process of its own with a workspace, a group file and its store on disk; build it first, or name
+//! another one, as in `-- target/image/jitd`. What is missed is printed, and is no failure.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 #![expect(
@@ -77,8 +77,8 @@ impl Daemon {
 
 impl House {
     fn new(slack: &SlackSim) -> Result<Self, Failure> {
-        let built = built()?;
-        let folder = tempfile::tempdir_in(&built)?;
+        let jitd = jitd()?;
+        let folder = tempfile::tempdir_in(jitd.parent().unwrap_or(Path::new(".")))?;
         let free = || Ok::<_, Failure>(TcpListener::bind("127.0.0.1:0")?.local_addr()?);
         let (api, observe) = (free()?, free()?);
         let slack = slack.api_url();
@@ -148,7 +148,7 @@ format = "events"
     /// Starts the daemon, and waits until it is ready.
     async fn started(&self, slack: &SlackSim) -> Result<Daemon, Failure> {
         let log = fs::File::create(self.path("log"))?;
-        let mut command = Command::new(built()?.join("jitd"));
+        let mut command = Command::new(jitd()?);
         command
             .arg("run")
             .current_dir(self.folder.path())
@@ -205,11 +205,14 @@ format = "events"
     }
 }
 
-/// Where cargo puts the programs that it builds as this one.
-fn built() -> Result<PathBuf, Failure> {
+/// The `jitd` that is named, or the one that cargo builds as this program.
+fn jitd() -> Result<PathBuf, Failure> {
+    if let Some(named) = std::env::args_os().nth(1) {
+        return Ok(fs::canonicalize(named)?);
+    }
     let examples = std::env::current_exe()?;
     let built = examples.parent().and_then(Path::parent);
-    Ok(built.unwrap_or(Path::new(".")).to_owned())
+    Ok(built.unwrap_or(Path::new(".")).join("jitd"))
 }
 
 // ---------------------------------------------------------------------------------------- measuring
