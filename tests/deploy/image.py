@@ -17,6 +17,7 @@ import shutil
 import socket
 import socketserver
 import ssl
+import stat
 import subprocess
 import sys
 import tempfile
@@ -173,7 +174,11 @@ def main():
             said, _ = (ran := inside([f"/usr/local/bin/{program.name}", "--version"])).communicate(timeout=30)
             assert ran.returncode == 0 and said.startswith(program.name), said
 
-        # What Docker puts there: the name is known to DNS, and then to the host alone.
+        # What Docker puts there: devices, and a name that is known to DNS, and then to the host alone.
+        for device, minor in (("null", 3), ("zero", 5), ("random", 8), ("urandom", 9)):
+            (root / "dev").mkdir(exist_ok=True)
+            os.mknod(root / "dev" / device, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
+            (root / "dev" / device).chmod(0o666)
         for resolver, also in (("127.0.0.77", ""), ("127.0.0.78", VAULT)):
             (root / "etc/resolv.conf").write_text(f"nameserver {resolver}\noptions timeout:1 attempts:1\n")
             (root / "etc/hosts").write_text(f"127.0.0.1 localhost {also}\n")
