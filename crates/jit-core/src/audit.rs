@@ -512,33 +512,50 @@ fn verified_links<E: DeserializeOwned>(
     let mut head = ChainHead::start(chain);
     let mut wanted = Vec::with_capacity(events.len());
     for sealed in events {
-        let seq = sealed.seq;
-        if seq != head.seq + 1 {
-            return Err(Broken::Order {
-                chain: chain.to_owned(),
-                expected: head.seq + 1,
-                found: seq,
-            });
-        }
-        let link: Written<'_, E> =
-            serde_json::from_str(&sealed.body).map_err(|_| unreadable(chain, seq))?;
-        let true_to_text = Digest::of(sealed.body.as_bytes()) == sealed.hash
-            && (link.seq, link.at, link.chain.as_ref()) == (seq, sealed.at, chain);
-        if !true_to_text {
-            let chain = chain.to_owned();
-            return Err(Broken::Edited { chain, seq });
-        }
-        if link.prev != head.hash {
-            let chain = chain.to_owned();
-            return Err(Broken::Unlinked { chain, seq });
-        }
-        head = ChainHead {
-            seq,
-            hash: sealed.hash,
-        };
-        wanted.push(link.event);
+        let event;
+        (head, event) = verified_link(chain, head, sealed)?;
+        wanted.push(event);
     }
     Ok((head, wanted))
+}
+
+/// Checks that this event is the next one of a chain that goes up to `head`; returns the new head.
+pub(crate) fn verify_link(
+    chain: &str,
+    head: ChainHead,
+    sealed: &Sealed,
+) -> Result<ChainHead, Broken> {
+    let (head, _) = verified_link::<IgnoredAny>(chain, head, sealed)?;
+    Ok(head)
+}
+
+fn verified_link<E: DeserializeOwned>(
+    chain: &str,
+    head: ChainHead,
+    sealed: &Sealed,
+) -> Result<(ChainHead, E), Broken> {
+    let seq = sealed.seq;
+    if seq != head.seq + 1 {
+        return Err(Broken::Order {
+            chain: chain.to_owned(),
+            expected: head.seq + 1,
+            found: seq,
+        });
+    }
+    let link: Written<'_, E> =
+        serde_json::from_str(&sealed.body).map_err(|_| unreadable(chain, seq))?;
+    let true_to_text = Digest::of(sealed.body.as_bytes()) == sealed.hash
+        && (link.seq, link.at, link.chain.as_ref()) == (seq, sealed.at, chain);
+    if !true_to_text {
+        let chain = chain.to_owned();
+        return Err(Broken::Edited { chain, seq });
+    }
+    if link.prev != head.hash {
+        let chain = chain.to_owned();
+        return Err(Broken::Unlinked { chain, seq });
+    }
+    let hash = sealed.hash;
+    Ok((ChainHead { seq, hash }, link.event))
 }
 
 fn unreadable(chain: &str, seq: u64) -> Broken {

@@ -22,7 +22,7 @@ use jit_core::principal::PrincipalId;
 use jit_http::token::TokenError;
 use serde_json::json;
 
-pub use audit::{AuditVerb, Format};
+pub use audit::{AuditVerb, Format, VerifyArgs};
 pub use backup::BackupArgs;
 pub use dynamodb::DynamoDbVerb;
 pub use policy::{Circumstances, Moment, PolicyVerb};
@@ -198,9 +198,9 @@ pub enum OperateError {
         /// The minute that was asked for.
         hours: Hours,
     },
-    /// Cases that cannot be read.
+    /// Cases or an export that cannot be read.
     #[error("{}: {what}", path.display())]
-    Cases {
+    Unreadable {
         /// Of which file.
         path: PathBuf,
         /// What is wrong, with its line.

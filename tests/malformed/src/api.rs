@@ -180,6 +180,31 @@ pub fn ask(asked: Asked<'_>) {
     });
 }
 
+/// Asks for a page of the list behind this cursor, whatever that is. One that is taken leads to the rest
+/// of the list and to nothing else.
+pub fn page(cursor: &str, filter: &str) {
+    // With the time of one that is there, and other letters behind it.
+    let cursor = |world: &World| {
+        let pending = world.pending.to_string();
+        let cursor = cursor.replace("AFTER", &pending);
+        let cursor = cursor.replace("NEAR", pending.get(..14).unwrap());
+        cursor.replace("ACTIVE", &world.active.to_string())
+    };
+    in_world(&WORLD, World::new, |world| {
+        let (path, after) = (READS[0].0, cursor(world));
+        let query = format!("{filter}&after={after}");
+        let get = Request::get(format!("{path}?{query}"));
+        let unchanged = world.call(path, "sven", get, vec![]);
+        assert!(matches!(unchanged, After::Keep));
+        let Some(rest) = world.listed(filter, Some(after)) else {
+            return After::Keep;
+        };
+        let all = world.listed(filter, None).unwrap();
+        assert!(all.ends_with(&rest), "{query}: {rest:?} of {all:?}");
+        After::Keep
+    });
+}
+
 /// Everything that a refused call may not change.
 #[derive(PartialEq)]
 struct Kept {
@@ -210,7 +235,11 @@ impl World {
             stage.open("bob", "30m").await;
             let mut ask = stage.ask("10m");
             ask.parts[0].0 = "stage/ops".parse().unwrap();
-            let pending = stage.engine.open(&via("ana"), ask).await.unwrap();
+            let of_cleo = stage.engine.open(&via("cleo"), ask.clone()).await;
+            of_cleo.unwrap();
+            let pending = stage.engine.open(&via("ana"), ask.clone()).await.unwrap();
+            let of_bob = stage.engine.open(&via("bob"), ask).await;
+            of_bob.unwrap();
             let mut tokens = vec![];
             let random = SeededRandom::new(11);
             for name in ["ana", "bob", "sven"] {
@@ -333,32 +362,40 @@ impl World {
 
     /// Follows `next` from the first page of this query to the last.
     fn walk(&self, query: &str) {
-        let (mut seen, mut after) = (BTreeSet::new(), None::<String>);
+        let given = query.split('&').filter(|pair| !pair.starts_with("after="));
+        let given: Vec<&str> = given.collect();
+        self.listed(&given.join("&"), None);
+    }
+
+    /// What is listed from behind this cursor to the end, page by page; nothing where that is refused.
+    fn listed(&self, filter: &str, mut after: Option<String>) -> Option<Vec<String>> {
+        let (mut seen, mut listed) = (BTreeSet::new(), vec![]);
         for _ in 0..PAGES_LIMIT {
-            let given = query.split('&').filter(|pair| !pair.starts_with("after="));
-            let mut pairs: Vec<String> = given.map(str::to_owned).collect();
-            pairs.extend(after.iter().map(|after| format!("after={after}")));
+            let cursor = after.map(|after| format!("&after={after}"));
+            let query = format!("{filter}{}", cursor.unwrap_or_default());
             let token = &self.tokens[2].1;
-            let request = Request::get(format!("/v1/requests?{}", pairs.join("&")));
+            let request = Request::get(format!("/v1/requests?{query}"));
             let request = request.header(header::AUTHORIZATION, token);
-            let Ok(request) = request.body(Body::empty()) else {
-                return;
-            };
+            let request = request.body(Body::empty()).ok()?;
             let (status, said) = self.runtime.block_on(answered(&self.router, request));
             if status != 200 {
-                return;
+                return None;
             }
             let page: Value = serde_json::from_slice(&said).unwrap();
             for request in page["requests"].as_array().unwrap() {
                 let id = request["id"].as_str().unwrap().to_owned();
-                assert!(seen.insert(id), "a request is listed twice: {query}");
+                assert!(
+                    seen.insert(id.clone()),
+                    "a request is listed twice: {filter}"
+                );
+                listed.push(id);
             }
             match page["next"].as_str() {
                 Some(next) => after = Some(next.to_owned()),
-                None => return,
+                None => return Some(listed),
             }
         }
-        panic!("a listing never ends: {query}");
+        panic!("a listing never ends: {filter}");
     }
 }
 

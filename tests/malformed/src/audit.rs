@@ -6,14 +6,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use jit_core::audit::{ChainHead, SYSTEM_CHAIN, Sealed, verify_chain};
+use jit_core::audit::{ChainHead, SYSTEM_CHAIN, Sealed};
 use jit_core::engine::{Verb, verify_audit};
 use jit_core::ports::{Change, Commit, RequestStore, SystemAppend};
 use jit_core::request::{AccessRequest, RequestId};
 use jit_core::{Timestamp, digest::Digest};
 use jit_runtime::clock::{OsRandom, SystemClock};
 use jit_runtime::config::Environment;
-use jit_runtime::operate::{AuditVerb, Desk, Form, Format, Operation, Outcome};
+use jit_runtime::operate::{AuditVerb, Desk, Form, Format, Operation, Outcome, VerifyArgs};
 use jit_sqlite::{Options, SqliteStore};
 use jit_testkit::stage::{Stage, via};
 use jit_testkit::store::MemoryStore;
@@ -63,43 +63,80 @@ pub fn events() -> usize {
 
 static EXPORT: LazyLock<String> = LazyLock::new(|| World::new().export());
 
-/// The chains of the export as it was written, with the heads that its reader knows from elsewhere:
-/// of the records, or of an export before.
+/// The chains of the export as it was written.
 static KNOWN: LazyLock<BTreeMap<String, Vec<Sealed>>> =
     LazyLock::new(|| read(&EXPORT).expect("what was just written is read"));
 
-/// Verifies this in the place of the export; says whether it is sound.
+/// Gives this to `audit verify --export` in the place of the export, beside a copy of the true one; says
+/// whether it is sound.
 pub fn export(text: &str) -> bool {
-    let Some(chains) = read(text) else {
-        return false;
-    };
-    let verified = |chain: &str, events: &[Sealed]| -> bool {
-        match verify_chain(chain, events) {
-            Ok(head) => {
-                let known = KNOWN.get(chain).and_then(|known| known.last());
-                known.is_some_and(|known| head == head_of(known))
-            }
-            Err(broken) => {
-                assert_sentence(&broken.to_string());
-                false
-            }
-        }
-    };
-    let all_there = chains.len() == KNOWN.len();
-    let sound = all_there && chains.iter().all(|(chain, events)| verified(chain, events));
-    assert_eq!(sound, chains == *KNOWN, "what was done to it was not found");
+    let mut sound = false;
+    in_world(&FILES, Files::new, |files| {
+        std::fs::write(files.folder.path().join("now.jsonl"), text).unwrap();
+        sound = files.are_verified();
+        After::Keep
+    });
+    let is_as_it_was = read(text).is_some_and(|chains| chains == *KNOWN);
+    assert_eq!(sound, is_as_it_was, "what was done to it was not found");
     sound
 }
 
-fn head_of(sealed: &Sealed) -> ChainHead {
-    ChainHead {
-        seq: sealed.seq,
-        hash: sealed.hash,
+thread_local! {
+    static FILES: RefCell<Option<Files>> = const { RefCell::new(None) };
+}
+
+/// A folder with the true export, and with what is taken for a later one.
+struct Files {
+    runtime: Runtime,
+    folder: TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = folder();
+        std::fs::write(folder.path().join("then.jsonl"), exported()).unwrap();
+        let runtime = crate::runtime();
+        Self { runtime, folder }
+    }
+
+    fn are_verified(&self) -> bool {
+        let (mut out, mut remarks) = (vec![], vec![]);
+        let mut desk = desk(&self.folder, &mut out, &mut remarks);
+        let verify = AuditVerb::Verify(VerifyArgs {
+            export: Some(self.folder.path().join("now.jsonl")),
+            against: Some(self.folder.path().join("then.jsonl")),
+        });
+        let outcome = self.runtime.block_on(desk.run(Operation::Audit(verify)));
+        match outcome {
+            Ok(outcome) => {
+                String::from_utf8(out)
+                    .unwrap()
+                    .lines()
+                    .for_each(assert_sentence);
+                outcome == Outcome::Well
+            }
+            Err(error) => {
+                assert_sentence(&error.to_string());
+                false
+            }
+        }
     }
 }
 
-/// The chains of an export, each in the order in which it stands there; nothing where a line is none
-/// of an export.
+fn desk<'a>(folder: &TempDir, out: &'a mut Vec<u8>, remarks: &'a mut Vec<u8>) -> Desk<'a> {
+    Desk {
+        config: folder.path().join("jit.toml"),
+        environment: Environment::default(),
+        form: Form::Text,
+        out,
+        remarks,
+        clock: &SystemClock,
+        random: &OsRandom,
+    }
+}
+
+/// The chains of an export, each in the order in which it stands there, as the tests read it; nothing
+/// where a line is none of an export.
 fn read(text: &str) -> Option<BTreeMap<String, Vec<Sealed>>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -243,15 +280,7 @@ impl World {
 
     fn export(&self) -> String {
         let (mut out, mut remarks) = (vec![], vec![]);
-        let mut desk = Desk {
-            config: self.folder.path().join("jit.toml"),
-            environment: Environment::default(),
-            form: Form::Text,
-            out: &mut out,
-            remarks: &mut remarks,
-            clock: &SystemClock,
-            random: &OsRandom,
-        };
+        let mut desk = desk(&self.folder, &mut out, &mut remarks);
         let all = AuditVerb::Export {
             format: Format::Jsonl,
             from: None,

@@ -12,7 +12,7 @@ use jit_core::ports::Clock;
 use jit_core::{Timestamp, Ttl};
 use jit_runtime::build::Adapters;
 use jit_runtime::clock::SystemClock;
-use jit_runtime::operate::{AuditVerb, Operation};
+use jit_runtime::operate::{AuditVerb, Operation, VerifyArgs};
 use serde_json::Value;
 
 use super::{ENTITLEMENT, Person, Sight, Sightings, Stage, well};
@@ -101,7 +101,7 @@ async fn prove(
     late: Duration,
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<String> {
-    let verify = Operation::Audit(AuditVerb::Verify);
+    let verify = Operation::Audit(AuditVerb::Verify(VerifyArgs::default()));
     let report = well(stage.operate(verify).await?, "the audit is not verified")?;
     let events = report.get("events").and_then(Value::as_u64);
     let events = events.context("the audit has no count")?;

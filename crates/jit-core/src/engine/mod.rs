@@ -34,7 +34,9 @@ pub use mirror::Live;
 use mirror::{Asked, Noted};
 pub use offers::Found;
 pub use people::{Collected, NewRequest, Reading, Verb};
-pub use proof::{AuditReport, CHECKPOINT_EVERY, Problem, last_checkpoint, verify_audit};
+pub use proof::{
+    AuditReport, CHECKPOINT_EVERY, ExportedAudit, Problem, last_checkpoint, verify_audit,
+};
 pub use reading::{Extent, Listed};
 pub use stand_in::STORE_AWAY_AFTER;
 pub use tend::LEFT_ALONE;

@@ -9,8 +9,10 @@ use futures_util::{StreamExt, stream};
 
 use super::Engine;
 use crate::audit::{
-    Actor, Broken, ChainHead, SYSTEM_CHAIN, Sealed, SystemFact, verify_chain, verify_request,
+    Actor, Broken, ChainHead, SYSTEM_CHAIN, Sealed, SystemFact, verify_chain, verify_link,
+    verify_request,
 };
+use crate::digest::Digest;
 use crate::ports::{CommitError, PortError, Query, RECORDS_KEPT, RequestStore, Row, RowChange};
 use crate::request::{AccessRequest, RequestId};
 use crate::time::Timestamp;
@@ -118,6 +120,14 @@ pub enum Problem {
         /// Which event.
         seq: u64,
     },
+    /// An event of the copy from before is gone or different.
+    #[error("chain {chain}: event {seq} is in the earlier copy, and is missing or different here")]
+    Differs {
+        /// Which chain.
+        chain: String,
+        /// Which event.
+        seq: u64,
+    },
 }
 
 /// What the verifier found.
@@ -181,6 +191,90 @@ pub async fn verify_audit(store: &dyn RequestStore) -> Result<AuditReport, PortE
         }
     }
     Ok(report)
+}
+
+/// The events of an export, in the order of each chain, verified as they are read: without the store,
+/// and without keeping more of them than their hashes.
+#[derive(Debug, Clone, Default)]
+pub struct ExportedAudit {
+    /// The hashes of each chain as far as it is whole.
+    chains: BTreeMap<String, Vec<Digest>>,
+    broken: BTreeMap<String, Broken>,
+    /// What the checkpoints in it saw of the chains of requests.
+    seen: BTreeMap<RequestId, ChainHead>,
+    /// When the last of these was written.
+    checkpoint_at: Option<Timestamp>,
+    events: u64,
+}
+
+impl ExportedAudit {
+    /// Takes the next event.
+    pub fn add(&mut self, sealed: &Sealed) {
+        self.events += 1;
+        let chain = sealed.chain.as_str();
+        if self.broken.contains_key(chain) {
+            return;
+        }
+        let hashes = self.chains.entry(chain.to_owned()).or_default();
+        let head = match hashes.last() {
+            Some(hash) => ChainHead {
+                seq: hashes.len() as u64,
+                hash: *hash,
+            },
+            None => ChainHead::start(chain),
+        };
+        match verify_link(chain, head, sealed) {
+            Ok(head) => hashes.push(head.hash),
+            Err(broken) => {
+                self.broken.insert(chain.to_owned(), broken);
+            }
+        }
+        if chain == SYSTEM_CHAIN
+            && let Ok(event) = sealed.system_event()
+            && let SystemFact::Checkpoint { heads } = event.event
+        {
+            self.seen.extend(heads);
+            self.checkpoint_at = Some(event.at);
+        }
+    }
+
+    /// When the newest checkpoint in it was written. What was cut off after that is not missed, but by
+    /// a copy from before.
+    pub fn checkpoint_at(&self) -> Option<Timestamp> {
+        self.checkpoint_at
+    }
+
+    /// What is wrong with it: chains that are not whole, events that its own checkpoints saw and it
+    /// does not have, and those of an earlier copy that are missing or different.
+    pub fn report(self, earlier: Option<&Self>) -> AuditReport {
+        let has = |chain: &str, seq: u64, hash: Digest| {
+            let place = seq.checked_sub(1).and_then(|it| usize::try_from(it).ok());
+            let hashes = self.chains.get(chain);
+            // Of a chain that is broken this is known.
+            self.broken.contains_key(chain)
+                || place.is_some_and(|place| hashes.and_then(|it| it.get(place)) == Some(&hash))
+        };
+        let cut = self.seen.iter().filter_map(|(request, head)| {
+            let (request, seq) = (*request, head.seq);
+            let is_there = has(&request.to_string(), seq, head.hash);
+            (!is_there).then_some(Problem::Cut { request, seq })
+        });
+        let before = earlier.into_iter().flat_map(|it| &it.chains);
+        let differs = before.filter_map(|(chain, hashes)| {
+            let (seq, hash) = (hashes.len() as u64, *hashes.last()?);
+            let chain = chain.clone();
+            (!has(&chain, seq, hash)).then_some(Problem::Differs { chain, seq })
+        });
+        let found: Vec<Problem> = cut.chain(differs).collect();
+        let is_request = |chain: &&String| chain.as_str() != SYSTEM_CHAIN;
+        let requests = self.chains.keys().filter(is_request).count() as u64;
+        let broken = self.broken.into_values().map(Problem::from);
+        AuditReport {
+            events: self.events,
+            requests,
+            problems: broken.chain(found).collect(),
+        }
+    }
 }
 
 async fn verify_system(

@@ -1,14 +1,18 @@
-//! `audit verify` and `audit export`. Both read the store chain by chain, so that an audit of any
-//! length fits into memory.
+//! `audit verify` and `audit export`. Both read the store chain by chain, and an export line by line, so
+//! that an audit of any length fits into memory.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use jit_core::Timestamp;
-use jit_core::audit::Sealed;
-use jit_core::engine::verify_audit;
+use jit_core::audit::{SYSTEM_CHAIN, Sealed};
+use jit_core::digest::Digest;
+use jit_core::engine::{AuditReport, ExportedAudit, verify_audit};
 use jit_core::ports::{PortError, RequestStore};
 use jit_core::request::RequestId;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{Desk, Form, OperateError, Outcome, counted};
@@ -21,7 +25,7 @@ const PAGE: usize = 500;
 #[derive(Debug, Subcommand)]
 pub enum AuditVerb {
     /// Read every chain back and prove that no event was edited, removed, reordered or cut off
-    Verify,
+    Verify(VerifyArgs),
     /// Write every event, chain by chain: the requests, then what belongs to none
     Export {
         /// csv for spreadsheets; jsonl with the exact text that each hash is over
@@ -34,6 +38,17 @@ pub enum AuditVerb {
         #[arg(long, value_name = "INSTANT")]
         until: Option<Timestamp>,
     },
+}
+
+/// What is verified; the store where nothing is named.
+#[derive(Debug, Default, Args)]
+pub struct VerifyArgs {
+    /// Not the store, but what `audit export --format jsonl` wrote of all of it
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
+    /// An earlier such file: whatever is in it must still be there
+    #[arg(long, value_name = "FILE", requires = "export")]
+    pub against: Option<PathBuf>,
 }
 
 /// The form of an export.
@@ -61,7 +76,15 @@ impl Span {
 impl Desk<'_> {
     pub(super) async fn audit(&mut self, verb: AuditVerb) -> Result<Outcome, OperateError> {
         match verb {
-            AuditVerb::Verify => self.verify().await,
+            AuditVerb::Verify(VerifyArgs {
+                export: Some(file),
+                against,
+            }) => self.verify_export(&file, against.as_deref()),
+            AuditVerb::Verify(_) => {
+                let store = self.store_to_read().await?;
+                let report = verify_audit(store.as_ref()).await?;
+                self.verified(&report, &[])
+            }
             AuditVerb::Export {
                 format,
                 from,
@@ -76,15 +99,40 @@ impl Desk<'_> {
         }
     }
 
-    async fn verify(&mut self) -> Result<Outcome, OperateError> {
-        let store = self.store_to_read().await?;
-        let report = verify_audit(store.as_ref()).await?;
+    /// A file proves less than the store: it has no records, and no head of its own.
+    fn verify_export(
+        &mut self,
+        file: &Path,
+        against: Option<&Path>,
+    ) -> Result<Outcome, OperateError> {
+        let earlier = against.map(read_export).transpose()?;
+        let audit = read_export(file)?;
+        let mut remarks = vec![];
+        if earlier.is_none() {
+            remarks.push(match audit.checkpoint_at() {
+                Some(at) => format!(
+                    "what was written after its last checkpoint, at {at}, may have been cut off \
+                     unseen; --against an earlier export says more"
+                ),
+                None => "no checkpoint is in it: whole requests, and what came last of any, may \
+                         have been cut off unseen; --against an earlier export says more"
+                    .to_owned(),
+            });
+        }
+        self.verified(&audit.report(earlier.as_ref()), &remarks)
+    }
+
+    fn verified(
+        &mut self,
+        report: &AuditReport,
+        remarks: &[String],
+    ) -> Result<Outcome, OperateError> {
         let verified = report.problems.is_empty();
         if self.form == Form::Json {
             let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
             self.json(&json!({
                 "verified": verified, "events": report.events, "requests": report.requests,
-                "problems": problems,
+                "problems": problems, "remarks": remarks,
             }))?;
         } else {
             for problem in &report.problems {
@@ -102,6 +150,9 @@ impl Desk<'_> {
                     "audit NOT verified: {} in {read}",
                     counted(report.problems.len(), "problem")
                 )?,
+            }
+            for remark in remarks {
+                writeln!(self.remarks, "{remark}")?;
             }
         }
         Ok(match verified {
@@ -235,6 +286,49 @@ impl Desk<'_> {
             "{what} of {chain} cannot be read and were left out; see jit audit verify"
         )
     }
+}
+
+/// Everything that is in an export.
+fn read_export(file: &Path) -> Result<ExportedAudit, OperateError> {
+    let unreadable = |what| OperateError::Unreadable {
+        path: file.to_owned(),
+        what,
+    };
+    let opened = File::open(file).map_err(|error| unreadable(error.to_string()))?;
+    let mut audit = ExportedAudit::default();
+    for (number, line) in (1..).zip(BufReader::new(opened).lines()) {
+        let line = line.map_err(|error| unreadable(format!("line {number}: {error}")))?;
+        let sealed = sealed_in(&line).ok_or_else(|| {
+            unreadable(format!(
+                "line {number} is none of what audit export --format jsonl writes"
+            ))
+        })?;
+        audit.add(&sealed);
+    }
+    Ok(audit)
+}
+
+/// The event that a line of an export holds.
+fn sealed_in(line: &str) -> Option<Sealed> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Front {
+        chain: String,
+        seq: u64,
+        at: Timestamp,
+        hash: Digest,
+    }
+    // The event is taken as it is: its hash is over these very bytes.
+    let (front, event) = line.split_once(",\"event\":")?;
+    let front: Front = serde_json::from_str(&format!("{front}}}")).ok()?;
+    let is_chain = front.chain == SYSTEM_CHAIN || front.chain.parse::<RequestId>().is_ok();
+    is_chain.then_some(Sealed {
+        chain: front.chain,
+        seq: front.seq,
+        at: front.at,
+        body: event.strip_suffix('}')?.to_owned(),
+        hash: front.hash,
+    })
 }
 
 /// What was read; none where it can never be.

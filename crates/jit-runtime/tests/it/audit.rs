@@ -1,7 +1,7 @@
 //! The proof of the audit: whatever somebody with the file open does to it is found.
 
 use jit_runtime::operate::{
-    AuditVerb, Form, Format, OperateError, Operation, Outcome, PolicyVerb, TokenVerb,
+    AuditVerb, Form, Format, OperateError, Operation, Outcome, PolicyVerb, TokenVerb, VerifyArgs,
 };
 use rusqlite::Connection;
 use serde_json::Value;
@@ -31,7 +31,9 @@ fn tamper(house: &House, statements: &str) {
 }
 
 async fn verified(house: &House) -> (Outcome, Vec<String>) {
-    let (outcome, report) = house.operate(Operation::Audit(AuditVerb::Verify)).await;
+    let (outcome, report) = house
+        .operate(Operation::Audit(AuditVerb::Verify(VerifyArgs::default())))
+        .await;
     let problems = report["problems"].as_array().unwrap();
     let problems = problems.iter().map(|it| it.as_str().unwrap().to_owned());
     (outcome, problems.collect())
@@ -42,7 +44,10 @@ async fn an_audit_that_nobody_touched_is_verified() {
     let (house, _) = with_a_story().await;
     assert_eq!(verified(&house).await, (Outcome::Well, vec![]));
     let text = house
-        .operate_in(Form::Text, Operation::Audit(AuditVerb::Verify))
+        .operate_in(
+            Form::Text,
+            Operation::Audit(AuditVerb::Verify(VerifyArgs::default())),
+        )
         .await;
     assert!(text.unwrap().1.starts_with("audit verified: "));
 }
@@ -228,6 +233,117 @@ fn export(format: Format, from: Option<&str>, until: Option<&str>) -> Operation 
     })
 }
 
+/// What is said of this text in the place of an export, beside an earlier one where there is one.
+async fn export_verified(house: &House, text: &str, earlier: Option<&str>) -> (Outcome, Value) {
+    let written = |name: &str, text: &str| {
+        let file = house.file(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let args = VerifyArgs {
+        export: Some(written("now.jsonl", text)),
+        against: earlier.map(|text| written("then.jsonl", text)),
+    };
+    house
+        .operate(Operation::Audit(AuditVerb::Verify(args)))
+        .await
+}
+
+#[tokio::test]
+async fn an_export_proves_itself_and_an_earlier_one_proves_more() {
+    let (house, id) = with_a_story().await;
+    let export = || house.operate_in(Form::Text, export(Format::Jsonl, None, None));
+    let (_, whole) = export().await.unwrap();
+    let (outcome, said) = export_verified(&house, &whole, None).await;
+    assert_eq!(outcome, Outcome::Well, "{said}");
+    assert_eq!(said["events"], whole.lines().count());
+    let remark = said["remarks"][0].as_str().unwrap();
+    assert!(
+        remark.contains("after its last checkpoint, at 20"),
+        "{remark}"
+    );
+
+    let lines: Vec<&str> = whole.lines().collect();
+    let of_it = |line: &str| line.contains(&format!("\"chain\":\"{id}\",\"hash\""));
+    let is_second = |line: &str| of_it(line) && line.contains("\"seq\":2,\"event\":");
+    let second = lines.iter().position(|it| is_second(it)).unwrap();
+    let without = |place: usize| [&lines[..place], &lines[place + 1..]].concat().join("\n");
+    let edited = whole.replace("the disk is full", "nothing at all");
+    let no_chain: Vec<&str> = { lines.iter().copied() }.filter(|it| !of_it(it)).collect();
+    // A checkpoint in it saw the request, so that no earlier export is needed.
+    for (text, found) in [
+        (edited, "event 1 was changed"),
+        (without(second - 1), "event 1"),
+        (without(second), "event 2 was there at a checkpoint"),
+        (no_chain.join("\n"), "event 2 was there at a checkpoint"),
+    ] {
+        let (outcome, said) = export_verified(&house, &text, None).await;
+        assert_eq!(outcome, Outcome::Wrong, "{found}: {said}");
+        assert!(
+            said["problems"][0].as_str().unwrap().contains(found),
+            "{said}"
+        );
+    }
+
+    // What came last of the system is missed only by an earlier export.
+    let last = lines.len() - 1;
+    let (outcome, said) = export_verified(&house, &without(last), None).await;
+    assert_eq!(outcome, Outcome::Well, "{said}");
+    let (outcome, said) = export_verified(&house, &without(last), Some(&whole)).await;
+    assert_eq!(outcome, Outcome::Wrong, "{said}");
+    assert!(
+        said["problems"][0]
+            .as_str()
+            .unwrap()
+            .contains("earlier copy"),
+        "{said}"
+    );
+    // So is a history that somebody wrote anew, with every hash as it has to be.
+    let (other, _) = with_a_story().await;
+    let anew = other.operate_in(Form::Text, self::export(Format::Jsonl, None, None));
+    let anew = anew.await.unwrap().1;
+    assert_eq!(export_verified(&house, &anew, None).await.0, Outcome::Well);
+    assert_eq!(
+        export_verified(&house, &anew, Some(&whole)).await.0,
+        Outcome::Wrong
+    );
+
+    // A later one has more, and all of before.
+    let daemon = house.daemon().await;
+    let (ana, _) = house.callers(&daemon).await;
+    ana.asked("1h").await;
+    daemon.stop().await;
+    let (_, later) = export().await.unwrap();
+    assert!(later.lines().count() > whole.lines().count());
+    let (outcome, said) = export_verified(&house, &later, Some(&whole)).await;
+    assert_eq!(
+        (outcome, &said["remarks"]),
+        (Outcome::Well, &serde_json::json!([]))
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_export_is_named_with_its_line() {
+    let (house, _) = with_a_story().await;
+    let part = house.operate_in(Form::Text, export(Format::Jsonl, None, None));
+    let part = part.await.unwrap().1;
+    let csv = house.operate_in(Form::Text, export(Format::Csv, None, None));
+    let csv = csv.await.unwrap().1;
+    let spoilt = format!("{part}{{}}\n");
+    let wrong = part.lines().count() + 1;
+    for (text, line) in [(csv, 1), (spoilt, wrong)] {
+        std::fs::write(house.file("now.jsonl"), text).unwrap();
+        let args = VerifyArgs {
+            export: Some(house.file("now.jsonl")),
+            against: None,
+        };
+        let verify = Operation::Audit(AuditVerb::Verify(args));
+        let refused = house.operate_in(Form::Text, verify).await.unwrap_err();
+        let told = format!("line {line} is none of what audit export --format jsonl writes");
+        assert!(refused.to_string().contains(&told), "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_forgotten_is_exported_and_what_cannot_be_read_hides_nothing_else() {
     let (house, id) = with_a_story().await;
@@ -280,7 +396,7 @@ async fn whoever_opens_the_store_needs_no_chat_and_brings_no_file_up_to_date() {
     house.rewrite("jit.toml", &[("[[provider]]", slack)]);
     let verbs = || {
         [
-            Operation::Audit(AuditVerb::Verify),
+            Operation::Audit(AuditVerb::Verify(VerifyArgs::default())),
             export(Format::Jsonl, None, None),
             Operation::Token(TokenVerb::List),
             Operation::Token(TokenVerb::Revoke {

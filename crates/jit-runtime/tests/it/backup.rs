@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use jit_runtime::operate::{AuditVerb, BackupArgs, Form, OperateError, Operation, Outcome};
+use jit_runtime::operate::{
+    AuditVerb, BackupArgs, Form, OperateError, Operation, Outcome, VerifyArgs,
+};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -41,7 +43,9 @@ async fn a_backup_is_written_beside_a_running_daemon_and_read_back() {
     // The copy is a store as good as the one that it is of.
     let copied = format!("sqlite = \"{}\"", file.display());
     house.rewrite("jit.toml", &[("sqlite = \"jit.db\"", &copied)]);
-    let (outcome, report) = house.operate(Operation::Audit(AuditVerb::Verify)).await;
+    let (outcome, report) = house
+        .operate(Operation::Audit(AuditVerb::Verify(VerifyArgs::default())))
+        .await;
     assert_eq!(
         (outcome, &report["events"]),
         (Outcome::Well, &said["events"])

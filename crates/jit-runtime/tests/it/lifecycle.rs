@@ -1,6 +1,6 @@
 //! The main job over HTTP, on SQLite and a real group file.
 
-use jit_runtime::operate::{AuditVerb, Operation, Outcome};
+use jit_runtime::operate::{AuditVerb, Operation, Outcome, VerifyArgs};
 use serde_json::Value;
 
 use crate::house::{ADMINS, GROUPS, House, until};
@@ -57,7 +57,9 @@ async fn access_is_asked_for_approved_given_and_taken_away_by_the_clock() {
         "{exposure} s for a grant of 3 s"
     );
     daemon.stop().await;
-    let (outcome, report) = house.operate(Operation::Audit(AuditVerb::Verify)).await;
+    let (outcome, report) = house
+        .operate(Operation::Audit(AuditVerb::Verify(VerifyArgs::default())))
+        .await;
     assert_eq!(
         (outcome, &report["requests"]),
         (Outcome::Well, &Value::from(1))
@@ -100,7 +102,9 @@ async fn two_daemons_and_a_sweeper_on_one_store_give_and_take_once() {
     }
     one.stop().await;
     two.stop().await;
-    let (outcome, _) = house.operate(Operation::Audit(AuditVerb::Verify)).await;
+    let (outcome, _) = house
+        .operate(Operation::Audit(AuditVerb::Verify(VerifyArgs::default())))
+        .await;
     assert_eq!(outcome, Outcome::Well);
 }
 

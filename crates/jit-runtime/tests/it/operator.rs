@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use jit_core::policy::Right;
 use jit_runtime::operate::{
     AuditVerb, Circumstances, ConfigVerb, Form, OperateError, Operation, Outcome, PolicyVerb,
-    TokenVerb,
+    TokenVerb, VerifyArgs,
 };
 
 use crate::house::{ADMINS, House};
@@ -89,7 +89,7 @@ async fn an_explanation_says_what_every_rule_says() {
 #[tokio::test]
 async fn a_verb_that_reads_a_store_makes_none() {
     let house = House::new();
-    let verify = Operation::Audit(AuditVerb::Verify);
+    let verify = Operation::Audit(AuditVerb::Verify(VerifyArgs::default()));
     let missing = house.operate_in(Form::Text, verify).await;
     assert!(matches!(missing, Err(OperateError::NoStore { .. })));
     assert!(!house.file("jit.db").exists());

@@ -87,6 +87,23 @@ fn parameter() -> impl Strategy<Value = String> {
     (name, value).prop_map(|(name, value)| format!("{name}={value}"))
 }
 
+/// Where a list goes on: a right one, one that was changed, or anything else.
+fn cursor() -> impl Strategy<Value = String> {
+    prop_oneof![
+        2 => Just("AFTER".to_owned()),
+        1 => Just("ACTIVE".to_owned()),
+        3 => "req-[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}",
+        1 => "req-[0-9a-zA-Z]{24,28}",
+        3 => "NEAR[0-9abcdefghjkmnpqrstvwxyz]{16}",
+        1 => "[0-9a-z]{0,2}AFTER[0-9a-z]{0,2}",
+        1 => word().prop_map(escaped),
+        1 => instant().prop_map(|it| escaped(&it)),
+        1 => "\\PC{0,40}".prop_map(|it| escaped(&it)),
+        1 => "[!-~&&[^#&]]{0,300}",
+        1 => select(&["", "%00", "%FF", "%", "%zz", "0", "-1", "null", "req-", "REQ-01jaaaaaaaaaaaaaaaaaaaaaaa"][..]).prop_map(str::to_owned),
+    ]
+}
+
 fn query() -> impl Strategy<Value = String> {
     vec(parameter(), 0..4).prop_map(|pairs| pairs.join("&"))
 }
@@ -106,6 +123,16 @@ proptest! {
             idempotency_key: key.as_deref(),
             body: &body,
         });
+    }
+
+    #[test]
+    fn no_cursor_leads_anywhere_but_to_the_rest_of_the_list(
+        cursor in cursor(),
+        limit in prop_oneof![4 => "[1-4]", 1 => "-?[0-9]{1,22}"],
+        status in proptest::option::of(select(&["pending", "active", "pending,active", "closed"][..])),
+    ) {
+        let status = status.map(|status| format!("&status={status}"));
+        api::page(&cursor, &format!("limit={limit}{}", status.unwrap_or_default()));
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl Desk<'_> {
                 let wrong = self.try_case(&config, &file, case).await;
                 let wrong = wrong.map_err(|error| {
                     let (path, what) = (path.clone(), format!("case {:?}: {error}", case.name));
-                    OperateError::Cases { path, what }
+                    OperateError::Unreadable { path, what }
                 })?;
                 let name = case.name.clone();
                 tried.push(Tried { name, wrong });
@@ -264,7 +264,7 @@ impl Stand {
 }
 
 fn read(path: &Path) -> Result<File, OperateError> {
-    let wrong = |what: String| OperateError::Cases {
+    let wrong = |what: String| OperateError::Unreadable {
         path: path.to_owned(),
         what,
     };
