@@ -18,7 +18,11 @@
 //! - **The provider**: a call is answered and in effect, or accepted and applied within A, or refused,
 //!   or given up by its sender and accepted at any time within V, or never. What is being applied is
 //!   seen or not. Credentials can be found by their marker and revoked, or can be neither and end by
-//!   themselves. Deletes may be late and looks may fail, in some scenarios.
+//!   themselves. A delete that was given up may arrive within V like a grant call wherever a slot
+//!   changes hands (`hand-over`, `late-answer`, `windows`): it may hit the new owner, and that has to
+//!   be noticed. So it may in `minted` in its full bounds; elsewhere it arrives at once or never, as
+//!   there is no other grant that it could hit. Looks may fail in `hand-over` and `windows`, and in
+//!   `minted` and `expiring` in their full bounds.
 //! - **Time** in ticks of 30 s, which is how long a call may be sent after its lease; V and A are a
 //!   tick each, or none, or three. Nothing in the lifecycle tells two instants within a tick apart
 //!   that matter here: what is due in between is due at the next tick. Where clocks differ every
@@ -37,9 +41,11 @@
 //! reconcile, foreign hands while a grant is live, store outages longer than a pause, bundles, three
 //! successive owners of a slot, minted fallbacks, step-up, policies that change, more than two
 //! processes, more calls under way than a scenario says, native expiry of standing access, non-retryable
-//! failures of a delete. In some scenarios reading a record again,
-//! deciding on an outcome and committing it is one step, as a conflict in between would do the same
-//! again. That a revoke is *early* enough (L1) is for the simulation in `tests/it/sim`.
+//! failures of a delete, a delete that is sent in a later tick than that in which its record was read.
+//! Reading a record again, deciding on an outcome and committing it is one step in `hand-over`,
+//! `windows`, `quorum` and `clocks`, as a conflict in between would do the same again; in the bounds
+//! for every day also elsewhere, but not in `minted` and `expiring`. That a revoke is *early* enough
+//! (L1) is for the simulation in `tests/it/sim`.
 
 mod calls;
 pub mod model;

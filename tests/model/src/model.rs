@@ -122,6 +122,10 @@ impl Model {
         self.scenario.deletes == Deletes::MayBeLate
     }
 
+    pub(crate) fn hands_over(&self) -> bool {
+        self.scenario.second.is_some()
+    }
+
     pub(crate) fn saves_in_one(&self) -> bool {
         self.scenario.saves == Saves::InOneStep
     }
@@ -133,6 +137,15 @@ impl Model {
     /// Whether this is as far as it goes: the last tick, with nothing to do in it.
     pub(crate) fn is_last(&self, world: &World) -> bool {
         world.tick >= self.scenario.end && self.calm(world).is_none()
+    }
+
+    /// Whether the access of an Active grant is gone and nobody will look, a tick after no delete of
+    /// an earlier owner can land any more and nobody pauses any more. That tick is for one more look
+    /// where the last one failed or saw something being applied.
+    pub(crate) fn overlooks(&self, world: &World) -> bool {
+        world.tick > world.deletes_land_by.max(self.scenario.storm)
+            && world.is_hit(self.nature())
+            && self.calm(world).is_none()
     }
 
     fn storms(&self, world: &World) -> bool {
@@ -373,6 +386,7 @@ impl stateright::Model for Model {
             },
             workers: scenario.behind.iter().map(worker).collect(),
             provider: Provider::default(),
+            deletes_land_by: 0,
             people: People {
                 may_open: scenario.second.is_some(),
                 ends: scenario.ends,

@@ -24,6 +24,7 @@ pub fn all(sees: &[Sight]) -> Vec<Property<Model>> {
         Property::always(OWNED, |_, it: &World| {
             !it.provider.stands || it.store.live() > 0
         }),
+        Property::always(NOTICED, |model: &Model, it: &World| !model.overlooks(it)),
         Property::always(CLEAN, |model: &Model, it: &World| {
             !model.is_last(it) || is_clean(it)
         }),
@@ -57,6 +58,9 @@ pub const S11: &str = "S11 no stale authority";
 pub const S15: &str = "S15 no secret twice";
 /// Access stands only while a live grant owns it.
 pub const OWNED: &str = "no access without an owner";
+/// A grant whose access a late delete of an earlier owner took does not stay Active: it is looked at
+/// once no such delete can land any more.
+pub const NOTICED: &str = "no grant hit unnoticed";
 /// From every state of the storm a clean end is reached.
 pub const CLEAN: &str = "a clean end";
 
@@ -69,6 +73,10 @@ pub enum Sight {
     HandOver,
     /// A grant that was closed, with a call of it still under way.
     LateCall,
+    /// An Active grant whose access was taken by a late delete of an earlier owner.
+    Hit,
+    /// One that ends because that was noticed.
+    Noticed,
     /// A secret that was handed out.
     Secret,
     /// A decision by enough people.
@@ -91,6 +99,12 @@ impl Sight {
             Self::LateCall => Property::sometimes("sees a call given up", |_, it: &World| {
                 it.store.all().any(|it| it.status() == Status::Settling)
                     && !it.provider.calls.is_empty()
+            }),
+            Self::Hit => Property::sometimes("sees a grant hit", |model: &Model, it: &World| {
+                it.is_hit(model.nature())
+            }),
+            Self::Noticed => Property::sometimes("sees a hit noticed", |_, it: &World| {
+                it.store.found_missing()
             }),
             Self::Secret => {
                 Property::sometimes("sees a secret given", |_, it: &World| it.handed_out > 0)

@@ -164,6 +164,10 @@ impl fmt::Debug for Record {
         if let Some(sent) = grant.slot_send_before {
             write!(f, " send before {}", tick(sent))?;
         }
+        if !grant.rechecks.is_empty() {
+            let rechecks: Vec<_> = grant.rechecks.iter().map(|at| tick(*at)).collect();
+            write!(f, " looks at {rechecks:?}")?;
+        }
         if let Phase::Settling { watch, .. } = &grant.phase {
             write!(f, " until {}", tick(watch.until))?;
         }

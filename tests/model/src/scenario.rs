@@ -177,18 +177,17 @@ fn hand_over(extent: Extent) -> Scenario {
     Scenario {
         name: "hand-over",
         about: "two grants of standing access on one slot; the second is asked for at any time",
-        nature: Nature {
-            applied_within: extent.of(0, 1),
-            ..SLOW
-        },
-        second: Some(3),
+        second: Some(5),
         ends: extent.of(0, 1),
         storm: 3,
         saves: Saves::InOneStep,
-        calls_at_once: extent.of(1, 2),
+        looks: Looks::MayFail,
+        deletes: Deletes::MayBeLate,
         sees: vec![
             Sight::Active,
             Sight::HandOver,
+            Sight::Hit,
+            Sight::Noticed,
             Sight::LateCall,
             Sight::Clean,
         ],
@@ -210,7 +209,14 @@ fn late_answer(extent: Extent) -> Scenario {
         second: Some(3),
         storm: extent.of(2, 3),
         calls_at_once: 1,
-        sees: vec![Sight::Active, Sight::HandOver, Sight::Clean],
+        deletes: Deletes::MayBeLate,
+        sees: vec![
+            Sight::Active,
+            Sight::HandOver,
+            Sight::Hit,
+            Sight::Noticed,
+            Sight::Clean,
+        ],
         ..standing(extent)
     }
 }
@@ -218,21 +224,29 @@ fn late_answer(extent: Extent) -> Scenario {
 fn windows(extent: Extent) -> Scenario {
     Scenario {
         name: "windows",
-        about: "a slot handed on from a provider whose calls travel for long to one where they do not",
+        about: "a slot handed on from a provider whose calls travel for long to one where they travel less",
         nature: Nature {
             accepted_within: 3,
             applied_within: 0,
             ..SLOW
         },
-        second_accepted_within: 0,
+        second_accepted_within: 1,
         first: 4,
-        second: Some(4),
+        second: Some(6),
         ends: 2,
         behind: extent.of(vec![0], vec![0, 0]),
         storm: 2,
         calls_at_once: 1,
         saves: Saves::InOneStep,
-        sees: vec![Sight::HandOver, Sight::LateCall, Sight::Clean],
+        deletes: Deletes::MayBeLate,
+        looks: Looks::MayFail,
+        sees: vec![
+            Sight::HandOver,
+            Sight::LateCall,
+            Sight::Hit,
+            Sight::Noticed,
+            Sight::Clean,
+        ],
         ..standing(extent)
     }
 }

@@ -16,6 +16,9 @@ use jit_core::{Timestamp, Ttl};
 /// taken) and 60 s (when people are paged), so on this grid each is one step or two.
 pub const TICK: Duration = Duration::from_secs(30);
 
+/// How many ticks a call may be sent after its record was read.
+pub const SENT_WITHIN: u8 = 1;
+
 /// The instant of tick 0, in seconds since the Unix epoch: a whole number of ticks.
 const START_SECS: i64 = 1_899_999_990;
 

@@ -5,7 +5,7 @@ use jit_core::Timestamp;
 use jit_core::provider::Description;
 use jit_core::request::{AccessRequest, Cause, End, Phase, Stage};
 
-use crate::promise::{CLEAN, OWNED, S1, S2, S3, S4, S5, S6, S15};
+use crate::promise::{CLEAN, NOTICED, OWNED, S1, S2, S3, S4, S5, S6, S15};
 use crate::provider::Said;
 use crate::setting::TICK;
 use crate::verdict::Ask;
@@ -52,6 +52,10 @@ pub enum Shortcut {
     SettlesAnew,
     /// A newcomer forgets what earlier owners of the slot sent.
     ForgetsEarlierCalls,
+    /// A newcomer forgets that deletes of earlier owners of the slot may still land.
+    ForgetsEarlierDeletes,
+    /// Does not look again after a take-over.
+    ForgetsRecheck,
     /// What is being applied counts as absent.
     InFlightMeansAbsent,
     /// A look is stamped when its result is saved and not when it began.
@@ -84,7 +88,7 @@ pub struct Broken {
 }
 
 /// Every shortcut with the promise that it breaks.
-pub const BROKEN: [Broken; 28] = {
+pub const BROKEN: [Broken; 30] = {
     use Shortcut::*;
     const fn broken(shortcut: Shortcut, scenario: &'static str, promise: &'static str) -> Broken {
         Broken {
@@ -113,6 +117,8 @@ pub const BROKEN: [Broken; 28] = {
         broken(SettlesFromAbsence, "standing", S3),
         broken(SettlesAnew, "standing", CLEAN),
         broken(ForgetsEarlierCalls, "windows", S3),
+        broken(ForgetsEarlierDeletes, "windows", NOTICED),
+        broken(ForgetsRecheck, "hand-over", NOTICED),
         broken(InFlightMeansAbsent, "standing", S3),
         broken(LooksStampedLate, "standing", S2),
         broken(Adopts, "foreign", S4),
@@ -174,6 +180,11 @@ pub fn forge(
             grant.slot_send_before = grant.send_before;
             grant.slot_settles_until = None;
         }
+        (Some(Shortcut::ForgetsEarlierDeletes), Phase::Provisioning { .. }) => {
+            grant.slot_left_revoking_at = None;
+            grant.rechecks.clear();
+        }
+        (Some(Shortcut::ForgetsRecheck), Phase::Active) => grant.rechecks.clear(),
         (Some(Shortcut::SettlesAnew), Phase::Settling { watch, .. }) => {
             watch.until = now + settles_for;
             grant.next_at = grant.next_at.max(now + TICK);

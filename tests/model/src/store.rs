@@ -1,10 +1,10 @@
 //! Committing: all of it or nothing, on what was read and nothing newer. Each commit is held against
 //! the promises that can be told by what changes.
 
-use jit_core::request::{AccessRequest, Approver, End, Phase};
+use jit_core::request::{AccessRequest, Approver, End, Phase, Status};
 
 use crate::model::Model;
-use crate::setting::{Person, TICK, at};
+use crate::setting::{Person, SENT_WITHIN, TICK, at};
 use crate::shortcut::Shortcut;
 use crate::verdict::{Ask, Pending, decision};
 use crate::world::{Flaw, Step, World};
@@ -41,6 +41,7 @@ impl Model {
             let before = world.store.record(*request).cloned();
             if let Some(before) = &before {
                 judge(world, *request, before, record);
+                self.leaves_revoking(world, before, record);
             }
             let aged = self.judge().aged(record, at(world.tick));
             if let Some(stored) = world.store.records.get_mut(*request) {
@@ -51,6 +52,18 @@ impl Model {
             self.outdate(world, by, pending);
         }
         Committed::Done
+    }
+
+    /// Notes by when a delete of a record that leaves Revoking has landed, by the longest V and A.
+    fn leaves_revoking(&self, world: &mut World, before: &AccessRequest, after: &AccessRequest) {
+        let revoking = |it: &AccessRequest| it.status() == Status::Revoking;
+        if self.hands_over() && revoking(before) && !revoking(after) {
+            let window = |request| {
+                let nature = self.nature_for(request);
+                nature.accepted_within + nature.applied_within
+            };
+            world.deletes_land_by = world.tick + SENT_WITHIN + window(0).max(window(1));
+        }
     }
 
     /// Tells the other processes what is not as they read it any more.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::Timestamp;
-use jit_core::request::{End, Phase};
+use jit_core::provider::Kind;
+use jit_core::request::{Cause, End, Phase, Status};
 
-use crate::provider::{Provider, Said, Seen};
+use crate::provider::{Nature, Provider, Said, Seen};
 use crate::record::Record;
 use crate::setting::Person;
 use crate::verdict::{Ask, Owner, Pending};
@@ -24,12 +25,25 @@ pub struct World {
     pub workers: Vec<Worker>,
     /// The provider.
     pub provider: Provider,
+    /// The tick by which every delete of a grant that left Revoking has landed, where a slot changes
+    /// hands.
+    pub deletes_land_by: u8,
     /// People.
     pub people: People,
     /// How many secrets were handed out.
     pub handed_out: u8,
     /// Broken promises.
     pub flaws: Flaws,
+}
+
+impl World {
+    /// Whether the access of an Active grant is not there.
+    pub fn is_hit(&self, nature: &Nature) -> bool {
+        let active = |it: &Record| it.status() == Status::Active;
+        nature.kind == Kind::Standing
+            && self.store.all().any(active)
+            && self.provider.look(nature) == Seen::Absent
+    }
 }
 
 /// What is stored. Records carry no version: whoever holds one that another commit replaces is told
@@ -63,6 +77,20 @@ impl Store {
     /// How many records are live.
     pub fn live(&self) -> usize {
         self.all().filter(|it| it.status().is_live()).count()
+    }
+
+    /// Whether a grant ends because its access was found missing.
+    pub fn found_missing(&self) -> bool {
+        let missing = |record: &Record| {
+            let grant = record.grant();
+            grant.is_some_and(|grant| match &grant.phase {
+                Phase::Revoking { ending } => {
+                    ending.cause == Cause::Failed && grant.active_at.is_some()
+                }
+                _ => false,
+            })
+        };
+        self.all().any(missing)
     }
 
     /// Whether a grant was taken over by another.

@@ -179,10 +179,7 @@ fn lease_first(work: Work<'_>, facts: &LeaseFacts) -> Transition {
         send(grant, request.next_place(), handed_over, said, now);
         // Deletes of the earlier owner land by the windows of its own provider.
         if let (Some(owner), Some(left)) = (owner, grant.slot_left_revoking_at) {
-            let lands_by = lands_by(left, &owner.parts.first().provider);
-            if now < lands_by && grant.rechecks.iter().all(|at| *at < lands_by) {
-                grant.rechecks = vec![lands_by];
-            }
+            recheck_at(grant, lands_by(left, &owner.parts.first().provider), now);
         }
     });
     let mut transition = Transition {
@@ -212,6 +209,14 @@ pub(super) fn lands_by(left: Timestamp, provider: &Description) -> Timestamp {
     left + SEND_WITHIN + provider.accepted_within + provider.applied_within
 }
 
+/// What is granted is looked at when the last delete of an earlier owner has landed. A new attempt does
+/// not forget a later instant of the one before.
+fn recheck_at(grant: &mut Grant, lands_by: Timestamp, now: Timestamp) {
+    if now < lands_by && grant.rechecks.iter().all(|at| *at < lands_by) {
+        grant.rechecks = vec![lands_by];
+    }
+}
+
 /// Enters Provisioning under a new epoch: the intent that is saved before the call.
 pub(super) fn send(
     grant: &mut Grant,
@@ -237,10 +242,7 @@ pub(super) fn send(
         grant.took_over = Some(owner.id);
     }
     if let Some(left) = grant.slot_left_revoking_at {
-        let lands_by = lands_by(left, place.provider);
-        if now < lands_by {
-            grant.rechecks = vec![lands_by];
-        }
+        recheck_at(grant, lands_by(left, place.provider), now);
     }
     said.push(Fact::GrantIntended {
         epoch: grant.epoch,

@@ -166,6 +166,34 @@ async fn s3_a_newcomer_settles_by_the_windows_of_whom_it_took_over_too() {
     assert_eq!(watch.until, sent + secs(100));
 }
 
+/// Section 4.2 of the lifecycle: an old delete may land until its own windows are over.
+#[tokio::test]
+async fn s4_a_second_attempt_of_a_newcomer_waits_for_the_deletes_of_whom_it_took_over_too() {
+    let stage = Stage::with(standing(100, 0), 1);
+    let first = stage.active("10m").await;
+    stage.say("ana", first.id, Verb::End).await.unwrap();
+    stage.work().await;
+    let left = stage.load(first.id).await;
+    let left = left.grant().unwrap().slot_left_revoking_at.unwrap();
+    let handle = Arc::new(stage.provider.as_seen_by(stage.clock.clone()));
+    let stage = stage.around(Arc::new(Front(Hasty(handle))));
+    let second = stage.open("ana", "20m").await;
+    stage.approve("bob", &second).await;
+    stage.provider.fail_next_write(Fault::ErrorBefore);
+    stage.work().await;
+    assert_eq!(stage.status(second.id).await, Status::Provisioning);
+    stage.pass(3).await;
+    let record = stage.load(second.id).await;
+    assert_eq!(record.status(), Status::Active);
+    let grant = record.grant().unwrap();
+    assert!(grant.epoch > 1, "there was no second attempt");
+    assert!(
+        grant.rechecks.contains(&(left + secs(130))),
+        "{:?}",
+        grant.rechecks
+    );
+}
+
 #[tokio::test]
 async fn s3_a_late_effect_that_is_seen_while_settling_is_revoked() {
     let stage = Stage::with(standing(40, 0), 1);

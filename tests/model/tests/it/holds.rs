@@ -8,9 +8,9 @@ use jit_model::scenario::{Extent, Scenario, all};
 const FEWEST: [(&str, usize); 10] = [
     ("standing", 150_000),
     ("invisible", 200_000),
-    ("hand-over", 50_000),
-    ("late-answer", 150_000),
-    ("windows", 100_000),
+    ("hand-over", 250_000),
+    ("late-answer", 180_000),
+    ("windows", 150_000),
     ("minted", 70_000),
     ("expiring", 12_000),
     ("quorum", 25_000),

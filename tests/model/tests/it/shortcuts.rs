@@ -122,6 +122,16 @@ fn forgets_earlier_calls_is_caught() {
 }
 
 #[test]
+fn forgets_earlier_deletes_is_caught() {
+    is_caught(Shortcut::ForgetsEarlierDeletes);
+}
+
+#[test]
+fn forgets_recheck_is_caught() {
+    is_caught(Shortcut::ForgetsRecheck);
+}
+
+#[test]
 fn in_flight_means_absent_is_caught() {
     is_caught(Shortcut::InFlightMeansAbsent);
 }
