@@ -603,3 +603,38 @@ pub(crate) fn body(channel: &str, message: &Message) -> Value {
         "unfurl_media": false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use jit_testkit::sample::at;
+
+    use super::*;
+
+    #[test]
+    fn every_place_ever_released_still_loads() {
+        let bare = Place {
+            channel: "C0SEC".to_owned(),
+            ts: "1790000000.000100".to_owned(),
+            ..Place::default()
+        };
+        let whole = Place {
+            reminded: 2,
+            warning: "1790000000.000200".to_owned(),
+            missing: "1790000000.000300".to_owned(),
+            over_at: Some(at(1)),
+            ..bare.clone()
+        };
+        let released = [
+            (
+                whole,
+                r#"{"channel":"C0SEC","ts":"1790000000.000100","reminded":2,"warning":"1790000000.000200","missing":"1790000000.000300","over_at":"2026-01-01T00:00:01Z"}"#,
+            ),
+            (bare, r#"{"channel":"C0SEC","ts":"1790000000.000100"}"#),
+        ];
+        for (place, text) in released {
+            let read = Place::read(Some(&text.to_owned()));
+            assert_eq!(read.as_ref(), Some(&place));
+            assert_eq!(place.written().as_deref(), Some(text));
+        }
+    }
+}

@@ -335,3 +335,70 @@ fn failed(operation: &'static str, error: CommitError) -> PortError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jit_testkit::sample::{at, id};
+    use jit_testkit::store::MemoryStore;
+    use jit_testkit::time::SeededRandom;
+
+    use super::*;
+
+    /// The row of a request with a button that was used and one that was not shown yet, as released.
+    const ROW: &str = r#"[{"carries":"1f09c93ce76d3c29356de2a20ac3ba8564833e9ae622312837c6d73854e32ba6","digest":"9b2c29b3aab190d3","action":"approve","expires_at":"2026-01-01T00:15:01Z","message":7,"used_by":"telegram/1"},{"carries":"011e23398daeccd4d75e0ed4c16457cf9bb8347827e733ed6b8a082b10e72d4e","digest":"9b2c29b3aab190d3","action":"deny","expires_at":"2026-01-01T00:15:01Z"}]"#;
+    const APPROVE: &str = "req-01kdvdnaz8fajsn9atmndaa001.0123456789abcdef0123456789abcdef";
+    const DENY: &str = "req-01kdvdnaz8fajsn9atmndaa001.fedcba9876543210fedcba9876543210";
+
+    #[test]
+    fn every_row_ever_released_still_loads() {
+        let button = |data: &str, action, message, used_by: Option<&str>| Button {
+            carries: Digest::of(data.as_bytes()),
+            digest: "9b2c29b3aab190d3".to_owned(),
+            action,
+            expires_at: at(901),
+            message,
+            used_by: used_by.map(str::to_owned),
+        };
+        let buttons: Vec<Button> = serde_json::from_str(ROW).unwrap();
+        let wanted = [
+            button(APPROVE, Action::Approve, Some(7), Some("telegram/1")),
+            button(DENY, Action::Deny, None, None),
+        ];
+        assert_eq!(buttons, wanted);
+        assert_eq!(serde_json::to_string(&buttons).unwrap(), ROW);
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_release_put_under_a_card_is_taken_once() {
+        let store = Arc::new(MemoryStore::new());
+        let key = id(1).to_string();
+        let row = Row {
+            table: "telegram_button",
+            key: key.clone(),
+            value: ROW.to_owned(),
+        };
+        let rows = vec![RowChange {
+            row,
+            expected: None,
+        }];
+        let commit = Commit {
+            rows,
+            ..Commit::default()
+        };
+        store.commit(commit).await.unwrap();
+        let random = Arc::new(SeededRandom::new(1));
+        let buttons = Buttons::new(store.clone(), random);
+        let take = async |data, by| {
+            let pressed = Pressed::read(data).unwrap();
+            buttons.take(&pressed, 7, by, at(1)).await.unwrap()
+        };
+        assert_eq!(take(APPROVE, "telegram/2").await, Err(NoButton::Used));
+        assert!(take(DENY, "telegram/3").await.is_ok());
+        let now = store.row("telegram_button", &key).await.unwrap().unwrap();
+        let used = ROW.replace(
+            r#""deny","expires_at":"2026-01-01T00:15:01Z""#,
+            r#""deny","expires_at":"2026-01-01T00:15:01Z","used_by":"telegram/3""#,
+        );
+        assert_eq!(now.value, used);
+    }
+}

@@ -86,3 +86,45 @@ fn click(query: &Value) -> Option<Input> {
 fn number(value: &Value, pointer: &str) -> Option<i64> {
     value.pointer(pointer).and_then(Value::as_i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use jit_testkit::sample::id;
+
+    use super::*;
+
+    #[test]
+    fn every_input_ever_released_still_loads() {
+        let carries = "req-01kdvdnaz8fajsn9atmndaa001.0123456789abcdef0123456789abcdef";
+        let whole = Input {
+            click: "4382bfdwdsb323b2d9".to_owned(),
+            from: Some(123_456_789.try_into().unwrap()),
+            chat: Some((-1_001_234_567_890).try_into().unwrap()),
+            message: Some(7),
+            button: Pressed::read(carries),
+        };
+        assert_eq!(whole.button.as_ref().unwrap().request, id(1));
+        assert_eq!(whole.key(), "telegram/4382bfdwdsb323b2d9");
+        let bare = Input {
+            click: "1".to_owned(),
+            from: None,
+            chat: None,
+            message: None,
+            button: None,
+        };
+        let released = [
+            (
+                whole,
+                r#"{"click":"4382bfdwdsb323b2d9","from":123456789,"chat":-1001234567890,"message":7,"button":{"request":"req-01kdvdnaz8fajsn9atmndaa001","carries":"1f09c93ce76d3c29356de2a20ac3ba8564833e9ae622312837c6d73854e32ba6"}}"#,
+            ),
+            (
+                bare,
+                r#"{"click":"1","from":null,"chat":null,"message":null,"button":null}"#,
+            ),
+        ];
+        for (input, text) in released {
+            assert_eq!(serde_json::from_str::<Input>(text).unwrap(), input);
+            assert_eq!(serde_json::to_string(&input).unwrap(), text);
+        }
+    }
+}

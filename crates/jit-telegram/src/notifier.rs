@@ -291,3 +291,29 @@ fn needs_nobody(request: &AccessRequest) -> bool {
     };
     automatic && well
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_ever_released_still_loads() {
+        let place = |reminded| Place {
+            message: 7,
+            says: "9b2c29b3aab190d3".to_owned(),
+            reminded,
+        };
+        let released = [
+            (
+                place(true),
+                r#"{"message":7,"says":"9b2c29b3aab190d3","reminded":true}"#,
+            ),
+            (place(false), r#"{"message":7,"says":"9b2c29b3aab190d3"}"#),
+        ];
+        for (place, text) in released {
+            let read = Place::read(Some(&text.to_owned()));
+            assert_eq!(read.as_ref(), Some(&place));
+            assert_eq!(place.written().as_deref(), Some(text));
+        }
+    }
+}

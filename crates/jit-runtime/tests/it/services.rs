@@ -43,6 +43,16 @@ async fn a_start_is_audited_where_the_configuration_changed_since_the_last() {
 }
 
 #[tokio::test]
+async fn the_last_configuration_is_noted_as_it_was_released() {
+    let house = House::new();
+    house.daemon().await.stop().await;
+    let config = house.config();
+    let store = open_store(&config.store).await.unwrap();
+    let row = store.row("configured", "digest").await.unwrap();
+    assert_eq!(row.unwrap().value, config.digest.to_string());
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_is_told_with_its_key() {
     let house = House::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,13 +1,17 @@
 //! S10: who clicks is who they are in Slack's own words at that moment, and else nobody.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jit_core::ports::{Commit, RequestStore, Row, RowChange};
 use jit_core::request::Status;
+use jit_slack::Names;
 use jit_testkit::stage::id;
+use jit_testkit::store::MemoryStore;
 use serde_json::{Value, json};
-use slack_sim::{Message, Switch};
+use slack_sim::{Message, SlackSim, Switch, Workspace};
 
-use crate::world::World;
+use crate::world::{By, World, settings};
 
 const TEAM: &str = "T0EXAMPLE1";
 
@@ -141,5 +145,64 @@ async fn s10_who_was_deactivated_decides_nothing_any_more() {
         assert!(world.slack.raw(None, "interactive", click).await.acked());
         told_alone(&world, "U0BOB", "Ask an operator to restore it").await;
         nothing_was_decided(&world).await;
+    }
+}
+
+#[tokio::test]
+async fn who_a_slack_user_was_found_to_be_is_written_as_it_was_released() {
+    let world = World::new().await;
+    let ana = world.slack.user("U0ANA");
+    ana.slash("/jit", "list").in_channel("C0SEC").await;
+    world.told(&ana, "C0SEC", "asked for nothing").await;
+    for (table, key, value) in [
+        ("slack_user", "U0ANA", "ana@example.com"),
+        ("slack_person", "ana@example.com", "U0ANA"),
+    ] {
+        let row = world.store.row(table, key).await.unwrap();
+        assert_eq!(row.unwrap().value, value, "{table}");
+    }
+}
+
+/// A service that met nobody yet and has what an earlier release wrote down.
+async fn after_an_upgrade(rows: &[(&'static str, &str, &str)]) -> World {
+    let workspace = Workspace::example().group("S0OFFICERS", &["U0ANA"]);
+    let slack = SlackSim::start(workspace).await;
+    let store = Arc::new(MemoryStore::new());
+    let rows = rows.iter().map(|(table, key, value)| RowChange {
+        row: Row {
+            table,
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+        },
+        expected: None,
+    });
+    let commit = Commit {
+        rows: rows.collect(),
+        ..Commit::default()
+    };
+    store.commit(commit).await.unwrap();
+    World::knowing(Names::default(), slack, store, By::Socket, settings()).await
+}
+
+#[tokio::test]
+async fn s10_whom_a_user_was_found_to_be_by_an_earlier_release_they_stay() {
+    let world = after_an_upgrade(&[("slack_user", "U0ANA", "bob@example.com")]).await;
+    let ana = world.slack.user("U0ANA");
+    ana.slash("/jit", "list").in_channel("C0SEC").await;
+    world.told(&ana, "C0SEC", "more than one person").await;
+}
+
+#[tokio::test]
+async fn who_was_met_by_an_earlier_release_is_in_their_user_groups() {
+    let officers = "slack:S0OFFICERS".parse().unwrap();
+    for (rows, is_met) in [
+        (vec![("slack_person", "ana@example.com", "U0ANA")], true),
+        (vec![], false),
+    ] {
+        let world = after_an_upgrade(&rows).await;
+        let alias = "slack:U0ANA".parse().unwrap();
+        world.people.aliases.lock().unwrap().remove(&alias);
+        let known = world.directory.profile(&id("ana")).await.unwrap().unwrap();
+        assert_eq!(known.groups.contains(&officers), is_met, "{known:?}");
     }
 }
