@@ -13,6 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # A daemon in a folder of its own, as the clients of the tools for agents have it.
 sys.path.insert(0, os.path.join(HERE, "..", "mcp"))
 
+from kept import no_secret  # noqa: E402
 from world import World, same  # noqa: E402
 
 PATIENCE_S = 240
@@ -191,6 +192,7 @@ def main(binaries, schemathesis):
             ]
             operations = judged(world)
             world.jit("audit", "verify")
+            no_secret(world.folder, [*secrets.values(), *world.tokens.values()])
             same(world.daemon.poll(), None)
         print(f"tests/api: {sum(calls)} calls by schemathesis in {len(calls)} passes, "
               f"{operations} operations carried out")

@@ -10,6 +10,10 @@ import tempfile
 import urllib.error
 import urllib.request
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "mcp"))
+
+from kept import no_secret  # noqa: E402
+
 KEY = "a-key-for-the-session"
 PATIENCE_S = 20
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -132,13 +136,17 @@ def main(binaries, schemathesis):
                      "INFLUXDB_URL": services["influxdb"]["url"]}
         with tempfile.TemporaryDirectory() as folder:
             log = open(os.path.join(folder, "log"), "w+", encoding="utf-8")
-            daemon = subprocess.Popen([f"{binaries}/jitd", "run"], cwd=folder, env=variables, stdout=log)
+            daemon = subprocess.Popen([f"{binaries}/jitd", "run"], cwd=folder, env=variables, stdout=log,
+                                      stderr=subprocess.STDOUT)
             processes.append(daemon)
             api = f"http://{where(log.name, daemon)}"
             the_client(api, vault)
             calls = the_documented(api)
             cases = the_described(api, schemathesis, folder)
             same(fetch(f"{api}/health")[1]["status"], "ok")
+            upstream = [text for service in services.values() for name, text in service["secret"].items()
+                        if name.endswith("token")]
+            no_secret(folder, [KEY, secret_id, "the-role-id", *upstream])
             same(daemon.poll(), None)
         print(f"tests/approval: a client, {calls} documented calls, {cases} calls by schemathesis")
     finally:

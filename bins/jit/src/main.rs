@@ -2,7 +2,7 @@
 //! or the store at hand, and the tools for agents. Arguments, streams and the exit code; the verbs are in `jit-cli` and
 //! `jit-runtime`.
 
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ use jit_cli::CliError;
 use jit_runtime::clock::{OsRandom, SystemClock};
 use jit_runtime::config::Environment;
 use jit_runtime::daemon::block_on;
+use jit_runtime::log;
 use jit_runtime::operate::{Desk, Form, Operation};
 use secrecy::SecretString;
 use serde_json::json;
@@ -57,9 +58,17 @@ const EXIT_CODES: &str = "config, policy, audit, token, backup and doctor work o
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let json = arguments.options.json;
+    exit(arguments.options.json, run(arguments))
+}
+
+/// Runs it to its end, and says why where that is a failure.
+fn exit(json: bool, run: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
+    log::panics_say_where(|place| {
+        // To panic once more would say what the first panic says.
+        let _ = writeln!(stderr(), "jit: a mistake in the program, at {place}");
+    });
     // A disk that hangs keeps no verb from ending.
-    let ran = block_on(run(arguments)).unwrap_or_else(|error| Err(error.into()));
+    let ran = block_on(run).unwrap_or_else(|error| Err(error.into()));
     match ran {
         Ok(code) => code,
         Err(error) => {
@@ -120,4 +129,32 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 )]
 fn token() -> Option<SecretString> {
     std::env::var("JIT_TOKEN").ok().map(SecretString::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    /// In a process of its own it panics.
+    const PANICS: &str = "JIT_TEST_PANICS";
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "it is no setting of the product")]
+    fn s15_a_panic_says_where_it_was_and_nothing_of_the_credential_in_hand() {
+        if std::env::var_os(PANICS).is_some() {
+            super::exit(false, async { panic!("in hand: hvs.the-credential") });
+        }
+        let mut panics = Command::new(std::env::current_exe().unwrap());
+        let name = "tests::s15_a_panic_says_where_it_was_and_nothing_of_the_credential_in_hand";
+        panics.args(["--exact", name, "--nocapture"]);
+        let panicked = panics.env(PANICS, "1").output().unwrap();
+        let said = [panicked.stdout, panicked.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(!panicked.status.success(), "{said}");
+        assert!(
+            said.contains("jit: a mistake in the program, at bins/jit/src/main.rs:"),
+            "{said}"
+        );
+        assert!(!said.contains("hvs.the-credential"), "{said}");
+    }
 }

@@ -15,6 +15,9 @@ use utoipa::ToSchema;
 
 use crate::token::NotAuthenticated;
 
+/// What stores call themselves in an error.
+const STORES: [&str; 3] = ["store", "sqlite", "dynamodb"];
+
 /// The body of every answer that is not a success.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
@@ -79,8 +82,11 @@ impl ApiError {
         }
     }
 
-    /// The world failed.
+    /// The world failed. That the store does not answer is told as the refusal that follows from it.
     pub(crate) fn failed(error: &PortError) -> Self {
+        if STORES.contains(&error.adapter) && error.kind == ErrorKind::Unavailable {
+            return Self::store_away(error);
+        }
         let status = match error.kind {
             ErrorKind::Conflict | ErrorKind::RateLimited { .. } | ErrorKind::Unavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -93,6 +99,16 @@ impl ApiError {
             status,
             code: "failed",
             message: None,
+            cause: Some(chain(error)),
+        }
+    }
+
+    fn store_away(error: &PortError) -> Self {
+        let refusal = Refusal::StoreAway;
+        Self {
+            status: status_of(&refusal),
+            code: refusal.code(),
+            message: Some(refusal.to_string()),
             cause: Some(chain(error)),
         }
     }
@@ -114,12 +130,7 @@ impl From<NotAuthenticated> for ApiError {
                     ErrorKind::Unavailable | ErrorKind::RateLimited { .. }
                 ) =>
             {
-                Self {
-                    status: status_of(&Refusal::StoreAway),
-                    code: Refusal::StoreAway.code(),
-                    message: Some(Refusal::StoreAway.to_string()),
-                    cause: Some(chain(&error)),
-                }
+                Self::store_away(&error)
             }
             NotAuthenticated::Store(error) => Self::failed(&error),
         }
@@ -214,15 +225,29 @@ mod tests {
     #[test]
     fn a_failure_tells_its_cause_to_the_log_and_to_nobody_else() {
         let kind = ErrorKind::Unavailable;
-        let error = PortError::maybe_done("store", "commit", kind).because("disk 7 is on fire");
+        let error = PortError::maybe_done("okta", "look up", kind).because("disk 7 is on fire");
         let told = ApiError::failed(&error);
         assert_eq!(told.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(told.message, None);
         let cause = told.cause.unwrap();
         assert_eq!(
             cause,
-            "store could not commit: unavailable: disk 7 is on fire"
+            "okta could not look up: unavailable: disk 7 is on fire"
         );
+    }
+
+    #[test]
+    fn l4_a_store_that_does_not_answer_is_told_as_such_at_the_first_failure() {
+        for store in STORES {
+            let kind = ErrorKind::Unavailable;
+            let error = PortError::nothing_done(store, "commit", kind).because("disk 7 is on fire");
+            let told = ApiError::failed(&error);
+            assert_eq!((told.status.as_u16(), told.code), (503, "store_away"));
+            assert_eq!(told.message, Some(Refusal::StoreAway.to_string()));
+            assert!(told.cause.unwrap().ends_with("disk 7 is on fire"));
+        }
+        let broken = PortError::nothing_done("sqlite", "commit", ErrorKind::Misconfigured);
+        assert_eq!(ApiError::failed(&broken).code, "failed");
     }
 
     #[test]

@@ -29,8 +29,9 @@ pub use store::Fatal as FatalStore;
 pub const VARIABLE: &str = "JIT_FAILPOINT";
 
 /// Every place that there is.
-pub const POINTS: [&str; 20] = [
+pub const POINTS: [&str; 24] = [
     "commit.opened",
+    "commit.approval",
     "commit.decision",
     "commit.intent",
     "commit.grant_outcome",
@@ -40,6 +41,8 @@ pub const POINTS: [&str; 20] = [
     "commit.stuck",
     "commit.store_away",
     "commit.inbox_done",
+    "commit.other",
+    "commit.system",
     "provider.grant",
     "provider.mint",
     "provider.revoke",
@@ -49,6 +52,7 @@ pub const POINTS: [&str; 20] = [
     "store.delivery_take",
     "store.delivery_update",
     "store.inbox_put",
+    "store.inbox_take",
     "store.inbox_done",
 ];
 

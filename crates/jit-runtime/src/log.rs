@@ -39,9 +39,17 @@ pub fn start(format: LogFormat, level: LevelFilter) {
         LogFormat::Text => log.with_writer(std::io::stderr).init(),
         LogFormat::Events => log.event_format(NamedEvents).init(),
     }
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
+    panics_say_where(|place| {
         tracing::error!(place, "a panic; this is a mistake in the program");
+    });
+}
+
+/// From now on this is what becomes of a panic. It is told where it was and not what it says, because
+/// that may quote what the process holds.
+pub fn panics_say_where(tell: fn(&str)) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string);
+        tell(&place.unwrap_or_default());
     }));
 }
 

@@ -11,6 +11,7 @@ use slack_sim::{Channel, Message, SlackSim, User, Workspace};
 use tempfile::TempDir;
 
 use crate::process::{Process, fetch_as, jitd, program, ran, text, until};
+use crate::secrets::workspace_was_told;
 
 const PRESET: &str = include_str!("../../../../docs/examples/agents.toml");
 const ANA: &str = "U012AB3CD";
@@ -133,6 +134,14 @@ impl House {
         let wanted =
             |it: &Message| it.thread_ts.is_none() && !it.ephemeral && it.words().contains(words);
         self.slack.wait_for(&bob, CHANNEL, wanted).await
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            workspace_was_told(&self.slack, &[ANA, BOB, CAROL], &[CHANNEL]);
+        }
     }
 }
 

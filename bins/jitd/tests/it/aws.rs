@@ -12,7 +12,7 @@ use slack_sim::{Channel, Message, SlackSim, User, Workspace};
 use tempfile::TempDir;
 
 use crate::process::{Process, jitd, program, ran, text, until};
-use crate::secrets::are_looked_through;
+use crate::secrets::{are_looked_through, workspace_was_told};
 
 const PRESET: &str = include_str!("../../../../docs/examples/aws.toml");
 const ANA: &str = "U012AB3CD";
@@ -30,6 +30,14 @@ pub(crate) struct House {
     slack: SlackSim,
     ana: String,
     read_only: String,
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            workspace_was_told(&self.slack, &[ANA, BOB], &[PRODUCTION, ELSEWHERE]);
+        }
+    }
 }
 
 impl House {

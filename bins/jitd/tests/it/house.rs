@@ -17,6 +17,7 @@ use slack_sim::{Channel, Message, SlackSim, User, Workspace};
 use tempfile::TempDir;
 
 use crate::process::{Process, jitd, read, until};
+use crate::secrets::workspace_was_told;
 
 pub(crate) const ANA: &str = "U0ANA";
 pub(crate) const BOB: &str = "U0BOB";
@@ -40,6 +41,14 @@ pub(crate) struct House {
     pub(crate) slack: SlackSim,
     store: Arc<dyn RequestStore>,
     groups_before: String,
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            workspace_was_told(&self.slack, &[ANA, BOB], &[CHANNEL]);
+        }
+    }
 }
 
 /// Where a daemon is.

@@ -9,6 +9,7 @@ use slack_sim::{Channel, Message, Mode, SlackSim, User, Workspace};
 use tempfile::TempDir;
 
 use crate::process::{Process, jitd, program, ran, read, text, until};
+use crate::secrets::workspace_was_told;
 
 const PRESET: &str = include_str!("../../../../docs/examples/okta.toml");
 const ANA: &str = "U012AB3CD";
@@ -36,6 +37,14 @@ pub(crate) struct House {
     dave: String,
     officers: String,
     admins: String,
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            workspace_was_told(&self.slack, &[ANA, BOB, CAROL], &[SECURITY]);
+        }
+    }
 }
 
 impl House {

@@ -13,6 +13,9 @@ use rusqlite::Connection;
 use crate::process::{Process, jitd, program, ran, read, text, until};
 use crate::served::{active, jit, serves};
 
+/// Whoever asks hears this, the first one as well.
+const NO_ANSWER: &str = "the store of this service does not answer";
+
 /// The file of the store.
 fn store(stage: &Stage) -> PathBuf {
     match &stage.config().store {
@@ -41,7 +44,7 @@ async fn asks(stage: &Stage, server: &str) -> Result<(), String> {
 async fn is_refused(stage: &Stage, server: &str) {
     until("it is said why nothing is granted", async || {
         let told = asks(stage, server).await;
-        told.is_err_and(|it| it.contains("the store of this service does not answer"))
+        told.is_err_and(|it| it.contains(NO_ANSWER))
     })
     .await;
 }
@@ -124,7 +127,7 @@ async fn l4_a_disk_that_is_full_delays_no_end() {
             break;
         }
     }
-    assert!(told.contains("something failed"), "{told:?}");
+    assert!(told.contains(NO_ANSWER), "{told:?}");
     // What is written for an end is less than for a request, and might fit.
     limit(&daemon, Some(16_384));
     assert!(read(&stage.groups()) != before, "it was not filled in time");

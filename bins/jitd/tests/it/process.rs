@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use crate::secrets::{Secrets, called_with};
+use crate::secrets::{Secrets, answered, called_with};
 
 /// Far beyond what anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ pub(crate) fn program(name: &str, arguments: &[&str]) -> Command {
 
 /// Runs it to its end.
 pub(crate) fn ran(mut command: Command) -> Output {
-    let mut secrets = Secrets::of(&command);
+    let secrets = Secrets::of(&command);
     let output = command.output().unwrap();
     let said = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it).into_owned());
     assert_eq!(secrets.found(&said), None, "S15: a secret got out");
@@ -56,7 +56,7 @@ pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
     pub(crate) heard: Vec<String>,
-    /// What whoever watched was shown right before it was killed.
+    /// What whoever watched was shown.
     shown: Vec<String>,
     secrets: Secrets,
 }
@@ -89,18 +89,19 @@ impl Process {
         }
     }
 
-    /// What whoever watches is shown, where somebody can watch.
-    fn shows(&mut self) -> Vec<String> {
-        let running = matches!(self.child.try_wait(), Ok(None));
+    /// What whoever watches is shown now is kept, where somebody can watch.
+    pub(crate) fn is_looked_at(&mut self) {
+        if self.ended().is_some() {
+            return;
+        }
         let serving = self.heard.iter().rev();
         let mut serving = serving.filter_map(|line| line.split_once("\"observe\":\""));
         let address = serving.find_map(|(_, rest)| rest.split('"').next());
-        let paths = ["metrics", "health", "ready"].into_iter();
-        let shown = |address: &str| {
-            let shown = paths.filter_map(|path| glimpsed(address, path).ok());
-            shown.collect()
-        };
-        address.filter(|_| running).map(shown).unwrap_or_default()
+        let paths = address.into_iter().flat_map(|address| {
+            let paths = ["metrics", "health", "ready"];
+            paths.map(|path| glimpsed(address, path))
+        });
+        self.shown.extend(paths.flatten());
     }
 
     /// The next line that holds this.
@@ -165,26 +166,58 @@ impl Process {
         self.child.try_wait().unwrap()
     }
 
-    pub(crate) fn kill(&mut self) {
-        self.shown = self.shows();
+    /// Kills it at once; how it ended, which it may have done before.
+    pub(crate) fn kill(&mut self) -> ExitStatus {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// Ends it; what it said and showed is for whoever looks through it.
+    pub(crate) fn leaves(mut self) -> Remains {
+        self.is_over();
+        self.remains()
+    }
+
+    fn is_over(&mut self) {
+        self.is_looked_at();
+        // It may have ended, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn remains(&mut self) -> Remains {
+        self.listens();
+        let mut said = std::mem::take(&mut self.heard);
+        said.append(&mut self.shown);
+        let secrets = std::mem::take(&mut self.secrets);
+        Remains { said, secrets }
+    }
+}
+
+/// What is left of a process.
+#[derive(Default)]
+pub(crate) struct Remains {
+    pub(crate) said: Vec<String>,
+    pub(crate) secrets: Secrets,
+}
+
+impl Remains {
+    /// No secret is in what was said, nor in the files beside the configuration.
+    pub(crate) fn are_clean(&self) {
+        assert_eq!(
+            self.secrets.found(&self.said),
+            None,
+            "S15: a secret got out"
+        );
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let shown = self.shows();
-        self.shown.extend(shown);
-        // It may have ended, which is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            return;
+        self.is_over();
+        if !std::thread::panicking() {
+            self.remains().are_clean();
         }
-        self.listens();
-        let said = [self.heard.as_slice(), &self.shown].concat();
-        assert_eq!(self.secrets.found(&said), None, "S15: a secret got out");
     }
 }
 
@@ -220,7 +253,7 @@ pub(crate) fn read(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap()
 }
 
-/// One call over HTTP/1.0; the status and the body.
+/// One call over HTTP/1.0; the status and the body, in which there is no secret but one that it hands out.
 pub(crate) fn fetch(method: &str, url: &str, body: &str) -> (u16, String) {
     fetch_as(method, url, &[], body)
 }
@@ -256,6 +289,18 @@ pub(crate) fn fetch_as(
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    answered(&answer, body);
     let status = head.split(' ').nth(1).unwrap();
     (status.parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn a_process_that_crashed_was_not_killed() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let mut command = Command::new("/bin/sh");
+    command.env_clear().args(["-c", "kill -s ABRT $$"]);
+    let mut process = Process::start(command);
+    assert_eq!(process.ends(), None);
+    assert_eq!(process.kill().signal(), Some(6));
 }

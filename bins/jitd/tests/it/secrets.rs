@@ -1,10 +1,15 @@
-//! S15 in every test that starts a process: the secrets that it was given, and those that it was called
-//! with, are looked for in what it said, in what it counts, and in the files that it writes.
+//! S15 in every test that starts a process: the secrets that it was given, those that it was called
+//! with and those that it handed out are looked for in what it said and answered, in what it counts, in
+//! the files that it writes, and in what a workspace was told.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use serde_json::Value;
+use slack_sim::SlackSim;
 
 /// What ends the name of a variable that holds a secret, or whose file holds one.
 const SECRET: [&str; 8] = [
@@ -22,14 +27,61 @@ const WRITTEN: [&str; 6] = [".db", ".db-wal", ".db-shm", ".csv", ".jsonl", ".log
 /// A shorter one may be found anywhere.
 const SHORTEST: usize = 10;
 
-/// What this test called a process with.
-static CALLED_WITH: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// What this test knows that must not get out.
+static KNOWN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// The requests whose credential was handed out.
+static HANDED_OUT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// From now on it is looked for.
+fn learns(secret: &str) {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.extend(worth_finding(secret));
+}
 
 /// A process was called with this.
 pub(crate) fn called_with(secret: &str) {
-    let secret = secret.strip_prefix("Bearer ").unwrap_or(secret);
-    let mut known = CALLED_WITH.lock().unwrap_or_else(PoisonError::into_inner);
-    known.extend(worth_finding(secret));
+    learns(secret.strip_prefix("Bearer ").unwrap_or(secret));
+}
+
+/// Looks through an answer. In the one that hands out the credential of a request it may be once.
+pub(crate) fn answered(answer: &str, body: &str) {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    let credential = &body["credential"];
+    let credential = credential["token"].as_str().or(credential.as_str());
+    let mut rest = answer.to_owned();
+    if let Some(secret) = credential {
+        learns(secret);
+        let id = body["request_id"].as_str();
+        let id = id.or(body["request"]["id"].as_str()).unwrap();
+        let mut handed_out = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
+        if handed_out.insert(id.to_owned()) {
+            let written = Value::from(secret).to_string();
+            rest = rest.replacen(&written, "", 1);
+        }
+    }
+    assert_eq!(
+        found_in(&known(), &rest),
+        None,
+        "S15: a secret is in an answer"
+    );
+}
+
+/// Looks through everything that this workspace was told, and what these people see in it.
+pub(crate) fn workspace_was_told(slack: &SlackSim, people: &[&str], channels: &[&str]) {
+    let calls = slack.calls("*").into_iter();
+    let told = calls.map(|it| format!("{} {}", it.method, it.body));
+    // What is an answer to a click is no call.
+    let seen = people.iter().flat_map(|person| {
+        let person = slack.user(person);
+        let seen = channels.iter().map(|it| person.messages(it).now_or_never());
+        let seen: Vec<_> = seen.chain([person.dm().now_or_never()]).collect();
+        seen.into_iter().flatten().flatten()
+    });
+    let seen = seen.map(|it| format!("{it:?}"));
+    let known = known();
+    let found = told.chain(seen).find_map(|it| found_in(&known, &it));
+    assert_eq!(found, None, "S15: a secret is in the workspace");
 }
 
 /// The store may know a bearer token's first half, which says which token it is.
@@ -45,7 +97,6 @@ fn worth_finding(secret: &str) -> Option<String> {
 /// The secrets of one process, and where it writes.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets {
-    known: BTreeSet<String>,
     folder: PathBuf,
 }
 
@@ -53,7 +104,6 @@ impl Secrets {
     /// What is in the variables of this command, in the files that they name, and beside its
     /// configuration.
     pub(crate) fn of(command: &Command) -> Self {
-        let mut secrets = Self::default();
         let variables = command.get_envs();
         let variables: Vec<(&str, &str)> = variables
             .filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)))
@@ -66,32 +116,36 @@ impl Secrets {
         }
         let here = command.get_current_dir().unwrap_or(Path::new("."));
         let beside = config.as_deref().and_then(Path::parent);
-        secrets.folder = beside.map_or(here.to_owned(), |beside| here.join(beside));
+        let folder = beside.map_or(here.to_owned(), |beside| here.join(beside));
+        let secrets = Self { folder };
         for (name, value) in variables {
             secrets.learns(name, value);
         }
         secrets
     }
 
-    fn learns(&mut self, name: &str, value: &str) {
+    fn learns(&self, name: &str, value: &str) {
         let is_secret = |name: &str| SECRET.iter().any(|end| name.ends_with(end));
         if is_secret(name) {
-            self.known.extend(worth_finding(value));
+            learns(value);
         }
         if name.strip_suffix("_FILE").is_some_and(is_secret) {
             let read = std::fs::read_to_string(self.folder.join(value)).unwrap_or_default();
             // Of several lines each is one, as it is where they are told in JSON.
-            self.known.extend(read.lines().filter_map(worth_finding));
-            // A file of keys has whose it is before each.
-            let keys = read.lines().filter_map(|line| line.rsplit_once('='));
-            self.known
-                .extend(keys.filter_map(|(_, key)| worth_finding(key)));
+            for line in read.lines() {
+                learns(line);
+                // A file of keys has whose it is before each.
+                if let Some((_, key)) = line.rsplit_once('=') {
+                    learns(key);
+                }
+            }
         }
     }
 
     /// Those that were written beside the configuration meanwhile.
-    fn learns_from_files(&mut self, folder: &Path) {
-        for file in files(folder).into_iter().filter(|file| !is_written(file)) {
+    fn learns_from_files(&self) {
+        let files = files(&self.folder).into_iter();
+        for file in files.filter(|file| !is_written(file)) {
             let name = file.file_name().unwrap_or_default().display().to_string();
             let Ok(text) = std::fs::read_to_string(&file) else {
                 continue;
@@ -102,35 +156,39 @@ impl Secrets {
                 }
             }
             if text.starts_with("jit_") {
-                self.known.extend(worth_finding(&text));
+                learns(&text);
             }
         }
     }
 
     /// Looks through this, which the process said or showed, and through the files that it writes;
     /// where a secret is found.
-    pub(crate) fn found(&mut self, said: &[String]) -> Option<String> {
-        let folder = self.folder.clone();
-        self.learns_from_files(&folder);
-        let called_with = CALLED_WITH.lock().unwrap_or_else(PoisonError::into_inner);
-        self.known.extend(called_with.iter().cloned());
-        drop(called_with);
-        let in_what_was_said = said.iter().find_map(|line| self.found_in(line.as_bytes()));
+    pub(crate) fn found(&self, said: &[String]) -> Option<String> {
+        self.learns_from_files();
+        let known = known();
+        let in_what_was_said = said.iter().find_map(|line| found_in(&known, line));
         in_what_was_said.or_else(|| {
-            let mut files = files(&folder).into_iter().filter(|file| is_written(file));
+            let files = files(&self.folder).into_iter();
+            let mut files = files.filter(|file| is_written(file));
             files.find_map(|file| {
-                let found = self.found_in(&read_elsewhere(&file))?;
+                let found = found_in(&known, &String::from_utf8_lossy(&read_elsewhere(&file)))?;
                 Some(format!("{}: {found}", file.display()))
             })
         })
     }
+}
 
-    fn found_in(&self, bytes: &[u8]) -> Option<String> {
-        let text = String::from_utf8_lossy(bytes);
-        let secret = self.known.iter().find(|secret| text.contains(*secret))?;
-        let start: String = text.chars().take(300).collect();
-        Some(format!("{secret} is in {start}"))
-    }
+/// Those of this moment: to look through a file takes a while, and nobody waits for it.
+fn known() -> BTreeSet<String> {
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.clone()
+}
+
+/// Which of those that are known is in this.
+fn found_in(known: &BTreeSet<String>, text: &str) -> Option<String> {
+    let secret = known.iter().find(|secret| text.contains(*secret))?;
+    let start: String = text.chars().take(300).collect();
+    Some(format!("{secret} is in {start}"))
 }
 
 /// Whether these words are in a file of this folder that is looked through.
@@ -179,7 +237,7 @@ fn s15_a_secret_is_found_wherever_it_is_said_or_written() {
         .env("JIT_PAGER_TOKEN", "the token of the pager")
         .env("JIT_LISTEN", "127.0.0.1:12345")
         .env("JIT_API_KEY_FILE", folder.path().join("key"));
-    let mut secrets = Secrets::of(&command);
+    let secrets = Secrets::of(&command);
     called_with("Bearer the-token-of-a-call");
     for secret in [
         "the key in a file",
@@ -200,4 +258,21 @@ fn s15_a_secret_is_found_wherever_it_is_said_or_written() {
     }
     let innocent = "listens at 127.0.0.1:12345, and the key is in a file".to_owned();
     assert_eq!(secrets.found(&[innocent]), None);
+}
+
+#[test]
+fn s15_a_credential_is_in_the_answer_that_hands_it_out_and_in_no_other() {
+    let fails = |answer: &str| {
+        let looked = std::panic::catch_unwind(|| answered(answer, answer));
+        looked.is_err()
+    };
+    let given = r#"{"credential": {"token": "glsa_the-token"}, "request_id": "req-1"}"#;
+    assert!(!fails(given));
+    assert!(fails(given), "it is handed out once");
+    let notes = r#""request": {"id": "req-2"}, "notes": {"it": "hvs.another"}"#;
+    let twice = format!(r#"{{"credential": "hvs.another", {notes}}}"#);
+    assert!(fails(&twice));
+    called_with("Bearer the-token-of-a-call");
+    assert!(fails("401: the-token-of-a-call is not known"));
+    assert!(!fails("401: it is not known"));
 }

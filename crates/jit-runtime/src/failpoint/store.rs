@@ -37,10 +37,20 @@ fn points(commit: &Commit) -> Vec<&'static str> {
     let events = commit.changes.iter().flat_map(|change| &change.events);
     let facts = events.filter_map(|sealed| sealed.event().ok());
     let mut points: Vec<_> = facts.filter_map(|it| point(&it.event.what)).collect();
+    points.dedup();
+    // The last approval decides.
+    if points.contains(&"commit.decision") {
+        points.retain(|it| *it != "commit.approval");
+    }
+    if points.is_empty() && !commit.changes.is_empty() {
+        points.push("commit.other");
+    }
+    if commit.system.is_some() {
+        points.push("commit.system");
+    }
     if commit.inbox_done.is_some() {
         points.push("commit.inbox_done");
     }
-    points.dedup();
     points
 }
 
@@ -58,8 +68,8 @@ fn point(fact: &Fact) -> Option<&'static str> {
         Fact::Closed { .. } => Some("commit.closed"),
         Fact::Stuck { .. } => Some("commit.stuck"),
         Fact::StoreAway { .. } => Some("commit.store_away"),
-        Fact::Approved { .. }
-        | Fact::Lapsed
+        Fact::Approved { .. } => Some("commit.approval"),
+        Fact::Lapsed
         | Fact::Invalidated { .. }
         | Fact::Cancelled { .. }
         | Fact::Escalated { .. }
@@ -86,7 +96,8 @@ impl RequestStore for Fatal {
     }
 
     async fn inbox_take(&self, now: Timestamp, limit: usize) -> Result<Vec<InboxItem>, PortError> {
-        self.0.inbox_take(now, limit).await
+        let act = self.0.inbox_take(now, limit);
+        around(&["store.inbox_take"], act).await
     }
 
     async fn story(

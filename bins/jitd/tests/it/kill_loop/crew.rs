@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::process::ExitStatusExt;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,12 +13,14 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::Site;
-use crate::process::{Process, jitd, program, until};
+use crate::process::{Process, Remains, jitd, program, until};
 
 /// The sweeper's place among the four.
 const SWEEPER: usize = 3;
 /// The signal by which a process ends that aborts.
 const ABORT: i32 = 6;
+/// The one by which it ends that is killed.
+const KILL: i32 = 9;
 /// With so many kills somebody dies at every place.
 pub(crate) const LONG: usize = 200;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -59,8 +62,46 @@ pub(crate) struct Crew {
     /// How many places there are.
     pub(crate) places: usize,
     pub(crate) tally: Tally,
-    /// Whoever looks through what the dead had said, beside the living.
-    funerals: Vec<JoinHandle<()>>,
+    undertaker: Option<Undertaker>,
+}
+
+/// Looks through what the dead had said and written, which takes a while and keeps nobody from dying.
+struct Undertaker {
+    dead: Sender<Process>,
+    works: JoinHandle<()>,
+}
+
+impl Undertaker {
+    fn new() -> Self {
+        let (dead, taken) = channel();
+        let works = std::thread::spawn(move || buries(&taken));
+        Self { dead, works }
+    }
+
+    /// Nobody dies any more, and none of the dead gave a secret away.
+    fn ends(self) {
+        drop(self.dead);
+        self.works.join().unwrap();
+    }
+}
+
+/// Whoever waits is looked through at once, and all of them once more at the end: by then more is known
+/// that must not be there.
+fn buries(dead: &Receiver<Process>) {
+    let mut all = vec![];
+    let mut latest = Remains::default();
+    while let Ok(first) = dead.recv() {
+        let mut said = vec![];
+        for process in std::iter::once(first).chain(dead.try_iter()) {
+            latest = process.leaves();
+            said.append(&mut latest.said);
+        }
+        latest.said = said;
+        latest.are_clean();
+        all.append(&mut latest.said);
+    }
+    latest.said = all;
+    latest.are_clean();
 }
 
 /// Places to which only something that goes wrong for long leads; the module `rare` is about them.
@@ -91,7 +132,7 @@ impl Crew {
             places: places.len(),
             waiting: places.into(),
             tally: Tally::default(),
-            funerals: vec![],
+            undertaker: Some(Undertaker::new()),
         }
     }
 
@@ -130,9 +171,9 @@ impl Crew {
         let Some(mut victim) = self.running[seat].take() else {
             return;
         };
+        victim.process.is_looked_at();
         // It may have come to its place at this very moment.
-        if victim.process.ended().is_none() {
-            victim.process.kill();
+        if victim.process.kill().signal() == Some(KILL) {
             self.tally.by_signal += 1;
             // It comes to its place the next time.
             if let Some(place) = victim.armed {
@@ -197,9 +238,9 @@ impl Crew {
         self.buries(gone.process);
     }
 
-    /// What it said and wrote is looked through, which takes a while and keeps nobody from dying.
     fn buries(&mut self, dead: Process) {
-        self.funerals.push(std::thread::spawn(|| drop(dead)));
+        let undertaker = self.undertaker.as_ref().unwrap();
+        undertaker.dead.send(dead).unwrap();
     }
 
     fn starts(&mut self, seat: usize, armed: Option<String>) {
@@ -239,9 +280,7 @@ impl Crew {
 
     /// Each of them stops well, and none of the dead gave a secret away.
     pub(crate) fn stops(&mut self) {
-        for funeral in self.funerals.drain(..) {
-            funeral.join().unwrap();
-        }
+        self.undertaker.take().unwrap().ends();
         for running in self.running.iter_mut().flatten() {
             running.process.signal("TERM");
             assert_eq!(

@@ -122,12 +122,34 @@ impl Periods {
 pub(crate) struct Seen {
     pub(crate) shown: Value,
     pub(crate) facts: Vec<String>,
+    /// Its audit says that it was given back before its time.
+    pub(crate) was_given_back: bool,
+}
+
+/// This is how an early end is written down, of access as of what is not given yet.
+fn gives_back(event: &Value) -> bool {
+    let details = &event["details"];
+    match event["fact"].as_str().unwrap() {
+        "ending" => details["cause"] == "ended",
+        "cancelled" => details["why"] == "ended",
+        fact => fact == "withdrawn",
+    }
 }
 
 /// Each of these decides a request, and nothing else does.
 const DECISIVE: [&str; 5] = ["granted", "denied", "withdrawn", "lapsed", "invalidated"];
 
 impl Seen {
+    pub(crate) fn of(shown: Value, history: &Value) -> Self {
+        let events = history["events"].as_array().unwrap();
+        let facts = events.iter().map(|it| it["fact"].as_str().unwrap());
+        Self {
+            shown,
+            facts: facts.map(str::to_owned).collect(),
+            was_given_back: events.iter().any(gives_back),
+        }
+    }
+
     pub(crate) fn id(&self) -> &str {
         self.shown["id"].as_str().unwrap()
     }
@@ -138,6 +160,11 @@ impl Seen {
 
     pub(crate) fn reason(&self) -> &str {
         self.shown["reason"].as_str().unwrap()
+    }
+
+    pub(crate) fn approvals_needed(&self) -> usize {
+        let needed = self.shown["approvals_needed"].as_u64().unwrap();
+        usize::try_from(needed).unwrap()
     }
 
     fn instant(&self, name: &str) -> Option<i64> {
@@ -179,9 +206,9 @@ impl Seen {
         for fact in &self.facts {
             *counted.entry(fact).or_default() += 1;
         }
-        for once in ["requested", "approved"] {
-            if counted.get(once).is_some_and(|it| *it > 1) {
-                problems.push(format!("{}: {once} more than once", self.id()));
+        for (fact, most) in [("requested", 1), ("approved", self.approvals_needed())] {
+            if counted.get(fact).is_some_and(|it| *it > most) {
+                problems.push(format!("{}: {fact} more than {most} times", self.id()));
             }
         }
         if counted.contains_key("stuck") {

@@ -1,7 +1,7 @@
 //! People who ask, decide, collect and give back at whatever door is open, and remember what they were
 //! answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,25 +18,31 @@ use super::Site;
 use super::crew::Doors;
 use super::judge::Seen;
 use crate::process::until;
+use crate::secrets;
 
 /// She asks, for herself.
 pub(crate) const ANA: &str = "ana@example.com";
 /// He decides.
 pub(crate) const BOB: &str = "bob@example.com";
-/// She reads everything.
+/// She decides as well, where two must.
+pub(crate) const DORA: &str = "dora@example.com";
+/// She reads everything, and says again and again that things may go on.
 pub(crate) const CAROL: &str = "carol@example.com";
 
 /// What the doors answered of one request.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(crate) struct Told {
-    pub(crate) approved: usize,
-    pub(crate) denied: usize,
-    pub(crate) collected: usize,
+    approved_by: BTreeSet<&'static str>,
+    denied: usize,
+    collected: usize,
+    given_back: usize,
 }
 
 pub(crate) struct Load {
     doors: Doors,
+    site: Site,
     tokens: BTreeMap<&'static str, PathBuf>,
+    approvers: Vec<&'static str>,
     /// What was acknowledged.
     pub(crate) told: Mutex<BTreeMap<String, Told>>,
     is_over: AtomicBool,
@@ -60,12 +66,21 @@ impl Load {
         let tokens = [ANA, BOB, CAROL].map(|person| (person, site.token(person)));
         Self {
             doors,
+            site: site.clone(),
             tokens: tokens.into(),
+            approvers: vec![BOB],
             told: Mutex::default(),
             is_over: AtomicBool::new(false),
             begun: Instant::now(),
             asked: AtomicU64::new(0),
         }
+    }
+
+    /// Somebody else decides as well.
+    pub(crate) fn with_approver(mut self, person: &'static str) -> Self {
+        self.tokens.insert(person, self.site.token(person));
+        self.approvers.push(person);
+        self
     }
 
     /// Waits until Ana may ask once more, or it is over.
@@ -97,10 +112,12 @@ impl Load {
         let session = Session::new(door, &token)?;
         let mut out = vec![];
         let verb = jit_cli::run(&verb, &session, Form::Json, &mut out);
-        match timeout(Duration::from_secs(10), verb).await {
-            Ok(said) => said.map(|_| serde_json::from_slice(&out).unwrap_or_default()),
-            Err(_) => Err(CliError::BadInput("no answer".to_owned())),
-        }
+        let done = timeout(Duration::from_secs(10), verb).await;
+        let done = done.unwrap_or_else(|_| Err(CliError::BadInput("no answer".to_owned())));
+        let said = String::from_utf8(out).unwrap();
+        let told = done.as_ref().err().map(ToString::to_string);
+        secrets::answered(&format!("{said}{}", told.unwrap_or_default()), &said);
+        done.map(|_| serde_json::from_str(&said).unwrap_or_default())
     }
 
     fn note(&self, id: &str, what: impl FnOnce(&mut Told)) {
@@ -141,9 +158,16 @@ impl Load {
         Ok(id)
     }
 
-    /// Bob approves at one door and, at the same moment, approves or denies at another; until he is
-    /// told that it is decided.
+    /// Each of those who decide does.
     pub(crate) async fn decides(&self, id: &str, dice: &SeededRandom) {
+        for person in &self.approvers {
+            self.decides_as(person, id, dice).await;
+        }
+    }
+
+    /// They approve at one door and, at the same moment, approve or deny at another; until they are told
+    /// that it is decided.
+    async fn decides_as(&self, person: &'static str, id: &str, dice: &SeededRandom) {
         for _ in 0..10 {
             let (Some(one), Some(other)) = (self.door(dice), self.door(dice)) else {
                 sleep(Duration::from_millis(50)).await;
@@ -163,13 +187,17 @@ impl Load {
             };
             let denies = dice.below(5) == 0;
             let second = if denies { deny() } else { approve() };
-            let (first, second) =
-                tokio::join!(self.at(&one, BOB, approve()), self.at(&other, BOB, second));
+            let (first, second) = tokio::join!(
+                self.at(&one, person, approve()),
+                self.at(&other, person, second)
+            );
             let mut is_decided = false;
             for (said, denies) in [(first, false), (second, denies)] {
                 match said {
                     Ok(_) if denies => self.note(id, |told| told.denied += 1),
-                    Ok(_) => self.note(id, |told| told.approved += 1),
+                    Ok(_) => self.note(id, |told| {
+                        told.approved_by.insert(person);
+                    }),
                     Err(error) if is_no(&error) => {}
                     Err(_) => continue,
                 }
@@ -197,8 +225,9 @@ impl Load {
     pub(crate) async fn gives_back(&self, id: &str, dice: &SeededRandom) {
         if let Some(door) = self.door(dice) {
             let end = Command::End(IdArgs { id: id.to_owned() });
-            // Whether it was done shows at the end.
-            let _ = self.at(&door, ANA, end).await;
+            if self.at(&door, ANA, end).await.is_ok() {
+                self.note(id, |told| told.given_back += 1);
+            }
         }
     }
 
@@ -242,6 +271,10 @@ impl Load {
             self.decides(&id, &dice).await;
             if is_collected {
                 self.collects(&id, &dice).await;
+            }
+            if let (0, Some(door)) = (dice.below(4), self.door(&dice)) {
+                // Nothing was paused; it is written down all the same, in the audit of the service.
+                let _ = self.at(&door, CAROL, Command::Resume).await;
             }
             if dice.below(4) == 0 {
                 sleep(Duration::from_millis(dice.below(1_000))).await;
@@ -313,10 +346,7 @@ impl Load {
         let mut seen = vec![];
         for shown in self.list().await.unwrap() {
             let history = self.history(shown["id"].as_str().unwrap()).await;
-            let facts = history["events"].as_array().unwrap().iter();
-            let facts = facts.map(|it| it["fact"].as_str().unwrap().to_owned());
-            let facts = facts.collect();
-            seen.push(Seen { shown, facts });
+            seen.push(Seen::of(shown, &history));
         }
         seen
     }
@@ -331,7 +361,9 @@ impl Load {
                 continue;
             };
             let has = |fact: &str| request.facts.iter().any(|it| it == fact);
-            if told.approved > 0 && !has("granted") {
+            let approvals = request.facts.iter().filter(|it| *it == "approved").count();
+            let is_enough = told.approved_by.len() >= request.approvals_needed();
+            if approvals < told.approved_by.len() || (is_enough && !has("granted")) {
                 wrong("its approval was acknowledged and is lost");
             }
             if told.denied > 0 && !has("denied") {
@@ -339,6 +371,9 @@ impl Load {
             }
             if told.collected > 1 {
                 wrong("its credential was given out more than once");
+            }
+            if told.given_back > 0 && !request.was_given_back {
+                wrong("it was given back early, as acknowledged, and that is lost");
             }
         }
         problems

@@ -1,15 +1,20 @@
-//! The disk of the store turns read-only under daemons that run, as it does after an error: nothing new
-//! is given, whoever asks is told why, and what was given ends on time (L4). The disk is a file that is
+//! The disk of the store turns read-only under daemons that run, as it does after an error, or is full:
+//! nothing new is given, whoever asks is told why, and what was given ends on time (L4). The disk is a file that is
 //! mounted, which takes root; the kernel is told of an error by the file `trigger_fs_error` in
 //! /sys/fs/ext4 (Documentation/ABI/testing/sysfs-fs-ext4).
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
 
 use super::Site;
 use super::away::{GROUPS, Served};
 use super::judge::judge;
 use super::pause::{daemon, opens};
+use super::small::Ledger;
 use crate::house::{House, entitlement};
 use crate::process::{text, until};
 
@@ -41,6 +46,54 @@ impl Disk {
         runs("mkfs.ext4", &[Path::new("-qF"), &disk.image])?;
         disk.mounted()?;
         Ok(disk)
+    }
+
+    /// With the store of this house on it, and two daemons whom Ana has groups of; none where no disk can
+    /// be made.
+    async fn with_store(house: &House) -> Option<(Self, Site, Served, Ledger)> {
+        let disk = match Self::new(house) {
+            Ok(disk) => disk,
+            Err(why) => {
+                println!("skipped, because no disk can be made here: {why}");
+                return None;
+            }
+        };
+        let site = Site::of(house);
+        let config = std::fs::read_to_string(&site.config).unwrap();
+        let config = config.replace("\"jit.db\"", "\"mounted/jit.db\"");
+        assert!(config.contains("mounted/jit.db"), "{config}");
+        std::fs::write(&site.config, config).unwrap();
+        let (served, ledger) = Served::with_groups(&site, house).await;
+        Some((disk, site, served, ledger))
+    }
+
+    /// From now on not one more block of it can be had, and the store has no room in those that it has;
+    /// what takes it.
+    fn is_full(&self) -> PathBuf {
+        let filler = self.folder.join("filler");
+        let mut file = std::fs::File::create(&filler).unwrap();
+        let block = [0; 4_096];
+        let full = loop {
+            if let Err(error) = file.write_all(&block) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        let store = Connection::open(self.folder.join("jit.db")).unwrap();
+        store.busy_timeout(Duration::from_secs(10)).unwrap();
+        let full = |of: usize| loop {
+            let grows = store.execute_batch(&format!(
+                "CREATE TABLE IF NOT EXISTS filler (it BLOB);
+                 INSERT INTO filler VALUES (zeroblob({of}))"
+            ));
+            if let Err(error) = grows {
+                break error.sqlite_error_code();
+            }
+        };
+        for of in [65_536, 1] {
+            assert_eq!(full(of), Some(ErrorCode::DiskFull), "SQLITE_FULL");
+        }
+        filler
     }
 
     fn mounted(&self) -> Result<(), String> {
@@ -84,19 +137,16 @@ impl Drop for Disk {
 #[tokio::test(flavor = "multi_thread")]
 async fn l4_a_disk_that_turns_read_only_under_daemons_delays_no_end() {
     let house = House::new(4).await;
-    let disk = match Disk::new(&house) {
-        Ok(disk) => disk,
-        Err(why) => return println!("skipped, because no disk can be made here: {why}"),
+    let Some((disk, site, served, ledger)) = Disk::with_store(&house).await else {
+        return;
     };
-    let site = Site::of(&house);
-    let config = std::fs::read_to_string(&site.config).unwrap();
-    let config = config.replace("\"jit.db\"", "\"mounted/jit.db\"");
-    assert!(config.contains("mounted/jit.db"), "{config}");
-    std::fs::write(&site.config, config).unwrap();
-    let (served, ledger) = Served::with_groups(&site, &house).await;
     disk.fails();
     let is_gone = || ledger.open() == 0;
-    served.refuses(&entitlement(GROUPS), is_gone).await;
+    // It does not mend itself, and is a failure until it lasts.
+    let at_first = Some("something failed");
+    served
+        .refuses(&entitlement(GROUPS), at_first, is_gone)
+        .await;
     let gone = ledger.ends();
     // Only with new processes can it be repaired and written again.
     let (load, known) = (served.load.clone(), served.known.clone());
@@ -121,4 +171,21 @@ async fn l4_a_disk_that_turns_read_only_under_daemons_delays_no_end() {
     })
     .await;
     drop(next);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l4_a_disk_that_is_full_under_daemons_delays_no_end() {
+    let house = House::new(4).await;
+    let Some((disk, site, served, ledger)) = Disk::with_store(&house).await else {
+        return;
+    };
+    let filler = disk.is_full();
+    let is_gone = || ledger.open() == 0;
+    served.refuses(&entitlement(GROUPS), None, is_gone).await;
+    std::fs::remove_file(filler).unwrap();
+    let gone = ledger.ends();
+    let first = entitlement(0);
+    served
+        .goes_on(&site, "a full disk", &first, GROUPS, &gone)
+        .await;
 }
