@@ -289,10 +289,10 @@ fn taken_up<'a>(work: Work<'a>, sent: &SentAway) -> Work<'a> {
         return work;
     };
     let (request, now) = (work.before, work.now);
-    let ending = match owed(request, now) {
-        Some(Duty::Finish(cause)) => begin_ending(work.clone(), cause),
-        _ => work.clone(),
-    };
+    let mut ending = work.clone();
+    if let Some(Duty::Finish(cause)) = owed(request, now) {
+        ending = begin_ending(ending, cause);
+    }
     let Stage::Granted(grant) = &ending.after.stage else {
         return work;
     };
