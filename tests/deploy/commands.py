@@ -30,7 +30,8 @@ for page in PAGES:
         words = shlex.split(line.removesuffix(" &"), comments=True)
         if not words or words[0] not in PROGRAMS:
             continue
-        words = words[: words.index("|")] if "|" in words else words
+        # Where its answer goes is the shell's.
+        words = words[: min((words.index(it) for it in ("|", ">") if it in words), default=None)]
         if words[-1].startswith("--") and words[-1][2:] in ("principal", "entitlement"):
             words.append("x")
         said = subprocess.run([BINARIES / words[0], *words[1:], "--help"], capture_output=True, text=True)
