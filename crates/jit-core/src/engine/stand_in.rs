@@ -1,6 +1,7 @@
 //! Taking access away while the store is away, by what the process knows of it (L4, ADR 27). Nothing is
 //! committed meanwhile; what was done is logged at once, and written down when the store answers.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -69,6 +70,8 @@ impl Away {
 /// What is to be done for one grant.
 struct Task {
     access: Access,
+    /// The epoch of the ending that takes it away.
+    epoch: Option<u32>,
     progress: Progress,
 }
 
@@ -98,6 +101,7 @@ impl Known {
     fn task(&mut self, id: RequestId, now: Timestamp) -> Option<Task> {
         let live = self.live.get(&id).filter(|it| it.expires_at <= now)?;
         let (access, status) = (live.access.clone(), live.status);
+        let epoch = live.ends_under.map(NonZeroU32::get);
         if self.is_taken_over(id, now) {
             self.put_off(id, now);
             return None;
@@ -114,7 +118,11 @@ impl Known {
                 read_back: None,
             });
         }
-        Some(Task { access, progress })
+        Some(Task {
+            access,
+            epoch,
+            progress,
+        })
     }
 }
 
@@ -186,7 +194,12 @@ impl Engine {
         }
         let at = self.now();
         let task = self.mirror.lock().task(id, at);
-        let Some(Task { access, progress }) = task else {
+        let Some(Task {
+            access,
+            epoch,
+            progress,
+        }) = task
+        else {
             return;
         };
         let sent = match progress {
@@ -207,7 +220,12 @@ impl Engine {
         };
         let seen_at = self.now();
         let read_back = provisioner.inspect(look).await;
-        self.remember(id, sent, read_back, seen_at, &access);
+        let seen = |presence| SeenAway {
+            presence,
+            seen_at,
+            epoch,
+        };
+        self.remember(id, sent, read_back.map(seen), access.lands_by);
     }
 
     async fn send_away(
@@ -232,25 +250,19 @@ impl Engine {
         &self,
         id: RequestId,
         sent: Option<(Timestamp, Result<Answer, PortError>)>,
-        read_back: Result<Presence, PortError>,
-        seen_at: Timestamp,
-        access: &Access,
+        looked: Result<SeenAway, PortError>,
+        lands_by: Timestamp,
     ) {
         let now = self.now();
         tracing::warn!(
             request.id = %id,
             answer = ?sent.as_ref().map(|(_, it)| it.as_ref().map_err(PortError::chain)),
-            read_back = ?read_back.as_ref().map_err(PortError::chain),
+            read_back = ?looked.as_ref().map(|it| it.presence).map_err(PortError::chain),
             "what came of it, without the store",
         );
         let sent_at = sent.as_ref().map_or(now, |(at, _)| *at);
         let answer = sent.map(|(_, it)| it.map_err(|error| self.failure(&error)));
-        let read_back = read_back.map_err(|error| self.failure(&error));
-        let seen = read_back.ok().map(|presence| SeenAway {
-            presence,
-            seen_at,
-            epoch: access.epoch,
-        });
+        let looked = looked.map_err(|error| self.failure(&error));
         let mut known = self.mirror.lock();
         // Where it was written down meanwhile, what came of it is written down once more.
         let away = known.away.entry(id).or_insert_with(|| Away {
@@ -266,16 +278,18 @@ impl Engine {
         if let Some(sent) = &mut away.sent {
             sent.until = now;
             sent.answer = answer.unwrap_or(sent.answer);
-            sent.read_back = seen.or(sent.read_back);
+            sent.read_back = looked.ok().or(sent.read_back);
         }
         let accepted = match answer {
             Some(answer) => answer.is_ok(),
             None => away.progress == Progress::Accepted,
         };
-        (away.progress, away.next_at) = match read_back {
+        (away.progress, away.next_at) = match looked.map(|it| it.presence) {
             Ok(Presence::GoneBy(_)) => (Progress::Gone, now),
             // An absence counts from when it was looked for.
-            Ok(Presence::Absent) if seen_at >= access.lands_by => (Progress::Gone, now),
+            Ok(Presence::Absent) if looked.is_ok_and(|it| it.seen_at >= lands_by) => {
+                (Progress::Gone, now)
+            }
             Ok(Presence::Absent) => {
                 let looks = match away.progress {
                     Progress::Watched { looks } => looks,
@@ -291,7 +305,7 @@ impl Engine {
                 (Progress::Accepted, now + LOOK_AGAIN)
             }
             Ok(Presence::Present | Presence::InFlight) | Err(_) => {
-                let failure = answer.and_then(Result::err).or(read_back.err());
+                let failure = answer.and_then(Result::err).or(looked.err());
                 let pause = failure.map_or(LOOK_AGAIN, |it| it.pause(away.failures));
                 away.failures = away.failures.saturating_add(1);
                 let next = match (accepted, away.progress) {
