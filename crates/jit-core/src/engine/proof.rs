@@ -120,6 +120,9 @@ pub enum Problem {
         /// Which event.
         seq: u64,
     },
+    /// The copy from before is no measure.
+    #[error("the earlier copy is not whole: {0}")]
+    Earlier(Broken),
     /// An event of the copy from before is gone or different.
     #[error("chain {chain}: event {seq} is in the earlier copy, and is missing or different here")]
     Differs {
@@ -238,6 +241,11 @@ impl ExportedAudit {
         }
     }
 
+    /// Whether no event was taken.
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
     /// When the newest checkpoint in it was written. What was cut off after that is not missed, but by
     /// a copy from before.
     pub fn checkpoint_at(&self) -> Option<Timestamp> {
@@ -259,13 +267,16 @@ impl ExportedAudit {
             let is_there = has(&request.to_string(), seq, head.hash);
             (!is_there).then_some(Problem::Cut { request, seq })
         });
+        // What is not whole itself would hide what is missing here.
+        let no_measure = earlier.into_iter().flat_map(|it| it.broken.values());
+        let no_measure = no_measure.cloned().map(Problem::Earlier);
         let before = earlier.into_iter().flat_map(|it| &it.chains);
         let differs = before.filter_map(|(chain, hashes)| {
             let (seq, hash) = (hashes.len() as u64, *hashes.last()?);
             let chain = chain.clone();
             (!has(&chain, seq, hash)).then_some(Problem::Differs { chain, seq })
         });
-        let found: Vec<Problem> = cut.chain(differs).collect();
+        let found: Vec<Problem> = cut.chain(differs).chain(no_measure).collect();
         let is_request = |chain: &&String| chain.as_str() != SYSTEM_CHAIN;
         let requests = self.chains.keys().filter(is_request).count() as u64;
         let broken = self.broken.into_values().map(Problem::from);

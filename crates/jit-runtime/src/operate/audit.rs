@@ -305,7 +305,10 @@ fn read_export(file: &Path) -> Result<ExportedAudit, OperateError> {
         })?;
         audit.add(&sealed);
     }
-    Ok(audit)
+    match audit.is_empty() {
+        true => Err(unreadable("there is no event in it".to_owned())),
+        false => Ok(audit),
+    }
 }
 
 /// The event that a line of an export holds.

@@ -308,6 +308,15 @@ async fn an_export_proves_itself_and_an_earlier_one_proves_more() {
         Outcome::Wrong
     );
 
+    // An earlier one that is not whole hides nothing.
+    let spoilt = whole.replace("the disk is full", "nothing at all");
+    let (outcome, said) = export_verified(&house, &no_chain.join("\n"), Some(&spoilt)).await;
+    assert_eq!(outcome, Outcome::Wrong);
+    assert!(
+        said.to_string().contains("the earlier copy is not whole"),
+        "{said}"
+    );
+
     // A later one has more, and all of before.
     let daemon = house.daemon().await;
     let (ana, _) = house.callers(&daemon).await;
@@ -331,7 +340,12 @@ async fn what_is_no_export_is_named_with_its_line() {
     let csv = csv.await.unwrap().1;
     let spoilt = format!("{part}{{}}\n");
     let wrong = part.lines().count() + 1;
-    for (text, line) in [(csv, 1), (spoilt, wrong)] {
+    let none = "none of what audit export --format jsonl writes";
+    for (text, told) in [
+        (csv, format!("line 1 is {none}")),
+        (spoilt, format!("line {wrong} is {none}")),
+        (String::new(), "there is no event in it".to_owned()),
+    ] {
         std::fs::write(house.file("now.jsonl"), text).unwrap();
         let args = VerifyArgs {
             export: Some(house.file("now.jsonl")),
@@ -339,7 +353,6 @@ async fn what_is_no_export_is_named_with_its_line() {
         };
         let verify = Operation::Audit(AuditVerb::Verify(args));
         let refused = house.operate_in(Form::Text, verify).await.unwrap_err();
-        let told = format!("line {line} is none of what audit export --format jsonl writes");
         assert!(refused.to_string().contains(&told), "{refused}");
     }
 }
